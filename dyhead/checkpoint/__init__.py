@@ -1,0 +1,5 @@
+"""Saving and loading training states and weights."""
+
+from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer
+
+__all__ = ["SafeCheckpointer"]

@@ -1,0 +1,140 @@
+"""Every config key that the project adds to Detectron2's, and how a config is loaded.
+
+`load_config` is the only way in: it reads YAML safely on either host (Detectron2's own
+`merge_from_file` may execute code that a YAML file holds) and answers unknown keys with the nearest
+valid ones.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dyhead.d2.config import CfgNode, get_cfg
+from dyhead.d2.safe_io.yaml import load_yaml_with_base
+from dyhead.errors import UserError, user_errors
+
+# Official keys that never had an effect: ATSS derives its IoU thresholds from the candidates.
+_KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
+
+
+def add_dyhead_config(cfg: CfgNode) -> None:
+    """Add the project's keys to `cfg`, with the names and defaults of the official code.
+
+    Changed besides: `MODEL.BACKBONE.FREEZE_AT` is -1 (every backbone stage is trained).
+    """
+    # The dynamic head: a stack of attention blocks on top of an FPN.
+    cfg.MODEL.DYHEAD = CfgNode()
+    cfg.MODEL.DYHEAD.NUM_CONVS = 6  # number of blocks
+    cfg.MODEL.DYHEAD.CHANNELS = 256  # channels of every block's output
+    cfg.MODEL.BACKBONE.FREEZE_AT = -1
+
+    # ATSS (Zhang et al., CVPR 2020).
+    cfg.MODEL.ATSS = CfgNode()
+    # Filled in from the training data set unless a file or the command line sets it.
+    cfg.MODEL.ATSS.NUM_CLASSES = 80
+    cfg.MODEL.ATSS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]  # finest level first
+    # Convolutions between the features and the predictors, per branch. 0 with DyHead.
+    cfg.MODEL.ATSS.NUM_CONVS = 4
+    cfg.MODEL.ATSS.CHANNELS = 256  # channels of these convolutions
+    cfg.MODEL.ATSS.USE_GN = True  # GroupNorm after each of them
+    cfg.MODEL.ATSS.TOPK = 9  # candidate anchors per ground-truth box and level
+    cfg.MODEL.ATSS.PRIOR_PROB = 0.01  # foreground probability that the class bias starts from
+    cfg.MODEL.ATSS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of dx, dy, dw, dh
+    cfg.MODEL.ATSS.FOCAL_LOSS_GAMMA = 2.0
+    cfg.MODEL.ATSS.FOCAL_LOSS_ALPHA = 0.25
+    cfg.MODEL.ATSS.REG_LOSS_WEIGHT = 2.0  # weight of the GIoU loss
+    cfg.MODEL.ATSS.INFERENCE_TH = 0.05  # lowest class score kept
+    cfg.MODEL.ATSS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS
+    cfg.MODEL.ATSS.NMS_TH = 0.6  # IoU above which NMS removes the lower score
+
+    # "SGD" or "ADAMW".
+    cfg.SOLVER.OPTIMIZER = "SGD"
+
+    # COCO-format data sets to register: a list of [name, json file, image folder].
+    cfg.DATASETS.COCO_JSON = []
+
+
+def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, set[str]]:
+    """Build the config: defaults, then `config_file` with its bases, then `opts`.
+
+    Args:
+        config_file: a YAML file, or "" for the defaults alone.
+        opts: KEY VALUE pairs as they stand on a command line, `["SOLVER.BASE_LR", "0.01"]`.
+
+    Returns:
+        the config, not frozen, and the dotted names of the keys that the file or `opts` set.
+
+    Raises:
+        UserError: the file is missing or unsafe, a key is unknown, or a value has the wrong type.
+    """
+    cfg = get_cfg()
+    add_dyhead_config(cfg)
+    explicit_keys: set[str] = set()
+    if config_file:
+        explicit_keys |= _merge_file(cfg, config_file)
+    explicit_keys |= _merge_opts(cfg, opts)
+    return cfg, explicit_keys
+
+
+def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
+    with user_errors():
+        values = load_yaml_with_base(config_file)
+    if values.get("VERSION", cfg.VERSION) != cfg.VERSION:
+        raise UserError(
+            f"{config_file}: VERSION {values['VERSION']} configs are not supported: rename its keys"
+            f" to those of VERSION {cfg.VERSION}."
+        )
+    keys = set(_leaf_keys(values))
+    _check_keys(cfg, keys, config_file)
+    with user_errors(config_file):
+        cfg.merge_from_other_cfg(CfgNode(values))
+    return keys
+
+
+def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
+    if len(opts) % 2:
+        raise UserError(
+            f"Overrides come in pairs, KEY VALUE (not KEY=VALUE): {opts[-1]!r} has no partner."
+        )
+    keys = set(opts[0::2])
+    _check_keys(cfg, keys, "the command line")
+    with user_errors("the command line"):
+        cfg.merge_from_list(list(opts))
+    return keys
+
+
+def _leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaf_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
+    valid = sorted(_leaf_keys(cfg))
+    unknown = sorted(keys.difference(valid))
+    if unknown:
+        answers = " ".join(_answer_unknown_key(key, valid) for key in unknown)
+        raise UserError(f"{source}: {answers}")
+
+
+def _answer_unknown_key(key: str, valid: Sequence[str]) -> str:
+    """One sentence on what to write instead of `key`."""
+    if key in _KEYS_WITHOUT_EFFECT:
+        return f"{key} has no effect on ATSS: remove it."
+    if members := [name for name in valid if name.startswith(f"{key}.")]:
+        return f"{key} is a group of keys: set one of them, such as {members[0]}."
+    nearest = _nearest_keys(key, valid)
+    return f"unknown key {key}" + (f", did you mean {' or '.join(nearest)}?" if nearest else ".")
+
+
+def _nearest_keys(key: str, valid: Sequence[str], count: int = 3) -> list[str]:
+    """The valid keys that look most like `key`: whole names first, then last parts alone."""
+    by_upper_case = {name.upper(): name for name in valid}
+    found = difflib.get_close_matches(key.upper(), by_upper_case, count, cutoff=0.75)
+    if not found:
+        last = key.upper().rpartition(".")[2]
+        tails = {name.rpartition(".")[2]: name for name in by_upper_case}
+        found = [tails[tail] for tail in difflib.get_close_matches(last, tails, count, cutoff=0.7)]
+    return [by_upper_case[name] for name in found]

@@ -1,0 +1,175 @@
+"""The random augmentations: flip, resize and crop."""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from fvcore.transforms.transform import (
+    CropTransform,
+    HFlipTransform,
+    NoOpTransform,
+    Transform,
+    VFlipTransform,
+)
+from PIL import Image
+
+from .augmentation import Augmentation
+from .transform import ResizeTransform
+
+__all__ = ["RandomCrop", "RandomFlip", "Resize", "ResizeShortestEdge"]
+
+
+class RandomFlip(Augmentation):
+    """Flip an image with the probability `prob`, horizontally or vertically.
+
+    Raises:
+        ValueError: not exactly one of `horizontal` and `vertical` is set.
+    """
+
+    def __init__(
+        self, prob: float = 0.5, *, horizontal: bool = True, vertical: bool = False
+    ) -> None:
+        if horizontal == vertical:
+            raise ValueError(
+                "RandomFlip flips either horizontally or vertically: set exactly one of them, and"
+                " use two RandomFlip for both."
+            )
+        self.prob, self.horizontal, self.vertical = prob, horizontal, vertical
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """A flip or nothing."""
+        height, width = image.shape[:2]
+        if self._rand_range() >= self.prob:
+            return NoOpTransform()
+        return HFlipTransform(width) if self.horizontal else VFlipTransform(height)
+
+
+class Resize(Augmentation):
+    """Resize to a fixed (height, width), or to a square of the given side."""
+
+    def __init__(
+        self, shape: int | Sequence[int], interp: int = Image.Resampling.BILINEAR
+    ) -> None:
+        self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
+        self.interp = interp
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The resize from this image's size."""
+        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+
+
+class ResizeShortestEdge(Augmentation):
+    """Resize so that the shorter side gets a sampled length, keeping the aspect ratio.
+
+    Where the longer side would exceed `max_size`, the image is scaled down to that instead.
+
+    Args:
+        short_edge_length: the lengths to choose from ("choice"), or the least and the greatest
+            length ("range"); an int is both. A sampled length of 0 leaves the image as it is.
+        max_size: the longer side's limit in pixels.
+        sample_style: "choice" or "range".
+        interp: PIL's interpolation method.
+    """
+
+    def __init__(
+        self,
+        short_edge_length: int | Sequence[int],
+        max_size: int = sys.maxsize,
+        sample_style: str = "range",
+        interp: int = Image.Resampling.BILINEAR,
+    ) -> None:
+        assert sample_style in ("range", "choice"), (
+            f"sample_style must be 'range' or 'choice', got {sample_style!r}."
+        )
+        if isinstance(short_edge_length, int):
+            short_edge_length = (short_edge_length, short_edge_length)
+        self.is_range = sample_style == "range"
+        assert len(short_edge_length) == 2 or not self.is_range, (
+            "sample_style 'range' needs two lengths, the least and the greatest, got"
+            f" {short_edge_length}."
+        )
+        self.short_edge_length, self.max_size = short_edge_length, max_size
+        self.sample_style, self.interp = sample_style, interp
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The resize to a newly sampled length."""
+        height, width = image.shape[:2]
+        if self.is_range:
+            least, greatest = self.short_edge_length
+            length = int(np.random.randint(least, greatest + 1))
+        else:
+            length = int(np.random.choice(self.short_edge_length))
+        if length == 0:
+            return NoOpTransform()
+        new_size = self.get_output_shape(height, width, length, self.max_size)
+        return ResizeTransform(height, width, *new_size, self.interp)
+
+    @staticmethod
+    def get_output_shape(
+        oldh: int, oldw: int, short_edge_length: int, max_size: int
+    ) -> tuple[int, int]:
+        """The (height, width) that an image of (oldh, oldw) is resized to, in pixels."""
+        # The order of the operations decides how halves round: scale first, then the limit.
+        scale = short_edge_length * 1.0 / min(oldh, oldw)
+        newh, neww = scale * oldh, scale * oldw
+        if oldh < oldw:
+            newh = short_edge_length * 1.0
+        else:
+            neww = short_edge_length * 1.0
+        longest = max(newh, neww)
+        if longest > max_size:
+            newh, neww = newh * (max_size / longest), neww * (max_size / longest)
+        return int(newh + 0.5), int(neww + 0.5)
+
+
+_CROP_TYPES = ("relative_range", "relative", "absolute", "absolute_range")
+
+
+class RandomCrop(Augmentation):
+    """Crop a rectangle at a random place.
+
+    Args:
+        crop_type: how `crop_size` gives the rectangle's size, for an image of (H, W):
+            "relative": (H * crop_size[0], W * crop_size[1]);
+            "relative_range": the same, the two factors sampled from [crop_size[0], 1] and
+            [crop_size[1], 1];
+            "absolute": crop_size as (height, width) in pixels, at most the image;
+            "absolute_range": both sides sampled from [crop_size[0], crop_size[1]] in pixels, at
+            most the image.
+        crop_size: two numbers.
+    """
+
+    def __init__(self, crop_type: str, crop_size: Sequence[float]) -> None:
+        assert crop_type in _CROP_TYPES, (
+            f"crop_type must be one of {', '.join(_CROP_TYPES)}, got {crop_type!r}."
+        )
+        self.crop_type, self.crop_size = crop_type, crop_size
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The crop of a newly sampled rectangle."""
+        height, width = image.shape[:2]
+        crop_height, crop_width = self.get_crop_size((height, width))
+        assert height >= crop_height and width >= crop_width, (
+            f"{self} is larger than the image, which is {height} x {width} pixels."
+        )
+        top = np.random.randint(height - crop_height + 1)
+        left = np.random.randint(width - crop_width + 1)
+        return CropTransform(left, top, crop_width, crop_height)
+
+    def get_crop_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Sample the rectangle's (height, width) for an image of (height, width), in pixels."""
+        height, width = image_size
+        first, second = self.crop_size
+        if self.crop_type == "absolute":
+            return min(int(first), height), min(int(second), width)
+        if self.crop_type == "absolute_range":
+            return _sample_side(height, first, second), _sample_side(width, first, second)
+        if self.crop_type == "relative_range":
+            least = np.asarray(self.crop_size, dtype=np.float32)
+            first, second = least + np.random.rand(2) * (1 - least)
+        return int(height * first + 0.5), int(width * second + 0.5)
+
+
+def _sample_side(side: int, least: float, greatest: float) -> int:
+    assert least <= greatest, f"The range of crop sizes [{least}, {greatest}] is empty."
+    return int(np.random.randint(min(side, least), min(side, greatest) + 1))

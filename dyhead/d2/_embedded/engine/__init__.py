@@ -1,0 +1,42 @@
+"""The training loop, its hooks, and what a standard training program starts with."""
+
+from .defaults import (
+    DefaultPredictor,
+    create_ddp_model,
+    default_argument_parser,
+    default_setup,
+    default_writers,
+)
+from .hooks import (
+    BestCheckpointer,
+    CallbackHook,
+    EvalHook,
+    IterationTimer,
+    LRScheduler,
+    PeriodicCheckpointer,
+    PeriodicWriter,
+)
+from .launch import launch
+from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
+from .trainer import DefaultTrainer
+
+__all__ = [
+    "AMPTrainer",
+    "BestCheckpointer",
+    "CallbackHook",
+    "DefaultPredictor",
+    "DefaultTrainer",
+    "EvalHook",
+    "HookBase",
+    "IterationTimer",
+    "LRScheduler",
+    "PeriodicCheckpointer",
+    "PeriodicWriter",
+    "SimpleTrainer",
+    "TrainerBase",
+    "create_ddp_model",
+    "default_argument_parser",
+    "default_setup",
+    "default_writers",
+    "launch",
+]

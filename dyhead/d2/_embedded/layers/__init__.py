@@ -1,0 +1,19 @@
+"""Layers that the embedded host's models are built from."""
+
+from .batch_norm import FrozenBatchNorm2d, LayerNorm, get_norm
+from .blocks import CNNBlockBase
+from .nms import batched_nms
+from .shape_spec import ShapeSpec
+from .wrappers import Conv2d, cat, nonzero_tuple
+
+__all__ = [
+    "CNNBlockBase",
+    "Conv2d",
+    "FrozenBatchNorm2d",
+    "LayerNorm",
+    "ShapeSpec",
+    "batched_nms",
+    "cat",
+    "get_norm",
+    "nonzero_tuple",
+]

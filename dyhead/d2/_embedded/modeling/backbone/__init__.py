@@ -1,0 +1,15 @@
+"""Networks that turn images into feature maps."""
+
+from .backbone import Backbone
+from .build import BACKBONE_REGISTRY, build_backbone
+from .fpn import FPN
+from .resnet import ResNet, build_resnet_backbone
+
+__all__ = [
+    "BACKBONE_REGISTRY",
+    "FPN",
+    "Backbone",
+    "ResNet",
+    "build_backbone",
+    "build_resnet_backbone",
+]

@@ -1,0 +1,1 @@
+"""Utilities of the embedded host: one module per topic."""

@@ -1,0 +1,37 @@
+"""The host's `data.transforms`."""
+
+from dyhead.d2._host import HOST
+
+if HOST == "detectron2":
+    from detectron2.data.transforms import (
+        AugInput,
+        Augmentation,
+        AugmentationList,
+        RandomCrop,
+        RandomFlip,
+        Resize,
+        ResizeShortestEdge,
+        ResizeTransform,
+    )
+else:
+    from dyhead.d2._embedded.data.transforms import (
+        AugInput,
+        Augmentation,
+        AugmentationList,
+        RandomCrop,
+        RandomFlip,
+        Resize,
+        ResizeShortestEdge,
+        ResizeTransform,
+    )
+
+__all__ = [
+    "AugInput",
+    "Augmentation",
+    "AugmentationList",
+    "RandomCrop",
+    "RandomFlip",
+    "Resize",
+    "ResizeShortestEdge",
+    "ResizeTransform",
+]

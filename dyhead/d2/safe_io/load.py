@@ -1,0 +1,143 @@
+"""Reading checkpoint files without ever running what they contain.
+
+A pickle is a program: reading one from a stranger runs the stranger's code. `.pth` and `.pyth` files
+go through PyTorch's restricted reader; `.pkl` files (Detectron2's and Caffe2's model zoos) through
+one that knows no callable but the stand-ins below, which build numeric NumPy arrays from raw bytes.
+"""
+
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+
+class _PickledDtype:
+    """Stands for `numpy.dtype` while a file is read; knows plain numbers only."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "biufc":
+            raise pickle.UnpicklingError(f"arrays of NumPy type {code!r} are not numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        byte_order = state[1]
+        if byte_order in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(byte_order)
+
+
+class _PickledArray:
+    """Stands for `numpy.ndarray` while a file is read; its bytes are copied, never interpreted."""
+
+    def __init__(self, *_: Any) -> None:
+        self.array = np.zeros(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, raw = state
+        self.array = _array_from_bytes(raw, dtype, shape, "F" if is_fortran else "C")
+
+
+def _array_from_bytes(raw: Any, dtype: Any, shape: tuple[int, ...], order: Any) -> np.ndarray:
+    if not isinstance(dtype, _PickledDtype):
+        raise pickle.UnpicklingError("an array has no numeric type")
+    data = _to_bytes(raw)
+    array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
+    return array.astype(dtype.dtype.newbyteorder("="))  # a writable copy in native byte order
+
+
+def _to_bytes(raw: Any, encoding: str = "latin1") -> bytes:
+    """Bytes as Python 2 wrote them (text, one character for each byte) or as Python 3 does."""
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"the encoding {encoding!r} is not one of bytes")
+    return raw.encode("latin1") if isinstance(raw, str) else bytes(memoryview(raw))
+
+
+def _empty_bytes() -> bytes:
+    return b""
+
+
+def _array_from_buffer(raw: Any, dtype: Any, shape: tuple[int, ...], order: str) -> _PickledArray:
+    result = _PickledArray()
+    result.array = _array_from_bytes(raw, dtype, shape, order)
+    return result
+
+
+def _number_from_bytes(dtype: Any, raw: Any) -> Any:
+    return _array_from_bytes(raw, dtype, (), "C").item()
+
+
+# All that a .pkl file may name; NumPy 2 renamed `core` to `_core`.
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _to_bytes,
+    ("__builtin__", "bytes"): _empty_bytes,
+    ("builtins", "bytes"): _empty_bytes,
+    ("numpy", "dtype"): _PickledDtype,
+    ("numpy", "ndarray"): _PickledArray,
+}
+for _core in ("numpy.core", "numpy._core"):
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _PickledArray
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _number_from_bytes
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_from_buffer
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds plain containers, text, numbers and numeric arrays; refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is not plain data")
+        return _ALLOWED[module, name]
+
+
+def _replace_stand_ins(value: Any) -> Any:
+    """Containers with every stand-in replaced by its array; what only the reader knows is refused."""
+    if isinstance(value, _PickledArray):
+        return value.array
+    if isinstance(value, dict):
+        return type(value)((k, _replace_stand_ins(v)) for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return type(value)(_replace_stand_ins(v) for v in value)
+    if value is None or isinstance(value, (str, bytes, bool, int, float, complex)):
+        return value
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is not plain data")
+
+
+def _load_pickle(path: str) -> Any:
+    with open(path, "rb") as file:
+        # latin1: strings written by Python 2 hold bytes
+        return _replace_stand_ins(_ArrayUnpickler(file, encoding="latin1").load())
+
+
+def _load_torch(path: str) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint from a local file; nothing in it is ever executed.
+
+    Args:
+        path: a `.pkl` file of plain containers and NumPy arrays, or any other name for a file that
+            `torch.save` wrote (`.pth`, `.pyth`, ...). Tensors come back on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, holds no dict, or holds more than plain data.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"Checkpoint {path} does not exist: check MODEL.WEIGHTS.")
+    try:
+        loaded = _load_pickle(path) if path.endswith(".pkl") else _load_torch(path)
+    except Exception as error:  # a damaged pickle can raise almost anything
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"Checkpoint {path} is damaged or holds more than tensors, arrays and plain values, and"
+            f" was not loaded: {reason[0] if reason else type(error).__name__}"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"Checkpoint {path} holds a {type(loaded).__name__}: it must hold a dict.")
+    return loaded

@@ -1,0 +1,16 @@
+"""The host's `structures`."""
+
+from dyhead.d2._host import HOST
+
+if HOST == "detectron2":
+    from detectron2.structures import BoxMode, Boxes, ImageList, Instances, pairwise_iou
+else:
+    from dyhead.d2._embedded.structures import BoxMode, Boxes, ImageList, Instances, pairwise_iou
+
+__all__ = [
+    "BoxMode",
+    "Boxes",
+    "ImageList",
+    "Instances",
+    "pairwise_iou",
+]

@@ -1,0 +1,1 @@
+"""The host's `utils`: one module per topic."""

@@ -1,0 +1,67 @@
+"""The number of classes follows from the data, unless the config sets it."""
+
+import logging
+from collections.abc import Collection
+
+from dyhead.d2.config import CfgNode
+from dyhead.data.coco_json import class_names
+from dyhead.errors import UserError
+
+_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "RetinaNet": "RETINANET"}
+
+logger = logging.getLogger(__name__)
+
+
+def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str]) -> None:
+    """Set MODEL.<section>.NUM_CLASSES, in place, to what the data sets of the config have.
+
+    Args:
+        cfg: not frozen; its data sets are registered (`register_datasets`).
+        explicit_keys: the dotted keys that the user's config or command line set.
+
+    Raises:
+        UserError: the number was set and doesn't fit, or the data sets' classes differ.
+    """
+    names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
+    if not names:
+        return
+    classes = _common_classes(names)
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    section = _SECTIONS.get(architecture, architecture.upper())
+    key = f"MODEL.{section}.NUM_CLASSES"
+    if section not in cfg.MODEL or "NUM_CLASSES" not in cfg.MODEL[section]:
+        logger.info("%s has no key %s: its number of classes isn't checked", architecture, key)
+        return
+    current = cfg.MODEL[section].NUM_CLASSES
+    if key in explicit_keys and current != len(classes):
+        raise UserError(
+            f"{key} is {current}, but the data set {names[0]!r} has {len(classes)} classes"
+            f" ({_shorten(classes)}): set it to {len(classes)}, or leave it out to have it filled."
+        )
+    cfg.MODEL[section].NUM_CLASSES = len(classes)
+
+
+def _common_classes(names: list[str]) -> list[str]:
+    first = class_names(names[0])
+    for name in names[1:]:
+        other = class_names(name)
+        if other != first:
+            raise UserError(
+                f"The data sets {names[0]!r} and {name!r} differ in their classes"
+                f" ({_difference(first, other)}): give all of DATASETS.TRAIN and DATASETS.TEST the"
+                " same categories in the same order of ids."
+            )
+    return first
+
+
+def _difference(first: list[str], second: list[str]) -> str:
+    only_first = [name for name in first if name not in second]
+    only_second = [name for name in second if name not in first]
+    if not only_first and not only_second:
+        return f"another order: {_shorten(first)} against {_shorten(second)}"
+    parts = ((only_first, "only in the first"), (only_second, "only in the second"))
+    return "; ".join(f"{where}: {_shorten(some)}" for some, where in parts if some)
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

@@ -1,0 +1,37 @@
+"""Registers the data sets that a config may name, and checks the names it does."""
+
+import difflib
+
+from dyhead.d2.config import CfgNode
+from dyhead.d2.data import DatasetCatalog
+from dyhead.data.coco_json import register_coco_jsons
+from dyhead.data.shapes import register_shapes
+from dyhead.errors import UserError
+
+
+def register_datasets(cfg: CfgNode) -> None:
+    """Register the generated shapes and every data set of DATASETS.COCO_JSON; repeatable.
+
+    Nothing is read or made until a data set is loaded.
+
+    Raises:
+        UserError: DATASETS.COCO_JSON is malformed, or DATASETS.TRAIN or TEST names a data set that
+            is not registered.
+    """
+    register_shapes()
+    register_coco_jsons(cfg.DATASETS.COCO_JSON)
+    for key in ("TRAIN", "TEST"):
+        names = cfg.DATASETS[key]
+        for name in (names,) if isinstance(names, str) else names:
+            _check_name(f"DATASETS.{key}", name)
+
+
+def _check_name(key: str, name: str) -> None:
+    if name in DatasetCatalog:
+        return
+    nearest = difflib.get_close_matches(name, DatasetCatalog.list(), n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    raise UserError(
+        f"{key} names the unknown data set {name!r}.{hint} Your own are registered by"
+        " DATASETS.COCO_JSON, a list of [name, json, image folder]."
+    )

@@ -1,0 +1,65 @@
+"""What a run needs before Detectron2's `default_setup`: logger, data sets, device, output folder."""
+
+import argparse
+import logging
+import os
+
+from dyhead.d2 import HOST
+from dyhead.d2.config import CfgNode
+from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.d2.utils import comm
+from dyhead.d2.utils.collect_env import collect_env_info
+from dyhead.d2.utils.logger import setup_logger
+from dyhead.data import fill_num_classes, register_datasets
+from dyhead.engine.launch import plan_devices
+from dyhead.errors import UserError, user_errors
+
+logger = logging.getLogger(__name__)
+
+# What a run continues when it is resumed, and what a new run in the same folder must not mix with.
+_RUN_STATE = ("metrics.json", "last_checkpoint")
+
+
+def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace) -> None:
+    """Complete `cfg` for this machine and its data, and prepare OUTPUT_DIR.
+
+    Args:
+        cfg: changed in place: MODEL.DEVICE, SOLVER.AMP.ENABLED and the number of classes.
+        explicit_keys: the keys that the user set.
+        args: the command line.
+
+    Raises:
+        UserError: no config was named, or a data set or an option cannot be used.
+    """
+    if not args.config_file:
+        raise UserError("No config: name one, for example --config configs/quickstart.yaml.")
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
+    logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
+    _set_device(cfg, explicit_keys, args.num_gpus)
+    with user_errors():
+        register_datasets(cfg)
+        fill_num_classes(cfg, explicit_keys)
+    if comm.is_main_process():
+        _prepare_output_dir(cfg.OUTPUT_DIR, is_new_run=not (args.resume or args.eval_only))
+
+
+def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
+    plan = plan_devices(cfg.MODEL.DEVICE, "MODEL.DEVICE" in explicit_keys, num_gpus)
+    cfg.MODEL.DEVICE = plan.device
+    if plan.message:
+        logger.info(plan.message)
+    if cfg.SOLVER.AMP.ENABLED and not plan.device.startswith("cuda"):
+        cfg.SOLVER.AMP.ENABLED = False
+        logger.warning("SOLVER.AMP.ENABLED needs a GPU: computing in float32 on %s.", plan.device)
+
+
+def _prepare_output_dir(output_dir: str, is_new_run: bool) -> None:
+    os.makedirs(output_dir, exist_ok=True)
+    write_text_atomically(collect_env_info() + "\n", os.path.join(output_dir, "env.txt"))
+    if not is_new_run:
+        return
+    for name in _RUN_STATE:
+        path = os.path.join(output_dir, name)
+        if os.path.exists(path):
+            os.replace(path, f"{path}.previous")
+            logger.info("A new run starts in a used folder: %s is now %s.previous", path, name)

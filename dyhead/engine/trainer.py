@@ -1,0 +1,153 @@
+"""The project's trainer: Detectron2's, with only what differs."""
+
+import logging
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyhead.checkpoint import SafeCheckpointer
+from dyhead.d2.config import CfgNode
+from dyhead.d2.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+)
+from dyhead.d2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+from dyhead.d2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from dyhead.d2.modeling import build_model
+from dyhead.d2.utils import comm
+from dyhead.data import CheckedMapper
+from dyhead.engine.evaluation import CostEvaluator, inference_folder, leave_reports
+from dyhead.engine.guard import FiniteGuard
+from dyhead.engine.hooks import CurvesHook
+from dyhead.engine.optimizer import build_optimizer
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(DefaultTrainer):
+    """A DefaultTrainer that also trains on several CPU processes, and safely.
+
+    It checks every image, loss and gradient, saves atomically, chooses the optimizer by config and
+    leaves tables and pictures.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
+
+        DefaultTrainer's own constructor places a model of several processes on GPUs and takes the
+        unsafe checkpointer, so its parts are put together here.
+        """
+        super(DefaultTrainer, self).__init__()
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        data_loader = self.build_train_loader(cfg)
+        model = _distribute(model, cfg.MODEL.DEVICE)
+        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        self._trainer = trainer_class(model, data_loader, optimizer)
+        self._trainer.register_hooks([FiniteGuard(model)])
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SafeCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """Detectron2's hooks, and the curves at the end."""
+        hooks = super().build_hooks()
+        if comm.is_main_process():
+            hooks.append(CurvesHook(self.cfg.OUTPUT_DIR))
+        return hooks
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model; log its size, and its structure in the log file only."""
+        model = build_model(cfg)
+        num_parameters = sum(parameter.numel() for parameter in model.parameters())
+        logger.info(
+            "Model: %s on %s, %.2f M parameters",
+            cfg.MODEL.META_ARCHITECTURE,
+            cfg.MODEL.DEVICE,
+            num_parameters / 1e6,
+        )
+        logger.debug("Model:\n%s", model)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        """Build `SOLVER.OPTIMIZER`."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
+        """Detectron2's loader, skipping images that cannot be read with a counted warning."""
+        dataset = get_detection_dataset_dicts(
+            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+        )
+        _describe_training(cfg, len(dataset))
+        mapper = CheckedMapper(cfg, is_train=True)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
+
+    @classmethod
+    def build_test_loader(
+        cls, cfg: CfgNode, dataset_name: str
+    ) -> Iterable[list[dict[str, Any]]]:
+        """Detectron2's loader; an image that cannot be read stops the evaluation by its name."""
+        mapper = CheckedMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """COCO scores below OUTPUT_DIR/inference, and the cost of computing them."""
+        folder = inference_folder(cfg, dataset_name)
+        return DatasetEvaluators(
+            [CostEvaluator(cfg.MODEL.DEVICE), COCOEvaluator(dataset_name, output_dir=folder)]
+        )
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: list[DatasetEvaluator] | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate on DATASETS.TEST, and leave a table and a picture of each data set.
+
+        Returns:
+            {task: {metric: value}}, below the data set's name where there are several.
+        """
+        results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            leave_reports(cfg, results)
+        return results
+
+
+def _describe_training(cfg: CfgNode, num_images: int) -> None:
+    """One line that tells a newcomer what is about to happen."""
+    solver = cfg.SOLVER
+    logger.info(
+        "Training on %d images of %s, %d classes: %d steps of %d images, about %.1f passes over the"
+        " data; results go to %s",
+        num_images,
+        ", ".join(cfg.DATASETS.TRAIN),
+        len(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes),
+        solver.MAX_ITER,
+        solver.IMS_PER_BATCH,
+        solver.MAX_ITER * solver.IMS_PER_BATCH / max(1, num_images),
+        cfg.OUTPUT_DIR,
+    )
+
+
+def _distribute(model: nn.Module, device: str) -> nn.Module:
+    """Average gradients over the processes, if there are several."""
+    if torch.device(device).type == "cpu":
+        return create_ddp_model(model, broadcast_buffers=False, device_ids=None)
+    return create_ddp_model(model, broadcast_buffers=False)

@@ -1,0 +1,31 @@
+"""What went wrong with something the user gave, as one sentence instead of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class UserError(ValueError):
+    """A config, a file or an option that cannot be used; the message names it and the fix."""
+
+
+@contextmanager
+def user_errors(source: str = "") -> Iterator[None]:
+    """Turn errors raised while reading what the user gave into `UserError`.
+
+    Wrap only the reading and checking of input with it: a ValueError from the middle of training is
+    a bug and deserves its traceback.
+
+    Args:
+        source: where the input came from; put before the message when given.
+
+    Raises:
+        UserError: in place of a ValueError, KeyError or OSError from the body.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, KeyError, OSError) as error:
+        # str() of a KeyError is the repr of its message
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise UserError(f"{source}: {message}" if source else str(message)) from error

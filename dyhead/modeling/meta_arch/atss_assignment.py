@@ -1,0 +1,144 @@
+"""Adaptive training sample selection: which anchors answer for which object.
+
+Zhang et al., CVPR 2020, Algorithm 1. No anchors x objects matrix is kept: distances are taken in
+blocks of objects, and IoUs only for the candidates.
+
+Shape letters: R anchors of one level, T anchors of all levels, M objects of an image, C candidates
+per object (the sum over levels of k). Boxes are XYXY in pixels.
+"""
+
+import torch
+from torch import Tensor
+
+BACKGROUND = -1
+MIN_INSIDE = 0.01  # pixels by which an anchor's centre has to be inside the object's box
+MAX_BLOCK = 1 << 22  # distances held at a time: 16 MiB of float32
+
+
+def box_centers(boxes: Tensor) -> Tensor:
+    """Centres (..., 2) of boxes (..., 4)."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
+
+
+def nearest_centers(centers: Tensor, targets: Tensor, k: int) -> Tensor:
+    """Indices of the k nearest centres of every target.
+
+    Equal distances at the rank k are decided as `torch.topk` does.
+
+    Args:
+        centers: (R, 2).
+        targets: (M, 2).
+        k: at most R.
+
+    Returns:
+        (k, M), nearest first.
+    """
+    blocks = targets.split(max(1, MAX_BLOCK // len(centers)))
+    nearest = [_distances(block, centers).topk(k, dim=1, largest=False).indices for block in blocks]
+    return torch.cat(nearest).t()
+
+
+def _distances(points: Tensor, centers: Tensor) -> Tensor:
+    dx = points[:, None, 0] - centers[:, 0]
+    dy = points[:, None, 1] - centers[:, 1]
+    return (dx * dx + dy * dy).sqrt()  # (M, R)
+
+
+def select_candidates_per_level(anchors: list[Tensor], boxes: Tensor, k: int) -> Tensor:
+    """The k anchors of every level whose centres are nearest to the objects' centres.
+
+    Args:
+        anchors: per level (R, 4).
+        boxes: (M, 4), at least one.
+        k: candidates per level; a smaller level gives all its anchors.
+
+    Returns:
+        (C, M) indices into the anchors of all levels, level by level.
+    """
+    targets = box_centers(boxes)
+    candidates, start = [], 0
+    for level in anchors:
+        nearest = nearest_centers(box_centers(level), targets, min(k, len(level)))
+        candidates.append(nearest + start)
+        start += len(level)
+    return torch.cat(candidates)
+
+
+def aligned_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """IoU of boxes (..., 4) and (..., 4), pair by pair as they broadcast; 0 for empty overlaps."""
+    size1, size2 = boxes1[..., 2:] - boxes1[..., :2], boxes2[..., 2:] - boxes2[..., :2]
+    top_left = torch.maximum(boxes1[..., :2], boxes2[..., :2])
+    bottom_right = torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
+    intersection = (bottom_right - top_left).clamp(min=0).prod(-1)
+    union = size1.prod(-1) + size2.prod(-1) - intersection
+    return torch.where(intersection > 0, intersection / union, torch.zeros_like(union))
+
+
+def center_distances(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Distances (..., 4) from the anchors' centres to the left, top, right and bottom of boxes."""
+    centers = box_centers(anchors)
+    return torch.cat([centers - boxes[..., :2], boxes[..., 2:] - centers], dim=-1)
+
+
+def select_positives(anchors: Tensor, boxes: Tensor, ious: Tensor) -> Tensor:
+    """Which candidates are good enough for their object.
+
+    A candidate needs an IoU of at least mean + (unbiased) standard deviation over the object's
+    candidates, and its centre inside the object.
+
+    Args:
+        anchors: (C, M, 4), the candidates.
+        boxes: (M, 4).
+        ious: (C, M), of candidates and their objects.
+
+    Returns:
+        (C, M) booleans.
+    """
+    # A lone candidate has no deviation; torch would answer NaN.
+    deviation = ious.std(dim=0) if len(ious) > 1 else torch.zeros_like(ious[0])
+    inside = center_distances(anchors, boxes).amin(dim=-1) > MIN_INSIDE
+    return (ious >= ious.mean(dim=0) + deviation) & inside
+
+
+def resolve_claims(candidates: Tensor, ious: Tensor, positive: Tensor, num_anchors: int) -> Tensor:
+    """Give every anchor to the object that claims it with the highest IoU (the first of equals).
+
+    Args:
+        candidates: (C, M), anchor indices.
+        ious: (C, M).
+        positive: (C, M), which candidates their object claims.
+        num_anchors: T.
+
+    Returns:
+        (T,), object indices, BACKGROUND where nobody claims the anchor.
+    """
+    num_objects = candidates.shape[1]
+    anchors, claims = candidates.flatten(), torch.where(positive, ious, -1.0).flatten()
+    highest = claims.new_full((num_anchors,), -1.0).scatter_reduce(0, anchors, claims, "amax")
+    objects = torch.arange(num_objects, device=candidates.device).expand_as(candidates).flatten()
+    winners = torch.where((claims >= 0) & (claims == highest[anchors]), objects, num_objects)
+    matched = winners.new_full((num_anchors,), num_objects)
+    matched = matched.scatter_reduce(0, anchors, winners, "amin")
+    return torch.where(matched == num_objects, BACKGROUND, matched)
+
+
+@torch.no_grad()
+def assign_anchors(anchors: list[Tensor], boxes: Tensor, candidates_per_level: int) -> Tensor:
+    """The object that every anchor has to detect.
+
+    Args:
+        anchors: per level (R, 4).
+        boxes: (M, 4), the objects of one image, possibly none.
+        candidates_per_level: k; the paper's 9 times the number of anchors per location.
+
+    Returns:
+        (T,), object indices in the order of the levels, BACKGROUND for no object.
+    """
+    all_anchors = torch.cat(anchors)
+    if len(boxes) == 0:
+        return torch.full((len(all_anchors),), BACKGROUND, device=all_anchors.device)
+    candidates = select_candidates_per_level(anchors, boxes, candidates_per_level)
+    candidate_anchors = all_anchors[candidates]
+    ious = aligned_iou(candidate_anchors, boxes)
+    positive = select_positives(candidate_anchors, boxes, ious)
+    return resolve_claims(candidates, ious, positive, len(all_anchors))

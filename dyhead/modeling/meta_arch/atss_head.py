@@ -1,0 +1,106 @@
+"""The predictors of ATSS, shared by all pyramid levels.
+
+Zhang et al., "Bridging the Gap Between Anchor-based and Anchor-free Detection via Adaptive
+Training Sample Selection" (CVPR 2020). With DyHead as the shared branch there are no towers: the
+predictors sit on the pyramid itself (Dai et al., CVPR 2021, section 3.4).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+GROUPS = 32
+
+
+class Scale(nn.Module):
+    """Multiplication by one learned number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale a tensor of any shape."""
+        return x * self.scale
+
+
+def build_tower(in_channels: int, channels: int, num_convs: int, use_gn: bool) -> nn.Sequential:
+    """`num_convs` times a 3x3 convolution, GroupNorm if wanted, and ReLU; none is the identity."""
+    layers: list[nn.Module] = []
+    for i in range(num_convs):
+        layers.append(nn.Conv2d(in_channels if i == 0 else channels, channels, 3, padding=1))
+        if use_gn:
+            layers.append(nn.GroupNorm(GROUPS, channels))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+class ATSSHead(nn.Module):
+    """Class, box and centre-ness predictors (1x1), with an optional tower for class and for box.
+
+    Args:
+        in_channels: channels of every feature map.
+        num_levels: number of feature maps; each has its own learned factor on the box deltas.
+        num_classes: K.
+        num_anchors: A, anchors per location.
+        num_convs: convolutions per tower; 0 for no towers.
+        channels: channels of the towers.
+        use_gn: GroupNorm in the towers.
+        prior_prob: class score of every anchor at initialisation (Lin et al., ICCV 2017, 3.3).
+
+    Raises:
+        ValueError: GroupNorm is wanted in towers whose channels do not fall into 32 groups.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_levels: int,
+        num_classes: int,
+        num_anchors: int = 1,
+        num_convs: int = 0,
+        channels: int = 256,
+        use_gn: bool = True,
+        prior_prob: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if num_convs > 0 and use_gn and channels % GROUPS:
+            raise ValueError(
+                f"MODEL.ATSS.CHANNELS={channels} is no multiple of {GROUPS}, which GroupNorm"
+                " needs: change it, or set MODEL.ATSS.USE_GN False."
+            )
+        self.cls_tower = build_tower(in_channels, channels, num_convs, use_gn)
+        self.bbox_tower = build_tower(in_channels, channels, num_convs, use_gn)
+        tower_channels = channels if num_convs > 0 else in_channels
+        self.cls_logits = nn.Conv2d(tower_channels, num_anchors * num_classes, 1)
+        self.bbox_pred = nn.Conv2d(tower_channels, num_anchors * 4, 1)
+        self.centerness = nn.Conv2d(tower_channels, num_anchors, 1)
+        self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
+        self._initialise(prior_prob)
+
+    def _initialise(self, prior_prob: float) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)
+        nn.init.constant_(self.cls_logits.bias, -math.log((1 - prior_prob) / prior_prob))
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Predict on every level, finest first.
+
+        Args:
+            features: per level (N, in_channels, H, W).
+
+        Returns:
+            Class logits (N, A * K, H, W), box deltas (N, A * 4, H, W) and centre-ness logits
+            (N, A, H, W), a list of each over the levels.
+        """
+        logits, deltas, centerness = [], [], []
+        for feature, scale in zip(features, self.scales, strict=True):
+            box_feature = self.bbox_tower(feature)
+            logits.append(self.cls_logits(self.cls_tower(feature)))
+            deltas.append(scale(self.bbox_pred(box_feature)))
+            centerness.append(self.centerness(box_feature))
+        return logits, deltas, centerness

@@ -1,0 +1,50 @@
+"""Packaging of DyHead; the settings of the development tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+TEST = ["pytest>=8"]
+DEVELOPMENT = [*TEST, "ruff>=0.14", "mypy>=1.15", "types-PyYAML", "types-tabulate", "types-tqdm"]
+
+
+def read_version() -> str:
+    """The one version number, read without importing the package."""
+    text = (ROOT / "dyhead" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("dyhead/__init__.py holds no __version__")
+    return found.group(1)
+
+
+setup(
+    name="dyhead",
+    version=read_version(),
+    description="Dynamic Head (CVPR 2021): detection heads with scale, spatial and task attention",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["dyhead", "dyhead.*"]),
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26",
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.9",
+        "pycocotools>=2.0.8",
+        "timm>=1.0.15",
+        "Pillow>=10",
+        "matplotlib>=3.8",
+        "tensorboard>=2.16",
+        "tabulate>=0.9",
+        "termcolor>=2.1",
+        "tqdm>=4.66",
+        "PyYAML>=6.0.1",
+        "yacs>=0.1.8",
+    ],
+    extras_require={"test": TEST, "dev": DEVELOPMENT},
+)
