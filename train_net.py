@@ -23,7 +23,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg, explicit_keys = load_config(args.config_file, args.opts)
     prepare_run(cfg, explicit_keys, args)
     cfg.freeze()
-    default_setup(cfg, args)
+    with user_errors():
+        default_setup(cfg, args)
     return cfg
 
 

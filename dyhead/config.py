@@ -125,16 +125,18 @@ def _answer_unknown_key(key: str, valid: Sequence[str]) -> str:
         return f"{key} has no effect on ATSS: remove it."
     if members := [name for name in valid if name.startswith(f"{key}.")]:
         return f"{key} is a group of keys: set one of them, such as {members[0]}."
-    nearest = _nearest_keys(key, valid)
-    return f"unknown key {key}" + (f", did you mean {' or '.join(nearest)}?" if nearest else ".")
+    return f"unknown key {key}, did you mean {' or '.join(_nearest_keys(key, valid))}?"
 
 
 def _nearest_keys(key: str, valid: Sequence[str], count: int = 3) -> list[str]:
-    """The valid keys that look most like `key`: whole names first, then last parts alone."""
-    by_upper_case = {name.upper(): name for name in valid}
-    found = difflib.get_close_matches(key.upper(), by_upper_case, count, cutoff=0.75)
+    """The valid keys that look most like `key`: by whole name, or else by its last part."""
+    names = {name.upper(): name for name in valid}
+    found = difflib.get_close_matches(key.upper(), names, count, cutoff=0.75)
     if not found:
-        last = key.upper().rpartition(".")[2]
-        tails = {name.rpartition(".")[2]: name for name in by_upper_case}
-        found = [tails[tail] for tail in difflib.get_close_matches(last, tails, count, cutoff=0.7)]
-    return [by_upper_case[name] for name in found]
+        last_parts = {name.rpartition(".")[2]: name for name in names}
+        last_part = key.upper().rpartition(".")[2]
+        near = difflib.get_close_matches(last_part, last_parts, count, cutoff=0.7)
+        found = [last_parts[part] for part in near]
+    if not found:
+        found = difflib.get_close_matches(key.upper(), names, count, cutoff=0.0)
+    return [names[name] for name in found]

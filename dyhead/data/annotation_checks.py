@@ -8,6 +8,8 @@ from dyhead.data.check_report import CheckReport
 
 _TOLERANCE = 0.5  # pixels by which a box may leave its image unreported: rounding
 
+_MIN_SIDE = 1.0  # pixels: converters turn empty boxes into boxes of one pixel
+
 
 def check_annotations(
     annotations: list,
@@ -50,7 +52,7 @@ def _problem(
     if annotation["category_id"] not in category_ids:
         return kinds.UNKNOWN_CATEGORY
     x, y, width, height = annotation["bbox"]
-    if width <= 0 or height <= 0:
+    if width <= 0 or height <= 0 or max(width, height) <= _MIN_SIDE:
         return kinds.DEGENERATE_BOX
     image = images[annotation["image_id"]]
     if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:

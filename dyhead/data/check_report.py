@@ -13,7 +13,7 @@ MALFORMED_ANNOTATION = "annotation without image_id, category_id or bbox of 4 nu
 LOST_IMAGE = "annotation of an image that was left out: left out too"
 UNKNOWN_IMAGE = "annotation of an unknown image: left out"
 UNKNOWN_CATEGORY = "annotation of an unknown category: left out"
-DEGENERATE_BOX = "box without width or height: left out"
+DEGENERATE_BOX = "box without width or height, or of at most 1 x 1 pixel: left out"
 OUTSIDE_BOX = "box wholly outside its image: left out"
 CLIPPED_BOX = "box partly outside its image: clipped"
 DUPLICATE_ANNOTATION = "annotation repeated unchanged: left out"
@@ -45,6 +45,7 @@ class CheckReport:
         return bool(self.findings) or self.completed
 
     def __str__(self) -> str:
+        """One line per kind of problem, with the count and the first few offenders."""
         lines = [f"Problems in {self.source}:" if self.findings else f"{self.source} is sound."]
         for kind, offenders in self.findings.items():
             named = "; ".join(offenders[:MAX_NAMED])

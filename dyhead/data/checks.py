@@ -63,9 +63,7 @@ def check_coco(
     images = check_images(coco["images"], image_root, report)
     lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in coco["categories"]}
-    annotations = check_annotations(
-        coco["annotations"], images, lost_images, category_ids, report
-    )
+    annotations = check_annotations(coco["annotations"], images, lost_images, category_ids, report)
     for key, left in (("images", images), ("annotations", annotations)):
         if not left:
             raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")

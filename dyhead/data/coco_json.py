@@ -1,24 +1,35 @@
 """Registers any COCO json by config and loads it through the checks."""
 
-import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.data.check_report import CheckReport
 from dyhead.data.checks import check_coco, read_coco
 from dyhead.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-_registered: dict[str, tuple[Path, Path]] = {}  # by us: name -> json file, image folder
-_reported: set[str] = set()  # each report is logged once per process, not at each evaluation
+
+@dataclass(frozen=True)
+class CocoFiles:
+    """Where a data set lies, and the folder for a repaired copy of its json if it needs one."""
+
+    json_file: Path
+    image_root: Path
+    repaired_folder: Path
+
+
+_registered: dict[str, CocoFiles] = {}  # by us
+_reported: set[str] = set()
 
 
 def dataset_root() -> Path:
@@ -26,8 +37,10 @@ def dataset_root() -> Path:
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))
 
 
-def register_coco_jsons(entries: Sequence[Sequence[str]]) -> None:
+def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path) -> None:
     """Register each [name, json, image folder] of DATASETS.COCO_JSON.
+
+    Each is read and checked when it is first loaded.
 
     Paths may begin with ~ and hold $VARIABLES. Relative ones start at the working folder, or at
     DETECTRON2_DATASETS where nothing of that name is there.
@@ -47,19 +60,14 @@ def register_coco_jsons(entries: Sequence[Sequence[str]]) -> None:
                 " [[my_train, data/train.json, data/images]]."
             )
         name, json_file, image_root = entry
-        register_coco_json(name, _resolve(json_file), _resolve(image_root))
-
-
-def register_coco_json(name: str, json_file: Path, image_root: Path) -> None:
-    """Register one COCO json; it is read and checked when it is first loaded."""
-    register_loader(name, _CheckedLoader(name, json_file, image_root), json_file, image_root)
+        files = CocoFiles(_resolve(json_file), _resolve(image_root), repaired_folder)
+        register_loader(name, files, partial(load_checked_coco, name, files))
 
 
 def register_loader(
     name: str,
+    files: CocoFiles,
     loader: Callable[[], list[dict]],
-    json_file: Path,
-    image_root: Path,
     class_names: list[str] | None = None,
 ) -> None:
     """Put a COCO-format data set into the host's catalogs; doing so again changes nothing.
@@ -69,7 +77,7 @@ def register_loader(
     Raises:
         UserError: the name belongs to a data set that was registered elsewhere.
     """
-    if _registered.get(name) == (json_file, image_root) and name in DatasetCatalog:
+    if _registered.get(name) == files and name in DatasetCatalog:
         return
     if name in _registered:
         DatasetCatalog.pop(name, None)
@@ -78,10 +86,12 @@ def register_loader(
         raise UserError(
             f"The data set name {name!r} in DATASETS.COCO_JSON is taken: choose another one."
         )
-    _registered[name] = (json_file, image_root)
+    _registered[name] = files
     DatasetCatalog.register(name, loader)
     metadata = MetadataCatalog.get(name)
-    metadata.set(json_file=str(json_file), image_root=str(image_root), evaluator_type="coco")
+    metadata.set(
+        json_file=str(files.json_file), image_root=str(files.image_root), evaluator_type="coco"
+    )
     if class_names is not None:
         metadata.set(thing_classes=class_names)
 
@@ -98,7 +108,7 @@ def class_names(name: str) -> list[str]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None:
         if name in _registered:
-            categories = read_coco(_registered[name][0])["categories"]
+            categories = read_coco(_registered[name].json_file)["categories"]
             ordered = sorted(categories, key=lambda category: category["id"])
             metadata.set(thing_classes=[category["name"] for category in ordered])
         else:
@@ -112,7 +122,7 @@ def class_names(name: str) -> list[str]:
     return list(names)
 
 
-def load_checked_coco(name: str, json_file: Path, image_root: Path) -> list[dict]:
+def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
     """Check a COCO json, report what was found and load the usable rest.
 
     Where the file needs repair, the host reads and evaluates a repaired copy, so that training and
@@ -124,25 +134,29 @@ def load_checked_coco(name: str, json_file: Path, image_root: Path) -> list[dict
     Raises:
         UserError: see `dyhead.data.checks`.
     """
-    checked, report = check_coco(read_coco(json_file), json_file, image_root)
-    used = json_file
+    checked, report = check_coco(read_coco(files.json_file), files.json_file, files.image_root)
+    used = files.json_file
     if report.repaired:
-        used = _write_repaired(name, checked)
-    if report.findings and str(report) not in _reported:
-        _reported.add(str(report))
-        logger.warning("%s\n  Training and evaluation use the repaired copy %s", report, used)
+        used = _write_repaired(name, checked, files.repaired_folder)
+        _report_once(report, used)
     _replace_metadata(name, "json_file", str(used))
-    return load_coco_json(str(used), str(image_root), name)
+    return load_coco_json(str(used), str(files.image_root), name)
 
 
-class _CheckedLoader:
-    """What the catalog calls to load one data set."""
-
-    def __init__(self, name: str, json_file: Path, image_root: Path) -> None:
-        self.name, self.json_file, self.image_root = name, json_file, image_root
-
-    def __call__(self) -> list[dict]:
-        return load_checked_coco(self.name, self.json_file, self.image_root)
+def _report_once(report: CheckReport, repaired: Path) -> None:
+    """Log a report once per process, for a data set is loaded anew at each evaluation."""
+    if str(report) in _reported:
+        return
+    _reported.add(str(report))
+    if report.findings:
+        logger.warning("%s\n  Training and evaluation use the repaired copy %s", report, repaired)
+    else:
+        logger.info(
+            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info');"
+            " they were filled in in the copy %s",
+            report.source,
+            repaired,
+        )
 
 
 def _resolve(path: str) -> Path:
@@ -151,16 +165,10 @@ def _resolve(path: str) -> Path:
     return under_root if not given.exists() and under_root.exists() else given
 
 
-def _write_repaired(name: str, coco: dict[str, Any]) -> Path:
-    """Write a repaired copy whose name tells its content, so that several runs can share it."""
-    text = json.dumps(coco)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    user = os.getuid() if hasattr(os, "getuid") else "any"
-    folder = Path(tempfile.gettempdir()) / f"dyhead-{user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / f"{name}-{digest}.json"
-    if not path.exists():
-        write_text_atomically(text, path)
+def _write_repaired(name: str, coco: dict[str, Any], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    write_text_atomically(json.dumps(coco), path)
     return path
 
 

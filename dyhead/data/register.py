@@ -1,6 +1,7 @@
 """Registers the data sets that a config may name, and checks the names it does."""
 
 import difflib
+from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
@@ -18,8 +19,9 @@ def register_datasets(cfg: CfgNode) -> None:
         UserError: DATASETS.COCO_JSON is malformed, or DATASETS.TRAIN or TEST names a data set that
             is not registered.
     """
-    register_shapes()
-    register_coco_jsons(cfg.DATASETS.COCO_JSON)
+    repaired_folder = Path(cfg.OUTPUT_DIR) / "repaired_annotations"
+    register_shapes(repaired_folder)
+    register_coco_jsons(cfg.DATASETS.COCO_JSON, repaired_folder)
     for key in ("TRAIN", "TEST"):
         names = cfg.DATASETS[key]
         for name in (names,) if isinstance(names, str) else names:

@@ -72,7 +72,7 @@ def make_scene(spec: ShapesSpec, split: int, index: int) -> Scene:
 
 
 def visible_box(item: SceneObject) -> tuple[int, int, int, int]:
-    """The tight box (x, y, width, height) round the pixels at least half of which are the object."""
+    """The tight box (x, y, width, height) round the pixels that are mostly the object's."""
     rows, columns = np.nonzero(item.visible >= _MASK_THRESHOLD)
     left, top = int(columns.min()), int(rows.min())
     return left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top

@@ -6,13 +6,14 @@ import os
 import shutil
 import tempfile
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
-from dyhead.data.coco_json import dataset_root, load_checked_coco, register_loader
+from dyhead.data.coco_json import CocoFiles, dataset_root, load_checked_coco, register_loader
 from dyhead.data.shape_masks import CLASS_NAMES
 from dyhead.data.shape_scenes import GENERATOR_VERSION, ShapesSpec, annotate, make_scene
 
@@ -24,19 +25,16 @@ _JPEG_QUALITY = 92
 logger = logging.getLogger(__name__)
 
 
-def register_shapes(spec: ShapesSpec | None = None) -> None:
+def register_shapes(repaired_folder: Path, spec: ShapesSpec | None = None) -> None:
     """Register `shapes_train` and `shapes_val`; their files are made when first loaded."""
     spec = spec or ShapesSpec()
     root = dataset_root()
     for split in SPLITS:
-        json_file, image_root = _annotation_file(root / _FOLDER, split), root / _FOLDER / split
-        register_loader(
-            f"shapes_{split}",
-            _ShapesLoader(root, spec, split),
-            json_file,
-            image_root,
-            class_names=list(CLASS_NAMES),
-        )
+        folder = root / _FOLDER
+        files = CocoFiles(_annotation_file(folder, split), folder / split, repaired_folder)
+        name = f"shapes_{split}"
+        loader = partial(_load, name, files, root, spec)
+        register_loader(name, files, loader, class_names=list(CLASS_NAMES))
 
 
 def make_shapes(root: Path, spec: ShapesSpec) -> Path:
@@ -66,16 +64,9 @@ def make_shapes(root: Path, spec: ShapesSpec) -> Path:
     return folder
 
 
-class _ShapesLoader:
-    """Makes the data set if need be, then gives the records of one split."""
-
-    def __init__(self, root: Path, spec: ShapesSpec, split: str) -> None:
-        self.root, self.spec, self.split = root, spec, split
-
-    def __call__(self) -> list[dict]:
-        folder = make_shapes(self.root, self.spec)
-        name = f"shapes_{self.split}"
-        return load_checked_coco(name, _annotation_file(folder, self.split), folder / self.split)
+def _load(name: str, files: CocoFiles, root: Path, spec: ShapesSpec) -> list[dict]:
+    make_shapes(root, spec)
+    return load_checked_coco(name, files)
 
 
 def _annotation_file(folder: Path, split: str) -> Path:
@@ -148,7 +139,7 @@ def _write_split(folder: Path, spec: ShapesSpec, split_index: int, count: int) -
         "annotations": [],
         "categories": [{"id": i, "name": name} for i, name in enumerate(CLASS_NAMES, start=1)],
     }
-    for index in tqdm(range(count), desc=f"shapes_{split}", unit="image"):
+    for index in tqdm(range(count), desc=f"shapes_{split}", unit="image", disable=None):
         scene = make_scene(spec, split_index, index)
         image_id, file_name = index + 1, f"{index + 1:06d}.jpg"
         Image.fromarray(scene.image).save(folder / split / file_name, quality=_JPEG_QUALITY)

@@ -1,8 +1,9 @@
 """Reading checkpoint files without ever running what they contain.
 
-A pickle is a program: reading one from a stranger runs the stranger's code. `.pth` and `.pyth` files
-go through PyTorch's restricted reader; `.pkl` files (Detectron2's and Caffe2's model zoos) through
-one that knows no callable but the stand-ins below, which build numeric NumPy arrays from raw bytes.
+A pickle is a program: reading one from a stranger runs the stranger's code. `.pth` and `.pyth`
+files go through PyTorch's restricted reader; `.pkl` files (Detectron2's and Caffe2's model zoos)
+through one that knows no callable but the stand-ins below, which build numeric NumPy arrays from
+raw bytes.
 """
 
 import os
@@ -94,7 +95,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _replace_stand_ins(value: Any) -> Any:
-    """Containers with every stand-in replaced by its array; what only the reader knows is refused."""
+    """Containers with every stand-in replaced by its array; anything not plain is refused."""
     if isinstance(value, _PickledArray):
         return value.array
     if isinstance(value, dict):

@@ -10,6 +10,7 @@ if HOST == "detectron2":
         JSONWriter,
         TensorboardXWriter,
         get_event_storage,
+        has_event_storage,
     )
 else:
     from dyhead.d2._embedded.utils.events import (
@@ -19,6 +20,7 @@ else:
         JSONWriter,
         TensorboardXWriter,
         get_event_storage,
+        has_event_storage,
     )
 
 __all__ = [
@@ -28,4 +30,5 @@ __all__ = [
     "JSONWriter",
     "TensorboardXWriter",
     "get_event_storage",
+    "has_event_storage",
 ]

@@ -12,6 +12,7 @@ from dyhead.d2.modeling.backbone import build_backbone
 from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
 from dyhead.d2.structures import Instances
+from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.atss_head import ATSSHead
 from dyhead.modeling.meta_arch.atss_losses import (
     box_loss,
@@ -36,7 +37,7 @@ class ATSS(DenseDetector):
         dense_detector: see `DenseDetector`.
 
     Raises:
-        ValueError: the levels have different numbers of anchors per location.
+        UserError: the levels have different numbers of anchors per location.
     """
 
     @configurable
@@ -117,12 +118,12 @@ def build_head(cfg: CfgNode, levels: list[ShapeSpec], num_anchors: int) -> ATSSH
     """The head for feature maps of the given shapes.
 
     Raises:
-        ValueError: the feature maps have different numbers of channels.
+        UserError: the feature maps have different numbers of channels.
     """
     atss = cfg.MODEL.ATSS
     channels = {level.channels for level in levels}
     if len(channels) != 1:
-        raise ValueError(
+        raise UserError(
             f"MODEL.ATSS.IN_FEATURES {list(atss.IN_FEATURES)} have {sorted(channels)} channels:"
             " one head for all levels needs the same number in each."
         )
@@ -142,11 +143,11 @@ def anchors_per_location(anchor_generator: Any) -> int:
     """How many anchors every location has.
 
     Raises:
-        ValueError: the levels differ in it.
+        UserError: the levels differ in it.
     """
     counts = set(anchor_generator.num_anchors)
     if len(counts) != 1:
-        raise ValueError(
+        raise UserError(
             f"MODEL.ANCHOR_GENERATOR gives {anchor_generator.num_anchors} anchors per location on"
             " the levels: a shared head needs as many SIZES x ASPECT_RATIOS on each."
         )

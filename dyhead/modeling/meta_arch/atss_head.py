@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dyhead.errors import UserError
+
 GROUPS = 32
 
 
@@ -50,7 +52,7 @@ class ATSSHead(nn.Module):
         prior_prob: class score of every anchor at initialisation (Lin et al., ICCV 2017, 3.3).
 
     Raises:
-        ValueError: GroupNorm is wanted in towers whose channels do not fall into 32 groups.
+        UserError: GroupNorm is wanted in towers whose channels do not fall into 32 groups.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class ATSSHead(nn.Module):
     ) -> None:
         super().__init__()
         if num_convs > 0 and use_gn and channels % GROUPS:
-            raise ValueError(
+            raise UserError(
                 f"MODEL.ATSS.CHANNELS={channels} is no multiple of {GROUPS}, which GroupNorm"
                 " needs: change it, or set MODEL.ATSS.USE_GN False."
             )
@@ -81,11 +83,11 @@ class ATSSHead(nn.Module):
         self._initialise(prior_prob)
 
     def _initialise(self, prior_prob: float) -> None:
+        prior_logit = -math.log((1 - prior_prob) / prior_prob)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.normal_(module.weight, std=0.01)
-                nn.init.zeros_(module.bias)
-        nn.init.constant_(self.cls_logits.bias, -math.log((1 - prior_prob) / prior_prob))
+                nn.init.constant_(module.bias, prior_logit if module is self.cls_logits else 0.0)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict on every level, finest first.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from fvcore.nn import sigmoid_focal_loss_jit
+from fvcore.nn import sigmoid_focal_loss
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
@@ -68,7 +68,7 @@ def class_loss(
     """Sigmoid focal loss over all anchors and classes: logits (N, T, K), normalizer ()."""
     targets = torch.zeros_like(logits)
     targets[positives.images, positives.anchors, positives.classes] = 1
-    total = sigmoid_focal_loss_jit(logits, targets, alpha=alpha, gamma=gamma, reduction="sum")
+    total = sigmoid_focal_loss(logits, targets, alpha=alpha, gamma=gamma, reduction="sum")
     return total / normalizer
 
 

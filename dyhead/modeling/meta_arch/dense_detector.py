@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dyhead.d2.modeling.backbone import Backbone
 from dyhead.d2.modeling.postprocessing import detector_postprocess
 from dyhead.d2.structures import ImageList, Instances
+from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.dense_inference import select_candidates, suppress_duplicates
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,11 @@ class DenseDetector(nn.Module, ABC):
         input_format: channel order of the images, e.g. "BGR".
 
     Raises:
-        ValueError: a name in `head_in_features` is not a feature of the backbone.
+        UserError: a name in `head_in_features` is not a feature of the backbone.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -147,10 +151,11 @@ class DenseDetector(nn.Module, ABC):
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
         """Detections of every image in its input size, boxes not yet clipped."""
-        return [
-            self._detect(anchors, *([level[i] for level in kind] for kind in predictions), size)
-            for i, size in enumerate(image_sizes)
-        ]
+        results = []
+        for i, image_size in enumerate(image_sizes):
+            of_image = DensePredictions(*([level[i] for level in kind] for kind in predictions))
+            results.append(self._detect(anchors, of_image, image_size))
+        return results
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them at the right and bottom (with zeros) to one size."""
@@ -183,12 +188,11 @@ class DenseDetector(nn.Module, ABC):
     def _detect(
         self,
         anchors: list[Tensor],
-        class_logits: list[Tensor],
-        box_deltas: list[Tensor],
-        quality_logits: list[Tensor],
+        predictions: DensePredictions,
         image_size: tuple[int, int],
     ) -> Instances:
-        levels = zip(anchors, class_logits, box_deltas, quality_logits, strict=True)
+        """Detections of one image; its predictions have no dimension N."""
+        levels = zip(anchors, *predictions, strict=True)
         decoded = [self._decode_level(*level) for level in levels]
         boxes, scores, classes = (torch.cat(parts) for parts in zip(*decoded, strict=True))
         return suppress_duplicates(
@@ -218,11 +222,11 @@ def check_features(names: Sequence[str], available: Mapping[str, Any]) -> None:
     """Refuse names of features that the backbone does not have.
 
     Raises:
-        ValueError: a name is not among the available ones.
+        UserError: a name is not among the available ones.
     """
     missing = [name for name in names if name not in available]
     if missing:
-        raise ValueError(
+        raise UserError(
             f"IN_FEATURES names {', '.join(missing)}, but the backbone gives"
             f" {', '.join(available)}: use those names."
         )

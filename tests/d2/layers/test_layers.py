@@ -150,7 +150,9 @@ def test_frozen_norm_does_not_learn():
 
 def test_conversion_reaches_nested_layers_and_nothing_else():
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 1), nn.Sequential(random_batch_norm(), nn.GroupNorm(2, 8)), nn.SyncBatchNorm(8)
+        nn.Conv2d(3, 8, 1),
+        nn.Sequential(random_batch_norm(), nn.GroupNorm(2, 8)),
+        nn.SyncBatchNorm(8),
     ).eval()
     x = torch.randn(1, 3, 4, 4)
     expected = model(x)

@@ -10,7 +10,9 @@ from dyhead.d2.structures import Boxes, pairwise_iou
 def random_boxes(count: int, seed: int = 0) -> Boxes:
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(count, 2, generator=generator) * 50
-    return Boxes(torch.cat([corner, corner + 1 + torch.rand(count, 2, generator=generator) * 40], 1))
+    return Boxes(
+        torch.cat([corner, corner + 1 + torch.rand(count, 2, generator=generator) * 40], 1)
+    )
 
 
 @pytest.mark.parametrize("empty", [[], torch.zeros(0), torch.zeros(0, 4)])
@@ -80,7 +82,7 @@ def test_indexing():
     assert torch.equal(boxes[torch.tensor([4, 0])].tensor, boxes.tensor[[4, 0]])
     with pytest.raises(IndexError):
         boxes[5]
-    assert all(torch.equal(box, row) for box, row in zip(boxes, boxes.tensor))
+    assert torch.equal(torch.stack(list(boxes)), boxes.tensor)
 
 
 def test_cat_and_device():

@@ -47,6 +47,12 @@ def test_images_that_cannot_share_a_batch_are_refused():
         ImageList.from_tensors([])
 
 
+def test_gradients_reach_the_images():
+    images = [torch.rand(3, 4, 5, requires_grad=True), torch.rand(3, 6, 2, requires_grad=True)]
+    ImageList.from_tensors(images, 4).tensor.sum().backward()
+    assert all(torch.equal(image.grad, torch.ones_like(image)) for image in images)
+
+
 def test_to_changes_the_batch_only():
     batch = ImageList.from_tensors([torch.rand(3, 4, 5)]).to(torch.float64)
     assert batch.tensor.dtype == torch.float64

@@ -1,4 +1,4 @@
-"""Fitting weights with other names to a model: Caffe2's names, and matching by the longest suffix."""
+"""Fitting weights with other names to a model: Caffe2's names, and matching by suffix."""
 
 import logging
 import os.path

@@ -20,7 +20,6 @@ from .dataset_dicts import (
 from .dataset_mapper import DatasetMapper
 from .samplers import (
     InferenceSampler,
-    RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
@@ -147,12 +146,9 @@ def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler | None:
             dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
         )
         return RepeatFactorTrainingSampler(factors, seed=seed)
-    if name == "RandomSubsetTrainingSampler":
-        ratio = cfg.DATALOADER.RANDOM_SUBSET_RATIO
-        return RandomSubsetTrainingSampler(len(dataset), ratio, seed_shuffle=seed, seed_subset=seed)
     raise ValueError(
-        f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown: use TrainingSampler,"
-        " RepeatFactorTrainingSampler or RandomSubsetTrainingSampler."
+        f"DATALOADER.SAMPLER_TRAIN {name!r} is unknown: use TrainingSampler or"
+        " RepeatFactorTrainingSampler, or give the loader a sampler."
     )
 
 

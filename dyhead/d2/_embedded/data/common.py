@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import itertools
 import logging
 import pickle
 import random
@@ -46,12 +45,12 @@ class _TorchSerializedList:
         return pickle.loads(self._bytes[begin : int(self._ends[index])].numpy().data)
 
 
-_default_serialize: Callable[[list[Any]], Sequence[Any]] = _TorchSerializedList
+_default_serialize: Callable[[list[Any]], Any] = _TorchSerializedList
 
 
 @contextlib.contextmanager
 def set_default_dataset_from_list_serialize_method(
-    new: Callable[[list[Any]], Sequence[Any]],
+    new: Callable[[list[Any]], Any],
 ) -> Iterator[None]:
     """Within the context, DatasetFromList stores its list as `new(list)`."""
     global _default_serialize
@@ -80,7 +79,7 @@ class DatasetFromList(Dataset):
         self,
         lst: list[Any],
         copy: bool = True,
-        serialize: bool | Callable[[list[Any]], Sequence[Any]] = True,
+        serialize: bool | Callable[[list[Any]], Any] = True,
     ) -> None:
         if not isinstance(serialize, bool) and not callable(serialize):
             raise TypeError(f"serialize must be a bool or callable, got {serialize!r}.")
@@ -142,16 +141,15 @@ class MapDataset(Dataset):
 
     def __getitem__(self, idx: int) -> Any:
         current = int(idx)
-        for attempt in itertools.count(1):
-            mapped = self._map_func(self._dataset[current])
-            if mapped is not None:
-                self._failed.discard(current)
-                return mapped
+        retries = 0
+        while (mapped := self._map_func(self._dataset[current])) is None:
             self._failed.add(current)
-            if attempt >= _WARN_AFTER_RETRIES:
-                logger.warning(f"The mapper returned None {attempt} times in the place of {idx}.")
+            retries += 1
+            if retries >= _WARN_AFTER_RETRIES:
+                logger.warning(f"The mapper returned None {retries} times in the place of {idx}.")
             current = self._other_index()
-        raise AssertionError("unreachable")
+        self._failed.discard(current)
+        return mapped
 
     def _other_index(self) -> int:
         if len(self._failed) == len(self._dataset):

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +95,8 @@ class DatasetMapper:
         Raises:
             SizeMismatchError: the image's size differs from the dict's.
         """
+        annotations = dataset_dict.get("annotations")
+        dataset_dict = {k: v for k, v in dataset_dict.items() if k != "annotations"}
         dataset_dict = copy.deepcopy(dataset_dict)
         image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
         utils.check_image_size(dataset_dict, image)
@@ -108,30 +109,28 @@ class DatasetMapper:
         # A copy, since PIL's arrays are read-only and flipped ones have negative strides.
         dataset_dict["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
 
-        annotations = dataset_dict.pop("annotations", None)
         if self.is_train and annotations is not None:
-            dataset_dict["instances"] = self._instances(annotations, transforms, image.shape[:2])
+            dataset_dict["annotations"] = [_without_masks(a) for a in annotations]
+            self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
 
-    def _instances(
+    def _transform_annotations(
         self,
-        annotations: Sequence[dict[str, Any]],
+        dataset_dict: dict[str, Any],
         transforms: T.TransformList,
-        image_size: tuple[int, int],
-    ) -> Any:
-        transformed = []
-        for annotation in annotations:
-            if annotation.get("iscrowd", 0):
-                continue
-            boxes_only = {
-                key: value
-                for key, value in annotation.items()
-                if key not in ("segmentation", "keypoints")
-            }
-            transformed.append(
-                utils.transform_instance_annotations(boxes_only, transforms, image_size)
-            )
+        image_shape: tuple[int, int],
+    ) -> None:
+        """Replace "annotations" by "instances"; subclasses may do it otherwise."""
+        annotations = [
+            utils.transform_instance_annotations(annotation, transforms, image_shape)
+            for annotation in dataset_dict.pop("annotations")
+            if not annotation.get("iscrowd", 0)
+        ]
         instances = utils.annotations_to_instances(
-            transformed, image_size, mask_format=self.instance_mask_format
+            annotations, image_shape, mask_format=self.instance_mask_format
         )
-        return utils.filter_empty_instances(instances)
+        dataset_dict["instances"] = utils.filter_empty_instances(instances)
+
+
+def _without_masks(annotation: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in annotation.items() if k not in ("segmentation", "keypoints")}

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from ..config import CfgNode
 from ..structures import Boxes, BoxMode, Instances
@@ -29,6 +29,18 @@ logger = logging.getLogger("detectron2.data.detection_utils")
 
 _FLIPS = ("horizontal", "vertical", "none")
 
+# What turns an image upright, by EXIF's number for its orientation. Not ImageOps.exif_transpose:
+# that rewrites the EXIF block too, and fails on damaged ones.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 class SizeMismatchError(ValueError):
     """An image's real size differs from the one in its annotations."""
@@ -49,10 +61,12 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
 
 def _apply_exif_orientation(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception as error:  # a damaged EXIF block, of which PIL raises many kinds
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception as error:  # PIL raises errors of many kinds on damaged EXIF blocks
         logger.warning(f"Ignoring a damaged EXIF block: {error}")
         return image
+    method = _UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
 
 
 def read_image(file_name: str, format: str | None = None) -> np.ndarray:

@@ -17,7 +17,8 @@ from .hooks import (
     PeriodicWriter,
 )
 from .launch import launch
-from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
+from .simple_trainer import AMPTrainer, SimpleTrainer
+from .train_loop import HookBase, TrainerBase
 from .trainer import DefaultTrainer
 
 __all__ = [

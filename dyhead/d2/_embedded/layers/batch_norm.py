@@ -18,6 +18,11 @@ class FrozenBatchNorm2d(nn.Module):
     in `nn.BatchNorm2d`.
     """
 
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor | None
     _version = 3
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
@@ -59,10 +64,10 @@ class FrozenBatchNorm2d(nn.Module):
 
     @classmethod
     def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
-        """Replace every BatchNorm2d and SyncBatchNorm in `module`, with its values, by a frozen one.
+        """Replace every BatchNorm2d and SyncBatchNorm in `module` by a frozen one of its values.
 
         Returns:
-            The replacement if `module` is such a layer itself, otherwise `module`, changed in place.
+            The replacement if `module` is such a layer itself, otherwise `module`, changed.
         """
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             return cls._frozen_copy(module)
@@ -88,7 +93,7 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 
 class LayerNorm(nn.Module):
-    """Layer normalization over the channels of each position of (N, C, H, W), as ConvNeXt has it."""
+    """Layer normalization over the channels at each position of (N, C, H, W), as in ConvNeXt."""
 
     def __init__(self, normalized_shape: int, eps: float = 1e-6) -> None:
         """Start with scale 1 and shift 0 over `normalized_shape` channels."""

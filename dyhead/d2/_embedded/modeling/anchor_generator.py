@@ -61,7 +61,7 @@ class DefaultAnchorGenerator(nn.Module):
         self.offset = offset
         sizes = one_list_per_feature(sizes, self.num_features, "SIZES")
         ratios = one_list_per_feature(aspect_ratios, self.num_features, "ASPECT_RATIOS")
-        for index, (own_sizes, own_ratios) in enumerate(zip(sizes, ratios)):
+        for index, (own_sizes, own_ratios) in enumerate(zip(sizes, ratios, strict=True)):
             anchors = self.generate_cell_anchors(own_sizes, own_ratios)
             self.register_buffer(f"cell_anchors_{index}", anchors, persistent=False)
 
@@ -115,7 +115,9 @@ class DefaultAnchorGenerator(nn.Module):
         """
         return [
             Boxes(place_anchors(anchors, feature.shape[-2:], stride, self.offset))
-            for feature, stride, anchors in zip(features, self.strides, self.cell_anchors)
+            for feature, stride, anchors in zip(
+                features, self.strides, self.cell_anchors, strict=True
+            )
         ]
 
 

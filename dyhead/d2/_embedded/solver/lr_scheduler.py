@@ -1,4 +1,4 @@
-"""Learning rate schedules: one multiplier, a function of the training's progress, for all groups."""
+"""Learning rate schedules: one multiplier for all groups, a function of the progress."""
 
 from typing import Any
 

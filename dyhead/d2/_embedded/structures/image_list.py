@@ -63,8 +63,8 @@ class ImageList:
         height, width = padded_size(image_sizes, divisor, constraints.get("square_size", 0))
         batch_shape = (len(tensors), *tensors[0].shape[:-2], height, width)
         batch = tensors[0].new_full(batch_shape, pad_value)
-        for index, (image, (own_height, own_width)) in enumerate(zip(tensors, image_sizes)):
-            batch[index, ..., :own_height, :own_width] = image
+        for index, image in enumerate(tensors):
+            batch[index, ..., : image.shape[-2], : image.shape[-1]] = image
         return ImageList(batch, image_sizes)
 
 
@@ -72,7 +72,9 @@ def check_same_layout(tensors: Sequence[Tensor]) -> None:
     """Refuse an empty list and images whose leading dimensions differ."""
     layouts = {tuple(image.shape[:-2]) for image in tensors}
     if len(layouts) != 1:
-        raise ValueError(f"A batch needs images of one number of channels, got {layouts or 'none'}.")
+        raise ValueError(
+            f"A batch needs images of one number of channels, got {layouts or 'none'}."
+        )
 
 
 def padded_size(

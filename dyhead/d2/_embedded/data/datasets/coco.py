@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
+from ....safe_io.save import write_text_atomically
 from ...structures import BoxMode
 from ...utils.file_io import PathManager
 from ..catalog import DatasetCatalog, MetadataCatalog
@@ -83,7 +84,12 @@ def load_coco_json(
 
 
 def _read_json(path: str) -> Json:
-    with PathManager.open(path, "r") as file:
+    if not PathManager.isfile(path):
+        raise FileNotFoundError(
+            f"{path} does not exist: check the path, or set DETECTRON2_DATASETS to the folder that"
+            " holds the builtin datasets."
+        )
+    with PathManager.open(path, "r", encoding="utf-8") as file:
         try:
             content = json.load(file)
         except json.JSONDecodeError as error:
@@ -99,7 +105,9 @@ def _set_category_metadata(categories: list[Json], path: str, name: str) -> dict
     categories = sorted(categories, key=lambda category: category["id"])
     ids = [category["id"] for category in categories]
     if ids != list(range(1, len(ids) + 1)) and "coco" not in name:
-        logger.warning(f"Category ids in {path} are not 1 to {len(ids)}: they are mapped to 0, 1...")
+        logger.warning(
+            f"Category ids in {path} are not 1 to {len(ids)}: they are mapped to 0, 1..."
+        )
     id_map = {category_id: index for index, category_id in enumerate(ids)}
     metadata = MetadataCatalog.get(name)
     metadata.thing_classes = [category["name"] for category in categories]
@@ -107,7 +115,15 @@ def _set_category_metadata(categories: list[Json], path: str, name: str) -> dict
     return id_map
 
 
+def _require_keys(entries: list[Json], keys: Sequence[str], kind: str, path: str) -> None:
+    for entry in entries:
+        missing = [key for key in keys if key not in entry]
+        if missing:
+            raise ValueError(f"{path}: the {kind} {entry} lacks {', '.join(missing)}.")
+
+
 def _images_by_id(images: list[Json], path: str) -> dict[Any, Json]:
+    _require_keys(images, ("id", "file_name", "width", "height"), "image", path)
     by_id = {image["id"]: image for image in images}
     if len(by_id) < len(images):
         raise ValueError(f"{path} has {len(images) - len(by_id)} images whose 'id' is used before.")
@@ -117,6 +133,7 @@ def _images_by_id(images: list[Json], path: str) -> dict[Any, Json]:
 def _annotations_by_image(
     annotations: list[Json], images: dict[Any, Json], path: str
 ) -> dict[Any, list[Json]]:
+    _require_keys(annotations, ("id", "image_id"), "annotation", path)
     by_image = defaultdict(list)
     for annotation in annotations:
         by_image[annotation["image_id"]].append(annotation)
@@ -152,7 +169,7 @@ def _instance(
     if annotation.get("keypoints"):
         instance["keypoints"] = _keypoints(annotation["keypoints"])
     if id_map is not None:
-        category_id = annotation["category_id"]
+        category_id = annotation.get("category_id")
         if category_id not in id_map:
             raise KeyError(
                 f"{path}: an annotation of image {image_id} has category_id={category_id}, which"
@@ -198,15 +215,17 @@ def register_coco_instances(
 
 
 def convert_to_coco_dict(dataset_name: str) -> Json:
-    """A registered dataset of boxes in COCO's format, with its original category ids.
+    """A registered dataset of boxes, and masks if any, in COCO's format.
 
-    Its metadata needs "thing_classes". Masks and key points are left out, areas are the boxes'.
+    Its metadata needs "thing_classes". Category ids are the original ones, areas are those of the
+    masks, or else of the boxes. Key points are left out.
     """
     metadata = MetadataCatalog.get(dataset_name)
-    id_map = metadata.get("thing_dataset_id_to_contiguous_id")
-    original_id = {index: i for i, index in id_map.items()} if id_map else None
-    category_ids = original_id or dict(enumerate(range(len(metadata.thing_classes))))
-    images, annotations = [], []
+    identity = {index: index for index in range(len(metadata.thing_classes))}
+    id_map = metadata.get("thing_dataset_id_to_contiguous_id", identity)
+    category_ids = {index: category_id for category_id, index in id_map.items()}
+    images: list[Json] = []
+    annotations: list[Json] = []
     for index, record in enumerate(DatasetCatalog.get(dataset_name)):
         image_id = record.get("image_id", index)
         images.append(
@@ -237,12 +256,36 @@ def _coco_annotation(instance: Json, category_ids: dict[int, int]) -> Json:
     if len(bbox) != 4:
         raise ValueError(f"A box must have 4 numbers, got {bbox}.")
     x, y, width, height = BoxMode.convert(bbox, instance["bbox_mode"], BoxMode.XYWH_ABS)
-    return {
+    annotation = {
         "bbox": [round(value, 3) for value in (x, y, width, height)],
         "area": width * height,
         "iscrowd": int(instance.get("iscrowd", 0)),
         "category_id": category_ids[int(instance["category_id"])],
     }
+    if "segmentation" in instance:
+        annotation["area"] = _mask_area(instance["segmentation"])
+        annotation["segmentation"] = _writable(instance["segmentation"])
+    return annotation
+
+
+def _mask_area(segmentation: Any) -> float:
+    if isinstance(segmentation, dict):
+        return float(mask_util.area(_segmentation(segmentation)))
+    return sum(_polygon_area(np.asarray(polygon).reshape(-1, 2)) for polygon in segmentation)
+
+
+def _polygon_area(points: np.ndarray) -> float:
+    x, y = points.T
+    return float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2)
+
+
+def _writable(segmentation: Any) -> Any:
+    """The segmentation as json can hold it: pycocotools' run-length codes are bytes."""
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        text = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        return {"counts": text, "size": list(segmentation["size"])}
+    return [np.asarray(polygon).reshape(-1).tolist() for polygon in segmentation]
 
 
 def convert_to_coco_json(
@@ -259,7 +302,4 @@ def convert_to_coco_json(
         )
         return
     PathManager.mkdirs(os.path.dirname(output_file) or ".")
-    temporary = f"{output_file}.{os.getpid()}.tmp"
-    with open(temporary, "w") as file:
-        json.dump(convert_to_coco_dict(dataset_name), file)
-    os.replace(temporary, output_file)
+    write_text_atomically(json.dumps(convert_to_coco_dict(dataset_name)), output_file)

@@ -76,7 +76,9 @@ class TrainingSampler(_EndlessSampler):
         if not isinstance(size, int):
             raise TypeError(f"A sampler's size must be an int, got {type(size).__name__}.")
         if size <= 0:
-            raise ValueError(f"A sampler's size must be positive, got {size}: is the dataset empty?")
+            raise ValueError(
+                f"A sampler's size must be positive, got {size}: is the dataset empty?"
+            )
         self._size = size
         super().__init__(shuffle, seed)
 
@@ -154,7 +156,9 @@ class RepeatFactorTrainingSampler(_EndlessSampler):
             ratio = repeat_thresh * len(dataset_dicts) / count
             factors[category] = max(1.0, math.sqrt(ratio) if sqrt else ratio)
             logger.info(f"Category {category}: in {count} images, repeat {factors[category]:.2f}.")
-        return torch.tensor([max((factors[c] for c in present), default=1.0) for present in categories])
+        return torch.tensor(
+            [max((factors[c] for c in present), default=1.0) for present in categories]
+        )
 
     def _epoch_indices(self, generator: torch.Generator) -> torch.Tensor:
         rounded_up = torch.rand(len(self._fraction), generator=generator) < self._fraction
@@ -170,9 +174,7 @@ class InferenceSampler(Sampler[int]):
 
     def __init__(self, size: int) -> None:
         assert size > 0, f"A sampler's size must be positive, got {size}: is the dataset empty?"
-        self._local_indices = self._get_local_indices(
-            size, comm.get_world_size(), comm.get_rank()
-        )
+        self._local_indices = self._get_local_indices(size, comm.get_world_size(), comm.get_rank())
 
     @staticmethod
     def _get_local_indices(total_size: int, world_size: int, rank: int) -> range:

@@ -47,15 +47,14 @@ class RandomFlip(Augmentation):
 class Resize(Augmentation):
     """Resize to a fixed (height, width), or to a square of the given side."""
 
-    def __init__(
-        self, shape: int | Sequence[int], interp: int = Image.Resampling.BILINEAR
-    ) -> None:
-        self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
+    def __init__(self, shape: int | Sequence[int], interp: int = Image.Resampling.BILINEAR) -> None:
+        self.shape = (shape, shape) if isinstance(shape, int) else (shape[0], shape[1])
         self.interp = interp
 
     def get_transform(self, image: np.ndarray) -> Transform:
         """The resize from this image's size."""
-        return ResizeTransform(*image.shape[:2], *self.shape, self.interp)
+        height, width = image.shape[:2]
+        return ResizeTransform(height, width, *self.shape, self.interp)
 
 
 class ResizeShortestEdge(Augmentation):
@@ -163,13 +162,14 @@ class RandomCrop(Augmentation):
         if self.crop_type == "absolute":
             return min(int(first), height), min(int(second), width)
         if self.crop_type == "absolute_range":
-            return _sample_side(height, first, second), _sample_side(width, first, second)
+            least, greatest = int(first), int(second)
+            return _sample_side(height, least, greatest), _sample_side(width, least, greatest)
         if self.crop_type == "relative_range":
-            least = np.asarray(self.crop_size, dtype=np.float32)
-            first, second = least + np.random.rand(2) * (1 - least)
+            factors = np.asarray(self.crop_size, dtype=np.float32)
+            first, second = factors + np.random.rand(2) * (1 - factors)
         return int(height * first + 0.5), int(width * second + 0.5)
 
 
-def _sample_side(side: int, least: float, greatest: float) -> int:
+def _sample_side(side: int, least: int, greatest: int) -> int:
     assert least <= greatest, f"The range of crop sizes [{least}, {greatest}] is empty."
     return int(np.random.randint(min(side, least), min(side, greatest) + 1))

@@ -16,6 +16,9 @@ _TORCH_MODE = {
 
 
 def _resize_uint8(image: np.ndarray, height: int, width: int, interp: int) -> np.ndarray:
+    if image.ndim == 3 and image.strides[2] < 0:
+        # BGR is a reversed view of RGB; PIL would copy it value by value, and slowly.
+        return _resize_uint8(image[:, :, ::-1], height, width, interp)[:, :, ::-1]
     one_channel = image.ndim == 3 and image.shape[2] == 1
     pil_image = Image.fromarray(image[:, :, 0] if one_channel else image)
     resized = np.asarray(pil_image.resize((width, height), interp))

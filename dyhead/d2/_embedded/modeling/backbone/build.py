@@ -6,7 +6,9 @@ from ...utils.registry import Registry
 from .backbone import Backbone
 
 BACKBONE_REGISTRY = Registry("BACKBONE")
-BACKBONE_REGISTRY.__doc__ = """Functions (or classes) from `(cfg, input_shape: ShapeSpec)` to a Backbone."""
+BACKBONE_REGISTRY.__doc__ = (
+    """Functions (or classes) from `(cfg, input_shape: ShapeSpec)` to a Backbone."""
+)
 
 
 def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Backbone:

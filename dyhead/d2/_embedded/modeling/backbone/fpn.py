@@ -5,7 +5,8 @@ Shapes: N images, C channels, H x W positions.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, Protocol
 
 import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
@@ -18,6 +19,17 @@ from .build import BACKBONE_REGISTRY
 from .resnet import build_resnet_backbone
 
 
+class TopBlock(Protocol):
+    """A module that adds `num_levels` coarser levels, computed from the feature `in_feature`."""
+
+    num_levels: int
+    in_feature: str
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """Map one feature map to the coarser levels, finest first."""
+        ...
+
+
 class FPN(Backbone):
     """A top-down pathway over a bottom-up backbone; features are named "p<log2 of the stride>"."""
 
@@ -27,7 +39,7 @@ class FPN(Backbone):
         in_features: Sequence[str],
         out_channels: int,
         norm: str = "",
-        top_block: nn.Module | None = None,
+        top_block: TopBlock | None = None,
         fuse_type: str = "sum",
         square_pad: int = 0,
     ) -> None:
@@ -39,7 +51,8 @@ class FPN(Backbone):
                 of the one before.
             out_channels: channels of every level.
             norm: what `get_norm` takes; "" gives convolutions with bias.
-            top_block: adds `num_levels` coarser levels, computed from the feature `in_feature`.
+            top_block: module that adds coarser levels; its feature is looked for in `bottom_up`
+                first, then in the pyramid.
             fuse_type: "sum" or "avg" of the lateral and the upsampled feature.
             square_pad: side in pixels of the square that images are to be padded to; 0 for none.
 
@@ -52,7 +65,7 @@ class FPN(Backbone):
         shapes = bottom_up.output_shape()
         strides = pyramid_strides(shapes, in_features)
         self.levels = [int(math.log2(stride)) for stride in strides]
-        for level, name in zip(self.levels, in_features):
+        for level, name in zip(self.levels, in_features, strict=True):
             in_channels = shapes[name].channels
             self.add_module(f"fpn_lateral{level}", pyramid_conv(in_channels, out_channels, 1, norm))
             self.add_module(f"fpn_output{level}", pyramid_conv(out_channels, out_channels, 3, norm))
@@ -95,16 +108,16 @@ class FPN(Backbone):
         """
         features = self.bottom_up(x)
         levels = self._top_down([features[name] for name in self.in_features])
-        named = dict(zip(self._out_features, levels))
+        named = dict(zip(self._out_features, levels, strict=False))
         if self.top_block is not None:
             source = self.top_block.in_feature
             levels += self.top_block(features[source] if source in features else named[source])
-        return dict(zip(self._out_features, levels))
+        return dict(zip(self._out_features, levels, strict=True))
 
     def _top_down(self, features: list[Tensor]) -> list[Tensor]:
         outputs: list[Tensor] = []
         fused: Tensor | None = None
-        for level, feature in zip(reversed(self.levels), reversed(features)):
+        for level, feature in zip(self.levels[::-1], features[::-1], strict=True):
             lateral = self.get_submodule(f"fpn_lateral{level}")(feature)
             fused = lateral if fused is None else self._fuse(lateral, fused)
             outputs.insert(0, self.get_submodule(f"fpn_output{level}")(fused))
@@ -130,7 +143,7 @@ def pyramid_strides(shapes: dict[str, ShapeSpec], in_features: Sequence[str]) ->
             f" {', '.join(shapes)}."
         )
     strides = [shapes[name].stride or 0 for name in in_features]
-    if any(coarser != 2 * finer for finer, coarser in zip(strides, strides[1:])):
+    if any(coarser != 2 * finer for finer, coarser in pairwise(strides)):
         raise ValueError(
             f"FPN's in_features {list(in_features)} have strides {strides}: each must be twice the"
             " one before."
@@ -138,9 +151,7 @@ def pyramid_strides(shapes: dict[str, ShapeSpec], in_features: Sequence[str]) ->
     return strides
 
 
-def pyramid_conv(
-    in_channels: int | None, out_channels: int, kernel_size: int, norm: str
-) -> Conv2d:
+def pyramid_conv(in_channels: int | None, out_channels: int, kernel_size: int, norm: str) -> Conv2d:
     """Convolution of stride 1 that keeps the size; it has a bias only without normalization."""
     return Conv2d(
         in_channels,
@@ -183,7 +194,7 @@ class LastLevelP6P7(nn.Module):
         return [p6, self.p7(F.relu(p6))]
 
 
-def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
+def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: TopBlock) -> FPN:
     """Build the pyramid that `cfg.MODEL.FPN` describes."""
     return FPN(
         bottom_up,

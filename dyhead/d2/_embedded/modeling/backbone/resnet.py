@@ -4,7 +4,7 @@ Shapes: N images, C channels, H x W positions.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +69,7 @@ class ResNet(Backbone):
 
     def _add_stages(self, stages: Sequence[Sequence[CNNBlockBase]]) -> None:
         stride = self.stem.stride
-        for name, blocks in zip(self.stage_names, stages):
+        for name, blocks in zip(self.stage_names, stages, strict=True):
             self.add_module(name, nn.Sequential(*blocks))
             for block in blocks:
                 stride *= block.stride
@@ -97,7 +97,7 @@ class ResNet(Backbone):
             raise ValueError(f"ResNet takes images of shape (N, C, H, W), got {tuple(x.shape)}.")
         features = {"stem": self.stem(x)}
         x = features["stem"]
-        for name, stage in zip(self.stage_names, self.stages):
+        for name, stage in zip(self.stage_names, self.stages, strict=True):
             features[name] = x = stage(x)
         if self.num_classes is not None:
             features["linear"] = self.linear(torch.flatten(self.avgpool(x), 1))
@@ -119,7 +119,7 @@ class ResNet(Backbone):
             self.stem.freeze()
         for stage in self.stages[: max(freeze_at - 1, 0)]:
             for block in stage.children():
-                block.freeze()
+                cast(CNNBlockBase, block).freeze()
         return self
 
     @staticmethod
@@ -148,7 +148,7 @@ class ResNet(Backbone):
         inputs = [in_channels] + [out_channels] * (num_blocks - 1)
         return [
             block_class(in_channels=channels, out_channels=out_channels, **arguments)
-            for channels, arguments in zip(inputs, per_block)
+            for channels, arguments in zip(inputs, per_block, strict=True)
         ]
 
     @staticmethod
@@ -170,7 +170,7 @@ class ResNet(Backbone):
         out_channels = 64 if is_basic else 256
         in_channels = 64
         stages = []
-        for num_blocks, stride in zip(blocks_per_stage, (1, 2, 2, 2)):
+        for num_blocks, stride in zip(blocks_per_stage, (1, 2, 2, 2), strict=True):
             if not is_basic:
                 kwargs["bottleneck_channels"] = out_channels // 4
             stages.append(
@@ -213,7 +213,7 @@ def arguments_per_block(num_blocks: int, kwargs: dict[str, Any]) -> list[dict[st
             raise ValueError(
                 f"'{name}' needs one value for each of {num_blocks} blocks, without '{single}'."
             )
-        for block_arguments, value in zip(arguments, kwargs[name]):
+        for block_arguments, value in zip(arguments, kwargs[name], strict=True):
             block_arguments[single] = value
     return arguments
 
@@ -261,7 +261,7 @@ def stages_from_options(options: CfgNode) -> list[list[CNNBlockBase]]:
     in_channels, out_channels = options.STEM_OUT_CHANNELS, options.RES2_OUT_CHANNELS
     bottleneck_channels = options.NUM_GROUPS * options.WIDTH_PER_GROUP
     stages = []
-    for name, num_blocks in zip(STAGE_NAMES, blocks_of_depth(options.DEPTH)):
+    for name, num_blocks in zip(STAGE_NAMES, blocks_of_depth(options.DEPTH), strict=True):
         dilation = options.RES5_DILATION if name == "res5" else 1
         first_stride = 1 if name == "res2" or dilation == 2 else 2
         arguments: dict[str, Any] = {

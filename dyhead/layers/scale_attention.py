@@ -1,0 +1,34 @@
+"""Scale-aware attention: which pyramid levels matter for this image.
+
+DyHead (Dai et al., CVPR 2021), section 3.2, equation 3, as the official code runs it: per branch,
+after the spatial attention, and with a hard-sigmoid that follows a ReLU.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ScaleAttention(nn.Module):
+    """Weight every branch by one scalar per image, and average the branches."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, 1, kernel_size=1)
+        nn.init.normal_(self.score.weight, std=0.01)
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        """Average `branches`, tensors (N, C, H, W) of one size, weighted: (N, C, H, W)."""
+        weights = [self.weight(branch) / len(branches) for branch in branches]
+        average = branches[0] * weights[0]
+        for branch, weight in zip(branches[1:], weights[1:], strict=True):
+            average = torch.addcmul(average, branch, weight)
+        return average
+
+    def weight(self, branch: Tensor) -> Tensor:
+        """Score a branch (N, C, H, W): (N, 1, 1, 1), in [0.5, 1] because of the ReLU."""
+        pooled = branch.mean(dim=(2, 3), keepdim=True)
+        return F.hardsigmoid(F.relu(self.score(pooled)))

@@ -1,0 +1,36 @@
+"""Task-aware attention: dynamic ReLU, form B.
+
+DyHead (Dai et al., CVPR 2021), section 3.2, equation 5; Dynamic ReLU (Chen et al., ECCV 2020).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DyReLU(nn.Module):
+    """max(a1 * x + b1, a2 * x + b2) with slopes and offsets per channel, computed from the image.
+
+    Slopes lie within one of (1, 0) and offsets within a half of (0, 0), so that it starts near an
+    ordinary ReLU.
+    """
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        hidden = channels // reduction
+        self.squeeze = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, 4 * channels)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Activate (N, C, H, W)."""
+        slope1, offset1, slope2, offset2 = self.lines(feature)
+        return torch.maximum(
+            torch.addcmul(offset1, feature, slope1), torch.addcmul(offset2, feature, slope2)
+        )
+
+    def lines(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
+        pooled = feature.mean(dim=(2, 3))  # (N, C)
+        theta = F.hardsigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
+        slope1, offset1, slope2, offset2 = theta[..., None, None].chunk(4, dim=1)
+        return 2 * slope1 + 1, offset1, 2 * slope2, offset2

@@ -1,0 +1,5 @@
+"""What DyHead registers with Detectron2: importing this module registers all of it."""
+
+from dyhead.modeling import backbone, meta_arch
+
+__all__ = ["backbone", "meta_arch"]

@@ -1,0 +1,147 @@
+"""Loss and AP over iterations, from a run's metrics.json."""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dyhead.errors import UserError
+
+Curve = tuple[list[int], list[float]]  # iterations, values
+
+_AP_STYLES = {"AP": "-", "AP50": "--"}
+_TOTAL = "total_loss"
+
+logger = logging.getLogger(__name__)
+
+
+def plot_curves(metrics_json: str | Path, output_png: str | Path) -> Path:
+    """Draw all losses and the box APs of a run.
+
+    Args:
+        metrics_json: what Detectron2's JSONWriter wrote, one object per line. A resumed run writes
+            some iterations twice: the later line counts. A line that a kill cut off is passed over.
+        output_png: its folder is made if need be.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UserError: there is no such file, or it holds neither losses nor APs.
+    """
+    records = _read(Path(metrics_json))
+    names = sorted({name for record in records.values() for name in record})
+    losses = {name: _curve(records, name) for name in names if _is_loss(name)}
+    precisions = {name: _curve(records, name) for name in names if _is_precision(name)}
+    if not losses and not precisions:
+        raise UserError(f"{metrics_json} holds neither losses nor APs: no curves to draw.")
+    figure = Figure(figsize=(12, 5), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw_losses(left, losses)
+    _draw_precisions(right, precisions)
+    output = Path(output_png)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    canvas.print_png(str(output))
+    return output
+
+
+def _read(metrics_json: Path) -> dict[int, dict[str, float]]:
+    """Iteration -> name -> value, in the order of iterations."""
+    try:
+        lines = metrics_json.read_text().splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{metrics_json} does not exist: give a run's metrics.json.") from error
+    records: dict[int, dict[str, float]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record: dict[str, Any] = json.loads(line)
+            iteration = int(record.pop("iteration"))
+        except (ValueError, KeyError, AttributeError, TypeError):
+            logger.warning("%s, line %d is no metrics record: passed over", metrics_json, number)
+            continue
+        records.setdefault(iteration, {}).update(record)
+    return dict(sorted(records.items()))
+
+
+def _is_loss(name: str) -> bool:
+    return name == _TOTAL or (name.startswith("loss_") and "/" not in name)
+
+
+def _is_precision(name: str) -> bool:
+    """Whether it is `bbox/AP`, or `<data set>/bbox/AP` where there are several test sets."""
+    return any(f"/{name}".endswith(f"/bbox/{precision}") for precision in _AP_STYLES)
+
+
+def _curve(records: Mapping[int, Mapping[str, float]], name: str) -> Curve:
+    points = [(iteration, record[name]) for iteration, record in records.items() if name in record]
+    points = [(iteration, value) for iteration, value in points if math.isfinite(value)]
+    return [iteration for iteration, _ in points], [value for _, value in points]
+
+
+def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
+    for name in sorted(losses, key=lambda name: name != _TOTAL):
+        total = name == _TOTAL
+        color = "black" if total else None
+        label = "total" if total else name
+        axes.plot(*losses[name], label=label, color=color, linewidth=2.2 if total else 1.6)
+    values = [value for _, curve in losses.values() for value in curve]
+    if values and min(values) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(_plain_number)
+        axes.yaxis.set_minor_formatter(_leading_digits(1, 2, 3, 5, 7))
+    _finish(axes, "Training loss", "loss", bool(values))
+
+
+def _plain_number(value: float, _position: int | None = None) -> str:
+    return f"{value:g}"
+
+
+def _leading_digits(*shown: int) -> Callable[[float, int | None], str]:
+    """A formatter of the marks between powers of ten that names only some, to keep them apart."""
+
+    def write(value: float, _position: int | None = None) -> str:
+        leading = int(f"{value:e}"[0])
+        return _plain_number(value) if leading in shown else ""
+
+    return write
+
+
+def _draw_precisions(axes: Axes, precisions: Mapping[str, Curve]) -> None:
+    best = []
+    for name, (iterations, values) in precisions.items():
+        dataset, _, kind = name.rpartition("bbox/")
+        label = f"{dataset.rstrip('/')} {kind}".strip()
+        axes.plot(iterations, values, _AP_STYLES[kind], label=label, marker="o", linewidth=2)
+        if values and kind == "AP":
+            best.append(f"{label} {max(values):.1f}")
+            axes.annotate(
+                f"{values[-1]:.1f}",
+                (iterations[-1], values[-1]),
+                xytext=(0, -18),
+                textcoords="offset points",
+                ha="center",
+                fontsize=12,
+            )
+    title = "Box AP on the test data" + (f" (best: {', '.join(best)})" if best else "")
+    axes.set_ylim(0, 100)
+    _finish(axes, title, "AP (%)", any(values for _, values in precisions.values()))
+
+
+def _finish(axes: Axes, title: str, y_label: str, drawn: bool) -> None:
+    axes.set_title(title, fontsize=14)
+    axes.set_xlabel("iteration", fontsize=12)
+    axes.set_ylabel(y_label, fontsize=12)
+    axes.tick_params(which="both", labelsize=11)
+    axes.grid(True, which="both", alpha=0.25)
+    axes.set_xlim(left=0)
+    if drawn:
+        axes.legend(fontsize=11)
+    else:
+        axes.text(0.5, 0.5, "none recorded", transform=axes.transAxes, ha="center", fontsize=13)

@@ -1,0 +1,237 @@
+"""A page of test images, each twice: with its ground truth and with the predictions."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont
+
+from dyhead.d2.data import DatasetCatalog, MetadataCatalog
+from dyhead.d2.data.detection_utils import read_image
+from dyhead.d2.structures import BoxMode
+from dyhead.d2.utils.visualizer import Visualizer
+from dyhead.errors import UserError
+from dyhead.visualization.colors import Color, class_colors, on_dark
+
+PAGE_WIDTH = 1600
+_PAIRS_PER_ROW = 2
+_MARGIN = 16
+_GAP = 4  # between the two pictures of a pair
+_TILE_WIDTH = (PAGE_WIDTH - _MARGIN * (_PAIRS_PER_ROW + 1) - _GAP * _PAIRS_PER_ROW) // (
+    2 * _PAIRS_PER_ROW
+)
+_MAX_TILE_HEIGHT = round(0.85 * _TILE_WIDTH)  # portraits are drawn narrower than the tile
+_TITLE_HEIGHT = 26
+_LABEL_SIZE = 7.5  # points
+_LABEL_HEIGHT = 13.5  # pixels
+_CHARACTER_WIDTH = 6.5  # pixels, on average
+_MAX_LABELLED = 25  # more boxes than these in one picture and labels would hide it
+_MAX_LEGEND = 24
+
+
+@dataclass(frozen=True)
+class _Box:
+    """XYXY in pixels, class index, and what else is known: a prediction's score, or a crowd."""
+
+    corners: tuple[float, float, float, float]
+    category: int
+    score: float | None = None
+    is_crowd: bool = False
+
+
+def draw_mosaic(
+    dataset_name: str,
+    predictions_json: str | Path,
+    output_png: str | Path,
+    num_images: int = 16,
+    score_threshold: float = 0.3,
+) -> Path:
+    """Draw `num_images` images spread evenly over a data set, predictions beside ground truth.
+
+    Args:
+        dataset_name: a registered data set with class names.
+        predictions_json: COCO's result format: `image_id`, `category_id` as in the data set's json,
+            `bbox` (x, y, width, height) and `score`, as in inference/coco_instances_results.json.
+        output_png: its folder is made if need be.
+        num_images: at most this many.
+        score_threshold: predictions below it are left out.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UserError: the predictions can't be read or are not of this data set.
+    """
+    records = DatasetCatalog.get(dataset_name)
+    names = MetadataCatalog.get(dataset_name).thing_classes
+    predictions = _read_predictions(Path(predictions_json), dataset_name, records, score_threshold)
+    colors = class_colors(len(names))
+    chosen = [records[i] for i in _spread(len(records), num_images)]
+    pairs, seen = [], Counter[int]()
+    for record in chosen:
+        truth, found = _ground_truth(record), predictions.get(record["image_id"], [])
+        seen.update(box.category for box in (*truth, *found))
+        pairs.append(_draw_pair(record, truth, found, names, colors))
+    title = (
+        f"{dataset_name}: {len(chosen)} of {len(records)} images, ground truth (left) and"
+        f" predictions with a score of at least {score_threshold:g} (right)"
+    )
+    legend = [category for category, _ in seen.most_common()]
+    page = _compose(title, [(names[c], colors[c]) for c in legend], pairs)
+    output = Path(output_png)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    page.save(output)
+    return output
+
+
+def _spread(available: int, wanted: int) -> list[int]:
+    """Indices that lie evenly over the data set, the same each time."""
+    count = min(available, wanted)
+    return [i * available // count for i in range(count)]
+
+
+def _read_predictions(
+    path: Path, dataset_name: str, records: Sequence[dict], score_threshold: float
+) -> dict[int, list[_Box]]:
+    """Image id -> boxes above the threshold, the most certain last."""
+    try:
+        results = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} can't be read as COCO results: {error}.") from error
+    class_of = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
+    known = {record["image_id"] for record in records}
+    boxes: dict[int, list[_Box]] = {}
+    for result in sorted(results, key=lambda result: result["score"]):
+        if result["image_id"] not in known or result["category_id"] not in class_of:
+            raise UserError(
+                f"{path} is not of the data set {dataset_name!r}: it has image"
+                f" {result['image_id']}, category {result['category_id']}."
+            )
+        if result["score"] >= score_threshold:
+            x, y, width, height = result["bbox"]
+            box = _Box(
+                (x, y, x + width, y + height), class_of[result["category_id"]], result["score"]
+            )
+            boxes.setdefault(result["image_id"], []).append(box)
+    return boxes
+
+
+def _ground_truth(record: dict) -> list[_Box]:
+    return [
+        _Box(
+            tuple(BoxMode.convert(a["bbox"], BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS)),
+            a["category_id"],
+            is_crowd=bool(a.get("iscrowd", 0)),
+        )
+        for a in record.get("annotations", [])
+    ]
+
+
+def _draw_pair(
+    record: dict,
+    truth: list[_Box],
+    found: list[_Box],
+    names: Sequence[str],
+    colors: Sequence[Color],
+) -> Image.Image:
+    """Both pictures of one image under their titles."""
+    image = Image.fromarray(read_image(record["file_name"], format="RGB"))
+    zoom = min(_TILE_WIDTH / image.width, _MAX_TILE_HEIGHT / image.height)
+    width, height = (max(round(side * zoom), 1) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    pair = Image.new("RGB", (2 * _TILE_WIDTH + _GAP, height + _TITLE_HEIGHT), "white")
+    file_name = _fit(Path(record["file_name"]).name, 30)
+    titles = (f"{file_name}: {_count(truth, 'object')}", _count(found, "prediction"))
+    for side, (boxes, title) in enumerate(zip((truth, found), titles, strict=True)):
+        left = side * (_TILE_WIDTH + _GAP)
+        drawn = _draw_boxes(np.asarray(image), boxes, zoom, names, colors)
+        pair.paste(Image.fromarray(drawn), (left + (_TILE_WIDTH - width) // 2, _TITLE_HEIGHT))
+        ImageDraw.Draw(pair).text((left, 4), title, fill="black", font=_font(15))
+    return pair
+
+
+def _draw_boxes(
+    image: np.ndarray,
+    boxes: list[_Box],
+    zoom: float,
+    names: Sequence[str],
+    colors: Sequence[Color],
+) -> np.ndarray:
+    visualizer = Visualizer(image)
+    scaled = [np.asarray(box.corners) * zoom for box in boxes]
+    for box, corners in zip(boxes, scaled, strict=True):
+        style = "--" if box.is_crowd else "-"
+        visualizer.draw_box(corners, alpha=1.0, edge_color=colors[box.category], line_style=style)
+    if len(boxes) <= _MAX_LABELLED:
+        for box, corners in zip(boxes, scaled, strict=True):
+            score = "" if box.score is None else f" {box.score:.0%}"
+            _draw_label(visualizer, names[box.category] + score, corners, colors[box.category])
+    return visualizer.get_output().get_image()
+
+
+def _draw_label(visualizer: Visualizer, text: str, corners: np.ndarray, color: Color) -> None:
+    """Above the box where there is room, else inside its upper edge."""
+    room = visualizer.img.shape[1] - len(text) * _CHARACTER_WIDTH
+    left, top = float(max(min(corners[0], room), 1)), float(corners[1])
+    visualizer.draw_text(
+        text,
+        (left, top - _LABEL_HEIGHT if top >= _LABEL_HEIGHT else max(top, 1.0)),
+        font_size=_LABEL_SIZE,
+        color=on_dark(color),
+        horizontal_alignment="left",
+    )
+
+
+def _compose(
+    title: str, legend: list[tuple[str, Color]], pairs: Sequence[Image.Image]
+) -> Image.Image:
+    """The page: title, legend, then the pairs row by row."""
+    rows = [pairs[i : i + _PAIRS_PER_ROW] for i in range(0, len(pairs), _PAIRS_PER_ROW)]
+    heights = [max(pair.height for pair in row) for row in rows]
+    header = _draw_header(title, legend)
+    page = Image.new(
+        "RGB", (PAGE_WIDTH, header.height + sum(h + _MARGIN for h in heights)), "white"
+    )
+    page.paste(header, (0, 0))
+    top = header.height
+    for row, height in zip(rows, heights, strict=True):
+        for column, pair in enumerate(row):
+            page.paste(pair, (_MARGIN + column * (2 * _TILE_WIDTH + _GAP + _MARGIN), top))
+        top += height + _MARGIN
+    return page
+
+
+def _draw_header(title: str, legend: list[tuple[str, Color]]) -> Image.Image:
+    header = Image.new("RGB", (PAGE_WIDTH, 400), "white")
+    draw = ImageDraw.Draw(header)
+    draw.text((_MARGIN, 12), title, fill="black", font=_font(22))
+    font, x, y = _font(17), _MARGIN, 50
+    entries = [(_fit(name, 24), color) for name, color in legend[:_MAX_LEGEND]]
+    for name, color in entries:
+        width = 26 + int(draw.textlength(name, font=font)) + 24
+        if x + width > PAGE_WIDTH - _MARGIN:
+            x, y = _MARGIN, y + 28
+        fill = tuple(round(255 * channel) for channel in color)
+        draw.rectangle((x, y + 2, x + 18, y + 18), fill=fill)
+        draw.text((x + 26, y - 1), name, fill="black", font=font)
+        x += width
+    if len(legend) > len(entries):
+        draw.text((x, y - 1), f"and {len(legend) - len(entries)} more", fill="black", font=font)
+    return header.crop((0, 0, PAGE_WIDTH, y + 38))
+
+
+def _count(boxes: Sequence[_Box], noun: str) -> str:
+    return f"{len(boxes)} {noun}" + "s" * (len(boxes) != 1)
+
+
+def _fit(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The font that comes with matplotlib."""
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)

@@ -1,0 +1,85 @@
+"""Parameter groups and gradient clipping by config."""
+
+import pytest
+import torch
+from torch import nn
+
+from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
+from dyhead.engine.optimizer import build_optimizer
+from dyhead.errors import UserError
+
+
+def config(**solver: object) -> CfgNode:
+    opts = [part for key, value in solver.items() for part in (f"SOLVER.{key}", str(value))]
+    return load_config("", opts)[0]
+
+
+def clipping(clip_type: str, value: float) -> CfgNode:
+    cfg = config(BASE_LR=1.0, MOMENTUM=0.0, WEIGHT_DECAY=0.0)
+    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = clip_type
+    cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = value
+    return cfg
+
+
+def group_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> dict:
+    return next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("SGD", torch.optim.SGD), ("ADAMW", torch.optim.AdamW)])
+def test_groups_get_their_own_learning_rate_and_decay(name: str, kind: type) -> None:
+    cfg = config(
+        OPTIMIZER=name,
+        BASE_LR=0.1,
+        WEIGHT_DECAY=0.5,
+        WEIGHT_DECAY_NORM=0.25,
+        WEIGHT_DECAY_BIAS=0.125,
+        BIAS_LR_FACTOR=2.0,
+    )
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4))
+    optimizer = build_optimizer(cfg, model)
+    assert isinstance(optimizer, kind)
+    weight, bias = (group_of(optimizer, p) for p in (model[0].weight, model[0].bias))
+    norm = group_of(optimizer, model[1].weight)
+    assert (weight["lr"], weight["weight_decay"]) == (0.1, 0.5)
+    assert (bias["lr"], bias["weight_decay"]) == (0.2, 0.125)
+    assert (norm["lr"], norm["weight_decay"]) == (0.1, 0.25)
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    optimizer = build_optimizer(config(), model)
+    assert [p for g in optimizer.param_groups for p in g["params"]] == [model.weight]
+
+
+def changes_after_step(cfg: CfgNode) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one step with lr 1 subtracts from two parameters whose gradients are [3, 0] and [4]."""
+    model = nn.ParameterList([torch.zeros(2), torch.zeros(1)])
+    optimizer = build_optimizer(cfg, model)
+    model[0].grad, model[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
+    optimizer.step()
+    return -model[0].detach(), -model[1].detach()
+
+
+def test_clipping_types() -> None:
+    first, second = changes_after_step(clipping("value", 1.0))
+    assert first.tolist() == [1.0, 0.0] and second.tolist() == [1.0]
+    first, second = changes_after_step(clipping("norm", 3.0))
+    assert first[0].item() == pytest.approx(3.0) and second.item() == pytest.approx(3.0)
+    first, second = changes_after_step(clipping("full_model", 1.0))  # the full norm is 5
+    assert first[0].item() == pytest.approx(0.6) and second.item() == pytest.approx(0.8)
+    first, second = changes_after_step(clipping("full_model", 10.0))
+    assert (first[0].item(), second.item()) == (3.0, 4.0)
+
+
+def test_clipping_is_off_by_default() -> None:
+    first, _ = changes_after_step(config(BASE_LR=1.0, MOMENTUM=0.0, WEIGHT_DECAY=0.0))
+    assert first[0].item() == 3.0
+
+
+@pytest.mark.parametrize("cfg", [config(OPTIMIZER="ADAM"), clipping("max", 1.0)])
+def test_unknown_choices_are_named(cfg: CfgNode) -> None:
+    with pytest.raises(UserError, match="OPTIMIZER|CLIP_TYPE"):
+        build_optimizer(cfg, nn.Linear(1, 1))

@@ -1,0 +1,143 @@
+"""What the trainer does besides Detectron2's, on a toy detector."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dyhead.d2.config import CfgNode
+from dyhead.d2.engine import HookBase
+from dyhead.engine.trainer import Trainer
+
+MakeConfig = Callable[..., CfgNode]
+
+
+def train(cfg: CfgNode, resume: bool = False) -> Trainer:
+    torch.manual_seed(0)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+def records(cfg: CfgNode) -> list[dict[str, Any]]:
+    lines = Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_what_a_run_leaves(make_config: MakeConfig) -> None:
+    cfg = make_config()
+    train(cfg)
+    left = {str(p.relative_to(cfg.OUTPUT_DIR)) for p in Path(cfg.OUTPUT_DIR).rglob("*")}
+    assert {
+        "metrics.json",
+        "last_checkpoint",
+        "model_0000001.pth",
+        "model_final.pth",
+        "inference/coco_instances_results.json",
+        "inference/ap.md",
+        "inference/predictions.png",
+        "curves.png",
+    } <= left
+    assert any(name.startswith("events.out.tfevents") for name in left)
+    assert "bbox/AP" in records(cfg)[-1]
+    assert any("total_loss" in record for record in records(cfg))
+
+
+def test_ap_is_recorded_after_each_evaluation(make_config: MakeConfig) -> None:
+    cfg = make_config(**{"TEST.EVAL_PERIOD": 20, "SOLVER.MAX_ITER": 40})
+    train(cfg)
+    assert [r["iteration"] for r in records(cfg) if "bbox/AP" in r] == [19, 40]
+
+
+def test_ap_table_has_every_category(make_config: MakeConfig) -> None:
+    cfg = make_config()
+    train(cfg)
+    table = Path(cfg.OUTPUT_DIR, "inference", "ap.md").read_text()
+    assert "AP50" in table and "| plain" in table and "| other" in table
+
+
+def test_several_test_sets_keep_their_own_reports(
+    make_config: MakeConfig, rectangles: list[str]
+) -> None:
+    again = ["rectangles_again", *rectangles[1:]]
+    cfg = make_config(
+        **{
+            "DATASETS.COCO_JSON": [rectangles, again],
+            "DATASETS.TEST": ("rectangles", "rectangles_again"),
+        }
+    )
+    train(cfg)
+    for name in cfg.DATASETS.TEST:
+        assert Path(cfg.OUTPUT_DIR, "inference", name, "ap.md").is_file()
+    assert "rectangles_again/bbox/AP" in records(cfg)[-1]
+
+
+def test_resumed_run_equals_an_uninterrupted_one(make_config: MakeConfig, tmp_path: Path) -> None:
+    solver = {"SOLVER.OPTIMIZER": "ADAMW", "SOLVER.IMS_PER_BATCH": 6, "SOLVER.BASE_LR": 0.1}
+    solver |= {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "INPUT.RANDOM_FLIP": "none"}
+    whole = train(make_config(**solver, OUTPUT_DIR=str(tmp_path / "whole")))
+
+    cfg = make_config(**solver)
+    torch.manual_seed(0)
+    stopped = Trainer(cfg)
+    stopped.register_hooks([StopAt(3)])
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    resumed = train(cfg, resume=True)
+    assert resumed.start_iter == 2  # the latest checkpoint is that of step 1
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value)
+
+
+class StopAt(HookBase):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def before_step(self) -> None:
+        if self.trainer.iter == self.step:
+            raise KeyboardInterrupt
+
+
+def test_resume_without_checkpoint_starts_from_the_weights(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    first = train(make_config(OUTPUT_DIR=str(tmp_path / "first")))
+    weights = str(tmp_path / "first" / "model_final.pth")
+    trainer = Trainer(make_config(**{"MODEL.WEIGHTS": weights}))
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 0
+    assert torch.equal(trainer.model.box, first.model.box)
+
+
+def test_nan_stops_with_images_named_and_the_checkpoint_intact(make_config: MakeConfig) -> None:
+    cfg = make_config(**{"SOLVER.MAX_ITER": 20})
+    trainer = Trainer(cfg)
+    model = trainer.model
+
+    def spoil(_: Any, batch: Any, losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        factor = math.nan if trainer.iter == 3 else 1.0
+        return {name: loss * factor for name, loss in losses.items()}
+
+    handle = model.register_forward_hook(spoil)
+    model._forward_hooks.move_to_end(handle.id, last=False)
+    with pytest.raises(FloatingPointError, match=r"Step 3: .*\d\.png"):
+        trainer.train()
+    again = Trainer(cfg)
+    again.resume_or_load(resume=True)
+    assert again.start_iter == 2
+    assert torch.isfinite(again.model.box).all()
+
+
+def test_one_line_tells_what_is_about_to_happen(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "dyhead"):
+        train(make_config())
+    assert "Training on 6 images of rectangles, 2 classes: 4 steps of 2 images" in caplog.text
+    assert "s per image" in caplog.text and "peak memory" in caplog.text
+    assert "curves.png" in caplog.text and "predictions.png" in caplog.text

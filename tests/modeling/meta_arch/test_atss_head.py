@@ -1,0 +1,63 @@
+"""The head: shapes for any levels, its initialisation, and its one bad input."""
+
+import pytest
+import torch
+from torch import nn
+
+from dyhead.modeling.meta_arch.atss_head import ATSSHead
+
+
+@pytest.mark.parametrize("num_levels", [1, 3, 6])
+@pytest.mark.parametrize("num_convs", [0, 2])
+def test_every_level_gets_its_maps(num_levels, num_convs):
+    head = ATSSHead(
+        in_channels=8,
+        num_levels=num_levels,
+        num_classes=5,
+        num_anchors=2,
+        num_convs=num_convs,
+        channels=32,
+    )
+    features = [torch.randn(2, 8, 12 - i, 9) for i in range(num_levels)]
+    for maps, channels in zip(head(features), (2 * 5, 2 * 4, 2), strict=True):
+        assert [m.shape for m in maps] == [(2, channels, 12 - i, 9) for i in range(num_levels)]
+
+
+def test_without_convolutions_the_predictors_sit_on_the_features():
+    head = ATSSHead(in_channels=8, num_levels=5, num_classes=80, num_convs=0)
+    names = {name for name, _ in head.named_parameters()}
+    predictors = ("cls_logits", "bbox_pred", "centerness")
+    expected = {f"{predictor}.{x}" for predictor in predictors for x in ("weight", "bias")}
+    assert names == expected | {f"scales.{i}.scale" for i in range(5)}
+    assert head.cls_logits.weight.shape == (80, 8, 1, 1)
+
+
+@pytest.mark.parametrize("use_gn", [False, True])
+def test_towers_have_the_convolutions_asked_for(use_gn):
+    arguments = {"in_channels": 8, "num_levels": 2, "num_classes": 4, "channels": 64}
+    head = ATSSHead(num_convs=3, use_gn=use_gn, **arguments)
+    for tower in (head.cls_tower, head.bbox_tower):
+        kinds = [type(layer) for layer in tower]
+        assert kinds == [nn.Conv2d, *([nn.GroupNorm] if use_gn else []), nn.ReLU] * 3
+
+
+def test_every_anchor_starts_at_the_prior_score():
+    torch.manual_seed(0)
+    head = ATSSHead(in_channels=8, num_levels=1, num_classes=4, prior_prob=0.03)
+    (logits,), (deltas,), (centerness,) = head([torch.randn(1, 8, 20, 20)])
+    assert logits.sigmoid().mean().item() == pytest.approx(0.03, rel=0.02)
+    assert deltas.abs().max() < 0.2
+    assert centerness.sigmoid().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_each_level_scales_its_own_box_deltas():
+    head = ATSSHead(in_channels=8, num_levels=2, num_classes=4)
+    feature = torch.randn(1, 8, 5, 5)
+    nn.init.constant_(head.scales[1].scale, 3.0)
+    _, (first, second), _ = head([feature, feature])
+    torch.testing.assert_close(second, 3 * first)
+
+
+def test_channels_that_group_norm_cannot_divide_are_refused():
+    with pytest.raises(ValueError, match="MODEL.ATSS.CHANNELS=48 .*32.*USE_GN"):
+        ATSSHead(in_channels=8, num_levels=2, num_classes=4, num_convs=1, channels=48)
