@@ -186,9 +186,9 @@ def _contrasting_color(rng: np.random.Generator, behind: np.ndarray) -> np.ndarr
 def _background(rng: np.random.Generator, spec: ShapesSpec) -> np.ndarray:
     """A soft texture between two colours with thin lines on it, float32 (height, width, 3)."""
     first, second = rng.uniform(30, 225, size=(2, 3)).astype(np.float32)
-    blend = _smooth_noise(rng, spec, cells=rng.integers(2, 5))[..., None]
+    blend = _smooth_noise(rng, spec, cells=int(rng.integers(2, 5)))[..., None]
     canvas = first + (second - first) * blend
-    canvas += (_smooth_noise(rng, spec, cells=rng.integers(12, 40))[..., None] - 0.5) * 24
+    canvas += (_smooth_noise(rng, spec, cells=int(rng.integers(12, 40)))[..., None] - 0.5) * 24
     return _draw_lines(rng, canvas)
 
 

@@ -99,14 +99,14 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
     _finish(axes, "Training loss", "loss", bool(values))
 
 
-def _plain_number(value: float, _position: int | None = None) -> str:
+def _plain_number(value: float, _position: float = 0) -> str:
     return f"{value:g}"
 
 
-def _leading_digits(*shown: int) -> Callable[[float, int | None], str]:
+def _leading_digits(*shown: int) -> Callable[[float, float], str]:
     """A formatter of the marks between powers of ten that names only some, to keep them apart."""
 
-    def write(value: float, _position: int | None = None) -> str:
+    def write(value: float, _position: float = 0) -> str:
         leading = int(f"{value:e}"[0])
         return _plain_number(value) if leading in shown else ""
 

@@ -17,8 +17,6 @@ def test_the_defaults_are_supported():
         ("TEST.AUG.ENABLED", True),
         ("TEST.PRECISE_BN.ENABLED", True),
         ("VIS_PERIOD", 20),
-        ("DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler"),
-        ("INPUT.RANDOM_FLIP", "diagonal"),
     ],
 )
 def test_what_is_not_served_is_refused_with_its_key_and_value(key, value):

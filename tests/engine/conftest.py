@@ -53,6 +53,13 @@ if "ToyDetector" not in META_ARCH_REGISTRY:
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares a test the drawing, which takes longer than its training."""
+    monkeypatch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
+    monkeypatch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
+
+
+@pytest.fixture
 def rectangles(tmp_path: Path) -> list[str]:
     """[name, json, image folder] of six 40 x 32 images with one rectangle each, two classes."""
     folder = tmp_path / "rectangles"

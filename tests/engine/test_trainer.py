@@ -1,6 +1,7 @@
 """What the trainer does besides Detectron2's, on a toy detector."""
 
 import json
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -48,12 +49,14 @@ def test_what_a_run_leaves(make_config: MakeConfig) -> None:
     assert any("total_loss" in record for record in records(cfg))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_ap_is_recorded_after_each_evaluation(make_config: MakeConfig) -> None:
     cfg = make_config(**{"TEST.EVAL_PERIOD": 20, "SOLVER.MAX_ITER": 40})
     train(cfg)
     assert [r["iteration"] for r in records(cfg) if "bbox/AP" in r] == [19, 40]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_ap_table_has_every_category(make_config: MakeConfig) -> None:
     cfg = make_config()
     train(cfg)
@@ -61,6 +64,7 @@ def test_ap_table_has_every_category(make_config: MakeConfig) -> None:
     assert "AP50" in table and "| plain" in table and "| other" in table
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_several_test_sets_keep_their_own_reports(
     make_config: MakeConfig, rectangles: list[str]
 ) -> None:
@@ -77,6 +81,7 @@ def test_several_test_sets_keep_their_own_reports(
     assert "rectangles_again/bbox/AP" in records(cfg)[-1]
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_resumed_run_equals_an_uninterrupted_one(make_config: MakeConfig, tmp_path: Path) -> None:
     solver = {"SOLVER.OPTIMIZER": "ADAMW", "SOLVER.IMS_PER_BATCH": 6, "SOLVER.BASE_LR": 0.1}
     solver |= {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "INPUT.RANDOM_FLIP": "none"}
@@ -103,6 +108,7 @@ class StopAt(HookBase):
             raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_resume_without_checkpoint_starts_from_the_weights(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -114,6 +120,7 @@ def test_resume_without_checkpoint_starts_from_the_weights(
     assert torch.equal(trainer.model.box, first.model.box)
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_nan_stops_with_images_named_and_the_checkpoint_intact(make_config: MakeConfig) -> None:
     cfg = make_config(**{"SOLVER.MAX_ITER": 20})
     trainer = Trainer(cfg)
@@ -134,8 +141,9 @@ def test_nan_stops_with_images_named_and_the_checkpoint_intact(make_config: Make
 
 
 def test_one_line_tells_what_is_about_to_happen(
-    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     with caplog.at_level("INFO", "dyhead"):
         train(make_config())
     assert "Training on 6 images of rectangles, 2 classes: 4 steps of 2 images" in caplog.text

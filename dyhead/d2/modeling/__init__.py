@@ -5,9 +5,9 @@ from dyhead.d2._host import HOST
 if HOST == "detectron2":
     from detectron2.modeling import (
         BACKBONE_REGISTRY,
-        Backbone,
         FPN,
         META_ARCH_REGISTRY,
+        Backbone,
         ResNet,
         build_backbone,
         build_model,
@@ -16,9 +16,9 @@ if HOST == "detectron2":
 else:
     from dyhead.d2._embedded.modeling import (
         BACKBONE_REGISTRY,
-        Backbone,
         FPN,
         META_ARCH_REGISTRY,
+        Backbone,
         ResNet,
         build_backbone,
         build_model,

@@ -56,7 +56,9 @@ def test_tuple_tag_makes_a_tuple():
 )
 def test_hostile_tags_run_nothing_and_are_refused_by_name(tmp_path, value):
     target = tmp_path / "touched"
-    path = write(tmp_path / "bad.yaml", "MODEL:\n  LIST:\n    SIZES: " + value.format(target=target))
+    path = write(
+        tmp_path / "bad.yaml", "MODEL:\n  LIST:\n    SIZES: " + value.format(target=target)
+    )
     with pytest.raises(ValueError, match=r"MODEL\.LIST\.SIZES") as error:
         load_yaml(path)
     assert path in str(error.value)

@@ -7,6 +7,7 @@ import torch
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from torch import nn
 
+from dyhead.d2._embedded.solver import build_lr_scheduler as embedded_build_lr_scheduler
 from dyhead.d2.config import get_cfg
 from dyhead.d2.solver import LRMultiplier, WarmupParamScheduler, build_lr_scheduler
 
@@ -67,10 +68,18 @@ def test_a_constant_warm_up():
 def test_fixed_decays_with_rescaled_interval():
     optimizer = make_optimizer(5.0)
     cfg = solver_config("WarmupStepWithFixedGammaLR", NUM_DECAYS=4, RESCALE_INTERVAL=True)
-    used = rates(optimizer, build_lr_scheduler(cfg, optimizer), 30)
+    used = rates(optimizer, build_lr_scheduler(cfg, optimizer), 29)
     assert used[:5] == pytest.approx([0.005, 1.004, 2.003, 3.002, 4.001])
-    expected = [5.0 * 0.1 ** (i // 5) for i in range(25)]
+    expected = [5.0 * 0.1 ** (i // 5) for i in range(24)]
     assert used[5:] == pytest.approx(expected)
+
+
+def test_the_embedded_host_steps_once_more_after_the_last_iteration():
+    """As the trainer does; fvcore's schedule of fixed decays alone would fail there."""
+    optimizer = make_optimizer(5.0)
+    cfg = solver_config("WarmupStepWithFixedGammaLR", NUM_DECAYS=4)
+    used = rates(optimizer, embedded_build_lr_scheduler(cfg, optimizer), 30)
+    assert used[-1] == pytest.approx(5.0 * 0.1**4)
 
 
 def test_steps_after_the_end_are_left_out():

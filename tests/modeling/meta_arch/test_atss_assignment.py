@@ -14,6 +14,7 @@ from dyhead.modeling.meta_arch.atss_assignment import (
     assign_anchors,
     resolve_claims,
     select_candidates_per_level,
+    select_positives,
 )
 
 STRIDES = (8, 16, 32, 64)
@@ -194,3 +195,14 @@ def test_iou_equals_the_naive_one_and_is_zero_without_overlap():
     torch.testing.assert_close(aligned_iou(boxes1, boxes2), torch.tensor(expected))
     points = torch.zeros(1, 4)
     assert aligned_iou(points, points).item() == 0.0
+
+
+def test_the_threshold_is_mean_plus_unbiased_deviation():
+    anchors, box = (
+        torch.tensor([[8.0, 8.0, 24.0, 24.0]]).repeat(4, 1, 1),
+        torch.tensor([[0.0, 0, 32, 32]]),
+    )
+    below = torch.tensor([[0.0], [0.0], [0.5], [0.5]])  # 0.25 + 0.29; the biased one gives 0.25
+    assert not select_positives(anchors, box, below).any()
+    above = torch.tensor([[0.0], [0.0], [0.0], [0.5]])  # 0.125 + 0.25
+    assert select_positives(anchors, box, above).flatten().tolist() == [False, False, False, True]

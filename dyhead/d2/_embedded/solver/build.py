@@ -122,7 +122,7 @@ def _build_multiplier(solver: CfgNode) -> ParamScheduler:
             )
         return CosineParamScheduler(1, end)
     if name == "WarmupStepWithFixedGammaLR":
-        return StepWithFixedGammaParamScheduler(
+        return _FixedDecays(
             base_value=1.0,
             gamma=solver.GAMMA,
             num_decays=solver.NUM_DECAYS,
@@ -132,6 +132,13 @@ def _build_multiplier(solver: CfgNode) -> ParamScheduler:
         f"SOLVER.LR_SCHEDULER_NAME is {name!r}: use WarmupMultiStepLR, WarmupCosineLR or"
         " WarmupStepWithFixedGammaLR."
     )
+
+
+class _FixedDecays(StepWithFixedGammaParamScheduler):
+    """fvcore's schedule, also defined after the last iteration, where a trainer steps once more."""
+
+    def __call__(self, where: float) -> float:
+        return super().__call__(min(where, 1.0 - 2 * self.WHERE_EPSILON))
 
 
 def _build_multi_step(solver: CfgNode) -> ParamScheduler:

@@ -5,8 +5,8 @@ from dyhead.d2._host import HOST
 if HOST == "detectron2":
     from detectron2.modeling.backbone import (
         BACKBONE_REGISTRY,
-        Backbone,
         FPN,
+        Backbone,
         ResNet,
         build_backbone,
         build_resnet_backbone,
@@ -14,8 +14,8 @@ if HOST == "detectron2":
 else:
     from dyhead.d2._embedded.modeling.backbone import (
         BACKBONE_REGISTRY,
-        Backbone,
         FPN,
+        Backbone,
         ResNet,
         build_backbone,
         build_resnet_backbone,

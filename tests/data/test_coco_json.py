@@ -1,0 +1,119 @@
+"""A COCO json named in the config becomes a data set of the host, checked."""
+
+import json
+import logging
+
+import pytest
+from dyhead.d2.data import DatasetCatalog, MetadataCatalog
+from dyhead.data import register_datasets
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+
+def test_gaps_in_category_ids_become_contiguous_classes(coco, cfg):
+    coco.add_box(90, category_id=7, iscrowd=1)
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    cfg.DATASETS.TRAIN = ("pets",)
+    register_datasets(cfg)
+    records = DatasetCatalog.get("pets")
+    metadata = MetadataCatalog.get("pets")
+    assert metadata.thing_classes == ["cat", "dog"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {3: 0, 7: 1}
+    assert [len(record["annotations"]) for record in records] == [2, 1, 1]
+    assert records[0]["annotations"][1]["category_id"] == 1
+    assert records[0]["annotations"][1]["iscrowd"] == 1
+    assert records[0]["file_name"] == str(coco.images / "1.png")
+    assert metadata.json_file == str(coco.folder / "instances.json")
+
+
+def test_registering_twice_changes_nothing_and_new_files_replace(coco, cfg, make_coco):
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    loader = DatasetCatalog["pets"]
+    register_datasets(cfg)
+    assert DatasetCatalog["pets"] is loader
+    other = make_coco("other")
+    other.add_image(4)
+    other.add_box(4, image_id=4)
+    cfg.DATASETS.COCO_JSON = [["pets", str(other.write()), str(other.images)]]
+    register_datasets(cfg)
+    assert len(DatasetCatalog.get("pets")) == 4
+
+
+def test_training_and_evaluation_use_the_repaired_copy(coco, cfg, caplog):
+    coco.add_box(1, bbox=[30, 20, 9, 9])  # an id used before: pycocotools would mix them up
+    coco.add_box(91, bbox=[3, 3, 0, 9])
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    with caplog.at_level(logging.WARNING, logger="dyhead"):
+        records = DatasetCatalog.get("pets")
+        DatasetCatalog.get("pets")
+    reports = [message for message in caplog.messages if "Problems in" in message]
+    assert len(reports) == 1, "reported once, not at each loading"
+    assert "1 x box without width" in reports[0] and "1 x annotation id" in reports[0]
+    assert sum(len(record["annotations"]) for record in records) == 4
+
+    json_file = MetadataCatalog.get("pets").json_file
+    assert json_file.startswith(cfg.OUTPUT_DIR)
+    truth = COCO(json_file)
+    found = truth.loadRes(
+        [
+            {**{k: a[k] for k in ("image_id", "category_id", "bbox")}, "score": 1.0}
+            for a in truth.dataset["annotations"]
+        ]
+    )
+    evaluation = COCOeval(truth, found, "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+def test_paths_take_home_variables_and_the_folder_of_data_sets(coco, cfg, monkeypatch):
+    coco.write()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(coco.folder.parent))
+    monkeypatch.setenv("PETS", str(coco.folder))
+    monkeypatch.setenv("HOME", str(coco.folder))
+    cfg.DATASETS.COCO_JSON = [
+        ["under_root", "set/instances.json", "set/images"],
+        ["by_variable", "$PETS/instances.json", "$PETS/images"],
+        ["by_home", "~/instances.json", "~/images"],
+    ]
+    register_datasets(cfg)
+    for name in ("under_root", "by_variable", "by_home"):
+        assert len(DatasetCatalog.get(name)) == 3
+
+
+@pytest.mark.parametrize("entry", [["a", "b"], "abc", ["a", "b", 3]])
+def test_a_malformed_entry_is_shown_with_the_form(cfg, entry):
+    cfg.DATASETS.COCO_JSON = [entry]
+    with pytest.raises(ValueError, match=r"DATASETS.COCO_JSON has the entry .*\[name, json"):
+        register_datasets(cfg)
+
+
+def test_a_name_of_the_hosts_own_is_taken(cfg, coco):
+    cfg.DATASETS.COCO_JSON = [["coco_2017_val", str(coco.write()), str(coco.images)]]
+    with pytest.raises(ValueError, match="'coco_2017_val' .*is taken"):
+        register_datasets(cfg)
+
+
+@pytest.mark.parametrize("key", ["TRAIN", "TEST"])
+def test_an_unknown_name_is_answered_with_the_nearest(cfg, key):
+    cfg.DATASETS[key] = ("shape_train",)
+    with pytest.raises(ValueError, match=f"DATASETS.{key} .*'shape_train'.*mean shapes_train"):
+        register_datasets(cfg)
+
+
+def test_the_file_is_read_only_when_it_is_used(cfg):
+    cfg.DATASETS.COCO_JSON = [["later", "nowhere.json", "nowhere"]]
+    register_datasets(cfg)
+    with pytest.raises(ValueError, match="nowhere.json does not exist"):
+        DatasetCatalog.get("later")
+
+
+def test_config_values_survive_json(cfg, coco):
+    """A list given on the command line arrives as lists or tuples."""
+    entry = json.loads(json.dumps(["pets", str(coco.write()), str(coco.images)]))
+    cfg.merge_from_list(["DATASETS.COCO_JSON", str([tuple(entry)])])
+    register_datasets(cfg)
+    assert "pets" in DatasetCatalog

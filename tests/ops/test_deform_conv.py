@@ -1,0 +1,268 @@
+"""The deformable convolution: both back ends against a naive loop, torchvision and gradcheck."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.ops import deform_conv2d
+
+from dyhead.ops import bilinear_bags, choose_backend, modulated_deform_conv2d
+
+BACKENDS = ("bags", "torchvision")
+GEOMETRIES = [  # kernel, stride, padding, dilation
+    ((3, 3), 1, 1, 1),
+    ((3, 3), 2, 1, 1),
+    ((1, 1), 1, 0, 1),
+    ((2, 3), (2, 1), (0, 2), (1, 2)),
+    ((3, 1), (1, 3), (2, 1), (2, 3)),
+]
+
+
+def make_arguments(kernel, stride, padding, dilation, *, batch=2, size=(6, 7), spread=2.0):
+    """Random float64 input, offset, mask, weight and bias that fit together."""
+    pairs = [(v, v) if isinstance(v, int) else v for v in (stride, padding, dilation)]
+    out_size = [
+        (length + 2 * p - d * (k - 1) - 1) // s + 1
+        for length, k, s, p, d in zip(size, kernel, *pairs, strict=True)
+    ]
+    taps = math.prod(kernel)
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    return (
+        normal(batch, 3, *size),
+        normal(batch, 2 * taps, *out_size) * spread,
+        normal(batch, taps, *out_size).sigmoid(),
+        normal(4, 3, *kernel),
+        normal(4),
+    )
+
+
+def pixel(image: Tensor, y: int, x: int) -> Tensor:
+    """The channels at (y, x), zero outside."""
+    if 0 <= y < image.shape[1] and 0 <= x < image.shape[2]:
+        return image[:, y, x]
+    return torch.zeros_like(image[:, 0, 0])
+
+
+def bilinear(image: Tensor, y: float, x: float) -> Tensor:
+    top, left = math.floor(y), math.floor(x)
+    ly, lx = y - top, x - left
+    return (
+        (1 - ly) * (1 - lx) * pixel(image, top, left)
+        + (1 - ly) * lx * pixel(image, top, left + 1)
+        + ly * (1 - lx) * pixel(image, top + 1, left)
+        + ly * lx * pixel(image, top + 1, left + 1)
+    )
+
+
+def naive(input, offset, mask, weight, bias, stride, padding, dilation):
+    (sy, sx), (py, px), (dy, dx) = (
+        (v, v) if isinstance(v, int) else v for v in (stride, padding, dilation)
+    )
+    kernel_height, kernel_width = weight.shape[2:]
+    output = input.new_zeros(len(input), len(weight), *offset.shape[2:])
+    for n, y, x in itertools.product(*map(range, (len(input), *offset.shape[2:]))):
+        total = bias.clone()
+        for i, j in itertools.product(range(kernel_height), range(kernel_width)):
+            k = i * kernel_width + j
+            at_y = y * sy - py + i * dy + offset[n, 2 * k, y, x].item()
+            at_x = x * sx - px + j * dx + offset[n, 2 * k + 1, y, x].item()
+            total = total + weight[:, :, i, j] @ (bilinear(input[n], at_y, at_x) * mask[n, k, y, x])
+        output[n, :, y, x] = total
+    return output
+
+
+def gradients(function, arguments, *options):
+    leaves = [argument.clone().requires_grad_() for argument in arguments]
+    output = function(*leaves, *options)
+    cotangent = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
+    return output, torch.autograd.grad(output, leaves, cotangent.to(output.dtype))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_equals_the_naive_loop(backend, geometry):
+    arguments = make_arguments(*geometry)
+    output = modulated_deform_conv2d(*arguments, *geometry[1:], backend=backend)
+    torch.testing.assert_close(
+        output, naive(*arguments, *geometry[1:]), rtol=1e-10, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("chunk_values", [1, 100, 2**21])
+def test_gradients_equal_torchvisions_whatever_the_chunk(geometry, chunk_values, monkeypatch):
+    monkeypatch.setattr(bilinear_bags, "CHUNK_VALUES", chunk_values)
+    kernel, *options = geometry
+    arguments = make_arguments(*geometry, batch=3, spread=3.0)
+    output, grads = gradients(modulated_deform_conv2d, arguments, *options, "bags")
+    expected, expected_grads = gradients(
+        lambda x, o, m, w, b: deform_conv2d(x, o, w, b, *options, mask=m), arguments
+    )
+    torch.testing.assert_close(output, expected, rtol=1e-10, atol=1e-10)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(grad, expected_grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("geometry", GEOMETRIES[1:4])
+def test_gradcheck(backend, geometry):
+    arguments = make_arguments(*geometry, batch=1, size=(4, 5))
+    leaves = [argument.requires_grad_() for argument in arguments]
+    assert torch.autograd.gradcheck(
+        lambda *tensors: modulated_deform_conv2d(*tensors, *geometry[1:], backend=backend), leaves
+    )
+
+
+@pytest.mark.parametrize("needed", range(4))
+def test_gradient_of_one_argument_alone(needed):
+    arguments = make_arguments(*GEOMETRIES[0])
+    _, expected = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, "bags")
+    leaf = arguments[needed].clone().requires_grad_()
+    output = modulated_deform_conv2d(
+        *arguments[:needed], leaf, *arguments[needed + 1 :], 1, 1, 1, "bags"
+    )
+    cotangent = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
+    (grad,) = torch.autograd.grad(output, leaf, cotangent)
+    torch.testing.assert_close(grad, expected[needed])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_zero_offset_and_full_mask_is_a_plain_convolution(backend):
+    x, offset, mask, weight, bias = make_arguments(*GEOMETRIES[0])
+    output = modulated_deform_conv2d(
+        x, offset * 0, torch.ones_like(mask), weight, bias, padding=1, backend=backend
+    )
+    expected = torch.nn.functional.conv2d(x, weight, bias, padding=1)
+    torch.testing.assert_close(output, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("position", [-1.5, -1.0, -0.75, -0.25, 0.0, 2.0, 2.25, 2.75, 3.0, 3.5])
+def test_border_pixels_count_by_their_share(position):
+    """On a 1-pixel-high ramp 1, 2, 3: linear between pixels, fading to zero within one pixel."""
+    ramp = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).view(1, 1, 1, 3)
+    offset = torch.zeros(1, 2, 1, 3, dtype=torch.float64)
+    offset[0, 1] = position - torch.arange(3)
+    offset.requires_grad_()
+    ones = torch.ones(1, 1, 1, 3, dtype=torch.float64)
+    results = []
+    for backend in BACKENDS:
+        output = modulated_deform_conv2d(ramp, offset, ones, ones[..., :1], backend=backend)
+        results.append((output, *torch.autograd.grad(output.sum(), offset)))
+    padded = dict(zip(range(-2, 6), [0, 0, 1, 2, 3, 0, 0, 0], strict=True))
+    left = math.floor(position)
+    expected = padded[left] * (1 + left - position) + padded[left + 1] * (position - left)
+    for output, grad in results:
+        torch.testing.assert_close(output, torch.full_like(output, expected))
+        torch.testing.assert_close(grad, results[0][1])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_offsets_far_outside_read_zero(backend):
+    x, offset, mask, weight, bias = make_arguments(*GEOMETRIES[0])
+    leaves = x.requires_grad_(), offset.detach().add(1e12).requires_grad_()
+    output = modulated_deform_conv2d(*leaves, mask, weight, bias, padding=1, backend=backend)
+    torch.testing.assert_close(output, bias.view(1, -1, 1, 1).expand_as(output))
+    for grad in torch.autograd.grad(output.sum(), leaves):
+        assert not grad.any()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_offsets_that_are_no_numbers_stay_local(value):
+    arguments = make_arguments(*GEOMETRIES[0], batch=1)
+    expected = modulated_deform_conv2d(*arguments, padding=1, backend="bags")
+    arguments[1][0, 0, 2, 3] = value
+    output = modulated_deform_conv2d(*arguments, padding=1, backend="bags")
+    assert output[0, :, 2, 3].isnan().all()
+    output[0, :, 2, 3] = expected[0, :, 2, 3]
+    torch.testing.assert_close(output, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_empty_batch(backend):
+    arguments = make_arguments(*GEOMETRIES[0], batch=0)
+    output, grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)
+    assert output.shape == (0, 4, 6, 7)
+    for grad, argument in zip(grads, arguments, strict=True):
+        assert grad.shape == argument.shape
+        assert not grad.any()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_any_memory_format(memory_format):
+    arguments = make_arguments(*GEOMETRIES[1])
+    expected, expected_grads = gradients(modulated_deform_conv2d, arguments, 2, 1, 1, "torchvision")
+    laid_out = [
+        argument.contiguous(memory_format=memory_format) if argument.dim() == 4 else argument
+        for argument in arguments
+    ]
+    output, grads = gradients(modulated_deform_conv2d, laid_out, 2, 1, 1, "bags")
+    torch.testing.assert_close(output, expected)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(grad, expected_grad)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_computes_in_float32_and_answers_in_the_inputs_dtype(backend, dtype):
+    arguments = [argument.to(dtype) for argument in make_arguments(*GEOMETRIES[0])]
+    in_float32 = [argument.float() for argument in arguments]
+    output, grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)
+    expected, expected_grads = gradients(modulated_deform_conv2d, in_float32, 1, 1, 1, backend)
+    assert output.dtype == dtype
+    torch.testing.assert_close(output, expected.to(dtype))
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        assert grad.dtype == dtype
+        torch.testing.assert_close(grad.float(), expected_grad, rtol=2e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autocast_keeps_full_precision_forward_and_backward(backend):
+    arguments = [argument.float() for argument in make_arguments(*GEOMETRIES[0])]
+    expected, expected_grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output, expected)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(grad, expected_grad)
+
+
+def test_default_back_end_suits_the_device(monkeypatch):
+    monkeypatch.delenv("DYHEAD_DEFORM_CONV", raising=False)
+    assert choose_backend(torch.device("cpu")) == "bags"
+    assert choose_backend(torch.device("cuda")) == "torchvision"
+
+
+def test_environment_variable_forces_a_back_end_and_the_argument_wins(monkeypatch):
+    monkeypatch.setenv("DYHEAD_DEFORM_CONV", "torchvision")
+    assert choose_backend(torch.device("cpu")) == "torchvision"
+    assert choose_backend(torch.device("cpu"), "bags") == "bags"
+
+
+def test_unknown_back_ends_are_refused(monkeypatch):
+    arguments = make_arguments(*GEOMETRIES[0])
+    with pytest.raises(ValueError, match="backend='cudnn'.*bags, torchvision"):
+        modulated_deform_conv2d(*arguments, padding=1, backend="cudnn")
+    monkeypatch.setenv("DYHEAD_DEFORM_CONV", "fast")
+    with pytest.raises(ValueError, match="DYHEAD_DEFORM_CONV='fast'.*bags, torchvision"):
+        modulated_deform_conv2d(*arguments, padding=1)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    x, offset, mask, weight, bias = make_arguments(*GEOMETRIES[0])
+    with pytest.raises(ValueError, match=r"offset must be \(2, 18, 3, 4\).*flat_read"):
+        modulated_deform_conv2d(x, offset, mask, weight, bias, stride=2, padding=1)
+    with pytest.raises(ValueError, match=r"mask must be \(2, 9, 6, 7\)"):
+        modulated_deform_conv2d(x, offset, mask[:, 1:], weight, bias, padding=1)
+    with pytest.raises(ValueError, match=r"got \(2, 2, 6, 7\) and \(4, 3, 3, 3\)"):
+        modulated_deform_conv2d(x[:, 1:], offset, mask, weight, bias, padding=1)
+    with pytest.raises(ValueError, match=r"bias must be \(4,\)"):
+        modulated_deform_conv2d(x, offset, mask, weight, bias[1:], padding=1)
+    with pytest.raises(ValueError, match="smaller than the 3 x 3 kernel"):
+        modulated_deform_conv2d(x[..., :2], offset, mask, weight, bias)

@@ -1,0 +1,279 @@
+"""`train_net.py` as a user runs it, on a tiny data set and a tiny detector."""
+
+import importlib.util
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dyhead.config import load_config
+from dyhead.engine import parse_arguments
+from dyhead.errors import UserError
+
+PROJECT = Path(__file__).parents[1]
+CONFIG = f"""
+_BASE_: {PROJECT}/configs/Base-ATSS-DyHead-R18-small.yaml
+MODEL:
+  DYHEAD:
+    NUM_CONVS: 1
+DATASETS:
+  TRAIN: ("tiny",)
+  TEST: ("tiny",)
+INPUT:
+  MIN_SIZE_TRAIN: (64,)
+  MIN_SIZE_TEST: 64
+  RANDOM_FLIP: "none"
+DATALOADER:
+  NUM_WORKERS: 0
+SOLVER:
+  IMS_PER_BATCH: 2
+  MAX_ITER: 2
+  WARMUP_ITERS: 1
+  CHECKPOINT_PERIOD: 1
+"""
+
+
+@pytest.fixture(scope="session")
+def train_net() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_net", PROJECT / "train_net.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def own_loggers() -> Iterator[None]:
+    """Takes away what `setup` does to loggers, which are the whole test run's."""
+    loggers = [logging.getLogger(name) for name in ("dyhead", "detectron2", "fvcore")]
+    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
+    yield
+    for logger, state in zip(loggers, before, strict=True):
+        logger.propagate, logger.level, logger.handlers[:] = state
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    """The command line of a two-step training into tmp_path/run."""
+    images = write_images(tmp_path / "images")
+    annotations = [
+        {"id": i + 1, "image_id": i, "category_id": 5, "bbox": [8, 8, 40, 40], "area": 1600}
+        for i in range(len(images))
+    ]
+    content = {
+        "images": images,
+        "annotations": [{**annotation, "iscrowd": 0} for annotation in annotations],
+        "categories": [{"id": 5, "name": "square"}, {"id": 9, "name": "circle"}],
+    }
+    (tmp_path / "tiny.json").write_text(json.dumps(content))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    entry = [["tiny", str(tmp_path / "tiny.json"), str(tmp_path / "images")]]
+    line = ["--config", str(tmp_path / "config.yaml"), "MODEL.DEVICE", "cpu"]
+    return [*line, "DATASETS.COCO_JSON", str(entry), "OUTPUT_DIR", str(tmp_path / "run")]
+
+
+def write_images(folder: Path, count: int = 4) -> list[dict[str, Any]]:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        pixels = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return [
+        {"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i in range(count)
+    ]
+
+
+def run(train_net: ModuleType, arguments: list[str]) -> Any:
+    return train_net.main(parse_arguments(arguments))
+
+
+def call(arguments: list[str], *before: str) -> subprocess.CompletedProcess[str]:
+    """Run train_net.py in a process of its own; `before` may put torchrun before it."""
+    return subprocess.run(
+        [sys.executable, *before, str(PROJECT / "train_net.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=PROJECT,
+    )
+
+
+def log_of(output_dir: Path) -> str:
+    return (output_dir / "log.txt").read_text()
+
+
+def test_setup_returns_the_frozen_config(train_net: ModuleType, arguments: list[str]) -> None:
+    cfg = train_net.setup(parse_arguments(arguments))
+    assert cfg.is_frozen()
+    assert cfg.MODEL.ATSS.NUM_CLASSES == 2
+    assert cfg.MODEL.DEVICE == "cpu"
+
+
+def test_merged_config_loads_again(train_net: ModuleType, arguments: list[str]) -> None:
+    cfg = train_net.setup(parse_arguments(arguments))
+    again, _ = load_config(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
+    assert json.dumps(again) == json.dumps(cfg)
+
+
+def test_train_then_evaluate(train_net: ModuleType, arguments: list[str], tmp_path: Path) -> None:
+    run(train_net, arguments)
+    left = tmp_path / "run"
+    for name in ("config.yaml", "env.txt", "log.txt", "metrics.json", "curves.png"):
+        assert (left / name).stat().st_size > 0
+    for name in ("coco_instances_results.json", "ap.md", "predictions.png"):
+        assert (left / "inference" / name).exists()
+
+    weights = str(left / "model_final.pth")
+    arguments[-1] = str(tmp_path / "evaluation")
+    results = run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", weights])
+    metrics = [json.loads(line) for line in (left / "metrics.json").read_text().splitlines()]
+    assert results["bbox"]["AP"] == pytest.approx(metrics[-1]["bbox/AP"], nan_ok=True)
+    log = log_of(tmp_path / "evaluation")
+    assert "s per image" in log and "peak memory" in log and "ap.md" in log
+
+
+def test_random_weights_are_evaluated_with_a_warning(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    results = run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", ""])
+    assert "AP" in results["bbox"]
+    assert "random weights" in log_of(tmp_path / "run")
+
+
+def test_unexpected_results_end_with_an_error(train_net: ModuleType, arguments: list[str]) -> None:
+    expected = ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 99.0, 0.1]]"]
+    with pytest.raises(SystemExit):
+        run(train_net, ["--eval-only", *arguments, *expected])
+
+
+def test_resume_goes_on_and_a_new_run_starts_over(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    run(train_net, arguments)
+    run(train_net, ["--resume", *arguments, "SOLVER.MAX_ITER", "3"])
+    assert "Starting training from iteration 2" in log_of(tmp_path / "run")
+    run(train_net, arguments)
+    assert (tmp_path / "run" / "metrics.json.previous").exists()
+    assert len((tmp_path / "run" / "metrics.json").read_text().splitlines()) <= 2
+
+
+def test_num_gpus_0_is_the_cpu(train_net: ModuleType, arguments: list[str]) -> None:
+    index = arguments.index("MODEL.DEVICE")
+    del arguments[index : index + 2]
+    assert train_net.setup(parse_arguments(["--num-gpus", "0", *arguments])).MODEL.DEVICE == "cpu"
+
+
+def test_mixed_precision_on_the_cpu_becomes_float32_with_a_warning(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    cfg = train_net.setup(parse_arguments([*arguments, "SOLVER.AMP.ENABLED", "True"]))
+    assert not cfg.SOLVER.AMP.ENABLED
+    assert log_of(tmp_path / "run").count("float32") == 1
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["MODEL.ATSS.NUM_CLASSES", "3"], "NUM_CLASSES"),
+        (["MODEL.WEIGHTS", "absent.pth"], "absent.pth"),
+        (["DATASETS.TRAIN", "('tinny',)"], "tiny"),
+        (["SOLVER.OPTIMIZER", "ADAM"], "SOLVER.OPTIMIZER"),
+    ],
+)
+def test_mistakes_are_user_errors(
+    train_net: ModuleType, arguments: list[str], extra: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(train_net, [*arguments, *extra])
+
+
+def test_a_config_is_needed(train_net: ModuleType) -> None:
+    with pytest.raises(UserError, match="--config"):
+        train_net.setup(parse_arguments([]))
+
+
+def test_unknown_key_on_the_command_line_gets_one_sentence(arguments: list[str]) -> None:
+    done = call([*arguments, "SOLVER.MAX_ITERS", "3"])
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: the command line: unknown key")
+    assert "SOLVER.MAX_ITER" in done.stderr and "Traceback" not in done.stderr
+
+
+def losses(output_dir: Path) -> list[float]:
+    """Total losses as the log prints them."""
+    metrics = (output_dir / "metrics.json").read_text().splitlines()
+    return [json.loads(line)["total_loss"] for line in metrics if "total_loss" in line]
+
+
+@pytest.mark.slow
+def test_processes_train_as_one(arguments: list[str], tmp_path: Path) -> None:
+    arguments = [*arguments, "SOLVER.MAX_ITER", "20", "SOLVER.WARMUP_ITERS", "5"]
+    ways: dict[str, tuple[list[str], list[str]]] = {
+        "one": ([], []),
+        "two": (["--num-gpus", "2"], []),
+        "torchrun": ([], ["-m", "torch.distributed.run", "--nproc_per_node", "2"]),
+    }
+    found = {}
+    for name, (options, before) in ways.items():
+        arguments[arguments.index("OUTPUT_DIR") + 1] = str(tmp_path / name)
+        done = call([*options, *arguments], *before)
+        assert done.returncode == 0, done.stdout + done.stderr
+        log = log_of(tmp_path / name)
+        assert f"World size: {1 if name == 'one' else 2}" in log
+        found[name] = losses(tmp_path / name)
+    assert found["two"] == pytest.approx(found["one"], abs=1e-4)
+    assert found["torchrun"] == pytest.approx(found["one"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_user_error_in_several_processes_gets_one_sentence(arguments: list[str]) -> None:
+    done = call(["--num-gpus", "2", *arguments, "MODEL.ATSS.NUM_CLASSES", "3"])
+    assert done.returncode == 1
+    assert done.stderr.count("Error: MODEL.ATSS.NUM_CLASSES") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_nan_stops_several_processes_with_all_images_named(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    done = call(["--num-gpus", "2", *arguments, "SOLVER.BASE_LR", "1e30", "SOLVER.MAX_ITER", "9"])
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert re.match(r"Error: Step \d+: a loss or gradient is not finite", last)
+    assert last.count(".png (image_id") == 2
+
+
+@pytest.mark.slow
+def test_resume_after_a_kill(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, str(PROJECT / "train_net.py"), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*command, "SOLVER.MAX_ITER", "1000"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "model_0000004.pth" in line:
+                process.kill()
+                break
+    done = call(["--resume", *arguments, "SOLVER.MAX_ITER", "8"])
+    assert done.returncode == 0, done.stderr
+    start = re.findall(r"Starting training from iteration (\d+)", log_of(tmp_path / "run"))
+    assert int(start[-1]) >= 5
+
+
+def test_output_config_is_plain_yaml(train_net: ModuleType, arguments: list[str]) -> None:
+    cfg = train_net.setup(parse_arguments(arguments))
+    assert yaml.safe_load(Path(cfg.OUTPUT_DIR, "config.yaml").read_text())["VERSION"] == 2
