@@ -47,8 +47,8 @@ def main(args: argparse.Namespace) -> Any:
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args.resume)
+    trainer = Trainer(cfg)
     with user_errors():
-        trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 

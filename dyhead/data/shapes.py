@@ -16,6 +16,7 @@ from tqdm import tqdm
 from dyhead.data.coco_json import CocoFiles, dataset_root, load_checked_coco, register_loader
 from dyhead.data.shape_masks import CLASS_NAMES
 from dyhead.data.shape_scenes import GENERATOR_VERSION, ShapesSpec, annotate, make_scene
+from dyhead.errors import UserError
 
 SPLITS = ("train", "val")
 _FOLDER = "shapes"
@@ -45,8 +46,8 @@ def make_shapes(root: Path, spec: ShapesSpec) -> Path:
     same bytes. A data set of another specification or generator version is replaced.
 
     Raises:
-        FileExistsError: `root/shapes` is there and was not made by this generator.
-        OSError: `root` can't be written.
+        UserError: `root/shapes` is there and was not made by this generator, or `root` can't be
+            written.
     """
     folder = root / _FOLDER
     if _is_whole(folder, spec):
@@ -56,10 +57,10 @@ def make_shapes(root: Path, spec: ShapesSpec) -> Path:
         with file_lock(str(folder)):
             if not _is_whole(folder, spec):
                 _make_and_swap(root, folder, spec)
-    except PermissionError as error:
-        raise PermissionError(
-            f"The data set 'shapes' can't be written under {root}: set DETECTRON2_DATASETS to a"
-            f" folder that can be written ({error})."
+    except OSError as error:
+        raise UserError(
+            f"The data set 'shapes' can't be written under {root} ({error.strerror or error}): set"
+            " DETECTRON2_DATASETS to a folder with room that can be written."
         ) from error
     return folder
 
@@ -92,7 +93,7 @@ def _is_whole(folder: Path, spec: ShapesSpec) -> bool:
 
 def _make_and_swap(root: Path, folder: Path, spec: ShapesSpec) -> None:
     if folder.exists() and _read_mark(folder).get("generator") != _mark(spec)["generator"]:
-        raise FileExistsError(
+        raise UserError(
             f"{folder} was not made by the generator of the data set 'shapes': move it away, or set"
             " DETECTRON2_DATASETS to another folder."
         )

@@ -1,7 +1,6 @@
 """On which device a run trains, in how many processes, and how it ends on a user's error."""
 
 import argparse
-import logging
 import os
 import socket
 import sys
@@ -17,8 +16,6 @@ from dyhead.config import load_config
 from dyhead.d2.engine import launch as launch_on_gpus
 from dyhead.d2.utils import comm
 from dyhead.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -103,12 +100,11 @@ def exit_on_user_error() -> Iterator[None]:
     """End the program with one sentence and exit code 1 on errors that need no traceback here.
 
     These are `UserError`, and the FloatingPointError of a training that stopped itself, also when
-    they come from a process that `launch` started. The log file has the traceback.
+    they come from a process that `launch` started.
     """
     try:
         yield
     except (UserError, FloatingPointError) as error:
-        logger.debug("Stopped by:", exc_info=True)
         sys.exit(f"Error: {error}")
     except mp.ProcessRaisedException as error:
         for name in (f"{UserError.__module__}.{UserError.__name__}", "FloatingPointError"):

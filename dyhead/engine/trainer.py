@@ -25,6 +25,7 @@ from dyhead.engine.evaluation import CostEvaluator, inference_folder, leave_repo
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook
 from dyhead.engine.optimizer import build_optimizer
+from dyhead.errors import user_errors
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +70,13 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the model; log its size, and its structure in the log file only."""
-        model = build_model(cfg)
+        """Build the model and log its size.
+
+        Raises:
+            UserError: the config describes no model that can be built.
+        """
+        with user_errors():
+            model = build_model(cfg)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         logger.info(
             "Model: %s on %s, %.2f M parameters",
@@ -78,7 +84,6 @@ class Trainer(DefaultTrainer):
             cfg.MODEL.DEVICE,
             num_parameters / 1e6,
         )
-        logger.debug("Model:\n%s", model)
         return model
 
     @classmethod

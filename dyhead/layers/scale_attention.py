@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyhead.layers.hard_sigmoid import hard_sigmoid
+
 
 class ScaleAttention(nn.Module):
     """Weight every branch by one scalar per image, and average the branches."""
@@ -31,4 +33,4 @@ class ScaleAttention(nn.Module):
     def weight(self, branch: Tensor) -> Tensor:
         """Score a branch (N, C, H, W): (N, 1, 1, 1), in [0.5, 1] because of the ReLU."""
         pooled = branch.mean(dim=(2, 3), keepdim=True)
-        return F.hardsigmoid(F.relu(self.score(pooled)))
+        return hard_sigmoid(F.relu(self.score(pooled)))

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyhead.layers.hard_sigmoid import hard_sigmoid
+
 
 class DyReLU(nn.Module):
     """max(a1 * x + b1, a2 * x + b2) with slopes and offsets per channel, computed from the image.
@@ -31,6 +33,6 @@ class DyReLU(nn.Module):
     def lines(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
         pooled = feature.mean(dim=(2, 3))  # (N, C)
-        theta = F.hardsigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
+        theta = hard_sigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
         slope1, offset1, slope2, offset2 = theta[..., None, None].chunk(4, dim=1)
         return 2 * slope1 + 1, offset1, 2 * slope2, offset2

@@ -38,7 +38,7 @@ def deform_conv_by_bags(
     padding: Pair,
     dilation: Pair,
 ) -> Tensor:
-    """Compute `modulated_deform_conv2d`; shapes are taken as checked, dtypes as equal."""
+    """Compute `modulated_deform_conv2d`: shapes checked, one dtype for all, autocast off."""
     output = _DeformConvByBags.apply(input, offset, mask, weight, stride, padding, dilation)
     return output if bias is None else output + bias[:, None, None]
 
@@ -59,21 +59,21 @@ class _DeformConvByBags(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.geometry = stride, padding, dilation
-        with torch.autocast(input.device.type, enabled=False):
-            rows, weights = _bags(input, offset, mask, weight, *ctx.geometry)
-            table = _as_table(input)
-            kernel = _as_matrix(weight)
-            batch, _, height, width = offset.shape
-            output = table.new_empty(batch * height * width, weight.shape[0])
-            for chunk in _chunks(kernel, len(output)):
-                columns = _sample(table, rows[chunk], weights[chunk])
-                output[chunk] = _matmul_transposed(columns, kernel)
-        return output.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        rows, weights = _bags(input, offset, mask, weight, *ctx.geometry)
+        table = _as_table(input)
+        kernel = _as_matrix(weight)
+        batch, _, height, width = offset.shape
+        output = table.new_empty(batch * height * width, len(kernel))  # (P, O)
+        for chunk in _chunks(kernel, len(output)):
+            columns = _sample(table, rows[chunk], weights[chunk])  # (chunk, K * C)
+            output[chunk] = _matmul_transposed(columns, kernel)
+        return output.view(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad[:4]
+        # Whoever calls backward() within autocast must get the precision of forward all the same.
         with torch.autocast(grad_output.device.type, enabled=False):
             gradients = _gradients(grad_output, *ctx.saved_tensors, ctx.geometry, needed)
         return *gradients, None, None, None

@@ -101,16 +101,11 @@ def modulated_deform_conv2d(
     stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
     _check_shapes(input, offset, mask, weight, bias, stride, padding, dilation)
     dtype = torch.promote_types(input.dtype, torch.float32)
-    output = implementation(
-        input.to(dtype),
-        offset.to(dtype),
-        mask.to(dtype),
-        weight.to(dtype),
-        None if bias is None else bias.to(dtype),
-        stride,
-        padding,
-        dilation,
-    )
+    tensors = [tensor.to(dtype) for tensor in (input, offset, mask, weight)]
+    with torch.autocast(input.device.type, enabled=False):
+        output = implementation(
+            *tensors, None if bias is None else bias.to(dtype), stride, padding, dilation
+        )
     return output.to(input.dtype)
 
 

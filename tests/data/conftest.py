@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.data import coco_json
-from PIL import Image
 
 WIDTH, HEIGHT = 60, 40
 

@@ -4,10 +4,11 @@ import json
 import logging
 
 import pytest
-from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.data import register_datasets
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from dyhead.d2.data import DatasetCatalog, MetadataCatalog
+from dyhead.data import register_datasets
 
 
 def test_gaps_in_category_ids_become_contiguous_classes(coco, cfg):

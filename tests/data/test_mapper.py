@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+
 from dyhead.d2.data import DatasetCatalog
 from dyhead.data import CheckedMapper, register_datasets
 

@@ -1,6 +1,7 @@
 """The number of classes comes from the data; what doesn't fit stops with the fix."""
 
 import pytest
+
 from dyhead.d2.config import CfgNode
 from dyhead.data import fill_num_classes, register_datasets
 

@@ -77,9 +77,10 @@ def naive(input, offset, mask, weight, bias, stride, padding, dilation):
     return output
 
 
-def gradients(function, arguments, *options):
+def gradients(function, arguments, *options, autocast=False):
     leaves = [argument.clone().requires_grad_() for argument in arguments]
-    output = function(*leaves, *options)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        output = function(*leaves, *options)
     cotangent = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
     return output, torch.autograd.grad(output, leaves, cotangent.to(output.dtype))
 
@@ -89,9 +90,7 @@ def gradients(function, arguments, *options):
 def test_equals_the_naive_loop(backend, geometry):
     arguments = make_arguments(*geometry)
     output = modulated_deform_conv2d(*arguments, *geometry[1:], backend=backend)
-    torch.testing.assert_close(
-        output, naive(*arguments, *geometry[1:]), rtol=1e-10, atol=1e-10
-    )
+    torch.testing.assert_close(output, naive(*arguments, *geometry[1:]), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -222,13 +221,23 @@ def test_computes_in_float32_and_answers_in_the_inputs_dtype(backend, dtype):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_autocast_keeps_full_precision_forward_and_backward(backend):
+def test_autocast_keeps_full_precision(backend):
     arguments = [argument.float() for argument in make_arguments(*GEOMETRIES[0])]
-    expected, expected_grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        output, grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)
+    options = arguments, 1, 1, 1, backend
+    expected, expected_grads = gradients(modulated_deform_conv2d, *options)
+    output, grads = gradients(modulated_deform_conv2d, *options, autocast=True)
     assert output.dtype == torch.float32
     torch.testing.assert_close(output, expected)
+    for grad, expected_grad in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(grad, expected_grad)
+
+
+def test_bags_keep_full_precision_in_a_backward_within_autocast():
+    arguments = [argument.float() for argument in make_arguments(*GEOMETRIES[0])]
+    options = arguments, 1, 1, 1, "bags"
+    _, expected_grads = gradients(modulated_deform_conv2d, *options)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, grads = gradients(modulated_deform_conv2d, *options, autocast=True)
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(grad, expected_grad)
 

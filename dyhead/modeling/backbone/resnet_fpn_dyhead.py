@@ -31,6 +31,4 @@ def _build(cfg: CfgNode, input_shape: ShapeSpec, top_block: nn.Module) -> DyHead
         top_block=top_block,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )
-    return DyHead(
-        fpn, channels=cfg.MODEL.DYHEAD.CHANNELS, num_blocks=cfg.MODEL.DYHEAD.NUM_CONVS
-    )
+    return DyHead(fpn, channels=cfg.MODEL.DYHEAD.CHANNELS, num_blocks=cfg.MODEL.DYHEAD.NUM_CONVS)

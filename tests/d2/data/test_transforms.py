@@ -276,4 +276,10 @@ def test_augmentations_can_be_sent_to_other_processes():
     augmentations = T.AugmentationList(
         [T.RandomCrop("relative", (0.5, 0.5)), T.ResizeShortestEdge([10, 20]), T.RandomFlip()]
     )
-    assert str(pickle.loads(pickle.dumps(augmentations))) == str(augmentations)
+    sent = pickle.loads(pickle.dumps(augmentations))
+    results = []
+    for each in (augmentations, sent):
+        np.random.seed(0)
+        results.append(T.AugInput(random_image(20, 30)))
+        each(results[-1])
+    np.testing.assert_array_equal(results[0].image, results[1].image)

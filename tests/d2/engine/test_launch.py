@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 
+from dyhead.d2 import HOST
+
 SCRIPT = """
 import json, sys
 import numpy as np, torch
@@ -38,7 +40,8 @@ def main(path, fail_on_rank):
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     trainer = SimpleTrainer(model, batches(), optimizer)
     trainer.train(0, 5)
-    report = {"rank": comm.get_rank(), "local": comm.get_local_rank(), "world": comm.get_world_size()}
+    ranks = {"rank": comm.get_rank(), "local": comm.get_local_rank()}
+    report = {**ranks, "world": comm.get_world_size()}
     gathered = comm.gather(report)
     if comm.is_main_process():
         losses = [loss for loss, _ in trainer.storage.history("total_loss").values()]
@@ -53,9 +56,14 @@ if __name__ == "__main__":
 def run(tmp_path, num_processes: int, fail_on_rank: int = -1) -> subprocess.CompletedProcess:
     script = tmp_path / "program.py"
     script.write_text(SCRIPT)
-    # Detectron2 always names a device; a model on the CPU has none.
-    ddp = json.dumps({"device_ids": None})
-    arguments = [str(tmp_path / f"{num_processes}.json"), str(num_processes), str(fail_on_rank), ddp]
+    # Genuine Detectron2 always names a device unless told otherwise; the CPU has none.
+    ddp = json.dumps({"device_ids": None} if HOST == "detectron2" else {})
+    arguments = [
+        str(tmp_path / f"{num_processes}.json"),
+        str(num_processes),
+        str(fail_on_rank),
+        ddp,
+    ]
     return subprocess.run(
         [sys.executable, str(script), *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p) or "."},

@@ -73,12 +73,17 @@ def test_only_stand_ins_can_be_named(tmp_path, code):
 
 def test_every_name_that_numpy_writes_is_allowed(tmp_path):
     """A new NumPy that names something else would be noticed here."""
-    data = {"a": np.ones((2, 3), np.float32), "b": np.float64(1.0), "c": np.asfortranarray(np.eye(2))}
+    data = {
+        "a": np.ones((2, 3), np.float32),
+        "b": np.float64(1.0),
+        "c": np.asfortranarray(np.eye(2)),
+    }
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         path = write_pickle(tmp_path / f"{protocol}.pkl", data, protocol)
-        assert any(op.name in ("GLOBAL", "STACK_GLOBAL") for op, *_ in pickletools.genops(
-            (tmp_path / f"{protocol}.pkl").read_bytes()
-        ))
+        assert any(
+            op.name in ("GLOBAL", "STACK_GLOBAL")
+            for op, *_ in pickletools.genops((tmp_path / f"{protocol}.pkl").read_bytes())
+        )
         load_checkpoint_file(path)
 
 

@@ -41,7 +41,9 @@ def solver_config(name: str, **keys):
 
 def test_steps_after_a_linear_warm_up():
     optimizer = make_optimizer(5.0)
-    scheduler = build_lr_scheduler(solver_config("WarmupMultiStepLR", STEPS=(10, 15, 20)), optimizer)
+    scheduler = build_lr_scheduler(
+        solver_config("WarmupMultiStepLR", STEPS=(10, 15, 20)), optimizer
+    )
     warm_up = [5 * (0.001 + (1 - 0.001) * i / 5) for i in range(5)]
     expected = warm_up + [5.0] * 5 + [0.5] * 5 + [0.05] * 5 + [0.005] * 10
     assert rates(optimizer, scheduler, 30) == pytest.approx(expected)

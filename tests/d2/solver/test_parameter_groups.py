@@ -10,7 +10,9 @@ from dyhead.d2.solver import build_optimizer, get_default_optimizer_params
 
 
 def make_model() -> nn.Module:
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.Linear(4, 2)
+    )
     model[3].weight.requires_grad = False
     return model
 

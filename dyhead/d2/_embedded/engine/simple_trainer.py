@@ -154,7 +154,8 @@ class SimpleTrainer(TrainerBase):
             )
         storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
         if len(means) > 1:
-            storage.put_scalars(cur_iter=cur_iter, **means)
+            for name, mean in means.items():
+                storage.put_scalar(name, mean, cur_iter=cur_iter)
 
     def after_train(self) -> None:
         """Finish writing metrics, then run the hooks."""

@@ -218,8 +218,8 @@ class DefaultTrainer(TrainerBase):
         if evaluators is not None and len(evaluators) != len(names):
             raise ValueError(f"{len(evaluators)} evaluators for {len(names)} data sets.")
         results: dict[str, Any] = OrderedDict()
-        for index, name in enumerate(names):
-            results[name] = cls._test_on(cfg, model, name, evaluators and evaluators[index])
+        for name, evaluator in zip(names, evaluators or [None] * len(names), strict=True):
+            results[name] = cls._test_on(cfg, model, name, evaluator)
         return next(iter(results.values())) if len(results) == 1 else results
 
     @classmethod

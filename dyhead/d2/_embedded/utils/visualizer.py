@@ -259,6 +259,8 @@ def _distinct_colors(indices: Iterable[int]) -> list[tuple[float, float, float]]
 
 
 def _readable_on_black(color: Any) -> np.ndarray:
-    """A lighter shade of a dark colour."""
+    """The colour, mixed with as much white as brings its brightness to a half."""
     rgb = np.asarray(to_rgb(color))
-    return rgb + (1 - rgb) * max(0.0, 0.6 - float(rgb.max()))
+    brightness = float(rgb @ (0.3, 0.6, 0.1))
+    white = max(0.0, (0.5 - brightness) / (1 - brightness))
+    return rgb + (1 - rgb) * white

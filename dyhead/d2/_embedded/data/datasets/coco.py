@@ -220,13 +220,14 @@ def convert_to_coco_dict(dataset_name: str) -> Json:
     Its metadata needs "thing_classes". Category ids are the original ones, areas are those of the
     masks, or else of the boxes. Key points are left out.
     """
+    records = DatasetCatalog.get(dataset_name)  # first: loading a json fills in the metadata
     metadata = MetadataCatalog.get(dataset_name)
     identity = {index: index for index in range(len(metadata.thing_classes))}
     id_map = metadata.get("thing_dataset_id_to_contiguous_id", identity)
     category_ids = {index: category_id for category_id, index in id_map.items()}
     images: list[Json] = []
     annotations: list[Json] = []
-    for index, record in enumerate(DatasetCatalog.get(dataset_name)):
+    for index, record in enumerate(records):
         image_id = record.get("image_id", index)
         images.append(
             {

@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from fvcore.transforms.transform import (
     CropTransform,
     HFlipTransform,
@@ -68,8 +70,12 @@ class ResizeShortestEdge(Augmentation):
         max_size: the longer side's limit in pixels.
         sample_style: "choice" or "range".
         interp: PIL's interpolation method.
+
+    Scripted models may call `get_output_shape`, so torch.jit has to be able to read the signatures
+    of the other methods too.
     """
 
+    @torch.jit.unused
     def __init__(
         self,
         short_edge_length: int | Sequence[int],
@@ -90,7 +96,8 @@ class ResizeShortestEdge(Augmentation):
         self.short_edge_length, self.max_size = short_edge_length, max_size
         self.sample_style, self.interp = sample_style, interp
 
-    def get_transform(self, image: np.ndarray) -> Transform:
+    @torch.jit.unused
+    def get_transform(self, image: Any) -> Any:
         """The resize to a newly sampled length."""
         height, width = image.shape[:2]
         if self.is_range:

@@ -1,0 +1,370 @@
+"""The block against an independent naive double in float64, and the official module's code."""
+
+import importlib.util
+import os
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.ops import deform_conv2d
+
+from dyhead.layers import DyHeadBlock, DyHeadStack
+
+BACKENDS = ("bags", "torchvision")
+PYRAMIDS = {
+    "even": [(8, 12), (4, 6), (2, 3)],
+    "odd": [(9, 7), (5, 4), (3, 2), (2, 1), (1, 1)],
+    "coarse level not halved": [(9, 8), (5, 4), (3, 2)],
+    "one level": [(5, 6)],
+    "two levels": [(6, 6), (3, 3)],
+}
+
+
+def make_block(channels=16, offset_spread=2.5):
+    """A float64 block whose offsets have a standard deviation of at least 2 pixels."""
+    torch.manual_seed(0)
+    block = DyHeadBlock(channels, channels).double()
+    convolution = block.spatial_attention.offset_and_mask
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        fan_in = convolution.weight[0].numel()
+        convolution.weight.normal_(std=offset_spread / fan_in**0.5)
+    return block
+
+
+def make_levels(sizes, batch=2, channels=16):
+    generator = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
+        for size in sizes
+    ]
+
+
+# --- The naive double: one sample, one position, one tap at a time, in scalar indexing. ----------
+
+
+def naive_sample(image, y, x):
+    """The channels of image (C, H, W) at y, x: each pixel within one pixel, by its share."""
+    value = torch.zeros(len(image), dtype=image.dtype)
+    for row in range(image.shape[1]):
+        share_y = 1 - (y - row).abs()
+        if share_y <= 0:
+            continue
+        for column in range(image.shape[2]):
+            share_x = 1 - (x - column).abs()
+            if share_x > 0:
+                value = value + share_y * share_x * image[:, row, column]
+    return value
+
+
+def naive_convolution(image, offset_memory, mask_memory, branch):
+    """image (C, H, W); offsets and masks as flat memory, indexed by the output's size."""
+    stride = branch.stride
+    height, width = (-(-length // stride) for length in image.shape[1:])
+    positions = []
+    for y in range(height):
+        for x in range(width):
+            total = branch.bias
+            for tap in range(9):
+                dy = offset_memory[((2 * tap) * height + y) * width + x]
+                dx = offset_memory[((2 * tap + 1) * height + y) * width + x]
+                sampled = naive_sample(
+                    image, y * stride + tap // 3 - 1 + dy, x * stride + tap % 3 - 1 + dx
+                )
+                importance = mask_memory[(tap * height + y) * width + x]
+                total = total + branch.weight[:, :, tap // 3, tap % 3] @ (sampled * importance)
+            positions.append(total)
+    return torch.stack(positions, dim=1).view(-1, height, width)
+
+
+def naive_group_norm(image, norm):
+    groups = image.view(16, -1)
+    mean = groups.mean(1, keepdim=True)
+    variance = (groups - mean).square().mean(1, keepdim=True)
+    normal = ((groups - mean) / (variance + 1e-5).sqrt()).view_as(image)
+    return normal * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def naive_upsample(image, height, width):
+    """Bilinear with aligned corners."""
+
+    def positions(length, target):
+        steps = torch.arange(target, dtype=torch.float64)
+        return steps * (length - 1) / max(target - 1, 1)
+
+    return torch.stack(
+        [
+            torch.stack(
+                [naive_sample(image, y, x) for x in positions(image.shape[2], width)],
+                dim=1,
+            )
+            for y in positions(image.shape[1], height)
+        ],
+        dim=1,
+    )
+
+
+def naive_level(block, images, index):
+    """One level of one sample: images is a list of (C, H, W)."""
+    spatial = block.spatial_attention
+    image = images[index]
+    _, height, width = image.shape
+    maps = F.conv2d(
+        image[None], spatial.offset_and_mask.weight, spatial.offset_and_mask.bias, padding=1
+    )[0]
+    offset_memory, mask_memory = maps[:18].flatten(), maps[18:].flatten().sigmoid()
+
+    def branch_output(source, branch):
+        convolved = naive_convolution(source, offset_memory, mask_memory, branch)
+        return naive_group_norm(convolved, branch.norm)
+
+    outputs = [branch_output(image, spatial.same)]
+    if index > 0:
+        outputs.append(branch_output(images[index - 1], spatial.finer))
+    if index + 1 < len(images):
+        coarse = branch_output(images[index + 1], spatial.coarser)
+        outputs.append(naive_upsample(coarse, height, width))
+
+    total = 0
+    score = block.scale_attention.score
+    for output in outputs:
+        value = (score.weight.flatten() * output.mean((1, 2))).sum() + score.bias
+        total = total + output * ((value.clamp(min=0) + 3) / 6).clamp(0, 1)
+    feature = total / len(outputs)
+
+    relu = block.task_attention
+    hidden = (relu.squeeze.weight @ feature.mean((1, 2)) + relu.squeeze.bias).clamp(min=0)
+    theta = ((relu.expand.weight @ hidden + relu.expand.bias + 3) / 6).clamp(0, 1)
+    a1, b1, a2, b2 = (theta.view(4, -1) - 0.5)[..., None, None]
+    first, second = feature * (2 * a1 + 1) + b1, feature * 2 * a2 + b2
+    return torch.where(first > second, first, second)
+
+
+def naive_block(block, levels):
+    samples = zip(*levels, strict=True)
+    per_sample = [[naive_level(block, s, i) for i in range(len(s))] for s in samples]
+    return [torch.stack(outputs) for outputs in zip(*per_sample, strict=True)]
+
+
+# --- Comparisons ---------------------------------------------------------------------------------
+
+
+def outputs_and_gradients(function, levels, parameters):
+    leaves = [level.clone().requires_grad_() for level in levels]
+    outputs = function(leaves)
+    generator = torch.Generator().manual_seed(2)
+    cotangents = [
+        torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
+        for output in outputs
+    ]
+    # A single level leaves the other branches' parameters unused.
+    grads = torch.autograd.grad(outputs, [*leaves, *parameters], cotangents, allow_unused=True)
+    return outputs, grads
+
+
+def assert_same(actual, expected, tolerance):
+    assert len(actual) == len(expected)
+    for one, other in zip(actual, expected, strict=True):
+        if one is None or other is None:
+            assert one is other
+            continue
+        torch.testing.assert_close(
+            one, other, rtol=0, atol=tolerance * max(1, other.abs().max().item())
+        )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("pyramid", "batch"), [("even", 1), ("odd", 3), ("one level", 2)])
+def test_equals_the_naive_double_forward_and_backward(pyramid, batch, backend, monkeypatch):
+    monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
+    block = make_block()
+    levels = make_levels(PYRAMIDS[pyramid], batch)
+    offset, _ = block.spatial_attention.offsets(levels[0])
+    assert offset.std() >= 2
+    parameters = list(block.parameters())
+    outputs, grads = outputs_and_gradients(block, levels, parameters)
+    expected, expected_grads = outputs_and_gradients(
+        lambda leaves: naive_block(block, leaves), levels, parameters
+    )
+    assert_same(outputs, expected, 1e-8)
+    assert_same(grads, expected_grads, 1e-8)
+
+
+@pytest.mark.parametrize("pyramid", PYRAMIDS)
+def test_both_back_ends_agree(pyramid, monkeypatch):
+    block = make_block(channels=32)
+    levels = make_levels(PYRAMIDS[pyramid], channels=32)
+    results = []
+    for backend in BACKENDS:
+        monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
+        results.append(outputs_and_gradients(block, levels, list(block.parameters())))
+    (outputs, grads), (expected, expected_grads) = results
+    assert_same(outputs, expected, 1e-10)
+    assert_same(grads, expected_grads, 1e-10)
+
+
+def test_has_the_official_number_of_parameters():
+    block = DyHeadBlock(256, 256)
+    assert sum(parameter.numel() for parameter in block.parameters()) == 1_917_276
+
+
+def test_names_and_order_of_the_levels_are_kept():
+    block = DyHeadBlock(16, 32)
+    levels = [level.float() for level in make_levels(PYRAMIDS["even"])]
+    by_name = block(dict(zip(("p3", "p4", "p5"), levels, strict=True)))
+    assert list(by_name) == ["p3", "p4", "p5"]
+    for output, expected, level in zip(by_name.values(), block(levels), levels, strict=True):
+        assert output.equal(expected)
+        assert output.shape == (2, 32, *level.shape[2:])
+
+
+def test_samples_of_a_batch_are_independent():
+    block = make_block(channels=32)
+    levels = make_levels(PYRAMIDS["odd"], batch=3, channels=32)
+    together = block(levels)
+    alone = [block([level[i : i + 1] for level in levels]) for i in range(3)]
+    assert_same(together, [torch.cat(parts) for parts in zip(*alone, strict=True)], 1e-12)
+
+
+def test_empty_batch():
+    outputs = DyHeadBlock(16, 16)([torch.randn(0, 16, 4, 4), torch.randn(0, 16, 2, 2)])
+    assert [output.shape for output in outputs] == [(0, 16, 4, 4), (0, 16, 2, 2)]
+
+
+def test_channels_last_input_changes_nothing():
+    block = make_block()
+    levels = make_levels(PYRAMIDS["even"])
+    laid_out = [level.contiguous(memory_format=torch.channels_last) for level in levels]
+    assert_same(block(laid_out), block(levels), 1e-12)
+
+
+def test_levels_that_are_not_halved_are_refused():
+    block = DyHeadBlock(16, 16)
+    with pytest.raises(ValueError, match="level of 5 x 4 cannot follow one of 8 x 8"):
+        block([torch.randn(1, 16, 8, 8), torch.randn(1, 16, 5, 4)])
+    with pytest.raises(ValueError, match="Cannot read a 8 x 8 map from offsets of 4 x 4"):
+        block([torch.randn(1, 16, 4, 4), torch.randn(1, 16, 8, 8)])
+
+
+def test_channels_that_do_not_suit_the_norm_are_refused():
+    with pytest.raises(ValueError, match="multiple of 16, got 100.*MODEL.DYHEAD.CHANNELS"):
+        DyHeadBlock(256, 100)
+
+
+def test_stack_runs_its_blocks_in_order():
+    stack = DyHeadStack(32, 16, num_blocks=2)
+    levels = {"p3": torch.randn(1, 32, 4, 6), "p4": torch.randn(1, 32, 2, 3)}
+    expected = stack[1](stack[0](levels))
+    for name, output in stack(levels).items():
+        assert output.equal(expected[name])
+    assert stack.out_channels == 16
+
+
+def test_stack_without_blocks_hands_its_features_through():
+    stack = DyHeadStack(32, 16, num_blocks=0)
+    levels = {"p3": torch.randn(1, 32, 4, 6)}
+    assert stack(levels)["p3"] is levels["p3"]
+    assert stack.out_channels == 32
+
+
+def test_stack_refuses_a_negative_number_of_blocks():
+    with pytest.raises(ValueError, match="MODEL.DYHEAD.NUM_CONVS"):
+        DyHeadStack(32, 16, num_blocks=-1)
+
+
+# --- The official module's own code, where a checkout is at hand ---------------------------------
+
+OFFICIAL_NAMES = {
+    "DyConv.0.conv": "spatial_attention.coarser",
+    "DyConv.1.conv": "spatial_attention.same",
+    "DyConv.2.conv": "spatial_attention.finer",
+    "DyConv.0.bn": "spatial_attention.coarser.norm",
+    "DyConv.1.bn": "spatial_attention.same.norm",
+    "DyConv.2.bn": "spatial_attention.finer.norm",
+    "AttnConv.1": "scale_attention.score",
+    "offset": "spatial_attention.offset_and_mask",
+    "relu.fc.0": "task_attention.squeeze",
+    "relu.fc.2": "task_attention.expand",
+}
+
+
+class OfficialOperator(torch.nn.Module):
+    """Stands in for the official CUDA operator: its parameters, its reading of the offsets."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, padding):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(out_channels, in_channels, 3, 3))
+        self.bias = torch.nn.Parameter(torch.empty(out_channels))
+        self.stride, self.padding = stride, padding
+
+    def forward(self, input, offset, mask):
+        height, width = ((length - 1) // self.stride + 1 for length in input.shape[2:])
+        offset, mask = (
+            maps.contiguous()
+            .flatten(1)[:, : channels * height * width]
+            .view(-1, channels, height, width)
+            for maps, channels in ((offset, 18), (mask, 9))
+        )
+        return deform_conv2d(
+            input, offset, self.weight, self.bias, self.stride, self.padding, mask=mask
+        )
+
+
+@pytest.fixture
+def official_block(monkeypatch):
+    """The official block's class, loaded from the checkout without compiling anything."""
+    source = os.environ.get("DYNAMICHEAD_SOURCE")
+    if not source:
+        pytest.skip("set DYNAMICHEAD_SOURCE to a checkout of microsoft/DynamicHead")
+
+    def load(name, **attributes):
+        module = types.ModuleType(name)
+        vars(module).update(attributes)
+        monkeypatch.setitem(sys.modules, name, module)
+        return module
+
+    load("official_dynamichead").__path__ = []
+    load("official_dynamichead.deform", ModulatedDeformConv=OfficialOperator)
+    load("detectron2").__path__ = []
+    load("detectron2.modeling").__path__ = []
+    load("detectron2.modeling.backbone", Backbone=torch.nn.Module)
+    for name in ("dyrelu", "dyhead"):
+        path = Path(source, "dyhead", f"{name}.py")
+        spec = importlib.util.spec_from_file_location(f"official_dynamichead.{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+    return module.DyConv
+
+
+def renamed(official_key):
+    """Our name of an official block's parameter."""
+    prefix, _, kind = official_key.rpartition(".")
+    return f"{OFFICIAL_NAMES[prefix]}.{kind}"
+
+
+@pytest.mark.filterwarnings("ignore:.*upsample_bilinear.*")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("pyramid", ["even", "odd", "one level"])
+def test_equals_the_official_module(official_block, pyramid, backend, monkeypatch):
+    monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
+    block = make_block(channels=32)
+    theirs = official_block(32, 32).double()
+    ours = dict(block.named_parameters())
+    names = [renamed(key) for key, _ in theirs.named_parameters()]
+    assert sorted(names) == sorted(ours)
+    theirs.load_state_dict({key: ours[renamed(key)] for key in theirs.state_dict()})
+
+    levels = make_levels(PYRAMIDS[pyramid], channels=32)
+    outputs, grads = outputs_and_gradients(block, levels, [ours[name] for name in names])
+    expected, expected_grads = outputs_and_gradients(
+        lambda leaves: list(theirs(dict(enumerate(leaves))).values()),
+        levels,
+        list(theirs.parameters()),
+    )
+    assert_same(outputs, expected, 1e-10)
+    assert_same(grads, expected_grads, 1e-10)
