@@ -39,7 +39,6 @@ def make_inputs(args: argparse.Namespace) -> list[Tensor]:
 def make_cases(args: argparse.Namespace) -> dict[tuple[str, str], Callable[[], object]]:
     """One function per pass and back end; each back end gets its favourite memory format."""
     inputs = make_inputs(args)
-    options = {"stride": args.stride, "padding": 1}
     cases: dict[tuple[str, str], Callable[[], object]] = {}
     for backend in BACKENDS:
         layout = torch.channels_last if backend == "bags" else torch.contiguous_format
@@ -47,7 +46,10 @@ def make_cases(args: argparse.Namespace) -> dict[tuple[str, str], Callable[[], o
         leaves = [first, *inputs[1:]]
 
         def forward(leaves: list[Tensor] = leaves, backend: str = backend) -> Tensor:
-            return modulated_deform_conv2d(*leaves, **options, backend=backend)
+            x, offset, mask, weight, bias = leaves
+            return modulated_deform_conv2d(
+                x, offset, mask, weight, bias, stride=args.stride, padding=1, backend=backend
+            )
 
         cotangent = torch.randn_like(forward())  # in the output's own memory format
 

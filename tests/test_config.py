@@ -124,7 +124,7 @@ def test_every_config_loads_without_executable_tags(file: Path) -> None:
 
 def test_official_atss_config_has_the_official_values() -> None:
     cfg, _ = load_config(str(CONFIGS / "dyhead_r50_atss_fpn_1x.yaml"))
-    assert cfg.MODEL.ANCHOR_GENERATOR.SIZES == [[x * 2] for x in (32, 64, 128, 256, 512)]
+    assert [[x * 2] for x in (32, 64, 128, 256, 512)] == cfg.MODEL.ANCHOR_GENERATOR.SIZES
     assert cfg.SOLVER.STEPS == (60000, 80000)
     assert cfg.SOLVER.IMS_PER_BATCH == 16
     assert cfg.MODEL.ATSS.NUM_CONVS == 0

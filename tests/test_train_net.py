@@ -90,9 +90,7 @@ def write_images(folder: Path, count: int = 4) -> list[dict[str, Any]]:
     for index in range(count):
         pixels = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
-    return [
-        {"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i in range(count)
-    ]
+    return [{"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i in range(count)]
 
 
 def run(train_net: ModuleType, arguments: list[str]) -> Any:

@@ -12,6 +12,7 @@ import torch
 from tabulate import tabulate
 
 from dyhead.d2.config import CfgNode
+from dyhead.d2.data import MetadataCatalog
 from dyhead.d2.evaluation import DatasetEvaluator
 from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.d2.utils import comm
@@ -92,9 +93,9 @@ def leave_reports(cfg: CfgNode, results: Mapping[str, Any]) -> None:
 def _leave_report(dataset_name: str, scores: Mapping[str, float], folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
     table_path = os.path.join(folder, "ap.md")
-    table = format_ap_table(dataset_name, scores)
-    write_text_atomically(table, table_path)
-    logger.info("%s\nTable: %s", table.rstrip(), table_path)
+    table = format_ap_table(scores, MetadataCatalog.get(dataset_name).thing_classes)
+    write_text_atomically(f"# {dataset_name}\n\n{table}", table_path)
+    logger.info("Scores on %s:\n%s\nTable: %s", dataset_name, _overall_table(scores), table_path)
     predictions = os.path.join(folder, "coco_instances_results.json")
     if os.path.isfile(predictions):
         picture = os.path.join(folder, "predictions.png")
@@ -102,19 +103,22 @@ def _leave_report(dataset_name: str, scores: Mapping[str, float], folder: str) -
         logger.info("Picture: predictions beside ground truth: %s", picture)
 
 
-def format_ap_table(dataset_name: str, scores: Mapping[str, float]) -> str:
+def format_ap_table(scores: Mapping[str, float], categories: Sequence[str]) -> str:
     """Return Markdown: overall COCO scores, and the AP of each category (in percent).
 
     Args:
-        dataset_name: the heading.
-        scores: COCOEvaluator's box scores; those of a category are called "AP-<category>".
+        scores: COCOEvaluator's box scores; those of a category are called "AP-<category>". They
+            are missing where there is one category or no prediction at all.
+        categories: names.
     """
+    only = scores.get("AP", math.nan) if len(categories) == 1 else math.nan
+    rows = [[name, scores.get(f"AP-{name}", only)] for name in categories]
+    return f"{_overall_table(scores)}\n\n{_table(['category', 'AP'], rows)}\n"
+
+
+def _overall_table(scores: Mapping[str, float]) -> str:
     overall = {key: value for key, value in scores.items() if not key.startswith("AP-")}
-    categories = {key[3:]: value for key, value in scores.items() if key.startswith("AP-")}
-    parts = [f"# {dataset_name}", _table(list(overall), [list(overall.values())])]
-    if categories:
-        parts.append(_table(["category", "AP"], [[k, v] for k, v in categories.items()]))
-    return "\n\n".join(parts) + "\n"
+    return _table(list(overall), [list(overall.values())])
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -44,9 +44,10 @@ class FiniteGuard(HookBase):
             FloatingPointError: a loss or gradient is NaN or infinite in one of the processes.
         """
         scaler = getattr(self.trainer, "grad_scaler", None)
-        is_finite = torch.stack([loss.float() for loss in self._losses.values()]).isfinite().all()
-        # A loss scaler meets overflows at large scales, skips their steps and lowers the scale; at a
-        # scale of 1 it has run out of ways to help.
+        losses = torch.stack([loss.float() for loss in self._losses.values()])
+        is_finite = losses.isfinite().all()
+        # A loss scaler meets overflows at large scales, skips their steps and lowers the scale; at
+        # a scale of 1 it has run out of ways to help.
         if scaler is None or scaler.get_scale() <= 1.0:
             is_finite = is_finite & _all_finite(self._gradients())
         if not _in_all_processes(is_finite):

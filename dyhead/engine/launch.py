@@ -56,8 +56,8 @@ def plan_devices(
         return DevicePlan(
             "cpu",
             1,
-            "No GPU found: running on the CPU in one process (`--num-gpus N MODEL.DEVICE cpu` trains"
-            " with N CPU processes).",
+            "No GPU found: running on the CPU in one process (`MODEL.DEVICE cpu --num-gpus N`"
+            " trains with N CPU processes).",
         )
     if num_gpus > num_gpus_present:
         raise UserError(f"--num-gpus {num_gpus}, but this machine has {num_gpus_present}.")
@@ -126,11 +126,13 @@ def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
 def _launch_on_cpu(
     main: Callable[[argparse.Namespace], Any], num_processes: int, args: argparse.Namespace
 ) -> None:
-    """Detectron2's `launch` would take NCCL on a machine that has a GPU, which the CPU cannot use."""
+    # Detectron2's launch takes NCCL wherever there is a GPU, and NCCL cannot serve the CPU.
     url = args.dist_url
     if url == "auto":
         if args.num_machines > 1:
-            raise UserError("--dist-url is needed with --num-machines: tcp://<first machine>:<port>.")
+            raise UserError(
+                "--dist-url is needed with --num-machines: tcp://<first machine>:<port>."
+            )
         url = f"tcp://127.0.0.1:{_find_free_port()}"
     mp.start_processes(
         _run_on_cpu, nprocs=num_processes, args=(main, num_processes, url, args), daemon=False

@@ -46,9 +46,7 @@ def _create_optimizer(cfg: CfgNode, groups: list[dict[str, Any]]) -> torch.optim
     raise UserError(f"SOLVER.OPTIMIZER {solver.OPTIMIZER!r} is unknown: use SGD or ADAMW.")
 
 
-def _add_gradient_clipping(
-    cfg: CfgNode, optimizer: torch.optim.Optimizer
-) -> torch.optim.Optimizer:
+def _add_gradient_clipping(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if not clip.ENABLED:
         return optimizer

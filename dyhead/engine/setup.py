@@ -1,4 +1,4 @@
-"""What a run needs before Detectron2's `default_setup`: logger, data sets, device, output folder."""
+"""What a run needs before Detectron2's `default_setup`: device, data sets, output folder."""
 
 import argparse
 import logging
@@ -24,7 +24,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     """Complete `cfg` for this machine and its data, and prepare OUTPUT_DIR.
 
     Args:
-        cfg: changed in place: MODEL.DEVICE, SOLVER.AMP.ENABLED and the number of classes.
+        cfg: changed in place: MODEL.DEVICE, SOLVER.AMP.ENABLED, DATALOADER.NUM_WORKERS and the
+            number of classes.
         explicit_keys: the keys that the user set.
         args: the command line.
 
@@ -36,6 +37,9 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
     _set_device(cfg, explicit_keys, args.num_gpus)
+    if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
+        num_workers = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+        cfg.DATALOADER.NUM_WORKERS = num_workers
     with user_errors():
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys)

@@ -53,9 +53,7 @@ class Trainer(DefaultTrainer):
         self._trainer = trainer_class(model, data_loader, optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = SafeCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
+        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -102,9 +100,7 @@ class Trainer(DefaultTrainer):
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
 
     @classmethod
-    def build_test_loader(
-        cls, cfg: CfgNode, dataset_name: str
-    ) -> Iterable[list[dict[str, Any]]]:
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Detectron2's loader; an image that cannot be read stops the evaluation by its name."""
         mapper = CheckedMapper(cfg, is_train=False)
         return build_detection_test_loader(cfg, dataset_name, mapper=mapper)

@@ -17,10 +17,11 @@ class ScaleAttention(nn.Module):
     """Weight every branch by one scalar per image, and average the branches."""
 
     def __init__(self, channels: int) -> None:
+        """Start as the official code does, with scores near zero."""
         super().__init__()
         self.score = nn.Conv2d(channels, 1, kernel_size=1)
         nn.init.normal_(self.score.weight, std=0.01)
-        nn.init.zeros_(self.score.bias)
+        nn.init.constant_(self.score.get_parameter("bias"), 0)
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Average `branches`, tensors (N, C, H, W) of one size, weighted: (N, C, H, W)."""

@@ -22,6 +22,7 @@ class DeformableBranch(nn.Module):
     """A modulated deformable 3x3 convolution and GroupNorm, with offsets given from outside."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        """Start as the official code does; out_channels is a multiple of the 16 groups."""
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, KERNEL_SIZE, KERNEL_SIZE))
@@ -59,6 +60,7 @@ class SpatialAttention(nn.Module):
     """Deformable convolutions of a level, of the finer level and of the coarser level."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Start with offsets that move, as the official code does: PyTorch's default, not zero."""
         super().__init__()
         self.offset_and_mask = nn.Conv2d(in_channels, 3 * TAPS, KERNEL_SIZE, padding=1)
         self.same = DeformableBranch(in_channels, out_channels)
@@ -92,7 +94,7 @@ class SpatialAttention(nn.Module):
         return branches
 
     def offsets(self, level: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict from (N, C, H, W) the offset (N, 18, H, W) and the mask (N, 9, H, W) in (0, 1)."""
+        """Predict offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1), from (N, C, H, W)."""
         offset, mask = self.offset_and_mask(level).split((2 * TAPS, TAPS), dim=1)
         return offset, mask.sigmoid()
 

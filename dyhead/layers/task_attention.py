@@ -18,6 +18,7 @@ class DyReLU(nn.Module):
     """
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
+        """Squeeze the pooled channels by `reduction` between the two linear layers."""
         super().__init__()
         hidden = channels // reduction
         self.squeeze = nn.Linear(channels, hidden)

@@ -26,6 +26,7 @@ Pair = tuple[int, int]
 # Values of the columns in one chunk: 8 MB in float32. Large enough to keep every core busy, small
 # enough for a last-level cache and for the allocator to reuse the memory without new page faults.
 CHUNK_VALUES = 2**21
+BATCH = 16  # images per chunk, see _matmul_transposed
 
 
 def deform_conv_by_bags(
@@ -44,7 +45,7 @@ def deform_conv_by_bags(
 
 
 class _DeformConvByBags(torch.autograd.Function):
-    """Keeps only its inputs for backward: 4-byte floats times (C * H * W + 3K * Y * X) per sample."""
+    """Keeps for backward nothing but its inputs: everything else is cheap to make again."""
 
     @staticmethod
     def forward(
@@ -75,21 +76,19 @@ class _DeformConvByBags(torch.autograd.Function):
         needed = ctx.needs_input_grad[:4]
         # Whoever calls backward() within autocast must get the precision of forward all the same.
         with torch.autocast(grad_output.device.type, enabled=False):
-            gradients = _gradients(grad_output, *ctx.saved_tensors, ctx.geometry, needed)
+            gradients = _gradients(grad_output, ctx.saved_tensors, ctx.geometry, needed)
         return *gradients, None, None, None
 
 
 def _gradients(
     grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
+    saved: tuple[Tensor, Tensor, Tensor, Tensor],
     geometry: tuple[Pair, Pair, Pair],
     needed: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of input, offset, mask and weight; None where not needed."""
     need_input, need_offset, need_mask, need_weight = needed
+    input, offset, mask, weight = saved
     offset, mask = offset.detach().requires_grad_(), mask.detach().requires_grad_()
     with torch.enable_grad():
         rows, weights = _bags(input, offset, mask, weight, *geometry)
@@ -157,17 +156,16 @@ def _tap_positions(
     offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[Tensor, Tensor]:
     """Where the taps lie without offsets, in input pixels: y as (Y, 1, K), x as (X, K)."""
-    options = {"device": offset.device, "dtype": offset.dtype}
-    kernel_y, kernel_x = (
-        torch.arange(length, **options) * step
-        for length, step in zip(weight.shape[2:], dilation, strict=True)
-    )
-    origin_y, origin_x = (
-        torch.arange(length, **options) * step - margin
-        for length, step, margin in zip(offset.shape[2:], stride, padding, strict=True)
-    )
+
+    def steps(length: int, step: int) -> Tensor:
+        return torch.arange(length, device=offset.device, dtype=offset.dtype) * step
+
+    kernel_y, kernel_x = map(steps, weight.shape[2:], dilation)
+    origin_y, origin_x = map(steps, offset.shape[2:], stride)
     kernel_y, kernel_x = torch.meshgrid(kernel_y, kernel_x, indexing="ij")  # row-major taps
-    return origin_y.view(-1, 1, 1) + kernel_y.flatten(), origin_x.view(-1, 1) + kernel_x.flatten()
+    tap_y = (origin_y - padding[0]).view(-1, 1, 1) + kernel_y.flatten()
+    tap_x = (origin_x - padding[1]).view(-1, 1) + kernel_x.flatten()
+    return tap_y, tap_x
 
 
 def _corners(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -198,7 +196,7 @@ def _as_matrix(weight: Tensor) -> Tensor:
 
 def _chunks(kernel: Tensor, positions: int) -> Iterator[slice]:
     """Cut the output positions so that a chunk's columns hold about CHUNK_VALUES values."""
-    size = max(CHUNK_VALUES // kernel.shape[1], 1)
+    size = max(CHUNK_VALUES // kernel.shape[1] // BATCH, 1) * BATCH
     return (slice(start, start + size) for start in range(0, positions, size))
 
 
@@ -231,11 +229,14 @@ def _scatter(grad_table: Tensor, grad_columns: Tensor, rows: Tensor, weights: Te
 
 
 def _matmul_transposed(left: Tensor, right: Tensor) -> Tensor:
-    """`left @ right.t()` of (P, J) and (Q, J) as a 1x1 convolution.
+    """`left @ right.t()` of (P, J) and (Q, J) as a 1x1 convolution, (P, Q).
 
-    The same product as a matmul, but through oneDNN, which on some processors runs twice as fast
-    as the BLAS behind torch.mm and elsewhere just as fast.
+    The same product as a matmul, but by oneDNN, which on some processors runs twice as fast as the
+    BLAS behind torch.mm and elsewhere just as fast. PyTorch hands small convolutions to oneDNN
+    only when there are several threads or BATCH or more images, hence the division into images.
     """
-    image = left.t().unsqueeze(0).unsqueeze(-1)  # (1, J, P, 1), channels_last
-    product = F.conv2d(image, right[:, :, None, None])  # (1, Q, P, 1)
-    return product.squeeze(0).squeeze(-1).t().contiguous()
+    positions, channels = left.shape
+    batch = BATCH if positions % BATCH == 0 else 1
+    images = left.view(batch, positions // batch, 1, channels).permute(0, 3, 1, 2)  # channels_last
+    products = F.conv2d(images, right[:, :, None, None])  # (batch, Q, P / batch, 1)
+    return products.permute(0, 2, 3, 1).reshape(positions, len(right))

@@ -36,7 +36,7 @@ def batches():
 def main(path, fail_on_rank):
     if comm.get_rank() == fail_on_rank:
         raise KeyError("broken on purpose")
-    model = create_ddp_model(Regression(), **json.loads(sys.argv[4]))
+    model = create_ddp_model(Regression(), **json.loads(sys.argv[3]))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     trainer = SimpleTrainer(model, batches(), optimizer)
     trainer.train(0, 5)
@@ -48,45 +48,41 @@ def main(path, fail_on_rank):
         json.dump({"losses": losses, "processes": gathered}, open(path, "w"))
 
 if __name__ == "__main__":
-    fail_on_rank = int(sys.argv[3])
-    launch(main, int(sys.argv[2]), dist_url="auto", args=(sys.argv[1], fail_on_rank))
+    folder, fail_on_rank = sys.argv[1], int(sys.argv[2])
+    main(folder + "/1.json", fail_on_rank)
+    launch(main, 2, dist_url="auto", args=(folder + "/2.json", fail_on_rank))
 """
 
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="with GPUs the processes take one each"
+)
 
-def run(tmp_path, num_processes: int, fail_on_rank: int = -1) -> subprocess.CompletedProcess:
+
+def run(tmp_path, fail_on_rank: int = -1) -> subprocess.CompletedProcess:
+    """Train in one process and then in two, which may fail."""
     script = tmp_path / "program.py"
     script.write_text(SCRIPT)
     # Genuine Detectron2 always names a device unless told otherwise; the CPU has none.
     ddp = json.dumps({"device_ids": None} if HOST == "detectron2" else {})
-    arguments = [
-        str(tmp_path / f"{num_processes}.json"),
-        str(num_processes),
-        str(fail_on_rank),
-        ddp,
-    ]
     return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p) or "."},
+        [sys.executable, str(script), str(tmp_path), str(fail_on_rank), ddp],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         capture_output=True,
         text=True,
         timeout=120,
     )
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs the processes take one each")
 def test_two_processes_give_the_losses_of_one(tmp_path):
-    reports = {}
-    for count in (1, 2):
-        finished = run(tmp_path, count)
-        assert finished.returncode == 0, finished.stderr
-        reports[count] = json.loads((tmp_path / f"{count}.json").read_text())
-    assert reports[2]["losses"] == pytest.approx(reports[1]["losses"], abs=1e-6)
-    expected = [{"rank": rank, "local": rank, "world": 2} for rank in (0, 1)]
-    assert reports[2]["processes"] == expected
+    finished = run(tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    one, two = (json.loads((tmp_path / f"{count}.json").read_text()) for count in (1, 2))
+    assert two["losses"] == pytest.approx(one["losses"], abs=1e-6)
+    assert two["processes"] == [{"rank": r, "local": r, "world": 2} for r in (0, 1)]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="with GPUs the processes take one each")
+@pytest.mark.slow
 def test_an_error_in_one_process_ends_them_all(tmp_path):
-    finished = run(tmp_path, 2, fail_on_rank=1)
+    finished = run(tmp_path, fail_on_rank=1)
     assert finished.returncode != 0
     assert "broken on purpose" in finished.stderr

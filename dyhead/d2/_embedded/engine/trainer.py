@@ -1,7 +1,6 @@
 """The standard training of the model that a config describes."""
 
 import logging
-import os
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,7 +128,6 @@ class DefaultTrainer(TrainerBase):
 
     def build_writers(self) -> list[EventWriter]:
         """Writers of events to OUTPUT_DIR and to the console."""
-        os.makedirs(self.cfg.OUTPUT_DIR, exist_ok=True)
         return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
 
     def train(self) -> Any:  # type: ignore[override]
@@ -218,7 +216,8 @@ class DefaultTrainer(TrainerBase):
         if evaluators is not None and len(evaluators) != len(names):
             raise ValueError(f"{len(evaluators)} evaluators for {len(names)} data sets.")
         results: dict[str, Any] = OrderedDict()
-        for name, evaluator in zip(names, evaluators or [None] * len(names), strict=True):
+        for index, name in enumerate(names):
+            evaluator = None if evaluators is None else evaluators[index]
             results[name] = cls._test_on(cfg, model, name, evaluator)
         return next(iter(results.values())) if len(results) == 1 else results
 
