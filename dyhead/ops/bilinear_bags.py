@@ -21,12 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dyhead.ops.matmul import matmul_nt, matmul_tn
+
 Pair = tuple[int, int]
 
 # Values of the columns in one chunk: 8 MB in float32. Large enough to keep every core busy, small
 # enough for a last-level cache and for the allocator to reuse the memory without new page faults.
 CHUNK_VALUES = 2**21
-BATCH = 16  # images per chunk, see _matmul_transposed
 
 
 def deform_conv_by_bags(
@@ -67,7 +68,7 @@ class _DeformConvByBags(torch.autograd.Function):
         output = table.new_empty(batch * height * width, len(kernel))  # (P, O)
         for chunk in _chunks(kernel, len(output)):
             columns = _sample(table, rows[chunk], weights[chunk])  # (chunk, K * C)
-            output[chunk] = _matmul_transposed(columns, kernel)
+            output[chunk] = matmul_nt(columns, kernel)
         return output.view(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
 
     @staticmethod
@@ -92,19 +93,20 @@ def _gradients(
     offset, mask = offset.detach().requires_grad_(), mask.detach().requires_grad_()
     with torch.enable_grad():
         rows, weights = _bags(input, offset, mask, weight, *geometry)
-    table, kernel = _as_table(input), _as_matrix(weight)
+    # embedding_bag before torch 2.7 differentiates its weights only if the table is differentiable.
+    table = _as_table(input).detach().requires_grad_()  # (R, C)
+    kernel = _as_matrix(weight)  # (O, K * C)
     kernel_transposed = kernel.t().contiguous()
     grad_rows = _as_table(grad_output)  # (P, O)
-    grad_table = torch.zeros_like(table)  # (R, C)
-    grad_kernel = torch.zeros_like(kernel)  # (O, K * C)
+    grad_table, grad_kernel = torch.zeros_like(table), torch.zeros_like(kernel)
     grad_weights = torch.zeros_like(weights)  # (P, K, 4)
     for chunk in _chunks(kernel, len(grad_rows)):
         chunk_rows, chunk_weights = rows[chunk], weights[chunk].detach().requires_grad_()
         with torch.enable_grad():
             columns = _sample(table, chunk_rows, chunk_weights)
-        grad_columns = _matmul_transposed(grad_rows[chunk], kernel_transposed)  # (chunk, K * C)
+        grad_columns = matmul_nt(grad_rows[chunk], kernel_transposed)  # (chunk, K * C)
         if need_weight:
-            grad_kernel.addmm_(grad_rows[chunk].t(), columns.detach())
+            grad_kernel += matmul_tn(grad_rows[chunk], columns.detach())
         if need_input:
             _scatter(grad_table, grad_columns, chunk_rows, chunk_weights.detach())
         if need_offset or need_mask:
@@ -196,7 +198,7 @@ def _as_matrix(weight: Tensor) -> Tensor:
 
 def _chunks(kernel: Tensor, positions: int) -> Iterator[slice]:
     """Cut the output positions so that a chunk's columns hold about CHUNK_VALUES values."""
-    size = max(CHUNK_VALUES // kernel.shape[1] // BATCH, 1) * BATCH
+    size = max(CHUNK_VALUES // kernel.shape[1], 1)
     return (slice(start, start + size) for start in range(0, positions, size))
 
 
@@ -226,17 +228,3 @@ def _scatter(grad_table: Tensor, grad_columns: Tensor, rows: Tensor, weights: Te
         mode="sum",
         per_sample_weights=weights.flatten()[order],
     )
-
-
-def _matmul_transposed(left: Tensor, right: Tensor) -> Tensor:
-    """`left @ right.t()` of (P, J) and (Q, J) as a 1x1 convolution, (P, Q).
-
-    The same product as a matmul, but by oneDNN, which on some processors runs twice as fast as the
-    BLAS behind torch.mm and elsewhere just as fast. PyTorch hands small convolutions to oneDNN
-    only when there are several threads or BATCH or more images, hence the division into images.
-    """
-    positions, channels = left.shape
-    batch = BATCH if positions % BATCH == 0 else 1
-    images = left.view(batch, positions // batch, 1, channels).permute(0, 3, 1, 2)  # channels_last
-    products = F.conv2d(images, right[:, :, None, None])  # (batch, Q, P / batch, 1)
-    return products.permute(0, 2, 3, 1).reshape(positions, len(right))
