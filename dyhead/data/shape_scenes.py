@@ -3,6 +3,7 @@
 A scene depends on its specification, split and index alone, so any image can be made again.
 """
 
+import colorsys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +11,12 @@ from PIL import Image, ImageDraw
 
 from dyhead.data.shape_masks import CLASS_NAMES, Mask, Placement, draw_mask
 
-GENERATOR_VERSION = 1  # raise it whenever the same specification gives other images
+GENERATOR_VERSION = 2  # raise it whenever the same specification gives other images
 _TRIES_PER_OBJECT = 8
 _MIN_SHARE_INSIDE = 0.6  # of a shape's area that lies in the image
 _HIDDEN_SHARE = 0.03  # at most this much of an object that counts as hidden is seen
-_MIN_CONTRAST = 70.0  # Euclidean distance in RGB between an object and what lies behind it
+_HUE_JITTER = 0.06  # of the colour circle, on which the classes lie 1 / 6 apart
+_COLOR_DRAWS = 6  # an object takes the draw that stands out most from what lies behind it
 _MASK_THRESHOLD = 0.5
 
 
@@ -25,14 +27,14 @@ class ShapesSpec:
     An object of which others leave less than `min_visible_share` to be seen is not annotated.
     """
 
-    height: int = 192
+    height: int = 256
     width: int = 256
     num_train: int = 800
     num_val: int = 150
-    min_size: float = 16.0
-    max_size: float = 128.0
-    min_objects: int = 3
-    max_objects: int = 8
+    min_size: float = 28.0
+    max_size: float = 224.0
+    min_objects: int = 2
+    max_objects: int = 6
     min_visible_share: float = 0.4
     seed: int = 0
 
@@ -67,7 +69,7 @@ def make_scene(spec: ShapesSpec, split: int, index: int) -> Scene:
     objects = _place_objects(rng, spec)
     for item in objects:
         _paint(rng, canvas, item)
-    canvas += rng.standard_normal(canvas.shape, dtype=np.float32) * rng.uniform(2.0, 9.0)
+    canvas += rng.standard_normal(canvas.shape, dtype=np.float32) * rng.uniform(1.0, 6.0)
     return Scene(np.clip(canvas, 0, 255).astype(np.uint8), objects)
 
 
@@ -168,24 +170,32 @@ def _paint(rng: np.random.Generator, canvas: np.ndarray, item: SceneObject) -> N
     rows, columns, inner = _overlap(item.mask, *canvas.shape[:2])
     alpha = item.mask.coverage[inner][..., None]
     behind = canvas[rows, columns]
-    color = _contrasting_color(rng, behind.mean(axis=(0, 1)))
+    color = _class_color(rng, item.placement.class_name, behind.mean(axis=(0, 1)))
     y, x = np.ogrid[-1 : 1 : alpha.shape[0] * 1j, -1 : 1 : alpha.shape[1] * 1j]
     direction, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 30)
     shading = (np.cos(direction) * x + np.sin(direction) * y) * strength
     behind += alpha * (color + shading[..., None].astype(np.float32) - behind)
 
 
-def _contrasting_color(rng: np.random.Generator, behind: np.ndarray) -> np.ndarray:
-    """A random RGB colour that stands out from the colour behind it."""
-    color = behind
-    while np.linalg.norm(color - behind) < _MIN_CONTRAST:
-        color = rng.uniform(10, 245, size=3).astype(np.float32)
-    return color
+def _class_color(rng: np.random.Generator, class_name: str, behind: np.ndarray) -> np.ndarray:
+    """An RGB colour round the class's hue that stands out from the colour behind it."""
+    hue = CLASS_NAMES.index(class_name) / len(CLASS_NAMES)
+    draws = [
+        colorsys.hsv_to_rgb(
+            (hue + rng.uniform(-_HUE_JITTER, _HUE_JITTER)) % 1,
+            rng.uniform(0.45, 1.0),
+            rng.uniform(0.4, 1.0),
+        )
+        for _ in range(_COLOR_DRAWS)
+    ]
+    colors = np.array(draws, dtype=np.float32) * 255
+    return colors[np.linalg.norm(colors - behind, axis=1).argmax()]
 
 
 def _background(rng: np.random.Generator, spec: ShapesSpec) -> np.ndarray:
-    """A soft texture between two colours with thin lines on it, float32 (height, width, 3)."""
-    first, second = rng.uniform(30, 225, size=(2, 3)).astype(np.float32)
+    """A soft texture between two tinted greys with thin lines on it, float32 (height, width, 3)."""
+    grey, tint = rng.uniform(40, 215, size=(2, 1)), rng.uniform(-20, 20, size=(2, 3))
+    first, second = (grey + tint).astype(np.float32)
     blend = _smooth_noise(rng, spec, cells=int(rng.integers(2, 5)))[..., None]
     canvas = first + (second - first) * blend
     canvas += (_smooth_noise(rng, spec, cells=int(rng.integers(12, 40)))[..., None] - 0.5) * 24

@@ -136,6 +136,7 @@ def build_head(cfg: CfgNode, levels: list[ShapeSpec], num_anchors: int) -> ATSSH
         channels=atss.CHANNELS,
         use_gn=atss.USE_GN,
         prior_prob=atss.PRIOR_PROB,
+        predictor_init_std=atss.PREDICTOR_INIT_STD,
     )
 
 

@@ -38,6 +38,14 @@ def build_tower(in_channels: int, channels: int, num_convs: int, use_gn: bool) -
     return nn.Sequential(*layers)
 
 
+def initialise_convolutions(module: nn.Module, std: float) -> None:
+    """Normal weights and zero biases for every convolution in `module`."""
+    for convolution in module.modules():
+        if isinstance(convolution, nn.Conv2d):
+            nn.init.normal_(convolution.weight, std=std)
+            nn.init.zeros_(convolution.get_parameter("bias"))
+
+
 class ATSSHead(nn.Module):
     """Class, box and centre-ness predictors (1x1), with an optional tower for class and for box.
 
@@ -50,6 +58,9 @@ class ATSSHead(nn.Module):
         channels: channels of the towers.
         use_gn: GroupNorm in the towers.
         prior_prob: class score of every anchor at initialisation (Lin et al., ICCV 2017, 3.3).
+        predictor_init_std: standard deviation of the predictors' initial weights. DyHead's first
+            outputs are an order of magnitude smaller than a pyramid's: with the usual 0.01 the
+            classes of a detector trained from random weights hardly part for hundreds of steps.
 
     Raises:
         UserError: GroupNorm is wanted in towers whose channels do not fall into 32 groups.
@@ -66,6 +77,7 @@ class ATSSHead(nn.Module):
         channels: int = 256,
         use_gn: bool = True,
         prior_prob: float = 0.01,
+        predictor_init_std: float = 0.01,
     ) -> None:
         super().__init__()
         if num_convs > 0 and use_gn and channels % GROUPS:
@@ -80,14 +92,12 @@ class ATSSHead(nn.Module):
         self.bbox_pred = nn.Conv2d(tower_channels, num_anchors * 4, 1)
         self.centerness = nn.Conv2d(tower_channels, num_anchors, 1)
         self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
-        self._initialise(prior_prob)
-
-    def _initialise(self, prior_prob: float) -> None:
+        for tower in (self.cls_tower, self.bbox_tower):
+            initialise_convolutions(tower, std=0.01)
+        for predictor in (self.cls_logits, self.bbox_pred, self.centerness):
+            initialise_convolutions(predictor, std=predictor_init_std)
         prior_logit = -math.log((1 - prior_prob) / prior_prob)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module.bias is not None:
-                nn.init.normal_(module.weight, std=0.01)
-                nn.init.constant_(module.bias, prior_logit if module is self.cls_logits else 0.0)
+        nn.init.constant_(self.cls_logits.get_parameter("bias"), prior_logit)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict on every level, finest first.

@@ -77,7 +77,8 @@ def print_instances_class_histogram(
         stralign="center",
     )
     message = f"Distribution of instances among all {len(class_names)} categories:\n"
-    log_first_n(logging.INFO, message + colored(table, "cyan"), key="message")
+    message += colored(table, "cyan")
+    log_first_n(logging.INFO, message, key="message", name="detectron2.data.build")
 
 
 def _short(name: str) -> str:

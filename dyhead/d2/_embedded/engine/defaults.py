@@ -114,6 +114,8 @@ def _port_of_user() -> int:
 def default_setup(cfg: CfgNode, args: Any) -> None:
     """Check the config, set up logs and seeds, and write the merged config to OUTPUT_DIR.
 
+    The environment and the whole config go to the log file alone.
+
     Args:
         cfg: the full config.
         args: the command line's arguments, logged; the attributes `config_file` and `eval_only`
@@ -130,7 +132,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     logger = setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=rank)
 
     logger.info("Rank of current process: %d. World size: %d", rank, comm.get_world_size())
-    logger.info("Environment info:\n%s", collect_env_info())
+    logger.debug("Environment info:\n%s", collect_env_info())
     logger.info("Command line arguments: %s", args)
     _log_config(cfg, getattr(args, "config_file", ""), logger)
 
@@ -145,10 +147,10 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
 def _log_config(cfg: CfgNode, config_file: str, logger: logging.Logger) -> None:
     if config_file:
         with open(config_file, encoding="utf-8") as file:
-            logger.info("Contents of args.config_file=%s:\n%s", config_file, file.read())
+            logger.debug("Contents of args.config_file=%s:\n%s", config_file, file.read())
     if comm.is_main_process() and cfg.OUTPUT_DIR:
         path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-        logger.info("Running with full config:\n%s", cfg.dump())
+        logger.debug("Running with full config:\n%s", cfg.dump())
         write_text_atomically(cfg.dump(), path)
         logger.info("Full config saved to %s", path)
 

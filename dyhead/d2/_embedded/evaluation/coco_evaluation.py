@@ -41,7 +41,8 @@ _METRICS: dict[str, tuple[float | None, str]] = {
 class COCOEvaluator(DatasetEvaluator):
     """Box AP from 0 to 100, as COCO defines it, over a data set and for each of its categories.
 
-    NaN stands for what cannot be computed, such as AP without any detection.
+    NaN stands for what cannot be computed: the AP of sizes or categories without annotations. Without
+    any detection AP is 0, and the table is as whole as ever (Detectron2 answers with NaN alone).
 
     Args:
         dataset_name: a registered data set; one without a COCO json is written as one to
@@ -156,9 +157,8 @@ class COCOEvaluator(DatasetEvaluator):
     def _score(
         self, results: list[dict[str, Any]], img_ids: Sequence[int] | None
     ) -> dict[str, float]:
-        if not results:  # pycocotools takes no empty list
-            logger.warning("No predictions from the model!")
-            return dict.fromkeys(_METRICS, math.nan)
+        if not results:
+            logger.warning("No predictions from the model! Every AP is 0.")
         coco_eval = _evaluate_boxes(self._coco_api, results, self._max_dets, img_ids)
         scores = {
             metric: _average_precision(coco_eval, iou, area)
@@ -236,7 +236,8 @@ def _evaluate_boxes(
 ) -> COCOeval:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):  # pycocotools prints; that goes to the log
-        coco_eval = COCOeval(coco_api, coco_api.loadRes(results), "bbox")
+        detections = coco_api.loadRes(results) if results else _no_detections(coco_api)
+        coco_eval = COCOeval(coco_api, detections, "bbox")
         coco_eval.params.maxDets = max_dets
         if img_ids is not None:
             coco_eval.params.imgIds = img_ids
@@ -249,6 +250,14 @@ def _evaluate_boxes(
     if printed.getvalue():
         logger.info("COCO's summary:\n%s", printed.getvalue().rstrip())
     return coco_eval
+
+
+def _no_detections(coco_api: COCO) -> COCO:
+    """An empty result; pycocotools' `loadRes` takes no empty list."""
+    detections = COCO()
+    detections.dataset = {**coco_api.dataset, "annotations": []}
+    detections.createIndex()
+    return detections
 
 
 def _average_precision(

@@ -32,7 +32,7 @@ def setup_logger(
     enable_propagation: bool = False,
     configure_stdout: bool = True,
 ) -> logging.Logger:
-    """Let a logger write to the console (rank 0 only) and to a file per process.
+    """Let a logger write to the console (rank 0 only, from INFO up) and all to a file per process.
 
     Calling it again with the same file changes nothing; with another file, that one is added.
 
@@ -55,12 +55,14 @@ def setup_logger(
     if abbrev_name is None:
         abbrev_name = "d2" if name == "detectron2" else name
     if configure_stdout and distributed_rank == 0 and not _has_console(logger):
-        _add(logger, logging.StreamHandler(sys.stdout), _Formatter(name, abbrev_name, color))
+        formatter = _Formatter(name, abbrev_name, color)
+        _add(logger, logging.StreamHandler(sys.stdout), formatter, logging.INFO)
     if output is not None:
         path = _log_path(output, distributed_rank)
         if not any(getattr(h, "baseFilename", None) == path for h in logger.handlers):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            _add(logger, logging.FileHandler(path), _Formatter(name, abbrev_name, colored=False))
+            formatter = _Formatter(name, abbrev_name, colored=False)
+            _add(logger, logging.FileHandler(path), formatter, logging.DEBUG)
     return logger
 
 
@@ -89,8 +91,10 @@ def _has_console(logger: logging.Logger) -> bool:
     return any(type(handler) is logging.StreamHandler for handler in logger.handlers)
 
 
-def _add(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
-    handler.setLevel(logging.DEBUG)
+def _add(
+    logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter, level: int
+) -> None:
+    handler.setLevel(level)
     handler.setFormatter(formatter)
     logger.addHandler(handler)
 
