@@ -1,0 +1,1 @@
+"""Reading and writing files safely, on either host: YAML, checkpoints, atomic replacement."""

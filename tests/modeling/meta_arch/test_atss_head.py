@@ -61,3 +61,13 @@ def test_each_level_scales_its_own_box_deltas():
 def test_channels_that_group_norm_cannot_divide_are_refused():
     with pytest.raises(ValueError, match="MODEL.ATSS.CHANNELS=48 .*32.*USE_GN"):
         ATSSHead(in_channels=8, num_levels=2, num_classes=4, num_convs=1, channels=48)
+
+
+def test_predictors_start_as_wide_as_asked_and_towers_as_ever():
+    torch.manual_seed(0)
+    head = ATSSHead(
+        in_channels=256, num_levels=1, num_classes=20, num_convs=1, predictor_init_std=0.1
+    )
+    assert head.cls_logits.weight.std().item() == pytest.approx(0.1, rel=0.05)
+    assert head.bbox_pred.weight.std().item() == pytest.approx(0.1, rel=0.1)
+    assert head.cls_tower[0].weight.std().item() == pytest.approx(0.01, rel=0.05)

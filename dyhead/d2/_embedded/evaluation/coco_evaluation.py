@@ -41,8 +41,8 @@ _METRICS: dict[str, tuple[float | None, str]] = {
 class COCOEvaluator(DatasetEvaluator):
     """Box AP from 0 to 100, as COCO defines it, over a data set and for each of its categories.
 
-    NaN stands for what cannot be computed: the AP of sizes or categories without annotations. Without
-    any detection AP is 0, and the table is as whole as ever (Detectron2 answers with NaN alone).
+    NaN stands for what cannot be computed: the AP of sizes or categories without annotations.
+    Without any detection AP is 0 and the table whole (Detectron2 answers with NaN alone).
 
     Args:
         dataset_name: a registered data set; one without a COCO json is written as one to
