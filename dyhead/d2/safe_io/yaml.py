@@ -143,9 +143,9 @@ def _load(text: str, source: str) -> Any:
         loader.dispose()
 
 
-def _key_of(root: yaml.Node, wanted: yaml.Node) -> str:
+def _key_of(root: yaml.Node | None, wanted: yaml.Node) -> str:
     """Return the dotted key under which a node stands."""
-    pending: list[tuple[yaml.Node, str]] = [(root, "")]
+    pending: list[tuple[yaml.Node, str]] = [] if root is None else [(root, "")]
     seen: set[int] = set()
     while pending:
         node, key = pending.pop()
