@@ -7,7 +7,7 @@ SETUP := $(VENV)/.installed
 .PHONY: help quickstart test test-all lint format bench clean
 
 help:
-	@echo "make quickstart  train a small DyHead detector on the CPU, score it and draw its detections"
+	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
 	@echo "make lint        ruff and mypy             make format    reformat the code"
 	@echo "make clean       remove the virtual environment and all outputs"

@@ -6,12 +6,15 @@ valid ones.
 """
 
 import difflib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.yaml import load_yaml_with_base
 from dyhead.errors import UserError, user_errors
+
+logger = logging.getLogger(__name__)
 
 # Official keys that never had an effect: ATSS derives its IoU thresholds from the candidates.
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
@@ -82,6 +85,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, se
 def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
     with user_errors():
         values = load_yaml_with_base(config_file)
+    _drop_keys_without_effect(values, config_file)
     if values.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise UserError(
             f"{config_file}: VERSION {values['VERSION']} configs are not supported: rename its keys"
@@ -92,6 +96,16 @@ def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
     with user_errors(config_file):
         cfg.merge_from_other_cfg(CfgNode(values))
     return keys
+
+
+def _drop_keys_without_effect(values: dict[str, Any], config_file: str) -> None:
+    """Take keys out of a file that the official code wrote but never read."""
+    atss = values.get("MODEL", {}).get("ATSS", {}) if isinstance(values.get("MODEL"), dict) else {}
+    for key in _KEYS_WITHOUT_EFFECT:
+        name = key.rpartition(".")[2]
+        if isinstance(atss, dict) and name in atss:
+            del atss[name]
+            logger.warning("%s: %s has no effect on ATSS and is left out.", config_file, key)
 
 
 def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:

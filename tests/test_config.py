@@ -80,7 +80,17 @@ def test_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
     assert file in str(error.value) and "MODEL.DYHEAD.CHANNELS" in str(error.value)
 
 
-def test_official_keys_without_effect_are_refused() -> None:
+def test_official_keys_without_effect_are_left_out_of_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = write(tmp_path, "MODEL:\n  ATSS:\n    IOU_LABELS: [0, -1, 1]\n    TOPK: 5\n")
+    with caplog.at_level("WARNING", logger="dyhead.config"):
+        cfg, keys = load_config(file)
+    assert cfg.MODEL.ATSS.TOPK == 5 and keys == {"MODEL.ATSS.TOPK"}
+    assert "MODEL.ATSS.IOU_LABELS has no effect" in caplog.text
+
+
+def test_official_keys_without_effect_are_refused_on_the_command_line() -> None:
     with pytest.raises(UserError, match="no effect"):
         load_config("", ["MODEL.ATSS.IOU_LABELS", "[0, 1]"])
 

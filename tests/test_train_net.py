@@ -168,6 +168,16 @@ def test_resume_goes_on_and_a_new_run_starts_over(
     assert len((tmp_path / "run" / "metrics.json").read_text().splitlines()) <= 2
 
 
+def test_a_start_that_fails_leaves_the_earlier_run_resumable(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    run(train_net, arguments)
+    with pytest.raises(UserError, match="OPTIMIZER"):
+        run(train_net, [*arguments, "SOLVER.OPTIMIZER", "foo"])
+    run(train_net, ["--resume", *arguments, "SOLVER.MAX_ITER", "3"])
+    assert "Starting training from iteration 2" in log_of(tmp_path / "run")
+
+
 def test_num_gpus_0_is_the_cpu(train_net: ModuleType, arguments: list[str]) -> None:
     index = arguments.index("MODEL.DEVICE")
     del arguments[index : index + 2]

@@ -9,6 +9,7 @@ from dyhead.data.check_report import CheckReport
 _TOLERANCE = 0.5  # pixels by which a box may leave its image unreported: rounding
 
 _MIN_SIDE = 1.0  # pixels: converters turn empty boxes into boxes of one pixel
+_NOT_FOR_BOXES = ("segmentation", "keypoints", "num_keypoints", "ignore")
 
 
 def check_annotations(
@@ -36,6 +37,8 @@ def check_annotations(
         clipped = _clip(annotation, images[annotation["image_id"]])
         if clipped is not annotation:
             report.add(kinds.CLIPPED_BOX, _describe(annotation, images))
+        if annotation.get("ignore"):
+            report.add(kinds.IGNORED_BOX, _describe(annotation, images))
         usable.append(_complete(clipped, report))
     return _with_unique_ids(usable, images, report)
 
@@ -66,11 +69,11 @@ def _is_annotation(annotation: Any) -> bool:
     if not all(isinstance(annotation.get(k), (int, str)) for k in ("image_id", "category_id")):
         return False
     box = annotation.get("bbox")
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in box)
-    )
+    return isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _clip(annotation: dict, image: dict) -> dict:
@@ -83,19 +86,27 @@ def _clip(annotation: dict, image: dict) -> dict:
     left, top = max(x, 0), max(y, 0)
     right, bottom = min(right, image["width"]), min(bottom, image["height"])
     clipped = {**annotation, "bbox": [left, top, right - left, bottom - top]}
-    if "area" in clipped:
+    if _is_number(clipped.get("area")):
         # An area from a mask may be smaller than its box's.
         clipped["area"] = min(clipped["area"], (right - left) * (bottom - top))
     return clipped
 
 
 def _complete(annotation: dict, report: CheckReport) -> dict:
-    """Fill in what COCO's evaluation needs and many exporters leave out."""
-    if "area" in annotation and "iscrowd" in annotation:
+    """Bring an annotation to what training and evaluation on boxes need, no less and no more.
+
+    Many exporters leave out areas and crowds. Masks and key points would only decide, in training
+    alone, that an annotation counts for nothing.
+    """
+    kept = {key: value for key, value in annotation.items() if key not in _NOT_FOR_BOXES}
+    if not _is_number(kept.get("area")):
+        kept["area"] = kept["bbox"][2] * kept["bbox"][3]
+    if annotation.get("ignore") or kept.get("iscrowd") not in (0, 1):
+        kept["iscrowd"] = 1 if annotation.get("ignore") else 0
+    if kept == annotation:
         return annotation
     report.completed = True
-    _, _, width, height = annotation["bbox"]
-    return {"area": width * height, "iscrowd": 0, **annotation}
+    return kept
 
 
 def _with_unique_ids(

@@ -16,6 +16,7 @@ UNKNOWN_CATEGORY = "annotation of an unknown category: left out"
 DEGENERATE_BOX = "box without width or height, or of at most 1 x 1 pixel: left out"
 OUTSIDE_BOX = "box wholly outside its image: left out"
 CLIPPED_BOX = "box partly outside its image: clipped"
+IGNORED_BOX = 'annotation marked "ignore": kept as a crowd, which is neither learnt nor counted'
 DUPLICATE_ANNOTATION = "annotation repeated unchanged: left out"
 RENUMBERED_ANNOTATION = "annotation id missing, 0 or used before: given a new one"
 

@@ -12,17 +12,19 @@ _SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "RetinaNet": "RETINANET"}
 logger = logging.getLogger(__name__)
 
 
-def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str]) -> None:
+def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str], eval_only: bool = False) -> None:
     """Set MODEL.<section>.NUM_CLASSES, in place, to what the data sets of the config have.
 
     Args:
         cfg: not frozen; its data sets are registered (`register_datasets`).
         explicit_keys: the dotted keys that the user's config or command line set.
+        eval_only: look at DATASETS.TEST alone, if it names any.
 
     Raises:
         UserError: the number was set and doesn't fit, or the data sets' classes differ.
     """
-    names = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
+    train = [] if eval_only and cfg.DATASETS.TEST else cfg.DATASETS.TRAIN
+    names = list(dict.fromkeys([*train, *cfg.DATASETS.TEST]))
     if not names:
         return
     classes = _common_classes(names)

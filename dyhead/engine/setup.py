@@ -6,6 +6,7 @@ import os
 
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
+from dyhead.d2.data import DatasetCatalog
 from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.collect_env import collect_env_info
@@ -15,9 +16,6 @@ from dyhead.engine.launch import plan_devices
 from dyhead.errors import UserError, user_errors
 
 logger = logging.getLogger(__name__)
-
-# What a run continues when it is resumed, and what a new run in the same folder must not mix with.
-_RUN_STATE = ("metrics.json", "last_checkpoint")
 
 
 def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace) -> None:
@@ -42,7 +40,9 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         cfg.DATALOADER.NUM_WORKERS = num_workers
     with user_errors():
         register_datasets(cfg)
-        fill_num_classes(cfg, explicit_keys)
+        fill_num_classes(cfg, explicit_keys, args.eval_only)
+        for name in cfg.DATASETS.TEST:  # not only after the training, when it is needed
+            DatasetCatalog.get(name)
     if comm.is_main_process():
         _prepare_output_dir(cfg.OUTPUT_DIR, is_new_run=not (args.resume or args.eval_only))
 
@@ -62,8 +62,17 @@ def _prepare_output_dir(output_dir: str, is_new_run: bool) -> None:
     write_text_atomically(collect_env_info() + "\n", os.path.join(output_dir, "env.txt"))
     if not is_new_run:
         return
-    for name in _RUN_STATE:
-        path = os.path.join(output_dir, name)
-        if os.path.exists(path):
-            os.replace(path, f"{path}.previous")
-            logger.info("A new run starts in a used folder: %s is now %s.previous", path, name)
+    # A new run must not mix with the curves of an earlier one in the same folder.
+    set_aside(os.path.join(output_dir, "metrics.json"))
+
+
+def set_aside(path: str) -> None:
+    """Rename a file of an earlier run, if there is one, to <path>.previous, .previous2, ..."""
+    if not os.path.exists(path):
+        return
+    number, target = 1, f"{path}.previous"
+    while os.path.exists(target):
+        number += 1
+        target = f"{path}.previous{number}"
+    os.replace(path, target)
+    logger.info("A new run starts in a used folder: %s is now %s", path, target)

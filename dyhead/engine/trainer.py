@@ -1,6 +1,7 @@
 """The project's trainer: Detectron2's, with only what differs."""
 
 import logging
+import os
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,7 @@ from dyhead.engine.evaluation import CostEvaluator, inference_folder, leave_repo
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook
 from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.setup import set_aside
 from dyhead.errors import user_errors
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,19 @@ class Trainer(DefaultTrainer):
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
         self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the latest checkpoint if `resume`, else start anew from MODEL.WEIGHTS.
+
+        A new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
+        """
+        super().resume_or_load(resume=resume)
+        if resume and not self.checkpointer.has_checkpoint():
+            logger.warning(
+                "Nothing to resume in %s: starting from MODEL.WEIGHTS.", self.cfg.OUTPUT_DIR
+            )
+        if not resume and comm.is_main_process():
+            set_aside(os.path.join(self.cfg.OUTPUT_DIR, "last_checkpoint"))
 
     def build_hooks(self) -> list[HookBase | None]:
         """Detectron2's hooks, and the curves at the end."""

@@ -159,6 +159,21 @@ def test_crowd_stays_crowd(coco):
     assert checked["annotations"][-1]["iscrowd"] == 1 and not report.findings
 
 
+def test_what_is_marked_ignore_becomes_a_counted_crowd(coco):
+    coco.add_box(90, ignore=1)
+    checked, report = check(coco)
+    assert checked["annotations"][-1]["iscrowd"] == 1 and "ignore" not in checked["annotations"][-1]
+    assert report.count(kinds.IGNORED_BOX) == 1
+
+
+def test_masks_and_areas_that_are_no_numbers_do_no_harm(coco):
+    coco.add_box(90, segmentation=[[1, 2]], area=None, iscrowd=None)
+    checked, report = check(coco)
+    last = checked["annotations"][-1]
+    assert last["area"] == last["bbox"][2] * last["bbox"][3] and last["iscrowd"] == 0
+    assert "segmentation" not in last and report.repaired
+
+
 def test_what_exporters_leave_out_is_filled_in(coco):
     del coco.content["info"]
     for image in coco.content["images"]:
