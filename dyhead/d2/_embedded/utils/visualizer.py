@@ -17,7 +17,7 @@ from ..structures import BoxMode
 __all__ = ["ColorMode", "VisImage", "Visualizer"]
 
 _GOLDEN_RATIO = 0.618034  # hues this far apart stay distinct however many there are
-_MIN_FONT_SIZE = 7.0  # points
+_MIN_FONT_SIZE = 5.5  # points
 
 
 @unique
@@ -41,11 +41,11 @@ class VisImage:
         self.img = img
         self.scale = scale
         self.height, self.width = img.shape[:2]
-        self.fig = Figure(frameon=False)
-        self.dpi = self.fig.get_dpi()
-        # matplotlib cuts fractions of pixels off: a little more keeps the size exact
-        size = (self.width * scale + 0.01, self.height * scale + 0.01)
-        self.fig.set_size_inches(size[0] / self.dpi, size[1] / self.dpi)
+        # matplotlib cuts fractions of pixels off: a power of two divides every size exactly
+        self.dpi = 128
+        size = (int(self.width * scale + 0.01), int(self.height * scale + 0.01))
+        inches = (size[0] / self.dpi, size[1] / self.dpi)
+        self.fig = Figure(figsize=inches, dpi=self.dpi, frameon=False)
         self.canvas = FigureCanvasAgg(self.fig)
         self.ax = self.fig.add_axes((0.0, 0.0, 1.0, 1.0))
         self.ax.axis("off")
@@ -89,7 +89,7 @@ class Visualizer:
         self.metadata = MetadataCatalog.get("__nonexist__") if metadata is None else metadata
         self.output = VisImage(self.img, scale=scale)
         side = float(np.sqrt(self.output.height * self.output.width))
-        self._default_font_size = max(side / 90, 10 / scale) * font_size_scale
+        self._default_font_size = max(side / 115, 8 / scale) * font_size_scale
         self._instance_mode = instance_mode
 
     def draw_instance_predictions(self, predictions: Any, jittering: bool = True) -> VisImage:
