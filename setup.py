@@ -46,5 +46,6 @@ setup(
         "PyYAML>=6.0.1",
         "yacs>=0.1.8",
     ],
+    entry_points={"console_scripts": ["dyhead = dyhead.cli.main:main"]},
     extras_require={"test": TEST, "dev": DEVELOPMENT},
 )

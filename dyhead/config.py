@@ -29,6 +29,21 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     cfg.MODEL.DYHEAD = CfgNode()
     cfg.MODEL.DYHEAD.NUM_CONVS = 6  # number of blocks
     cfg.MODEL.DYHEAD.CHANNELS = 256  # channels of every block's output
+    # The ablations of the paper's Table 1. An attention that is off leaves its static counterpart;
+    # with all three off no block is left, and the detector is its plain baseline with towers.
+    cfg.MODEL.DYHEAD.SCALE_AWARE = True
+    cfg.MODEL.DYHEAD.SPATIAL_AWARE = True
+    cfg.MODEL.DYHEAD.TASK_AWARE = True
+    # What paper, official code and ports do differently: docs/semantics.md.
+    cfg.MODEL.DYHEAD.ORDER = "spatial_scale_task"  # or "scale_spatial_task"
+    # or "crop", "resize", "upsample_features"
+    cfg.MODEL.DYHEAD.COARSER_OFFSETS = "flat_read"
+    cfg.MODEL.DYHEAD.HARD_SIGMOID = "official"  # or "paper"
+    cfg.MODEL.DYHEAD.BIAS = True  # of the deformable convolutions
+    cfg.MODEL.DYHEAD.OFFSET_INIT = "default"  # or "zero"
+    # Images are padded to a multiple of it; 0 stands for the coarsest level's stride.
+    cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY = 0
+    cfg.MODEL.FPN.RELU_BEFORE_P7 = True  # P7 is computed from P6 after a ReLU
     cfg.MODEL.BACKBONE.FREEZE_AT = -1
 
     # ATSS (Zhang et al., CVPR 2020).
@@ -36,10 +51,12 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     # Filled in from the training data set unless a file or the command line sets it.
     cfg.MODEL.ATSS.NUM_CLASSES = 80
     cfg.MODEL.ATSS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]  # finest level first
-    # Convolutions between the features and the predictors, per branch. 0 with DyHead.
+    # Convolutions between the features and the predictors, per branch. 0 with DyHead blocks; where
+    # a DyHead backbone has none of them, 0 means 4.
     cfg.MODEL.ATSS.NUM_CONVS = 4
     cfg.MODEL.ATSS.CHANNELS = 256  # channels of these convolutions
     cfg.MODEL.ATSS.USE_GN = True  # GroupNorm after each of them
+    cfg.MODEL.ATSS.PREDICTOR_KERNEL_SIZE = 1  # or 3
     cfg.MODEL.ATSS.TOPK = 9  # candidate anchors per ground-truth box and level
     cfg.MODEL.ATSS.PRIOR_PROB = 0.01  # foreground probability that the class bias starts from
     # Of the predictors' initial weights. Larger (0.1) lets a detector that starts from random
@@ -51,6 +68,9 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     cfg.MODEL.ATSS.REG_LOSS_WEIGHT = 2.0  # weight of the GIoU loss
     cfg.MODEL.ATSS.INFERENCE_TH = 0.05  # lowest class score kept
     cfg.MODEL.ATSS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS
+    # They are ranked by class score times centre-ness, or by class score alone.
+    cfg.MODEL.ATSS.RANK_BY_CENTERNESS = True
+    cfg.MODEL.ATSS.CLIP_BEFORE_NMS = False  # boxes are clipped to the image before NMS
     cfg.MODEL.ATSS.NMS_TH = 0.6  # IoU above which NMS removes the lower score
 
     # "SGD" or "ADAMW".

@@ -1,12 +1,14 @@
 """The DyHead block and its three attentions, in plain PyTorch: usable in any project."""
 
 from dyhead.layers.block import DyHeadBlock
+from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import DeformableBranch, SpatialAttention
 from dyhead.layers.stack import DyHeadStack
 from dyhead.layers.task_attention import DyReLU
 
 __all__ = [
+    "BlockOptions",
     "DeformableBranch",
     "DyHeadBlock",
     "DyHeadStack",

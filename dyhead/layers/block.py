@@ -1,24 +1,29 @@
-"""One DyHead block: spatial-, then scale-, then task-aware attention (Dai et al., CVPR 2021)."""
+"""One DyHead block: scale-, spatial- and task-aware attention (Dai et al., CVPR 2021)."""
 
 from collections.abc import Mapping, Sequence
 from typing import overload
 
+import torch
 from torch import Tensor, nn
 
+from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
 
 
 class DyHeadBlock(nn.Module):
-    """The three attentions in the official code's order, on every level of a feature pyramid."""
+    """The three attentions on every level of a feature pyramid."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, options: BlockOptions | None = None
+    ) -> None:
         """Build a block.
 
         Args:
             in_channels: channels of every level.
             out_channels: channels of every output, a multiple of GroupNorm's 16 groups.
+            options: how it computes; by default as the official code does.
 
         Raises:
             ValueError: out_channels is no such multiple.
@@ -29,9 +34,16 @@ class DyHeadBlock(nn.Module):
                 f"A DyHead block's channels must be a multiple of {NORM_GROUPS}, got"
                 f" {out_channels}: change MODEL.DYHEAD.CHANNELS."
             )
-        self.spatial_attention = SpatialAttention(in_channels, out_channels)
-        self.scale_attention = ScaleAttention(out_channels)
-        self.task_attention = DyReLU(out_channels)
+        options = options or BlockOptions()
+        self.scale_first = options.order == "scale_spatial_task"
+        self.spatial_attention = SpatialAttention(in_channels, out_channels, options)
+        self.scale_attention: ScaleAttention | None = None
+        if options.scale_aware:
+            scored_channels = in_channels if self.scale_first else out_channels
+            self.scale_attention = ScaleAttention(scored_channels, options.hard_sigmoid)
+        self.task_attention: nn.Module = nn.ReLU()
+        if options.task_aware:
+            self.task_attention = DyReLU(out_channels, hard_sigmoid=options.hard_sigmoid)
 
     @overload
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
@@ -56,8 +68,12 @@ class DyHeadBlock(nn.Module):
         """
         if isinstance(features, Mapping):
             return dict(zip(features, self(list(features.values())), strict=True))
+        if self.scale_first and self.scale_attention is not None:
+            features = [level * self.scale_attention.weight(level) for level in features]
         return [self._attend(features, index) for index in range(len(features))]
 
     def _attend(self, levels: Sequence[Tensor], index: int) -> Tensor:
         branches = self.spatial_attention(levels, index)
+        if self.scale_attention is None or self.scale_first:
+            return self.task_attention(torch.stack(branches).mean(dim=0))
         return self.task_attention(self.scale_attention(branches))

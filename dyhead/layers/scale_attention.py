@@ -1,7 +1,7 @@
 """Scale-aware attention: which pyramid levels matter for this image.
 
-DyHead (Dai et al., CVPR 2021), section 3.2, equation 3, as the official code runs it: per branch,
-after the spatial attention, and with a hard-sigmoid that follows a ReLU.
+DyHead (Dai et al., CVPR 2021), section 3.2, equation 3, with the ReLU that the official code puts
+before the hard-sigmoid.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.layers.hard_sigmoid import hard_sigmoid
+from dyhead.layers.hard_sigmoid import HARD_SIGMOIDS
 
 
 class ScaleAttention(nn.Module):
-    """Weight every branch by one scalar per image, and average the branches."""
+    """Weight features by one scalar per image."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, hard_sigmoid: str = "official") -> None:
         """Start as the official code does, with scores near zero."""
         super().__init__()
         self.score = nn.Conv2d(channels, 1, kernel_size=1)
+        self.hard_sigmoid = HARD_SIGMOIDS[hard_sigmoid]
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.constant_(self.score.get_parameter("bias"), 0)
 
@@ -31,7 +32,7 @@ class ScaleAttention(nn.Module):
             average = torch.addcmul(average, branch, weight)
         return average
 
-    def weight(self, branch: Tensor) -> Tensor:
-        """Score a branch (N, C, H, W): (N, 1, 1, 1), in [0.5, 1] because of the ReLU."""
-        pooled = branch.mean(dim=(2, 3), keepdim=True)
-        return hard_sigmoid(F.relu(self.score(pooled)))
+    def weight(self, feature: Tensor) -> Tensor:
+        """Score (N, C, H, W): (N, 1, 1, 1), in [0.5, 1] because of the ReLU."""
+        pooled = feature.mean(dim=(2, 3), keepdim=True)
+        return self.hard_sigmoid(F.relu(self.score(pooled)))

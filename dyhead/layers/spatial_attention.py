@@ -5,67 +5,76 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.ops import flat_read, modulated_deform_conv2d
+from dyhead.layers.options import BlockOptions
+from dyhead.ops import crop, flat_read, modulated_deform_conv2d, resize_mask, resize_offset
 
 KERNEL_SIZE = 3
 TAPS = KERNEL_SIZE * KERNEL_SIZE
 NORM_GROUPS = 16
 
+# How offset and mask of a level come to the size of the coarser level.
+_FITS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    "flat_read": (flat_read, flat_read),
+    "crop": (crop, crop),
+    "resize": (resize_offset, resize_mask),
+}
+
 
 class DeformableBranch(nn.Module):
     """A modulated deformable 3x3 convolution and GroupNorm, with offsets given from outside."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int = 1, bias: bool = True
+    ) -> None:
         """Start as the official code does; out_channels is a multiple of the 16 groups."""
         super().__init__()
         self.stride = stride
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, KERNEL_SIZE, KERNEL_SIZE))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.norm = nn.GroupNorm(NORM_GROUPS, out_channels)
         bound = 1 / math.sqrt(in_channels * TAPS)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, feature: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """Convolve (N, C, H, W) to (N, O, ceil(H / stride), ceil(W / stride)).
+    def forward(self, feature: Tensor, where: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Convolve (N, C, H, W) to (N, O, Y, X) = (N, O, ceil(H / stride), ceil(W / stride)).
 
         Args:
             feature: the level to sample.
-            offset: (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`.
-            mask: (N, 9, Y, X). Where Y x X is larger than the output, both undergo `flat_read`.
-
-        Raises:
-            ValueError: Y x X is smaller than the output.
+            where: offset (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`, and mask
+                (N, 9, Y, X); None for an ordinary convolution.
         """
-        height, width = (math.ceil(length / self.stride) for length in feature.shape[-2:])
-        return self.norm(
-            modulated_deform_conv2d(
-                feature,
-                flat_read(offset, height, width),
-                flat_read(mask, height, width),
-                self.weight,
-                self.bias,
-                stride=self.stride,
-                padding=KERNEL_SIZE // 2,
+        padding = KERNEL_SIZE // 2
+        if where is None:
+            convolved = F.conv2d(feature, self.weight, self.bias, self.stride, padding)
+        else:
+            convolved = modulated_deform_conv2d(
+                feature, *where, self.weight, self.bias, stride=self.stride, padding=padding
             )
-        )
+        return self.norm(convolved)
 
 
 class SpatialAttention(nn.Module):
     """Deformable convolutions of a level, of the finer level and of the coarser level."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        """Start with offsets that move, as the official code does: PyTorch's default, not zero."""
+    def __init__(
+        self, in_channels: int, out_channels: int, options: BlockOptions | None = None
+    ) -> None:
+        """Build the three convolutions and, if `spatial_aware`, the one that predicts offsets."""
         super().__init__()
-        self.offset_and_mask = nn.Conv2d(in_channels, 3 * TAPS, KERNEL_SIZE, padding=1)
-        self.same = DeformableBranch(in_channels, out_channels)
-        self.finer = DeformableBranch(in_channels, out_channels, stride=2)
-        self.coarser = DeformableBranch(in_channels, out_channels)
+        options = options or BlockOptions()
+        self.coarser_offsets = options.coarser_offsets
+        self.offset_and_mask = (
+            build_offset_conv(in_channels, options.offset_init) if options.spatial_aware else None
+        )
+        self.same = DeformableBranch(in_channels, out_channels, bias=options.bias)
+        self.finer = DeformableBranch(in_channels, out_channels, stride=2, bias=options.bias)
+        self.coarser = DeformableBranch(in_channels, out_channels, bias=options.bias)
 
     def forward(self, levels: Sequence[Tensor], index: int) -> list[Tensor]:
         """Compute the branches of `levels[index]`, all of its size.
@@ -82,27 +91,57 @@ class SpatialAttention(nn.Module):
             ValueError: the levels' sizes do not fit.
         """
         level = levels[index]
-        size = level.shape[-2:]
-        offset, mask = self.offsets(level)
-        branches = [self.same(level, offset, mask)]
+        where = self.offsets(level)
+        branches = [self.same(level, where)]
         if index > 0:
-            branches.append(self.finer(levels[index - 1], offset, mask))
-            _check_halved(levels[index - 1], size, branches[-1])
+            _check_halved(levels[index - 1], level)
+            branches.append(self.finer(levels[index - 1], where))
         if index < len(levels) - 1:
-            coarse = self.coarser(levels[index + 1], offset, mask)
-            branches.append(F.interpolate(coarse, size, mode="bilinear", align_corners=True))
+            branches.append(self._convolve_coarser(levels[index + 1], level, where))
         return branches
 
-    def offsets(self, level: Tensor) -> tuple[Tensor, Tensor]:
+    def offsets(self, level: Tensor) -> tuple[Tensor, Tensor] | None:
         """Predict offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1), from (N, C, H, W)."""
+        if self.offset_and_mask is None:
+            return None
         offset, mask = self.offset_and_mask(level).split((2 * TAPS, TAPS), dim=1)
         return offset, mask.sigmoid()
 
+    def _convolve_coarser(
+        self, coarser: Tensor, level: Tensor, where: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        if self.coarser_offsets == "upsample_features":
+            return self.coarser(_upsample(coarser, level), where)
+        if where is not None:
+            fit_offset, fit_mask = _FITS[self.coarser_offsets]
+            height, width = coarser.shape[-2:]
+            where = fit_offset(where[0], height, width), fit_mask(where[1], height, width)
+        return _upsample(self.coarser(coarser, where), level)
 
-def _check_halved(finer: Tensor, size: torch.Size, halved: Tensor) -> None:
-    if halved.shape[-2:] != size:
+
+def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:
+    """The 3x3 convolution that predicts 18 offsets and 9 mask logits per position.
+
+    Args:
+        in_channels: channels of the level.
+        offset_init: "default" or "zero", see `BlockOptions`.
+    """
+    convolution = nn.Conv2d(in_channels, 3 * TAPS, KERNEL_SIZE, padding=KERNEL_SIZE // 2)
+    if offset_init == "zero":
+        nn.init.zeros_(convolution.weight)
+        nn.init.zeros_(convolution.get_parameter("bias"))
+    return convolution
+
+
+def _upsample(feature: Tensor, level: Tensor) -> Tensor:
+    return F.interpolate(feature, level.shape[-2:], mode="bilinear", align_corners=True)
+
+
+def _check_halved(finer: Tensor, level: Tensor) -> None:
+    height, width = level.shape[-2:]
+    if (height, width) != tuple((length + 1) // 2 for length in finer.shape[-2:]):
         raise ValueError(
-            f"A level of {size[0]} x {size[1]} cannot follow one of {finer.shape[2]} x"
+            f"A level of {height} x {width} cannot follow one of {finer.shape[2]} x"
             f" {finer.shape[3]}: each level must be half the next finer one, rounded up; pad the"
             " images to a multiple of the coarsest level's stride."
         )

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.layers.hard_sigmoid import hard_sigmoid
+from dyhead.layers.hard_sigmoid import HARD_SIGMOIDS
 
 
 class DyReLU(nn.Module):
@@ -17,9 +17,12 @@ class DyReLU(nn.Module):
     ordinary ReLU.
     """
 
-    def __init__(self, channels: int, reduction: int = 4) -> None:
+    def __init__(
+        self, channels: int, reduction: int = 4, hard_sigmoid: str = "official"
+    ) -> None:
         """Squeeze the pooled channels by `reduction` between the two linear layers."""
         super().__init__()
+        self.hard_sigmoid = HARD_SIGMOIDS[hard_sigmoid]
         hidden = channels // reduction
         self.squeeze = nn.Linear(channels, hidden)
         self.expand = nn.Linear(hidden, 4 * channels)
@@ -34,6 +37,6 @@ class DyReLU(nn.Module):
     def lines(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compute a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
         pooled = feature.mean(dim=(2, 3))  # (N, C)
-        theta = hard_sigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
+        theta = self.hard_sigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
         slope1, offset1, slope2, offset2 = theta[..., None, None].chunk(4, dim=1)
         return 2 * slope1 + 1, offset1, 2 * slope2, offset2

@@ -58,7 +58,7 @@ class _Evaluator:
         self._steps = 0
 
     def value(self, node: ast.AST, names: dict[str, Number]) -> Any:
-        self._count_step()
+        self._count_steps(1)
         match node:
             case ast.Constant(value=number):
                 return _bounded(number)
@@ -90,8 +90,7 @@ class _Evaluator:
 
     def _range(self, arguments: list[Any]) -> list[int]:
         numbers = range(*arguments)
-        if len(numbers) > MAX_STEPS:
-            raise ValueError(f"a range of {len(numbers)} numbers is too large")
+        self._count_steps(len(numbers))  # before the list exists: it may be one of many
         return list(numbers)
 
     def _scopes(
@@ -105,7 +104,7 @@ class _Evaluator:
         if not isinstance(first.target, ast.Name) or first.ifs or first.is_async:
             raise ValueError("only `for name in numbers` is allowed in a list comprehension")
         for number in self._iterable(first.iter, names):
-            self._count_step()
+            self._count_steps(1)
             yield from self._scopes(rest, names | {first.target.id: _bounded(number)})
 
     def _iterable(self, node: ast.AST, names: dict[str, Number]) -> Iterable[Any]:
@@ -114,8 +113,8 @@ class _Evaluator:
             raise ValueError(f"{ast.unparse(node)!r} is not a list of numbers")
         return numbers
 
-    def _count_step(self) -> None:
-        self._steps += 1
+    def _count_steps(self, steps: int) -> None:
+        self._steps += steps
         if self._steps > MAX_STEPS:
             raise ValueError("the expression takes too many steps")
 

@@ -10,6 +10,7 @@ from .expression import evaluate
 BASE_KEY = "_BASE_"
 EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
 TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
+MAX_NODES = 100_000
 
 
 def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -38,8 +39,8 @@ def load_yaml_text(text: str, source: str) -> dict[str, Any]:
         source: what to call it in errors, usually its path.
 
     Raises:
-        ValueError: the text is malformed, is no mapping, or has any other tag (the error names
-            source, key and tag).
+        ValueError: the text is malformed, is no mapping, is too large with its aliases written out,
+            or has any other tag (the error names source, key and tag).
     """
     try:
         loaded = _load(text, source)
@@ -131,7 +132,15 @@ def _load(text: str, source: str) -> Any:
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
-        return None if root is None else loader.construct_document(root)
+        if root is None:
+            return None
+        if _size(root, {}) > MAX_NODES:
+            raise yaml.YAMLError(f"with its aliases written out it has over {MAX_NODES} values")
+        return loader.construct_document(root)
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except (TypeError, ValueError) as error:  # such as a date with a month 99
+        raise yaml.YAMLError(str(error)) from error
     except _RefusedTag as refused:
         tag = refused.node.tag.replace("tag:yaml.org,2002:", "!!")
         line = refused.node.start_mark.line + 1
@@ -143,21 +152,30 @@ def _load(text: str, source: str) -> Any:
         loader.dispose()
 
 
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Count a node and all below it, every alias written out; one inside itself is too large."""
+    if id(node) not in known:
+        known[id(node)] = MAX_NODES + 1
+        known[id(node)] = 1 + sum(_size(child, known) for _, child in _children(node, ""))
+    return known[id(node)]
+
+
+def _children(node: yaml.Node, key: str) -> list[tuple[str, yaml.Node]]:
+    """The nodes directly below a node that stands under a dotted key, each with its own key."""
+    if isinstance(node, yaml.MappingNode):
+        prefix = f"{key}." if key else ""
+        return [
+            (f"{prefix}{name.value}", part) for name, value in node.value for part in (name, value)
+        ]
+    return [(key, item) for item in node.value] if isinstance(node, yaml.SequenceNode) else []
+
+
 def _key_of(root: yaml.Node | None, wanted: yaml.Node) -> str:
     """Return the dotted key under which a node stands."""
-    pending: list[tuple[yaml.Node, str]] = [] if root is None else [(root, "")]
-    seen: set[int] = set()
+    pending: list[tuple[str, yaml.Node]] = [] if root is None else [("", root)]
     while pending:
-        node, key = pending.pop()
+        key, node = pending.pop()
         if node is wanted:
             return key or "(top level)"
-        if id(node) in seen:  # an alias may lead back to a node around it
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                child = f"{key}.{name.value}" if key else str(name.value)
-                pending += [(name, child), (value, child)]
-        elif isinstance(node, yaml.SequenceNode):
-            pending += [(item, key) for item in node.value]
+        pending += _children(node, key)
     return "(top level)"

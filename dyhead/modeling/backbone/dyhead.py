@@ -2,14 +2,22 @@
 
 from torch import Tensor
 
+from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling import Backbone
-from dyhead.layers import DyHeadStack
+from dyhead.layers import BlockOptions, DyHeadStack
 
 
 class DyHead(Backbone):
     """Wrap any feature pyramid; its levels come out under the same names and strides."""
 
-    def __init__(self, fpn: Backbone, channels: int, num_blocks: int) -> None:
+    def __init__(
+        self,
+        fpn: Backbone,
+        channels: int,
+        num_blocks: int,
+        options: BlockOptions | None = None,
+        size_divisibility: int = 0,
+    ) -> None:
         """Wrap `fpn`.
 
         Args:
@@ -17,9 +25,12 @@ class DyHead(Backbone):
                 the size of the one before.
             channels: of every output level; without blocks the pyramid's own channels stay.
             num_blocks: DyHead blocks, 0 or more.
+            options: how the blocks compute.
+            size_divisibility: what images are padded to a multiple of; 0 stands for the coarsest
+                level's stride, which makes every level exactly half the finer one.
 
         Raises:
-            ValueError: the pyramid's channels differ, or a number does not suit a block.
+            ValueError: the pyramid's channels differ, or a number does not suit it or a block.
         """
         super().__init__()
         shapes = fpn.output_shape()
@@ -29,15 +40,22 @@ class DyHead(Backbone):
                 f"DyHead needs levels with one number of channels, the pyramid gives {shapes}."
             )
         self.fpn = fpn
-        self.blocks = DyHeadStack(in_channels.pop(), channels, num_blocks)
+        self.blocks = DyHeadStack(in_channels.pop(), channels, num_blocks, options)
         self._out_features = list(shapes)
         self._out_feature_strides = {name: shape.stride for name, shape in shapes.items()}
         self._out_feature_channels = dict.fromkeys(shapes, self.blocks.out_channels)
+        coarsest_stride = self._out_feature_strides[self._out_features[-1]]
+        self._size_divisibility = size_divisibility or coarsest_stride
+        if self._size_divisibility % max(1, fpn.size_divisibility):
+            raise ValueError(
+                f"MODEL.DYHEAD.SIZE_DIVISIBILITY is {size_divisibility}: the pyramid needs a"
+                f" multiple of {fpn.size_divisibility}, or 0."
+            )
 
     @property
     def size_divisibility(self) -> int:
-        """The coarsest level's stride: images padded to it make every level half the finer one."""
-        return self._out_feature_strides[self._out_features[-1]]
+        """What height and width of the images must be a multiple of."""
+        return self._size_divisibility
 
     @property
     def padding_constraints(self) -> dict[str, int]:
@@ -47,3 +65,24 @@ class DyHead(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute from (N, 3, H, W) the levels (N, channels, H / stride, W / stride), by name."""
         return self.blocks(self.fpn(images))
+
+
+def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
+    """Put the DyHead that `cfg.MODEL.DYHEAD` describes on top of `fpn`."""
+    dyhead = cfg.MODEL.DYHEAD
+    return DyHead(
+        fpn,
+        channels=dyhead.CHANNELS,
+        num_blocks=dyhead.NUM_CONVS,
+        options=BlockOptions(
+            scale_aware=dyhead.SCALE_AWARE,
+            spatial_aware=dyhead.SPATIAL_AWARE,
+            task_aware=dyhead.TASK_AWARE,
+            order=dyhead.ORDER,
+            coarser_offsets=dyhead.COARSER_OFFSETS,
+            hard_sigmoid=dyhead.HARD_SIGMOID,
+            bias=dyhead.BIAS,
+            offset_init=dyhead.OFFSET_INIT,
+        ),
+        size_divisibility=dyhead.SIZE_DIVISIBILITY,
+    )

@@ -1,5 +1,6 @@
 """ATSS as a meta-architecture (Zhang et al., CVPR 2020)."""
 
+import logging
 from typing import Any
 
 import torch
@@ -8,11 +9,12 @@ from torch import Tensor
 from dyhead.d2.config import CfgNode, configurable
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.anchor_generator import build_anchor_generator
-from dyhead.d2.modeling.backbone import build_backbone
+from dyhead.d2.modeling.backbone import Backbone, build_backbone
 from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
 from dyhead.d2.structures import Instances
 from dyhead.errors import UserError
+from dyhead.modeling.backbone import DyHead
 from dyhead.modeling.meta_arch.atss_head import ATSSHead
 from dyhead.modeling.meta_arch.atss_losses import (
     box_loss,
@@ -23,6 +25,10 @@ from dyhead.modeling.meta_arch.atss_losses import (
     quality_loss,
 )
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions, check_features
+
+logger = logging.getLogger(__name__)
+
+BASELINE_DEPTH = 4  # convolutions per tower of ATSS without DyHead
 
 
 @META_ARCH_REGISTRY.register()
@@ -67,7 +73,12 @@ class ATSS(DenseDetector):
         anchor_generator = build_anchor_generator(cfg, levels)
         return {
             "backbone": backbone,
-            "head": build_head(cfg, levels, anchors_per_location(anchor_generator)),
+            "head": build_head(
+                cfg,
+                levels,
+                num_anchors=anchors_per_location(anchor_generator),
+                num_convs=tower_depth(atss.NUM_CONVS, backbone),
+            ),
             "head_in_features": atss.IN_FEATURES,
             "anchor_generator": anchor_generator,
             "box2box_transform": Box2BoxTransform(weights=tuple(atss.BBOX_REG_WEIGHTS)),
@@ -79,6 +90,8 @@ class ATSS(DenseDetector):
             "test_score_thresh": atss.INFERENCE_TH,
             "test_topk_candidates": atss.PRE_NMS_TOP_N,
             "test_nms_thresh": atss.NMS_TH,
+            "rank_by_quality": atss.RANK_BY_CENTERNESS,
+            "clip_before_nms": atss.CLIP_BEFORE_NMS,
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
@@ -114,7 +127,21 @@ class ATSS(DenseDetector):
         }
 
 
-def build_head(cfg: CfgNode, levels: list[ShapeSpec], num_anchors: int) -> ATSSHead:
+def tower_depth(num_convs: int, backbone: Backbone) -> int:
+    """How many convolutions stand between the features and the predictors.
+
+    DyHead blocks replace the towers. A DyHead backbone that has none, because NUM_CONVS is 0 or
+    every attention is off, is the plain baseline, which gets back the four they replace.
+    """
+    if num_convs == 0 and isinstance(backbone, DyHead) and len(backbone.blocks) == 0:
+        logger.info("No DyHead block: the head gets towers of %d convolutions.", BASELINE_DEPTH)
+        return BASELINE_DEPTH
+    return num_convs
+
+
+def build_head(
+    cfg: CfgNode, levels: list[ShapeSpec], *, num_anchors: int, num_convs: int
+) -> ATSSHead:
     """The head for feature maps of the given shapes.
 
     Raises:
@@ -132,9 +159,10 @@ def build_head(cfg: CfgNode, levels: list[ShapeSpec], num_anchors: int) -> ATSSH
         num_levels=len(levels),
         num_classes=atss.NUM_CLASSES,
         num_anchors=num_anchors,
-        num_convs=atss.NUM_CONVS,
+        num_convs=num_convs,
         channels=atss.CHANNELS,
         use_gn=atss.USE_GN,
+        predictor_kernel_size=atss.PREDICTOR_KERNEL_SIZE,
         prior_prob=atss.PRIOR_PROB,
         predictor_init_std=atss.PREDICTOR_INIT_STD,
     )

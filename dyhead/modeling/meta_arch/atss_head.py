@@ -47,7 +47,7 @@ def initialise_convolutions(module: nn.Module, std: float) -> None:
 
 
 class ATSSHead(nn.Module):
-    """Class, box and centre-ness predictors (1x1), with an optional tower for class and for box.
+    """Class, box and centre-ness predictors, with an optional tower for class and for box.
 
     Args:
         in_channels: channels of every feature map.
@@ -57,13 +57,15 @@ class ATSSHead(nn.Module):
         num_convs: convolutions per tower; 0 for no towers.
         channels: channels of the towers.
         use_gn: GroupNorm in the towers.
+        predictor_kernel_size: 1, or 3 for predictors that see a position's neighbours too.
         prior_prob: class score of every anchor at initialisation (Lin et al., ICCV 2017, 3.3).
         predictor_init_std: standard deviation of the predictors' initial weights. DyHead's first
             outputs are an order of magnitude smaller than a pyramid's: with the usual 0.01 the
             classes of a detector trained from random weights hardly part for hundreds of steps.
 
     Raises:
-        UserError: GroupNorm is wanted in towers whose channels do not fall into 32 groups.
+        UserError: GroupNorm is wanted in towers whose channels do not fall into 32 groups, or the
+            predictors' kernel size is even.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ATSSHead(nn.Module):
         num_convs: int = 0,
         channels: int = 256,
         use_gn: bool = True,
+        predictor_kernel_size: int = 1,
         prior_prob: float = 0.01,
         predictor_init_std: float = 0.01,
     ) -> None:
@@ -85,12 +88,21 @@ class ATSSHead(nn.Module):
                 f"MODEL.ATSS.CHANNELS={channels} is no multiple of {GROUPS}, which GroupNorm"
                 " needs: change it, or set MODEL.ATSS.USE_GN False."
             )
+        if predictor_kernel_size < 1 or predictor_kernel_size % 2 == 0:
+            raise UserError(
+                f"MODEL.ATSS.PREDICTOR_KERNEL_SIZE is {predictor_kernel_size}: set it to 1 or 3."
+            )
         self.cls_tower = build_tower(in_channels, channels, num_convs, use_gn)
         self.bbox_tower = build_tower(in_channels, channels, num_convs, use_gn)
         tower_channels = channels if num_convs > 0 else in_channels
-        self.cls_logits = nn.Conv2d(tower_channels, num_anchors * num_classes, 1)
-        self.bbox_pred = nn.Conv2d(tower_channels, num_anchors * 4, 1)
-        self.centerness = nn.Conv2d(tower_channels, num_anchors, 1)
+        kernel_size, padding = predictor_kernel_size, predictor_kernel_size // 2
+
+        def build_predictor(out_channels: int) -> nn.Conv2d:
+            return nn.Conv2d(tower_channels, out_channels, kernel_size, padding=padding)
+
+        self.cls_logits = build_predictor(num_anchors * num_classes)
+        self.bbox_pred = build_predictor(num_anchors * 4)
+        self.centerness = build_predictor(num_anchors)
         self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
         for tower in (self.cls_tower, self.bbox_tower):
             initialise_convolutions(tower, std=0.01)

@@ -16,7 +16,11 @@ from dyhead.d2.modeling.backbone import Backbone
 from dyhead.d2.modeling.postprocessing import detector_postprocess
 from dyhead.d2.structures import ImageList, Instances
 from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.dense_inference import select_candidates, suppress_duplicates
+from dyhead.modeling.meta_arch.dense_inference import (
+    clip_boxes,
+    select_candidates,
+    suppress_duplicates,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +56,9 @@ class DenseDetector(nn.Module, ABC):
         test_topk_candidates: number of (anchor, class) pairs of a level that go into NMS.
         test_nms_thresh: IoU above which the lower-scored of two boxes of a class is dropped.
         max_detections_per_image: number of detections returned.
+        rank_by_quality: the pairs that go into NMS are those of the best class score times
+            quality; else those of the best class score.
+        clip_before_nms: boxes are cut off at the image's border before NMS rather than after it.
         pixel_mean: per channel, in the order of `input_format`.
         pixel_std: per channel, in the order of `input_format`.
         input_format: channel order of the images, e.g. "BGR".
@@ -76,6 +83,8 @@ class DenseDetector(nn.Module, ABC):
         test_topk_candidates: int = 1000,
         test_nms_thresh: float = 0.6,
         max_detections_per_image: int = 100,
+        rank_by_quality: bool = True,
+        clip_before_nms: bool = False,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         input_format: str = "BGR",
@@ -93,6 +102,8 @@ class DenseDetector(nn.Module, ABC):
         self.test_topk_candidates = test_topk_candidates
         self.test_nms_thresh = test_nms_thresh
         self.max_detections_per_image = max_detections_per_image
+        self.rank_by_quality = rank_by_quality
+        self.clip_before_nms = clip_before_nms
         self.input_format = input_format
         self.register_buffer("pixel_mean", per_channel(pixel_mean), persistent=False)
         self.register_buffer("pixel_std", per_channel(pixel_std), persistent=False)
@@ -150,7 +161,7 @@ class DenseDetector(nn.Module, ABC):
         predictions: DensePredictions,
         image_sizes: list[tuple[int, int]],
     ) -> list[Instances]:
-        """Detections of every image in its input size, boxes not yet clipped."""
+        """Detections of every image in its input size; boxes may reach outside it."""
         results = []
         for i, image_size in enumerate(image_sizes):
             of_image = DensePredictions(*([level[i] for level in kind] for kind in predictions))
@@ -159,10 +170,11 @@ class DenseDetector(nn.Module, ABC):
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them at the right and bottom (with zeros) to one size."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
-        images = [(image - self.pixel_mean) / self.pixel_std for image in images]
+        normalised = [
+            (x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs
+        ]
         return ImageList.from_tensors(
-            images,
+            normalised,
             self.backbone.size_divisibility,
             padding_constraints=self.backbone.padding_constraints,
         )
@@ -195,6 +207,9 @@ class DenseDetector(nn.Module, ABC):
         levels = zip(anchors, *predictions, strict=True)
         decoded = [self._decode_level(*level) for level in levels]
         boxes, scores, classes = (torch.cat(parts) for parts in zip(*decoded, strict=True))
+        if self.clip_before_nms:
+            boxes, is_inside = clip_boxes(boxes, image_size)
+            boxes, scores, classes = boxes[is_inside], scores[is_inside], classes[is_inside]
         return suppress_duplicates(
             boxes,
             scores,
@@ -213,6 +228,7 @@ class DenseDetector(nn.Module, ABC):
             quality_logits.float().sigmoid(),
             self.test_score_thresh,
             self.test_topk_candidates,
+            self.rank_by_quality,
         )
         boxes = self.box2box_transform.apply_deltas(box_deltas[chosen], anchors[chosen])
         return boxes, scores, classes

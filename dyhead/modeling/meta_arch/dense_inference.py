@@ -11,26 +11,44 @@ from dyhead.d2.structures import Boxes, Instances
 
 
 def select_candidates(
-    class_scores: Tensor, quality: Tensor, score_threshold: float, max_candidates: int
+    class_scores: Tensor,
+    quality: Tensor,
+    score_threshold: float,
+    max_candidates: int,
+    rank_by_quality: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Choose the (anchor, class) pairs of one level and image that are worth decoding.
 
-    The threshold looks at the class score alone, the ranking at class score times quality. An
-    anchor may be chosen for several classes.
+    The threshold looks at the class score alone. An anchor may be chosen for several classes.
 
     Args:
         class_scores: (R, K), probabilities.
         quality: (R,), how well the box of each anchor is placed, in [0, 1] (e.g. centre-ness).
         score_threshold: lowest class score, exclusive.
         max_candidates: highest number of pairs.
+        rank_by_quality: the best pairs are those of the highest class score times quality; else
+            those of the highest class score.
 
     Returns:
         Scores (class score times quality), anchor indices and class indices, each (D,), unsorted.
     """
     anchors, classes = torch.nonzero(class_scores > score_threshold, as_tuple=True)
-    scores = class_scores[anchors, classes] * quality[anchors]
-    scores, best = scores.topk(min(max_candidates, len(scores)), sorted=False)
-    return scores, anchors[best], classes[best]
+    class_score = class_scores[anchors, classes]
+    scores = class_score * quality[anchors]
+    ranking = scores if rank_by_quality else class_score
+    best = ranking.topk(min(max_candidates, len(ranking)), sorted=False).indices
+    return scores[best], anchors[best], classes[best]
+
+
+def clip_boxes(boxes: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Cut boxes (D, 4) off at the image's border.
+
+    Returns:
+        The clipped boxes (D, 4), and whether anything is left of each, (D,).
+    """
+    clipped = Boxes(boxes.clone())
+    clipped.clip(image_size)
+    return clipped.tensor, clipped.nonempty()
 
 
 def suppress_duplicates(

@@ -129,7 +129,7 @@ def test_annotations_of_unknown_images_are_counted(coco, caplog):
     with caplog.at_level(logging.WARNING):
         records = DatasetCatalog.get("tiny")
     assert sum(len(record["annotations"]) for record in records) == 6
-    assert "7 annotations, but only 6" in caplog.text
+    assert "7 annotations" in caplog.text
 
 
 @embedded_only

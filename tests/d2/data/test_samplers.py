@@ -147,3 +147,11 @@ def test_inference_splits_the_dataset_into_contiguous_parts(as_rank, size, world
 def test_inference_needs_a_dataset():
     with pytest.raises(AssertionError):
         InferenceSampler(0)
+
+
+def test_without_a_seed_the_order_follows_the_global_seed():
+    def first_indices(seed):
+        seed_all_rng(seed)
+        return take(TrainingSampler(50), 50)
+
+    assert first_indices(1) == first_indices(1) != first_indices(2)

@@ -117,7 +117,7 @@ def test_a_failing_step_still_ends_the_training_properly():
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(bad):
     trainer = make_trainer(data=itertools.repeat(torch.tensor([bad])))
     before = trainer.model.layer.weight.detach().clone()
-    with pytest.raises(FloatingPointError, match="iteration=0"):
+    with pytest.raises(FloatingPointError, match="iteration[ =]0"):
         trainer.train(0, 2)
     assert torch.equal(trainer.model.layer.weight, before)
 

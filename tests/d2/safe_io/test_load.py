@@ -3,6 +3,7 @@
 import os
 import pickle
 import pickletools
+import tracemalloc
 from collections import OrderedDict
 
 import numpy as np
@@ -171,6 +172,26 @@ def test_a_cyclic_file_is_refused(tmp_path):
     cyclic["self"] = cyclic
     with pytest.raises(ValueError, match="cyclic.pkl"):
         load_checkpoint_file(write_pickle(tmp_path / "cyclic.pkl", cyclic))
+
+
+def test_repetitions_of_repetitions_take_no_more_memory_than_their_file(tmp_path):
+    doubled: list = [np.ones(1)]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    loaded = load_checkpoint_file(write_pickle(tmp_path / "small.pkl", {"a": doubled}))["a"]
+    assert loaded[0] is loaded[1]
+
+
+def test_a_short_file_cannot_claim_gigabytes(tmp_path):
+    path = tmp_path / "short.pkl"
+    path.write_bytes(b"\x80\x02}r\xff\xff\xff\x3f.")  # keeps the dict as object 2**30 - 1
+    tracemalloc.start()
+    try:
+        assert load_checkpoint_file(path) == {}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_a_file_without_a_dict_is_refused(tmp_path):

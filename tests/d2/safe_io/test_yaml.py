@@ -72,6 +72,7 @@ def test_hostile_tags_run_nothing_and_are_refused_by_name(tmp_path, value):
         "9**9**9**9",
         "[x for x in range(10**9)]",
         "[[y for y in range(1000)] for x in range(1000)]",
+        "[range(20000) for x in range(5000)]",
         "[1] * 1000000000",
         "(-1) ** 0.5",
         "1 / 0",
@@ -99,9 +100,41 @@ def test_eval_tag_needs_exactly_one_expression(arguments):
         load_yaml_text(f"A: !!python/object/apply:eval {arguments}", "here")
 
 
-def test_a_refused_tag_beyond_a_recursive_alias_is_still_named():
+def test_a_refused_tag_beside_aliases_is_named():
     with pytest.raises(ValueError, match=r"the key A\.C"):
-        load_yaml_text("A: &a\n  B: *a\n  C: !x 1\n", "here")
+        load_yaml_text("B: &b {X: 1}\nA:\n  B: *b\n  C: !x 1\n  D: *b\n", "here")
+
+
+def nested_aliases(line: str, levels: int) -> str:
+    lines = ["A0: &A0 {X: 1}"]
+    return "\n".join(lines + [line.format(i, f"*A{i - 1}") for i in range(1, levels)])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        nested_aliases("A{0}: &A{0} {{Y: {1}, Z: {1}}}", 40),
+        nested_aliases("A{0}: &A{0} {{<<: [{1}, {1}], Y{0}: 1}}", 40),
+        "A: &A [*A]",
+        "A: &A\n  B: *A\n",
+        "A: " + "[" * 3000 + "]" * 3000,
+    ],
+    ids=["doubling", "merging", "list in itself", "mapping in itself", "deep"],
+)
+def test_small_texts_of_enormous_values_are_refused_at_once(text):
+    with pytest.raises(ValueError, match="here is not well-formed YAML"):
+        load_yaml_text(text, "here")
+
+
+def test_ordinary_aliases_and_merge_keys_work():
+    text = "A: &A {X: 1, Y: 2}\nB: {<<: *A, Y: 3}\nC: *A\n"
+    assert load_yaml_text(text, "here")["B"] == {"X": 1, "Y": 3}
+
+
+@pytest.mark.parametrize("value", ["!!int text", "2020-99-99", "{!!python/tuple [[1]]: 2}"])
+def test_values_that_cannot_be_built_name_the_file(value):
+    with pytest.raises(ValueError, match=r"some\.yaml is not well-formed"):
+        load_yaml_text(f"A: {value}", "some.yaml")
 
 
 @pytest.mark.parametrize("text", ["A: [1, 2", "A: 'b", "\tA: 1"])

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dyhead.d2.config import CfgNode, get_cfg
+from dyhead.config import add_dyhead_config
+from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone
 from dyhead.modeling.backbone import DyHead
@@ -34,6 +35,7 @@ class Pyramid(Backbone):
 
 def make_config(name, num_convs=1, channels=32):
     cfg = get_cfg()
+    add_dyhead_config(cfg)
     cfg.MODEL.BACKBONE.NAME = name
     cfg.MODEL.RESNETS.DEPTH = 18
     cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
@@ -42,7 +44,8 @@ def make_config(name, num_convs=1, channels=32):
     if name == TWO_STAGE:
         cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.FPN.OUT_CHANNELS = 16
-    cfg.MODEL.DYHEAD = CfgNode({"NUM_CONVS": num_convs, "CHANNELS": channels})
+    cfg.MODEL.DYHEAD.NUM_CONVS = num_convs
+    cfg.MODEL.DYHEAD.CHANNELS = channels
     return cfg
 
 

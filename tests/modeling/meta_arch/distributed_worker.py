@@ -14,9 +14,17 @@ from torch.nn.parallel import DistributedDataParallel
 WORLD_SIZE = 2
 
 
-def train_step(rank, output_file):
+def main(rank, output_file):
     store = f"file://{output_file}.rendezvous"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD_SIZE)
+    results = train_steps(rank)  # the wrapped model is gone before the group that it uses
+    if rank == 0:
+        torch.save(results, output_file)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def train_steps(rank):
     doubles = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
     detector = doubles["build_detector"]()
     model = DistributedDataParallel(detector)
@@ -32,10 +40,8 @@ def train_step(rank, output_file):
         dist.all_reduce(values)
         gradients = {name: p.grad.clone() for name, p in detector.named_parameters()}
         results.append({"losses": values / WORLD_SIZE, "gradients": gradients})
-    if rank == 0:
-        torch.save(results, output_file)
-    dist.destroy_process_group()
+    return results
 
 
 if __name__ == "__main__":
-    train_step(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2])

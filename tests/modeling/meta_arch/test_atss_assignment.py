@@ -206,3 +206,12 @@ def test_the_threshold_is_mean_plus_unbiased_deviation():
     assert not select_positives(anchors, box, below).any()
     above = torch.tensor([[0.0], [0.0], [0.0], [0.5]])  # 0.125 + 0.25
     assert select_positives(anchors, box, above).flatten().tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(("inside", "positive"), [(-0.5, False), (0.005, False), (0.02, True)])
+def test_a_centre_has_to_be_a_hundredth_of_a_pixel_inside(inside, positive):
+    """One candidate, which always reaches its own threshold, with its centre near the border."""
+    anchors = torch.tensor([[[-4.0, 0.0, 4.0, 8.0]]])
+    boxes = torch.tensor([[-inside, 0.0, 8.0, 8.0]])
+    ious = aligned_iou(anchors, boxes)
+    assert select_positives(anchors, boxes, ious).item() is positive

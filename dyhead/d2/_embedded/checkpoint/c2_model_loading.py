@@ -123,7 +123,7 @@ def _shapes_agree(
 
 def _log_matches(matched: Mapping[str, str], num_weights: int, num_wanted: int) -> None:
     if not matched:
-        logger.warning("No weights in checkpoint matched with model.")
+        logger.warning("None of the checkpoint's weights fits the model: it stays as made.")
         return
     prefix = _longest_common_prefix_str(matched.values()).rpartition(".")[0] or "the model"
     logger.info(

@@ -129,7 +129,7 @@ def _split_query(path: str) -> tuple[str, bool]:
 
 def _from_model_zoo(data: dict[str, Any]) -> dict[str, Any]:
     if "model" in data and "__author__" in data:
-        logger.info("Reading a file from %r", data["__author__"])
+        logger.info("The checkpoint was written by %r", data["__author__"])
         return data
     blobs = data.get("blobs", data)  # detection models have "blobs", ImageNet ones don't
     model = {name: blob for name, blob in blobs.items() if not name.endswith("_momentum")}

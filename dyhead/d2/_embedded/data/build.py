@@ -103,7 +103,7 @@ def build_batch_data_loader(
         ValueError: both batch sizes are given.
     """
     batch_size = _batch_size_per_process(total_batch_size, single_gpu_batch_size)
-    logger.info(f"Making batched data loader with batch_size={batch_size}")
+    logger.info(f"Batches of {batch_size} images in each process")
     if isinstance(dataset, IterableDataset):
         assert sampler is None, "An iterable dataset has its own order: sampler must be None."
     else:
@@ -133,7 +133,7 @@ def build_batch_data_loader(
 
 def _training_sampler(cfg: CfgNode, dataset: Any) -> Sampler | None:
     if isinstance(dataset, IterableDataset):
-        logger.info("Not using any sampler since the dataset is IterableDataset.")
+        logger.info("The dataset is iterable: it needs no sampler.")
         return None
     name = cfg.DATALOADER.SAMPLER_TRAIN
     logger.info(f"Using training sampler {name}")

@@ -36,8 +36,8 @@ def filter_images_with_only_crowd_annotations(
         if any(not annotation.get("iscrowd", 0) for annotation in image["annotations"])
     ]
     logger.info(
-        f"Removed {len(dataset_dicts) - len(kept)} images with no usable annotations."
-        f" {len(kept)} images left."
+        f"{len(kept)} of {len(dataset_dicts)} images have objects; the others, without annotations"
+        " or with crowds only, are left out."
     )
     return kept
 
@@ -76,7 +76,7 @@ def print_instances_class_histogram(
         numalign="left",
         stralign="center",
     )
-    message = f"Distribution of instances among all {len(class_names)} categories:\n"
+    message = f"Instances of each of the {len(class_names)} categories:\n"
     message += colored(table, "cyan")
     log_first_n(logging.INFO, message, key="message", name="detectron2.data.build")
 

@@ -131,7 +131,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
     setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=rank, name="fvcore")
     logger = setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=rank)
 
-    logger.info("Rank of current process: %d. World size: %d", rank, comm.get_world_size())
+    logger.info("Process %d of %d (counted from 0)", rank, comm.get_world_size())
     logger.debug("Environment info:\n%s", collect_env_info())
     logger.info("Command line arguments: %s", args)
     _log_config(cfg, getattr(args, "config_file", ""), logger)
@@ -147,12 +147,12 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
 def _log_config(cfg: CfgNode, config_file: str, logger: logging.Logger) -> None:
     if config_file:
         with open(config_file, encoding="utf-8") as file:
-            logger.debug("Contents of args.config_file=%s:\n%s", config_file, file.read())
+            logger.debug("The config file %s:\n%s", config_file, file.read())
     if comm.is_main_process() and cfg.OUTPUT_DIR:
         path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-        logger.debug("Running with full config:\n%s", cfg.dump())
+        logger.debug("The whole config:\n%s", cfg.dump())
         write_text_atomically(cfg.dump(), path)
-        logger.info("Full config saved to %s", path)
+        logger.info("The whole config is in %s", path)
 
 
 def _set_float32_precision(precision: str) -> None:
@@ -206,10 +206,10 @@ class DefaultPredictor:
         Returns:
             The model's output for the image; boxes are XYXY in pixels of `original_image`.
         """
-        if self.input_format == "RGB":
-            original_image = original_image[:, :, ::-1]
         height, width = original_image.shape[:2]
-        image = self.aug.get_transform(original_image).apply_image(original_image)
-        tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))  # (3, h, w)
-        tensor = tensor.to(self.cfg.MODEL.DEVICE)
-        return self.model([{"image": tensor, "height": height, "width": width}])[0]
+        step = -1 if self.input_format == "RGB" else 1
+        ordered = original_image[:, :, ::step]
+        resized = self.aug.get_transform(ordered).apply_image(ordered).astype(np.float32)
+        image = torch.from_numpy(resized).permute(2, 0, 1).to(self.cfg.MODEL.DEVICE)  # (3, h, w)
+        (output,) = self.model([{"image": image, "height": height, "width": width}])
+        return output

@@ -176,15 +176,14 @@ class LRScheduler(HookBase):
         return self._scheduler or self.trainer.scheduler
 
     def before_train(self) -> None:  # noqa: D102
-        self._optimizer = self._optimizer or self.trainer.optimizer
-        if isinstance(self.scheduler, ParamScheduler):
+        optimizer = self._optimizer or self.trainer.optimizer
+        schedule, trainer = self.scheduler, self.trainer
+        if isinstance(schedule, ParamScheduler):
             self._scheduler = LRMultiplier(
-                self._optimizer,
-                self.scheduler,
-                self.trainer.max_iter,
-                last_iter=self.trainer.iter - 1,
+                optimizer, schedule, trainer.max_iter, last_iter=trainer.iter - 1
             )
-        self._best_param_group_id = self.get_best_param_group_id(self._optimizer)
+        self._optimizer = optimizer
+        self._shown_group = self.get_best_param_group_id(optimizer)
 
     @staticmethod
     def get_best_param_group_id(optimizer: Optimizer) -> int:
@@ -199,7 +198,7 @@ class LRScheduler(HookBase):
         return rates.index(Counter(rates).most_common(1)[0][0])
 
     def after_step(self) -> None:  # noqa: D102
-        lr = self._optimizer.param_groups[self._best_param_group_id]["lr"]  # type: ignore[union-attr]
+        lr = self._optimizer.param_groups[self._shown_group]["lr"]  # type: ignore[union-attr]
         self.trainer.storage.put_scalar("lr", lr, smoothing_hint=False)
         self.scheduler.step()
 
@@ -211,5 +210,4 @@ class LRScheduler(HookBase):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore the schedule's progress."""
         if isinstance(self.scheduler, _TorchLRScheduler):
-            logger.info("Loading scheduler from state_dict ...")
             self.scheduler.load_state_dict(dict(state_dict))

@@ -71,7 +71,9 @@ class SimpleTrainer(TrainerBase):
 
     def _next_batch(self) -> tuple[Any, float]:
         """The next batch, and the seconds that it had to be waited for."""
-        assert self.model.training, f"[{type(self).__name__}] model was changed to eval mode!"
+        assert self.model.training, (
+            "The model is in eval mode: a hook has to put it back with model.train()."
+        )
         start = time.perf_counter()
         return next(self._data_loader_iter), time.perf_counter() - start
 
@@ -149,9 +151,7 @@ class SimpleTrainer(TrainerBase):
         means = {name: float(np.mean([one[name] for one in gathered])) for name in metrics}
         total = sum(means.values())
         if not np.isfinite(total):
-            raise FloatingPointError(
-                f"Loss became infinite or NaN at iteration={cur_iter}!\nloss_dict = {means}"
-            )
+            raise FloatingPointError(f"The loss of iteration {cur_iter} is not finite: {means}")
         storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
         if len(means) > 1:
             for name, mean in means.items():

@@ -75,17 +75,21 @@ class TrainerBase:
         self.max_iter = max_iter
         with EventStorage(start_iter) as self.storage:
             try:
-                self.before_train()
-                for self.iter in range(start_iter, max_iter):
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                self.iter += 1  # tells hooks that training came to its end
+                self._run_iterations()
             except Exception:
-                logger.exception("Exception during training:")
+                logger.exception("Training failed in iteration %d:", self.iter)
                 raise
             finally:
                 self.after_train()
+
+    def _run_iterations(self) -> None:
+        """Count `iter` up to `max_iter`, which tells hooks that training came to its end."""
+        self.before_train()
+        while self.iter < self.max_iter:
+            self.before_step()
+            self.run_step()
+            self.after_step()
+            self.iter += 1
 
     def before_train(self) -> None:
         """Run the hooks before the first iteration."""

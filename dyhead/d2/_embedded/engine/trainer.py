@@ -48,24 +48,22 @@ class DefaultTrainer(TrainerBase):
         super().__init__()
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-
-        model = self.build_model(cfg)
-        optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg)
-        model = create_ddp_model(model, broadcast_buffers=False)
-        trainer_type = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer_type(model, data_loader, optimizer)
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DetectionCheckpointer(
-            model,
-            cfg.OUTPUT_DIR,
-            trainer=weakref.proxy(self),  # no cycle: a dropped trainer frees its memory at once
-        )
-        self.start_iter = 0
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
-        self.cfg = cfg
+        self._trainer = self._build_step_trainer()
+        self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
+        own_state = weakref.proxy(self)  # no cycle: a dropped trainer frees its memory at once
+        self.checkpointer = DetectionCheckpointer(self.model, cfg.OUTPUT_DIR, trainer=own_state)
         self.register_hooks(self.build_hooks())
+
+    def _build_step_trainer(self) -> SimpleTrainer:
+        """Build what does the single iterations; the optimizer gets the parameters before DDP."""
+        model = self.build_model(self.cfg)
+        optimizer = self.build_optimizer(self.cfg, model)
+        data_loader = self.build_train_loader(self.cfg)
+        parallel = create_ddp_model(model, broadcast_buffers=False)
+        step_trainer = AMPTrainer if self.cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        return step_trainer(parallel, data_loader, optimizer)
 
     @property
     def model(self) -> nn.Module:

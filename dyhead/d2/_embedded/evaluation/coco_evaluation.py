@@ -120,12 +120,12 @@ class COCOEvaluator(DatasetEvaluator):
                 return {}
             predictions = list(itertools.chain(*gathered))
         if not predictions:
-            logger.warning("[COCOEvaluator] Did not receive valid predictions.")
+            logger.warning("COCOEvaluator was given no image: there is nothing to evaluate.")
             return {}
         results = self._with_dataset_categories(predictions)
         self._write_results(results)
         if "annotations" not in self._coco_api.dataset:
-            logger.info("Annotations are not available for evaluation.")
+            logger.info("The data set has no annotations: its results are saved, not scored.")
             return {}
         return OrderedDict(bbox=self._score(results, img_ids))
 
@@ -158,7 +158,7 @@ class COCOEvaluator(DatasetEvaluator):
         self, results: list[dict[str, Any]], img_ids: Sequence[int] | None
     ) -> dict[str, float]:
         if not results:
-            logger.warning("No predictions from the model! Every AP is 0.")
+            logger.warning("The model detected nothing in any image: every AP is 0.")
         coco_eval = _evaluate_boxes(self._coco_api, results, self._max_dets, img_ids)
         scores = {
             metric: _average_precision(coco_eval, iou, area)
@@ -166,7 +166,7 @@ class COCOEvaluator(DatasetEvaluator):
         }
         logger.info("Evaluation results for bbox: \n%s", create_small_table(scores))
         if not math.isfinite(sum(scores.values())):
-            logger.info("Some metrics cannot be computed and is shown as NaN.")
+            logger.info("NaN: nothing of that size is annotated.")
         per_category = self._score_categories(coco_eval)
         return {**scores, **{f"AP-{name}": score for name, score in per_category.items()}}
 
@@ -221,6 +221,7 @@ def _written_as_coco(dataset_name: str, output_dir: str | None, allow_cached: bo
 def _read_coco(json_file: str) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO(json_file)
+    coco.dataset.setdefault("info", {})  # some releases of pycocotools copy it unasked
     for annotation in coco.dataset.get("annotations", ()):
         # pycocotools needs both; many tools write neither.
         annotation.setdefault("iscrowd", 0)

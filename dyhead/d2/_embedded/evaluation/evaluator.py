@@ -122,17 +122,14 @@ class _Stopwatch:
         )
 
     def log_totals(self) -> None:
-        for name, seconds in (
-            ("inference time", self.mark - self.start),
-            ("inference pure compute time", self.seconds["compute"]),
-        ):
-            logger.info(
-                "Total %s: %s (%.6f s / iter per device, on %d devices)",
-                name,
-                datetime.timedelta(seconds=int(seconds)),
-                seconds / self.num_counted,
-                get_world_size(),
-            )
+        total = datetime.timedelta(seconds=int(self.mark - self.start))
+        logger.info(
+            "Inference took %s: %.4f s a batch, %.4f s of them in the model, on %d processes",
+            total,
+            self.per_batch(),
+            self.per_batch("compute"),
+            get_world_size(),
+        )
 
 
 def inference_on_dataset(

@@ -40,11 +40,13 @@ def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> 
     for task, metric, score, tolerance in expected:
         actual = results.get(task, {}).get(metric, math.nan)
         if not abs(actual - score) <= tolerance:  # also where actual is NaN
-            logger.error("Result verification failed!")
-            logger.error("Expected Results: %s", expected)
-            logger.error("Actual Results: %s", pprint.pformat(results))
+            logger.error(
+                "%s %s is %s, not %s +- %s as TEST.EXPECTED_RESULTS asks. All results:\n%s",
+                *(task, metric, actual, score, tolerance),
+                pprint.pformat(results),
+            )
             sys.exit(1)
-    logger.info("Results verification passed.")
+    logger.info("All results are as TEST.EXPECTED_RESULTS asks.")
     return True
 
 

@@ -83,13 +83,11 @@ class Instances:
     def __getitem__(self, item: Any) -> "Instances":
         """Instances at an index (which gives one instance), slice, mask or tensor of indices."""
         if type(item) is int:
-            if not -len(self) <= item < len(self):
+            position = item + len(self) if item < 0 else item
+            if not 0 <= position < len(self):
                 raise IndexError(f"Index {item} is out of range for {len(self)} instances.")
-            item = slice(item, None, len(self))
-        chosen = Instances(self._image_size)
-        for name, value in self._fields.items():
-            chosen.set(name, value[item])
-        return chosen
+            item = slice(position, position + 1)
+        return Instances(self._image_size, **{k: value[item] for k, value in self._fields.items()})
 
     def __len__(self) -> int:
         """Return the number of instances; without any field nobody knows it."""

@@ -58,7 +58,7 @@ def load_coco_json(
         id_map = _set_category_metadata(content.get("categories", []), path, dataset_name)
     images = _images_by_id(content["images"], path)
     annotations = _annotations_by_image(content.get("annotations", []), images, path)
-    logger.info(f"Loaded {len(images)} images in COCO format from {path}")
+    logger.info(f"{path}: {len(images)} images, {len(content.get('annotations', []))} annotations")
 
     keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
     records = []
@@ -140,8 +140,8 @@ def _annotations_by_image(
     matched = [a for image_id in images for a in by_image[image_id]]
     if len(matched) < len(annotations):
         logger.warning(
-            f"{path} contains {len(annotations)} annotations, but only {len(matched)} of them"
-            " match to images in the file."
+            f"{path}: {len(annotations) - len(matched)} of {len(annotations)} annotations belong to"
+            " images that are not in the file, and are left out."
         )
     # COCO 2014's minival files repeat ids, harmlessly.
     unique = len({annotation["id"] for annotation in matched})

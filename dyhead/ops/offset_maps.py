@@ -1,5 +1,6 @@
-"""How the official DyHead kernel reads offsets that are larger than its output."""
+"""Making a map of offsets or masks fit a convolution whose output is smaller."""
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -32,3 +33,28 @@ def flat_read(offset_map: Tensor, height: int, width: int) -> Tensor:
         )
     flat = offset_map.flatten(1)[:, : channels * height * width]
     return flat.reshape(batch, channels, height, width)
+
+
+def crop(offset_map: Tensor, height: int, width: int) -> Tensor:
+    """Keep the top left `height` x `width` positions of a map (N, C, H, W)."""
+    return offset_map[..., :height, :width]
+
+
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """Resize (N, C, H, W) bilinearly, cell on cell: (N, C, height, width)."""
+    return F.interpolate(mask, (height, width), mode="bilinear", align_corners=False)
+
+
+def resize_offset(offset: Tensor, height: int, width: int) -> Tensor:
+    """Resize a field of offsets to a coarser grid, lengths included.
+
+    Args:
+        offset: (N, 2 * taps, H, W), interleaved (dy, dx) in pixels of the H x W grid.
+        height, width: size of the coarser grid.
+
+    Returns:
+        (N, 2 * taps, height, width), in pixels of the coarser grid.
+    """
+    ratio = offset.new_tensor([height / offset.shape[2], width / offset.shape[3]])
+    lengths = ratio.repeat(offset.shape[1] // 2).view(1, -1, 1, 1)
+    return resize_mask(offset, height, width) * lengths

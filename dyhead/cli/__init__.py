@@ -1,0 +1,1 @@
+"""The `dyhead` command: one module per subcommand."""

@@ -1,0 +1,82 @@
+"""`dyhead analyze`: what a detector costs, part by part."""
+
+import argparse
+import json
+from typing import Any
+
+import dyhead.modeling  # noqa: F401  registers the models
+from dyhead.analysis import analyze_detector, measure_table2
+from dyhead.analysis.report import (
+    analysis_as_dict,
+    format_analysis,
+    format_table2,
+    table2_as_dict,
+)
+from dyhead.analysis.table2 import SIZE
+from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
+from dyhead.d2.modeling import build_model
+from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.errors import UserError, user_errors
+
+DESCRIPTION = """
+Print multiply-adds, parameters, activations and the memory saved for backward of every part of a
+detector with random weights: bottom-up backbone, FPN, each DyHead block and its attentions, and
+the head. Operators that no number counts are listed by name.
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the command to argparse's `commands` (what `add_subparsers` returns)."""
+    parser = commands.add_parser(
+        "analyze", help="what a detector costs, part by part", description=DESCRIPTION
+    )
+    parser.add_argument(
+        "--config-file", "--config", required=True, metavar="FILE", help="the detector's config"
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        default=SIZE,
+        metavar=("HEIGHT", "WIDTH"),
+        help="of the tensor that the backbone gets (default: 800 1344)",
+    )
+    parser.add_argument(
+        "--table2",
+        action="store_true",
+        help="compare 1 to 10 blocks with the paper's Table 2 instead",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the numbers to FILE too")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides, in pairs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print, and write the JSON file if one is named.
+
+    Raises:
+        UserError: the config or the size cannot be used, or the file cannot be written.
+    """
+    size = (args.size[0], args.size[1])
+    if args.table2 and size != SIZE:
+        raise UserError(f"--table2 is for images of {SIZE[0]} x {SIZE[1]}: leave --size out.")
+    cfg, _ = load_config(args.config_file, args.opts)
+    cfg.MODEL.DEVICE = "cpu"  # nothing counted depends on the device
+    text, values = _table2(cfg) if args.table2 else _analysis(cfg, size)
+    print(text)
+    if args.json:
+        with user_errors(f"--json {args.json}"):
+            write_text_atomically(json.dumps(values, indent=2) + "\n", args.json)
+
+
+def _analysis(cfg: CfgNode, size: tuple[int, int]) -> tuple[str, dict[str, Any]]:
+    with user_errors():
+        detector = build_model(cfg)
+    analysis = analyze_detector(detector, size)
+    return format_analysis(analysis), analysis_as_dict(analysis)
+
+
+def _table2(cfg: CfgNode) -> tuple[str, dict[str, Any]]:
+    table = measure_table2(cfg)
+    return format_table2(table), table2_as_dict(table)

@@ -1,0 +1,66 @@
+"""How a DyHead block computes: the paper, the official code and its ports differ in detail.
+
+The defaults are the official code's, which released weights depend on. docs/semantics.md says what
+each choice does, who made it, and when to make it.
+"""
+
+from dataclasses import dataclass
+
+_CHOICES = {
+    "order": ("spatial_scale_task", "scale_spatial_task"),
+    "coarser_offsets": ("flat_read", "crop", "resize", "upsample_features"),
+    "hard_sigmoid": ("official", "paper"),
+    "offset_init": ("default", "zero"),
+}
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """Options of a `DyHeadBlock`; every field is the config key MODEL.DYHEAD.<FIELD>.
+
+    An attention that is off leaves its static counterpart, so that the ablations of the paper's
+    Table 1 keep the block's other parts.
+
+    Attributes:
+        scale_aware: weight the branches; off, they are averaged as they are.
+        spatial_aware: learn offsets and masks; off, the three convolutions are ordinary ones.
+        task_aware: DyReLU; off, ReLU.
+        order: of the attentions. "spatial_scale_task" as the official code, which weights every
+            branch; "scale_spatial_task" as the paper's equation 2, which weights every level.
+        coarser_offsets: how the coarser level's convolution, whose output is smaller than the
+            level's offset map, gets its offsets. "flat_read": see `flat_read`. "crop": the map's
+            top left. "resize": the map resized, offsets with it. "upsample_features": the coarser
+            level is upsampled before it is convolved (paper, section 3.1), so the map fits.
+        hard_sigmoid: "official" relu6(x + 3) / 6, "paper" max(0, min(1, (x + 1) / 2)).
+        bias: deformable convolutions have a bias.
+        offset_init: of the convolution that predicts offsets and masks. "default": PyTorch's;
+            "zero": a regular grid and masks of one half, as deformable convolutions usually start.
+    """
+
+    scale_aware: bool = True
+    spatial_aware: bool = True
+    task_aware: bool = True
+    order: str = "spatial_scale_task"
+    coarser_offsets: str = "flat_read"
+    hard_sigmoid: str = "official"
+    bias: bool = True
+    offset_init: str = "default"
+
+    def __post_init__(self) -> None:
+        """Check every choice.
+
+        Raises:
+            ValueError: a value is none of the choices.
+        """
+        for field, choices in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices:
+                raise ValueError(
+                    f"MODEL.DYHEAD.{field.upper()} {value!r} is unknown: use one of"
+                    f" {', '.join(choices)}."
+                )
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether any of the three attentions is on."""
+        return self.scale_aware or self.spatial_aware or self.task_aware
