@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import deform_conv2d
 
-from dyhead.layers import DyHeadBlock, DyHeadStack
+from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
 
 BACKENDS = ("bags", "torchvision")
 PYRAMIDS = {
@@ -23,14 +23,16 @@ PYRAMIDS = {
 }
 
 
-def make_block(channels=16, offset_spread=2.5):
+def make_block(channels=16, offset_spread=2.5, **options):
     """A float64 block whose offsets have a standard deviation of at least 2 pixels."""
     torch.manual_seed(0)
-    block = DyHeadBlock(channels, channels).double()
+    block = DyHeadBlock(channels, channels, BlockOptions(**options)).double()
     convolution = block.spatial_attention.offset_and_mask
     with torch.no_grad():
         for parameter in block.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
+        if convolution is None:
+            return block
         fan_in = convolution.weight[0].numel()
         convolution.weight.normal_(std=offset_spread / fan_in**0.5)
     return block
@@ -68,7 +70,7 @@ def naive_convolution(image, offset_memory, mask_memory, branch):
     positions = []
     for y in range(height):
         for x in range(width):
-            total = branch.bias
+            total = 0 if branch.bias is None else branch.bias
             for tap in range(9):
                 dy = offset_memory[((2 * tap) * height + y) * width + x]
                 dx = offset_memory[((2 * tap + 1) * height + y) * width + x]
@@ -108,45 +110,104 @@ def naive_upsample(image, height, width):
     )
 
 
-def naive_level(block, images, index):
+def naive_resize(image, height, width):
+    """Bilinear, cell on cell: the border's values go on beyond it."""
+
+    def positions(length, target):
+        centres = [(step + 0.5) * length / target - 0.5 for step in range(target)]
+        return torch.tensor(centres, dtype=torch.float64).clamp(0, length - 1)
+
+    ys, xs = positions(image.shape[1], height), positions(image.shape[2], width)
+    rows = [torch.stack([naive_sample(image, y, x) for x in xs], dim=1) for y in ys]
+    return torch.stack(rows, dim=1)
+
+
+def naive_where(maps, options):
+    """Offsets and masks of a level as maps (18, H, W) and (9, H, W)."""
+    if not options.spatial_aware:
+        return torch.zeros_like(maps[:18]), torch.ones_like(maps[18:])
+    return maps[:18], maps[18:].sigmoid()
+
+
+def naive_coarser_where(offset, mask, height, width, options):
+    """What the coarser level's convolution finds in memory."""
+    if not options.spatial_aware or options.coarser_offsets == "flat_read":
+        return offset.flatten(), mask.flatten()
+    if options.coarser_offsets == "crop":
+        return offset[:, :height, :width].flatten(), mask[:, :height, :width].flatten()
+    scale_y, scale_x = height / offset.shape[1], width / offset.shape[2]
+    scales = torch.tensor([scale_y, scale_x] * 9, dtype=torch.float64)[:, None, None]
+    resized = naive_resize(offset, height, width) * scales
+    return resized.flatten(), naive_resize(mask, height, width).flatten()
+
+
+def naive_hard_sigmoid(x, options):
+    if options.hard_sigmoid == "paper":
+        return torch.where(x < -1, 0 * x, torch.where(x > 1, 0 * x + 1, x / 2 + 0.5))
+    return ((x + 3) / 6).clamp(0, 1)
+
+
+def naive_scale(block, feature, options):
+    """The scalar that scale attention gives a feature (C, H, W)."""
+    if not options.scale_aware:
+        return 1
+    score = block.scale_attention.score
+    value = (score.weight.flatten() * feature.mean((1, 2))).sum() + score.bias
+    return naive_hard_sigmoid(value.clamp(min=0), options)
+
+
+def naive_level(block, images, index, options):
     """One level of one sample: images is a list of (C, H, W)."""
+    scale_first = options.order == "scale_spatial_task"
+    if scale_first:
+        images = [image * naive_scale(block, image, options) for image in images]
     spatial = block.spatial_attention
     image = images[index]
     _, height, width = image.shape
-    maps = F.conv2d(
-        image[None], spatial.offset_and_mask.weight, spatial.offset_and_mask.bias, padding=1
-    )[0]
-    offset_memory, mask_memory = maps[:18].flatten(), maps[18:].flatten().sigmoid()
+    maps = image.new_zeros(27, height, width)
+    if options.spatial_aware:
+        maps = F.conv2d(
+            image[None], spatial.offset_and_mask.weight, spatial.offset_and_mask.bias, padding=1
+        )[0]
+    offset, mask = naive_where(maps, options)
 
-    def branch_output(source, branch):
+    def branch_output(source, branch, offset_memory, mask_memory):
         convolved = naive_convolution(source, offset_memory, mask_memory, branch)
         return naive_group_norm(convolved, branch.norm)
 
-    outputs = [branch_output(image, spatial.same)]
+    own = offset.flatten(), mask.flatten()
+    outputs = [branch_output(image, spatial.same, *own)]
     if index > 0:
-        outputs.append(branch_output(images[index - 1], spatial.finer))
+        outputs.append(branch_output(images[index - 1], spatial.finer, *own))
     if index + 1 < len(images):
-        coarse = branch_output(images[index + 1], spatial.coarser)
-        outputs.append(naive_upsample(coarse, height, width))
+        coarser = images[index + 1]
+        if options.coarser_offsets == "upsample_features":
+            coarser = naive_upsample(coarser, height, width)
+            outputs.append(branch_output(coarser, spatial.coarser, *own))
+        else:
+            where = naive_coarser_where(offset, mask, *coarser.shape[1:], options)
+            coarse = branch_output(coarser, spatial.coarser, *where)
+            outputs.append(naive_upsample(coarse, height, width))
 
     total = 0
-    score = block.scale_attention.score
     for output in outputs:
-        value = (score.weight.flatten() * output.mean((1, 2))).sum() + score.bias
-        total = total + output * ((value.clamp(min=0) + 3) / 6).clamp(0, 1)
+        total = total + output * (1 if scale_first else naive_scale(block, output, options))
     feature = total / len(outputs)
+    if not options.task_aware:
+        return feature.clamp(min=0)
 
     relu = block.task_attention
     hidden = (relu.squeeze.weight @ feature.mean((1, 2)) + relu.squeeze.bias).clamp(min=0)
-    theta = ((relu.expand.weight @ hidden + relu.expand.bias + 3) / 6).clamp(0, 1)
+    theta = naive_hard_sigmoid(relu.expand.weight @ hidden + relu.expand.bias, options)
     a1, b1, a2, b2 = (theta.view(4, -1) - 0.5)[..., None, None]
     first, second = feature * (2 * a1 + 1) + b1, feature * 2 * a2 + b2
     return torch.where(first > second, first, second)
 
 
-def naive_block(block, levels):
+def naive_block(block, levels, options=None):
+    options = options or BlockOptions()
     samples = zip(*levels, strict=True)
-    per_sample = [[naive_level(block, s, i) for i in range(len(s))] for s in samples]
+    per_sample = [[naive_level(block, s, i, options) for i in range(len(s))] for s in samples]
     return [torch.stack(outputs) for outputs in zip(*per_sample, strict=True)]
 
 
@@ -194,6 +255,55 @@ def test_equals_the_naive_double_forward_and_backward(pyramid, batch, backend, m
     assert_same(grads, expected_grads, 1e-8)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"coarser_offsets": "crop"},
+        {"coarser_offsets": "resize"},
+        {"coarser_offsets": "upsample_features"},
+        {"order": "scale_spatial_task", "coarser_offsets": "crop"},
+        {"hard_sigmoid": "paper"},
+        {"bias": False},
+        {"scale_aware": False},
+        {"spatial_aware": False},
+        {"task_aware": False},
+        {"scale_aware": False, "order": "scale_spatial_task"},
+        {"spatial_aware": False, "coarser_offsets": "upsample_features"},
+    ],
+    ids=lambda options: "-".join(f"{key}={value}" for key, value in options.items()),
+)
+def test_every_option_equals_the_naive_double(options):
+    block = make_block(**options)
+    levels = make_levels([(5, 4), (3, 2), (2, 1)], batch=1)
+    parameters = list(block.parameters())
+    outputs, grads = outputs_and_gradients(block, levels, parameters)
+    expected, expected_grads = outputs_and_gradients(
+        lambda leaves: naive_block(block, leaves, BlockOptions(**options)), levels, parameters
+    )
+    assert_same(outputs, expected, 1e-8)
+    assert_same(grads, expected_grads, 1e-8)
+    plain = make_block()
+    if set(dict(block.named_parameters())) == set(dict(plain.named_parameters())):
+        plain.load_state_dict(block.state_dict())
+        assert (plain(levels)[0] - outputs[0]).abs().max() > 1e-3, "the option changes something"
+
+
+def test_zero_initialisation_starts_from_a_regular_grid():
+    torch.manual_seed(0)
+    block = DyHeadBlock(16, 16, BlockOptions(offset_init="zero"))
+    offset, mask = block.spatial_attention.offsets(torch.randn(2, 16, 5, 4))
+    assert not offset.any()
+    assert (mask == 0.5).all()
+    offset, _ = DyHeadBlock(16, 16).spatial_attention.offsets(torch.randn(2, 16, 5, 4))
+    assert offset.std() > 0.1
+
+
+@pytest.mark.parametrize("field", ["order", "coarser_offsets", "hard_sigmoid", "offset_init"])
+def test_unknown_choices_are_answered_with_the_known_ones(field):
+    with pytest.raises(ValueError, match=rf"MODEL.DYHEAD.{field.upper()} 'best' is unknown: use"):
+        BlockOptions(**{field: "best"})
+
+
 @pytest.mark.parametrize("pyramid", PYRAMIDS)
 def test_both_back_ends_agree(pyramid, monkeypatch):
     block = make_block(channels=32)
@@ -210,6 +320,8 @@ def test_both_back_ends_agree(pyramid, monkeypatch):
 def test_has_the_official_number_of_parameters():
     block = DyHeadBlock(256, 256)
     assert sum(parameter.numel() for parameter in block.parameters()) == 1_917_276
+    without_bias = DyHeadBlock(256, 256, BlockOptions(bias=False))
+    assert sum(parameter.numel() for parameter in without_bias.parameters()) == 1_916_508
 
 
 def test_names_and_order_of_the_levels_are_kept():
@@ -268,6 +380,13 @@ def test_stack_without_blocks_hands_its_features_through():
     stack = DyHeadStack(32, 16, num_blocks=0)
     levels = {"p3": torch.randn(1, 32, 4, 6)}
     assert stack(levels)["p3"] is levels["p3"]
+    assert stack.out_channels == 32
+
+
+def test_stack_without_attentions_hands_its_features_through():
+    off = BlockOptions(scale_aware=False, spatial_aware=False, task_aware=False)
+    stack = DyHeadStack(32, 16, num_blocks=6, options=off)
+    assert len(stack) == 0
     assert stack.out_channels == 32
 
 
