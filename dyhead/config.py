@@ -10,8 +10,9 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dyhead.config_swin import add_swin_config
 from dyhead.d2.config import CfgNode, get_cfg
-from dyhead.d2.safe_io.yaml import load_yaml_with_base
+from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
 from dyhead.errors import UserError, user_errors
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     # COCO-format data sets to register: a list of [name, json file, image folder].
     cfg.DATASETS.COCO_JSON = []
 
+    add_swin_config(cfg)
+
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, set[str]]:
     """Build the config: defaults, then `config_file` with its bases, then `opts`.
@@ -136,8 +139,18 @@ def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
     keys = set(opts[0::2])
     _check_keys(cfg, keys, "the command line")
     with user_errors("the command line"):
-        cfg.merge_from_list(list(opts))
+        values = [_read_coco_json(*pair) for pair in zip(opts[0::2], opts[1::2], strict=True)]
+        cfg.merge_from_list(
+            [part for pair in zip(opts[0::2], values, strict=True) for part in pair]
+        )
     return keys
+
+
+def _read_coco_json(key: str, value: Any) -> Any:
+    """The value of an override; data sets may be written without quotes, as in YAML."""
+    if key != "DATASETS.COCO_JSON" or not isinstance(value, str):
+        return value
+    return load_yaml_text(f"entries: {value}", key)["entries"]
 
 
 def _leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

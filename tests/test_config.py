@@ -140,3 +140,11 @@ def test_official_atss_config_has_the_official_values() -> None:
     assert cfg.MODEL.ATSS.NUM_CONVS == 0
     assert cfg.MODEL.BACKBONE.NAME == "build_retinanet_resnet_fpn_dyhead_backbone"
     assert cfg.INPUT.MIN_SIZE_TRAIN == get_cfg().INPUT.MIN_SIZE_TRAIN
+
+
+@pytest.mark.parametrize(
+    "text", ["[[pets, my data/a.json, images]]", '[["pets", "my data/a.json", "images"]]']
+)
+def test_data_sets_on_the_command_line_need_no_quotes(text):
+    cfg, _ = load_config("", ["DATASETS.COCO_JSON", text])
+    assert cfg.DATASETS.COCO_JSON == [["pets", "my data/a.json", "images"]]

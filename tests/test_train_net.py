@@ -131,7 +131,7 @@ def test_train_then_evaluate(train_net: ModuleType, arguments: list[str], tmp_pa
     left = tmp_path / "run"
     for name in ("config.yaml", "env.txt", "log.txt", "metrics.json", "curves.png"):
         assert (left / name).stat().st_size > 0
-    for name in ("coco_instances_results.json", "ap.md", "predictions.png"):
+    for name in ("coco_instances_results.json", "ap.md", "scores.json", "predictions.png"):
         assert (left / "inference" / name).exists()
 
     weights = str(left / "model_final.pth")
@@ -199,6 +199,8 @@ def test_mixed_precision_on_the_cpu_becomes_float32_with_a_warning(
         (["MODEL.WEIGHTS", "absent.pth"], "absent.pth"),
         (["DATASETS.TRAIN", "('tinny',)"], "tiny"),
         (["SOLVER.OPTIMIZER", "ADAM"], "SOLVER.OPTIMIZER"),
+        (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+        (["OUTPUT_DIR", "/dev/null/run"], "OUTPUT_DIR cannot be written"),
     ],
 )
 def test_mistakes_are_user_errors(
@@ -211,6 +213,17 @@ def test_mistakes_are_user_errors(
 def test_a_config_is_needed(train_net: ModuleType) -> None:
     with pytest.raises(UserError, match="--config"):
         train_net.setup(parse_arguments([]))
+
+
+def test_a_damaged_image_stops_the_evaluation_with_one_sentence(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "images" / "2.png"
+    Image.open(damaged).save(damaged, format="jpeg")  # its header is whole, so no check sees it
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    done = call(["--eval-only", *arguments, "DATALOADER.NUM_WORKERS", "1"])
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith(f"Error: The image {damaged} can't be")
 
 
 def test_unknown_key_on_the_command_line_gets_one_sentence(arguments: list[str]) -> None:

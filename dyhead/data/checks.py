@@ -80,6 +80,10 @@ def _check_categories(json_file: Path, categories: list) -> None:
             raise UserError(
                 f"{json_file} has the category {category!r}: give it an 'id' and a 'name'."
             )
+    if len({isinstance(category["id"], str) for category in categories}) > 1:
+        raise UserError(
+            f"{json_file} has categories with text and with numbers for ids: use numbers for all."
+        )
     for key in ("id", "name"):
         values = [category[key] for category in categories]
         repeated = sorted({str(value) for value in values if values.count(value) > 1})

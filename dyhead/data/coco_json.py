@@ -46,8 +46,20 @@ def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path)
     DETECTRON2_DATASETS where nothing of that name is there.
 
     Raises:
-        UserError: an entry is not made of three strings, or its name is taken.
+        UserError: an entry is not made of three strings, or its name is taken or given twice.
     """
+    for name, json_file, image_root in resolve_entries(entries):
+        files = CocoFiles(Path(json_file), Path(image_root), repaired_folder)
+        register_loader(name, files, partial(load_checked_coco, name, files))
+
+
+def resolve_entries(entries: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Each [name, json, image folder] of DATASETS.COCO_JSON, with absolute paths.
+
+    Raises:
+        UserError: see `register_coco_jsons`.
+    """
+    resolved: dict[str, list[str]] = {}
     for entry in entries:
         if (
             isinstance(entry, str)
@@ -60,8 +72,12 @@ def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path)
                 " [[my_train, data/train.json, data/images]]."
             )
         name, json_file, image_root = entry
-        files = CocoFiles(_resolve(json_file), _resolve(image_root), repaired_folder)
-        register_loader(name, files, partial(load_checked_coco, name, files))
+        files = [name, str(_resolve(json_file)), str(_resolve(image_root))]
+        if resolved.setdefault(name, files) != files:
+            raise UserError(
+                f"DATASETS.COCO_JSON gives the name {name!r} to two data sets: rename one."
+            )
+    return list(resolved.values())
 
 
 def register_loader(
@@ -140,7 +156,11 @@ def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
         used = _write_repaired(name, checked, files.repaired_folder)
         _report_once(report, used)
     _replace_metadata(name, "json_file", str(used))
-    return load_coco_json(str(used), str(files.image_root), name)
+    dataset_dicts = load_coco_json(str(used), str(files.image_root), name)
+    for annotation in (a for image in dataset_dicts for a in image["annotations"]):
+        # Detectron2 would cut the fractions off boxes of integers at each resize
+        annotation["bbox"] = [float(value) for value in annotation["bbox"]]
+    return dataset_dicts
 
 
 def _report_once(report: CheckReport, repaired: Path) -> None:
@@ -162,7 +182,8 @@ def _report_once(report: CheckReport, repaired: Path) -> None:
 def _resolve(path: str) -> Path:
     given = Path(os.path.expanduser(os.path.expandvars(path)))
     under_root = dataset_root() / given
-    return under_root if not given.exists() and under_root.exists() else given
+    found = under_root if not given.exists() and under_root.exists() else given
+    return found.absolute()
 
 
 def _write_repaired(name: str, coco: dict[str, Any], folder: Path) -> Path:

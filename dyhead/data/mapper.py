@@ -6,6 +6,7 @@ from PIL import Image
 
 from dyhead.d2.data import DatasetMapper
 from dyhead.d2.data.detection_utils import SizeMismatchError
+from dyhead.errors import UserError
 
 _BROKEN_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError, SizeMismatchError)
 _MAX_SKIPPED_IN_A_ROW = 100
@@ -27,7 +28,7 @@ class CheckedMapper(DatasetMapper):
         """Map one dataset dict to a model input, or to None for a broken image in training.
 
         Raises:
-            RuntimeError: a broken image in evaluation, or too many in a row in training.
+            UserError: a broken image in evaluation, or too many in a row in training.
         """
         try:
             mapped = super().__call__(dataset_dict)
@@ -40,7 +41,7 @@ class CheckedMapper(DatasetMapper):
     def _handle_broken(self, file_name: str, error: Exception) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
         if not self.is_train:
-            raise RuntimeError(
+            raise UserError(
                 f"The image {file_name} can't be read ({reason}): repair it or take it out of the"
                 " data set, for evaluation needs every image."
             ) from error
@@ -53,7 +54,7 @@ class CheckedMapper(DatasetMapper):
             self.skipped,
         )
         if self.skipped_in_a_row >= _MAX_SKIPPED_IN_A_ROW:
-            raise RuntimeError(
+            raise UserError(
                 f"{self.skipped_in_a_row} images in a row can't be read, the last being"
                 f" {file_name} ({reason}): check the image folder."
             ) from error

@@ -1,12 +1,13 @@
 """Registers the data sets that a config may name, and checks the names it does."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
 from dyhead.data.coco_json import register_coco_jsons
-from dyhead.data.shapes import register_shapes
+from dyhead.data.shapes import NAMES, register_shapes
 from dyhead.errors import UserError
 
 
@@ -21,11 +22,21 @@ def register_datasets(cfg: CfgNode) -> None:
     """
     repaired_folder = Path(cfg.OUTPUT_DIR) / "repaired_annotations"
     register_shapes(repaired_folder)
+    _refuse_names_of_shapes(cfg.DATASETS.COCO_JSON)
     register_coco_jsons(cfg.DATASETS.COCO_JSON, repaired_folder)
     for key in ("TRAIN", "TEST"):
         names = cfg.DATASETS[key]
         for name in (names,) if isinstance(names, str) else names:
             _check_name(f"DATASETS.{key}", name)
+
+
+def _refuse_names_of_shapes(entries: Sequence[Sequence[str]]) -> None:
+    for entry in entries:
+        if entry and entry[0] in NAMES:
+            raise UserError(
+                f"The data set name {entry[0]!r} in DATASETS.COCO_JSON belongs to the generated"
+                " shapes: choose another one."
+            )
 
 
 def _check_name(key: str, name: str) -> None:

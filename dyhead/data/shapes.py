@@ -19,6 +19,7 @@ from dyhead.data.shape_scenes import GENERATOR_VERSION, ShapesSpec, annotate, ma
 from dyhead.errors import UserError
 
 SPLITS = ("train", "val")
+NAMES = tuple(f"shapes_{split}" for split in SPLITS)
 _FOLDER = "shapes"
 _MARK = "generator.json"
 _JPEG_QUALITY = 92
@@ -30,10 +31,9 @@ def register_shapes(repaired_folder: Path, spec: ShapesSpec | None = None) -> No
     """Register `shapes_train` and `shapes_val`; their files are made when first loaded."""
     spec = spec or ShapesSpec()
     root = dataset_root()
-    for split in SPLITS:
+    for name, split in zip(NAMES, SPLITS, strict=True):
         folder = root / _FOLDER
         files = CocoFiles(_annotation_file(folder, split), folder / split, repaired_folder)
-        name = f"shapes_{split}"
         loader = partial(_load, name, files, root, spec)
         register_loader(name, files, loader, class_names=list(CLASS_NAMES))
 

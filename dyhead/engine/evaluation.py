@@ -1,5 +1,6 @@
 """What an evaluation leaves behind besides its scores: cost, a table of AP, a picture."""
 
+import json
 import logging
 import math
 import os
@@ -95,6 +96,7 @@ def _leave_report(dataset_name: str, scores: Mapping[str, float], folder: str) -
     table_path = os.path.join(folder, "ap.md")
     table = format_ap_table(scores, MetadataCatalog.get(dataset_name).thing_classes)
     write_text_atomically(f"# {dataset_name}\n\n{table}", table_path)
+    write_text_atomically(json.dumps(scores, indent=1), os.path.join(folder, "scores.json"))
     logger.info("Scores on %s:\n%s\nTable: %s", dataset_name, _overall_table(scores), table_path)
     predictions = os.path.join(folder, "coco_instances_results.json")
     if os.path.isfile(predictions):

@@ -1,6 +1,7 @@
 """On which device a run trains, in how many processes, and how it ends on a user's error."""
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -46,12 +47,13 @@ def plan_devices(
         raise UserError(f"--num-gpus {num_gpus} is negative: 0 means the CPU.")
     if num_gpus == 0:
         return DevicePlan("cpu", 1, "")
-    if is_explicit and device == "cpu":
-        return DevicePlan("cpu", num_gpus, "")
-    if not device.startswith("cuda"):
-        return DevicePlan(device, 1, "")
     if num_gpus_present is None:
         num_gpus_present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if is_explicit and device == "cpu":
+        idle = f"MODEL.DEVICE is cpu: this machine's {num_gpus_present} GPUs are not used."
+        return DevicePlan("cpu", num_gpus, idle if num_gpus_present else "")
+    if not device.startswith("cuda"):
+        return DevicePlan(device, 1, "")
     if num_gpus_present == 0:
         return DevicePlan(
             "cpu",
@@ -73,6 +75,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     Raises:
         UserError: the config or the options cannot be used.
     """
+    if args.num_machines > 1 and args.dist_url == "auto":
+        raise UserError("--dist-url is needed with --num-machines: tcp://<first machine>:<port>.")
     cfg, explicit_keys = load_config(args.config_file, args.opts)
     device = cfg.MODEL.DEVICE
     plan = plan_devices(device, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
@@ -105,18 +109,31 @@ def exit_on_user_error() -> Iterator[None]:
     try:
         yield
     except (UserError, FloatingPointError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(f"Error: {_last_sentence(error) or error}")
     except mp.ProcessRaisedException as error:
-        for name in (f"{UserError.__module__}.{UserError.__name__}", "FloatingPointError"):
-            _, found, message = str(error).rpartition(f"\n{name}: ")
-            if found:
-                sys.exit(f"Error: {message.strip()}")
+        if message := _last_sentence(error):
+            sys.exit(f"Error: {message}")
         raise
+
+
+def _last_sentence(error: Exception) -> str:
+    """What a user's error says below the traceback of the process that it comes from, or ""."""
+    for name in (f"{UserError.__module__}.{UserError.__name__}", "FloatingPointError"):
+        _, found, message = str(error).rpartition(f"\n{name}: ")
+        if found:
+            return message.strip()
+    return ""
 
 
 def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
     is_on_gpu = device.startswith("cuda")
     if is_on_gpu:
+        num_processes, num_gpus = int(environment["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+        if num_processes > num_gpus:
+            raise UserError(
+                f"torchrun started {num_processes} processes, but this machine has {num_gpus}"
+                " GPUs: lower --nproc_per_node."
+            )
         torch.cuda.set_device(int(environment["LOCAL_RANK"]))
     dist.init_process_group("nccl" if is_on_gpu else "gloo")
     comm.create_local_process_group(int(environment["LOCAL_WORLD_SIZE"]))
@@ -129,10 +146,6 @@ def _launch_on_cpu(
     # Detectron2's launch takes NCCL wherever there is a GPU, and NCCL cannot serve the CPU.
     url = args.dist_url
     if url == "auto":
-        if args.num_machines > 1:
-            raise UserError(
-                "--dist-url is needed with --num-machines: tcp://<first machine>:<port>."
-            )
         url = f"tcp://127.0.0.1:{_find_free_port()}"
     mp.start_processes(
         _run_on_cpu, nprocs=num_processes, args=(main, num_processes, url, args), daemon=False
@@ -158,6 +171,19 @@ def _run_on_cpu(
     comm.synchronize()
     main(args)
     dist.destroy_process_group()
+    _leave()
+
+
+def _leave() -> None:
+    """End this process at once, with success.
+
+    On some releases of PyTorch a thread of gloo now and then outlives the process group and aborts
+    the interpreter's orderly end, which would report a training that is complete as failed.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _find_free_port() -> int:

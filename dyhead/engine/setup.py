@@ -12,6 +12,7 @@ from dyhead.d2.utils import comm
 from dyhead.d2.utils.collect_env import collect_env_info
 from dyhead.d2.utils.logger import setup_logger
 from dyhead.data import fill_num_classes, register_datasets
+from dyhead.data.coco_json import resolve_entries
 from dyhead.engine.launch import plan_devices
 from dyhead.errors import UserError, user_errors
 
@@ -32,6 +33,9 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     """
     if not args.config_file:
         raise UserError("No config: name one, for example --config configs/quickstart.yaml.")
+    with user_errors("OUTPUT_DIR cannot be written"):
+        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+        write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
     _set_device(cfg, explicit_keys, args.num_gpus)
@@ -39,12 +43,18 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         num_workers = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
         cfg.DATALOADER.NUM_WORKERS = num_workers
     with user_errors():
+        # absolute paths: the config that a run leaves works from any folder
+        cfg.DATASETS.COCO_JSON = resolve_entries(cfg.DATASETS.COCO_JSON)
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys, args.eval_only)
         for name in cfg.DATASETS.TEST:  # not only after the training, when it is needed
             DatasetCatalog.get(name)
-    if comm.is_main_process():
-        _prepare_output_dir(cfg.OUTPUT_DIR, is_new_run=not (args.resume or args.eval_only))
+    if args.eval_only:
+        return
+    _check_training(cfg, comm.get_world_size())
+    if comm.is_main_process() and not args.resume:
+        # A new run must not mix with the curves of an earlier one in the same folder.
+        set_aside(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
 
 
 def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
@@ -57,13 +67,14 @@ def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
         logger.warning("SOLVER.AMP.ENABLED needs a GPU: computing in float32 on %s.", plan.device)
 
 
-def _prepare_output_dir(output_dir: str, is_new_run: bool) -> None:
-    os.makedirs(output_dir, exist_ok=True)
-    write_text_atomically(collect_env_info() + "\n", os.path.join(output_dir, "env.txt"))
-    if not is_new_run:
-        return
-    # A new run must not mix with the curves of an earlier one in the same folder.
-    set_aside(os.path.join(output_dir, "metrics.json"))
+def _check_training(cfg: CfgNode, num_processes: int) -> None:
+    if not cfg.DATASETS.TRAIN:
+        raise UserError("DATASETS.TRAIN is empty: name the data sets to train on.")
+    if cfg.SOLVER.IMS_PER_BATCH % num_processes:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: make it a multiple of the"
+            f" {num_processes} processes."
+        )
 
 
 def set_aside(path: str) -> None:

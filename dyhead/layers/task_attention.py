@@ -17,9 +17,7 @@ class DyReLU(nn.Module):
     ordinary ReLU.
     """
 
-    def __init__(
-        self, channels: int, reduction: int = 4, hard_sigmoid: str = "official"
-    ) -> None:
+    def __init__(self, channels: int, reduction: int = 4, hard_sigmoid: str = "official") -> None:
         """Squeeze the pooled channels by `reduction` between the two linear layers."""
         super().__init__()
         self.hard_sigmoid = HARD_SIGMOIDS[hard_sigmoid]

@@ -98,6 +98,24 @@ def test_a_name_of_the_hosts_own_is_taken(cfg, coco):
         register_datasets(cfg)
 
 
+def test_a_name_of_the_shapes_or_one_given_twice_is_refused(cfg, coco):
+    files = [str(coco.write()), str(coco.images)]
+    cfg.DATASETS.COCO_JSON = [["shapes_train", *files]]
+    with pytest.raises(ValueError, match="'shapes_train' .*choose another"):
+        register_datasets(cfg)
+    cfg.DATASETS.COCO_JSON = [["pets", *files], ["pets", files[0], "elsewhere"]]
+    with pytest.raises(ValueError, match="'pets' to two data sets"):
+        register_datasets(cfg)
+
+
+def test_boxes_of_integers_become_numbers_with_fractions(coco, cfg):
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    boxes = [a["bbox"] for image in DatasetCatalog.get("pets") for a in image["annotations"]]
+    assert boxes
+    assert all(isinstance(value, float) for box in boxes for value in box)
+
+
 @pytest.mark.parametrize("key", ["TRAIN", "TEST"])
 def test_an_unknown_name_is_answered_with_the_nearest(cfg, key):
     cfg.DATASETS[key] = ("shape_train",)

@@ -6,6 +6,7 @@ import pytest
 
 from dyhead.d2.data import DatasetCatalog
 from dyhead.data import CheckedMapper, register_datasets
+from dyhead.errors import UserError
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_training_skips_counts_and_names(records, small_cfg, caplog):
 def test_evaluation_stops_with_the_files_name(records, small_cfg):
     mapper = CheckedMapper(small_cfg, is_train=False)
     assert mapper(records[0])["image"].shape == (3, 40, 60)
-    with pytest.raises(RuntimeError, match=r"2\.png can't be read"):
+    with pytest.raises(UserError, match=r"2\.png can't be read"):
         mapper(records[1])
 
 
@@ -49,7 +50,7 @@ def test_an_image_that_changed_its_size_is_broken(records, small_cfg):
 
 def test_training_gives_up_when_every_image_is_broken(records, small_cfg):
     mapper = CheckedMapper(small_cfg, is_train=True)
-    with pytest.raises(RuntimeError, match="100 images in a row"):
+    with pytest.raises(UserError, match="100 images in a row"):
         for _ in range(101):
             mapper(records[1])
 
