@@ -1,0 +1,175 @@
+"""One stage of a Swin Transformer: attention in windows, every other time in shifted ones.
+
+Liu et al., ICCV 2021 (arXiv:2103.14030), section 3. Shapes: N images, H x W tokens, C channels.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp
+from timm.models.swin_transformer import (
+    PatchMerging,
+    WindowAttention,
+    window_partition,
+    window_reverse,
+)
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+# Released weights were trained with this number between tokens that are no neighbours, not with
+# minus infinity.
+_NOT_NEIGHBOURS = -100.0
+
+
+class SwinBlock(nn.Module):
+    """Window attention and an MLP, each after a LayerNorm and beside a shortcut.
+
+    Unlike timm's block, tokens are padded to whole windows before they are shifted, and windows
+    never shrink to a small map: released detectors were trained so.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        window_size: int,
+        shift: int,
+        mlp_ratio: float,
+        drop_path: float,
+    ) -> None:
+        """Make the block.
+
+        Args:
+            channels: C.
+            num_heads: attention heads, a divisor of `channels`.
+            window_size: side of the windows, in tokens.
+            shift: how far the windows are moved down and right, in tokens; 0 for not at all.
+            mlp_ratio: hidden channels of the MLP over C.
+            drop_path: chance that a shortcut stands alone, per image, in training.
+        """
+        super().__init__()
+        self.window_size = window_size
+        self.shift = shift
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, num_heads=num_heads, window_size=window_size)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Mlp(channels, hidden_features=int(channels * mlp_ratio))
+
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Map (N, H, W, C) to the same shape.
+
+        Args:
+            tokens: (N, H, W, C).
+            mask: `shifted_windows_mask` of the tokens if the windows are shifted, otherwise unused.
+        """
+        tokens = tokens + self.drop_path(self._attend(self.norm1(tokens), mask))
+        return tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+
+    def _attend(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        height, width = tokens.shape[1:3]
+        padded = _pad(tokens, self.window_size)
+        if not self.shift:
+            return self._attend_in_windows(padded, None)[:, :height, :width]
+        shifted = padded.roll((-self.shift, -self.shift), dims=(1, 2))
+        attended = self._attend_in_windows(shifted, mask)
+        return attended.roll((self.shift, self.shift), dims=(1, 2))[:, :height, :width]
+
+    def _attend_in_windows(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        size = (self.window_size, self.window_size)
+        height, width = tokens.shape[1:3]
+        windows = self.attn(window_partition(tokens, size).flatten(1, 2), mask)
+        return window_reverse(windows.unflatten(1, size), size, height, width)
+
+
+class SwinStage(nn.Module):
+    """Blocks of one resolution, and the merging of 2 x 2 tokens into one after them."""
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        window_size: int,
+        mlp_ratio: float,
+        drop_paths: Sequence[float],
+        downsample: bool,
+        use_checkpoint: bool = False,
+    ) -> None:
+        """Make the stage.
+
+        Args:
+            channels: C.
+            num_heads: see `SwinBlock`, as `window_size` and `mlp_ratio`.
+            window_size: every second block's windows are shifted by half of it.
+            mlp_ratio: of every block.
+            drop_paths: `SwinBlock`'s drop_path for each block, as many as there are blocks.
+            downsample: have a `downsample`, from (N, H, W, C) to (N, H / 2, W / 2, 2 C), rounded
+                up; `forward` leaves it to the caller.
+            use_checkpoint: keep no activations inside the blocks for the backward pass.
+        """
+        super().__init__()
+        self.window_size = window_size
+        self.use_checkpoint = use_checkpoint
+        shifts = (0, window_size // 2)
+        self.blocks = nn.ModuleList(
+            SwinBlock(channels, num_heads, window_size, shifts[index % 2], mlp_ratio, drop_path)
+            for index, drop_path in enumerate(drop_paths)
+        )
+        self.downsample = PatchMerging(channels) if downsample else None
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (N, H, W, C) to the same shape."""
+        mask = shifted_windows_mask(tokens, self.window_size)
+        for block in self.blocks:
+            if self.use_checkpoint and torch.is_grad_enabled():
+                tokens = cast(Tensor, checkpoint(block, tokens, mask, use_reentrant=False))
+            else:
+                tokens = block(tokens, mask)
+        return tokens
+
+
+def shifted_windows_mask(tokens: Tensor, window_size: int) -> Tensor:
+    """What to add to attention scores in windows shifted by half their size.
+
+    Shifting is cyclic: windows at the lower and right border hold tokens that are no neighbours,
+    and these must not attend to each other.
+
+    Args:
+        tokens: (N, H, W, C); its size, dtype and device count.
+        window_size: M, in tokens.
+
+    Returns:
+        (windows, M * M, M * M): 0 between neighbours, otherwise -100.
+    """
+    rows, columns = (
+        _parts(_whole_windows(length, window_size), window_size, tokens.device)
+        for length in tokens.shape[1:3]
+    )
+    parts = (3 * rows[:, None] + columns)[None, :, :, None]
+    windows = window_partition(parts, (window_size, window_size)).flatten(1)
+    apart = windows[:, :, None] != windows[:, None, :]
+    return tokens.new_zeros(apart.shape).masked_fill(apart, _NOT_NEIGHBOURS)
+
+
+def _parts(length: int, window_size: int, device: torch.device) -> Tensor:
+    """Which part each of `length` shifted rows or columns belongs to.
+
+    0: before the last window, 1: in it and in place, 2: in it and come round from the other end.
+    """
+    positions = torch.arange(length, device=device)
+    come_round = positions >= length - window_size // 2
+    return (positions >= length - window_size).long() + come_round
+
+
+def _pad(tokens: Tensor, window_size: int) -> Tensor:
+    """Zeros at the lower and right border, up to whole windows."""
+    height, width = tokens.shape[1:3]
+    below = _whole_windows(height, window_size) - height
+    right = _whole_windows(width, window_size) - width
+    return F.pad(tokens, (0, 0, 0, right, 0, below))
+
+
+def _whole_windows(length: int, window_size: int) -> int:
+    return -(-length // window_size) * window_size
