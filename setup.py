@@ -37,6 +37,7 @@ setup(
         "iopath>=0.1.9",
         "pycocotools>=2.0.8",
         "timm>=1.0.15",
+        "safetensors>=0.4",
         "Pillow>=10",
         "matplotlib>=3.8",
         "tensorboard>=2.16",

@@ -31,7 +31,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
 def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
     """Evaluate MODEL.WEIGHTS, or with `resume` the latest checkpoint, on DATASETS.TEST."""
     model = Trainer.build_model(cfg)
-    checkpointer = SafeCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer = SafeCheckpointer(model, save_dir=cfg.OUTPUT_DIR, cfg=cfg)
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         logger.warning('MODEL.WEIGHTS is "": evaluating random weights.')
     with user_errors():
@@ -47,8 +47,8 @@ def main(args: argparse.Namespace) -> Any:
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args.resume)
-    trainer = Trainer(cfg)
     with user_errors():
+        trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
     return trainer.train()
 

@@ -22,7 +22,8 @@ from dyhead.d2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluat
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
-from dyhead.engine.evaluation import CostEvaluator, inference_folder, leave_reports
+from dyhead.engine.cost import CostEvaluator
+from dyhead.engine.evaluation import inference_folder, leave_reports
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook
 from dyhead.engine.optimizer import build_optimizer
@@ -55,7 +56,9 @@ class Trainer(DefaultTrainer):
         self._trainer = trainer_class(model, data_loader, optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = SafeCheckpointer(
+            model, cfg.OUTPUT_DIR, cfg=cfg, trainer=weakref.proxy(self)
+        )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg

@@ -1,8 +1,8 @@
 """Reading checkpoint files without ever running what they contain.
 
 A pickle is a program: reading one from a stranger runs the stranger's code. `.pth` and `.pyth`
-files go through PyTorch's restricted reader; `.pkl` files (Detectron2's and Caffe2's model zoos)
-through one that knows no callable but the stand-ins below, which build numeric NumPy arrays from
+files go through PyTorch's restricted reader; other pickles (`.pkl`, Detectron2's and Caffe2's model
+zoos) through one that knows no callable but the stand-ins below, which build numeric NumPy arrays from
 raw bytes.
 """
 
@@ -14,6 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file as load_safetensors
+
+_ZIP = b"PK\x03\x04"  # since PyTorch 1.6
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # before it
 
 
 class _PickledDtype:
@@ -131,12 +135,24 @@ def _load_torch(path: str) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def _choose_reader(path: str) -> Callable[[str], Any]:
+    """Recognise the kind of file by its first bytes; names often lie."""
+    with open(path, "rb") as file:
+        head = file.read(len(_LEGACY_TORCH))
+    if head.startswith(_ZIP) or head == _LEGACY_TORCH:
+        return _load_torch
+    header_length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header_length < os.path.getsize(path):
+        return load_safetensors
+    return _load_pickle
+
+
 def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint from a local file; nothing in it is ever executed.
 
     Args:
-        path: a `.pkl` file of plain containers and NumPy arrays, or any other name for a file that
-            `torch.save` wrote (`.pth`, `.pyth`, ...). Tensors come back on the CPU.
+        path: of a file that `torch.save` or safetensors wrote, or of a pickle of plain containers
+            and NumPy arrays; told apart by content. Tensors come back on the CPU.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -146,7 +162,7 @@ def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"Checkpoint {path} does not exist: check MODEL.WEIGHTS.")
     try:
-        loaded = _load_pickle(path) if path.endswith(".pkl") else _load_torch(path)
+        loaded = _choose_reader(path)(path)
     except Exception as error:  # a damaged pickle can raise almost anything
         reason = str(error).strip().splitlines()
         raise ValueError(

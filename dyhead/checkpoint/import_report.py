@@ -1,0 +1,75 @@
+"""Which weights of a file a model took, and whether the file was meant for it at all."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+_SHOWN = 6  # names per kind in the log
+_SANE_SHARE = 0.5
+
+
+@dataclass
+class ImportReport:
+    """Names of weights, by what became of them.
+
+    Attributes:
+        matched: in the file and in the model.
+        reshaped: those of `matched` that were brought into another form.
+        missing: in the model only; they keep the values they had.
+        unexpected: in the file only.
+        other_shape: in both, but too differently shaped to be taken, such as the class predictor
+            for another number of classes.
+    """
+
+    source: str
+    matched: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    other_shape: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """One line per kind, with a few names."""
+        kinds = ("matched", "reshaped", "missing", "unexpected", "other_shape")
+        lines = [f"Weights from {self.source}:"]
+        for kind in kinds:
+            names = getattr(self, kind)
+            shown = "" if kind == "matched" else _some(names)
+            lines.append(f"  {kind.replace('_', ' ')}: {len(names)}{shown}")
+        return "\n".join(lines)
+
+    @property
+    def is_sane(self) -> bool:
+        """Whether at least half of the file's weights found their place."""
+        found = len(self.matched) + len(self.other_shape)
+        total = found + len(self.unexpected)
+        return total > 0 and found >= _SANE_SHARE * total and len(self.matched) > 0
+
+
+def compare(
+    source: str,
+    weights: Mapping[str, Tensor],
+    model: Mapping[str, Tensor],
+    reshaped: Collection[str] = (),
+) -> ImportReport:
+    """Compare a file's weights with a model's, both by the model's names."""
+    report = ImportReport(source)
+    for name, weight in weights.items():
+        if name not in model:
+            report.unexpected.append(name)
+        elif weight.shape != model[name].shape:
+            report.other_shape.append(name)
+        else:
+            report.matched.append(name)
+            if name in reshaped:
+                report.reshaped.append(name)
+    report.missing = [name for name in model if name not in weights]
+    return report
+
+
+def _some(names: Collection[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f" ({', '.join(sorted(names)[:_SHOWN])}{more})"

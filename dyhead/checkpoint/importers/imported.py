@@ -1,0 +1,54 @@
+"""What an importer makes of a file's weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+
+# What the file holds besides weights of the model: statistics and tables that a model computes.
+NOT_WEIGHTS = (
+    "num_batches_tracked",
+    "relative_position_index",
+    "relative_coords_table",
+    "attn_mask",
+    "pixel_mean",
+    "pixel_std",
+)
+
+BGR_255 = {  # as Caffe's ResNets were trained, and with them official DyHead and Detectron2
+    "INPUT.FORMAT": "BGR",
+    "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
+    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
+}
+RGB_NORMALISED = {  # as torchvision's and timm's models were trained
+    "INPUT.FORMAT": "RGB",
+    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
+    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+}
+
+
+@dataclass
+class Imported:
+    """A file's weights under the project's own names.
+
+    Attributes:
+        source: where they come from, in words.
+        weights: by own names. Those of a backbone alone have no prefix: "res2.0.conv1.weight".
+        is_backbone: there is no detector round the backbone.
+        requirements: what the config must say for the weights to mean what they meant, by key.
+        reshaped: names of weights that were brought into another form.
+    """
+
+    source: str
+    weights: dict[str, Tensor]
+    is_backbone: bool = False
+    requirements: dict[str, Any] = field(default_factory=dict)
+    reshaped: list[str] = field(default_factory=list)
+
+
+def is_weight(name: str) -> bool:
+    """Whether a name is that of a weight rather than of something a model computes by itself."""
+    return not name.endswith(NOT_WEIGHTS) and ".cell_anchors." not in name

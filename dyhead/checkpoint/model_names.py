@@ -1,0 +1,37 @@
+"""Where in a model the imported weights belong."""
+
+from collections.abc import Collection
+
+from torch import Tensor
+
+from dyhead.checkpoint.importers import Imported
+from dyhead.checkpoint.importers.own import FPN
+
+_PLAIN_FPN = "backbone."  # of a detector without DyHead
+_FIRST_WEIGHTS = ("stem.conv1.weight", "patch_embed.proj.weight")  # of a bottom-up backbone
+
+
+def fit_names(imported: Imported, model_names: Collection[str]) -> dict[str, Tensor]:
+    """The weights under the names of a model, whichever way its backbone is wrapped.
+
+    A backbone's weights go to the model's bottom-up backbone. A detector's pyramid is looked for
+    where DyHead wraps it, or where Detectron2 has it.
+    """
+    if imported.is_backbone:
+        prefix = bottom_up_prefix(model_names)
+        return {prefix + name: weight for name, weight in imported.weights.items()}
+    if any(name.startswith(FPN) for name in model_names):
+        return imported.weights
+    return {
+        _PLAIN_FPN + name.removeprefix(FPN) if name.startswith(FPN) else name: weight
+        for name, weight in imported.weights.items()
+    }
+
+
+def bottom_up_prefix(model_names: Collection[str]) -> str:
+    """What stands before a bottom-up backbone's own names in a model; "" if there is none."""
+    for name in model_names:
+        for first in _FIRST_WEIGHTS:
+            if name.endswith(first):
+                return name.removesuffix(first)
+    return ""
