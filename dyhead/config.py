@@ -6,6 +6,7 @@ valid ones.
 """
 
 import difflib
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -138,12 +139,21 @@ def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
         )
     keys = set(opts[0::2])
     _check_keys(cfg, keys, "the command line")
-    with user_errors("the command line"):
-        values = [_read_coco_json(*pair) for pair in zip(opts[0::2], opts[1::2], strict=True)]
-        cfg.merge_from_list(
-            [part for pair in zip(opts[0::2], values, strict=True) for part in pair]
-        )
+    for key, value in zip(opts[0::2], opts[1::2], strict=True):
+        _merge_value(cfg, key, value)
     return keys
+
+
+def _merge_value(cfg: CfgNode, key: str, value: Any) -> None:
+    try:
+        cfg.merge_from_list([key, _read_coco_json(key, value)])
+    except ValueError as error:
+        example = functools.reduce(getattr, key.split("."), cfg)
+        if key == "DATASETS.COCO_JSON":
+            example = [["my_train", "data/train.json", "data/images"]]
+        raise UserError(
+            f'the command line: {key} can\'t be {value}: write it in this form: {key} "{example}"'
+        ) from error
 
 
 def _read_coco_json(key: str, value: Any) -> Any:

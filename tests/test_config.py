@@ -99,7 +99,10 @@ def test_official_keys_without_effect_are_refused_on_the_command_line() -> None:
     ("opts", "message"),
     [
         (["SOLVER.MAX_ITER=3"], "KEY VALUE"),
-        (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER"),
+        (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER can't be many"),
+        (["DATASETS.TRAIN", "mine"], r"TRAIN \"\("),
+        (["DATASETS.COCO_JSON", "mine.json"], "my_train"),
+        (["DATASETS.COCO_JSON", "[[mine"], "my_train"),
     ],
 )
 def test_bad_overrides_get_one_sentence(opts: list[str], message: str) -> None:

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 
 from dyhead import __version__
-from dyhead.cli import analyze
+from dyhead.cli import analyze, convert
 from dyhead.engine import exit_on_user_error
 
-COMMANDS = (analyze,)
+COMMANDS = (analyze, convert)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -133,6 +133,6 @@ def _describe(annotation: Any, images: dict[Any, dict]) -> str:
     if not isinstance(annotation, dict):
         return str(annotation)[:60]
     image = images.get(annotation.get("image_id"))
-    where = image["file_name"] if image else f"image {annotation.get('image_id')}"
-    details = f"category {annotation.get('category_id')}, box {annotation.get('bbox')}"
+    where = image["file_name"] if image else f"image {annotation.get('image_id')!r}"
+    details = f"category {annotation.get('category_id')!r}, box {annotation.get('bbox')}"
     return f"annotation {annotation.get('id')} of {where}, {details}"

@@ -38,6 +38,7 @@ def read_coco(json_file: Path) -> dict[str, Any]:
                 " export an object with the lists 'images', 'annotations' and 'categories'."
             )
     _check_categories(json_file, coco["categories"])
+    _check_id_types(json_file, "images", [i["id"] for i in coco["images"] if is_image(i)])
     return coco
 
 
@@ -64,7 +65,8 @@ def check_coco(
     lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in coco["categories"]}
     annotations = check_annotations(coco["annotations"], images, lost_images, category_ids, report)
-    for key, left in (("images", images), ("annotations", annotations)):
+    boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
+    for key, left in (("images", images), ("annotations", boxes)):
         if not left:
             raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")
     report.completed |= "info" not in coco  # pycocotools copies it into every result
@@ -72,18 +74,28 @@ def check_coco(
     return checked, report
 
 
+def _check_id_types(json_file: Path, key: str, ids: list) -> None:
+    """Ids are sorted: all must be whole numbers, or all text."""
+    if {type(value) for value in ids} not in (set(), {int}, {str}):
+        raise UserError(
+            f"{json_file} has {key} with text and with numbers for ids, or with neither: use whole"
+            " numbers for all, in its annotations too."
+        )
+
+
 def _check_categories(json_file: Path, categories: list) -> None:
     if not categories:
         raise UserError(f"{json_file} names no categories: list them under 'categories'.")
     for category in categories:
-        if not isinstance(category, dict) or not {"id", "name"} <= category.keys():
+        if (
+            not isinstance(category, dict)
+            or "id" not in category
+            or not isinstance(category.get("name"), str)
+        ):
             raise UserError(
-                f"{json_file} has the category {category!r}: give it an 'id' and a 'name'."
+                f"{json_file} has the category {category!r}: give it an 'id' and a 'name' in text."
             )
-    if len({isinstance(category["id"], str) for category in categories}) > 1:
-        raise UserError(
-            f"{json_file} has categories with text and with numbers for ids: use numbers for all."
-        )
+    _check_id_types(json_file, "categories", [category["id"] for category in categories])
     for key in ("id", "name"):
         values = [category[key] for category in categories]
         repeated = sorted({str(value) for value in values if values.count(value) > 1})

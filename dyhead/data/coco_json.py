@@ -62,7 +62,7 @@ def resolve_entries(entries: Sequence[Sequence[str]]) -> list[list[str]]:
     resolved: dict[str, list[str]] = {}
     for entry in entries:
         if (
-            isinstance(entry, str)
+            not isinstance(entry, (list, tuple))
             or len(entry) != 3
             or not all(isinstance(part, str) and part for part in entry)
         ):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
-from dyhead.data.coco_json import register_coco_jsons
+from dyhead.data.coco_json import register_coco_jsons, resolve_entries
 from dyhead.data.shapes import NAMES, register_shapes
 from dyhead.errors import UserError
 
@@ -22,8 +22,9 @@ def register_datasets(cfg: CfgNode) -> None:
     """
     repaired_folder = Path(cfg.OUTPUT_DIR) / "repaired_annotations"
     register_shapes(repaired_folder)
-    _refuse_names_of_shapes(cfg.DATASETS.COCO_JSON)
-    register_coco_jsons(cfg.DATASETS.COCO_JSON, repaired_folder)
+    entries = resolve_entries(cfg.DATASETS.COCO_JSON)
+    _refuse_names_of_shapes(entries)
+    register_coco_jsons(entries, repaired_folder)
     for key in ("TRAIN", "TEST"):
         names = cfg.DATASETS[key]
         for name in (names,) if isinstance(names, str) else names:
@@ -31,10 +32,10 @@ def register_datasets(cfg: CfgNode) -> None:
 
 
 def _refuse_names_of_shapes(entries: Sequence[Sequence[str]]) -> None:
-    for entry in entries:
-        if entry and entry[0] in NAMES:
+    for name, *_ in entries:
+        if name in NAMES:
             raise UserError(
-                f"The data set name {entry[0]!r} in DATASETS.COCO_JSON belongs to the generated"
+                f"The data set name {name!r} in DATASETS.COCO_JSON belongs to the generated"
                 " shapes: choose another one."
             )
 

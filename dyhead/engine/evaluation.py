@@ -1,73 +1,20 @@
-"""What an evaluation leaves behind besides its scores: cost, a table of AP, a picture."""
+"""What an evaluation leaves in its folder: scores, a table of AP, a picture."""
 
 import json
 import logging
 import math
 import os
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from tabulate import tabulate
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
-from dyhead.d2.evaluation import DatasetEvaluator
 from dyhead.d2.safe_io.save import write_text_atomically
-from dyhead.d2.utils import comm
 from dyhead.visualization import draw_mosaic
 
 logger = logging.getLogger(__name__)
-
-
-class CostEvaluator(DatasetEvaluator):
-    """Logs seconds per image and peak memory of an evaluation; adds nothing to its results."""
-
-    def __init__(self, device: str) -> None:
-        """Measure on `device`, a MODEL.DEVICE string."""
-        self._device = torch.device(device)
-
-    def reset(self) -> None:
-        """Start measuring."""
-        self._num_images = 0
-        self._num_timed = 0
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-
-    def process(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Count a batch; the first one, which warms caches up, is not timed."""
-        if self._num_images == 0:
-            self._start = time.perf_counter()
-        else:
-            self._num_timed += len(inputs)
-        self._num_images += len(inputs)
-        self._end = time.perf_counter()
-
-    def evaluate(self) -> None:
-        """Log the cost in the main process."""
-        if not comm.is_main_process() or self._num_images == 0:
-            return
-        parts = [f"{self._num_images} images on {self._device.type}"]
-        if self._num_timed:
-            seconds = (self._end - self._start) / self._num_timed
-            parts.append(f"{seconds:.3f} s per image (reading and scaling it included)")
-        if (gibibytes := _peak_memory(self._device)) is not None:
-            parts.append(f"peak memory {gibibytes:.2f} GiB")
-        logger.info("Evaluation cost: %s", ", ".join(parts))
-
-
-def _peak_memory(device: torch.device) -> float | None:
-    """GiB: what PyTorch allocated on a GPU, or the largest size of this process so far."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
@@ -77,7 +24,7 @@ def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
 
 
 def leave_reports(cfg: CfgNode, results: Mapping[str, Any]) -> None:
-    """Write the AP table and the mosaic of every evaluated data set, and log where they are.
+    """Write scores, AP table and mosaic of every evaluated data set, and log where they are.
 
     Args:
         cfg: the run's config.

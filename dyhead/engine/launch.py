@@ -1,13 +1,12 @@
-"""On which device a run trains, in how many processes, and how it ends on a user's error."""
+"""Starts the processes of a run, on GPUs or on the CPU."""
 
 import argparse
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,54 +15,10 @@ import torch.multiprocessing as mp
 from dyhead.config import load_config
 from dyhead.d2.engine import launch as launch_on_gpus
 from dyhead.d2.utils import comm
+from dyhead.engine.devices import plan_devices
 from dyhead.errors import UserError
 
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-
-
-class DevicePlan(NamedTuple):
-    """Where a run computes."""
-
-    device: str  # MODEL.DEVICE to set
-    num_processes: int  # processes to start on this machine
-    message: str  # one line for the log, or ""
-
-
-def plan_devices(
-    device: str, is_explicit: bool, num_gpus: int, num_gpus_present: int | None = None
-) -> DevicePlan:
-    """Decide the device and the number of processes.
-
-    Args:
-        device: MODEL.DEVICE.
-        is_explicit: the config file or the command line sets MODEL.DEVICE.
-        num_gpus: --num-gpus; 0 means the CPU.
-        num_gpus_present: how many GPUs the machine has; None asks PyTorch.
-
-    Raises:
-        UserError: `num_gpus` is negative, or larger than the number of GPUs of this machine.
-    """
-    if num_gpus < 0:
-        raise UserError(f"--num-gpus {num_gpus} is negative: 0 means the CPU.")
-    if num_gpus == 0:
-        return DevicePlan("cpu", 1, "")
-    if num_gpus_present is None:
-        num_gpus_present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if is_explicit and device == "cpu":
-        idle = f"MODEL.DEVICE is cpu: this machine's {num_gpus_present} GPUs are not used."
-        return DevicePlan("cpu", num_gpus, idle if num_gpus_present else "")
-    if not device.startswith("cuda"):
-        return DevicePlan(device, 1, "")
-    if num_gpus_present == 0:
-        return DevicePlan(
-            "cpu",
-            1,
-            "No GPU found: running on the CPU in one process (`MODEL.DEVICE cpu --num-gpus N`"
-            " trains with N CPU processes).",
-        )
-    if num_gpus > num_gpus_present:
-        raise UserError(f"--num-gpus {num_gpus}, but this machine has {num_gpus_present}.")
-    return DevicePlan(device, num_gpus, "")
 
 
 def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
@@ -75,8 +30,13 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     Raises:
         UserError: the config or the options cannot be used.
     """
-    if args.num_machines > 1 and args.dist_url == "auto":
+    if args.num_machines > 1 and "://" not in args.dist_url:
         raise UserError("--dist-url is needed with --num-machines: tcp://<first machine>:<port>.")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise UserError(
+            f"--machine-rank {args.machine_rank} of --num-machines {args.num_machines}: machines"
+            " are counted from 0."
+        )
     cfg, explicit_keys = load_config(args.config_file, args.opts)
     device = cfg.MODEL.DEVICE
     plan = plan_devices(device, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
@@ -97,32 +57,6 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             dist_url=args.dist_url,
             args=(args,),
         )
-
-
-@contextmanager
-def exit_on_user_error() -> Iterator[None]:
-    """End the program with one sentence and exit code 1 on errors that need no traceback here.
-
-    These are `UserError`, and the FloatingPointError of a training that stopped itself, also when
-    they come from a process that `launch` started.
-    """
-    try:
-        yield
-    except (UserError, FloatingPointError) as error:
-        sys.exit(f"Error: {_last_sentence(error) or error}")
-    except mp.ProcessRaisedException as error:
-        if message := _last_sentence(error):
-            sys.exit(f"Error: {message}")
-        raise
-
-
-def _last_sentence(error: Exception) -> str:
-    """What a user's error says below the traceback of the process that it comes from, or ""."""
-    for name in (f"{UserError.__module__}.{UserError.__name__}", "FloatingPointError"):
-        _, found, message = str(error).rpartition(f"\n{name}: ")
-        if found:
-            return message.strip()
-    return ""
 
 
 def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:

@@ -3,17 +3,21 @@
 import argparse
 import logging
 import os
+import shutil
+from collections.abc import Callable
 
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
 from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.d2.safe_io.yaml import load_yaml, load_yaml_text
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.collect_env import collect_env_info
 from dyhead.d2.utils.logger import setup_logger
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.data.coco_json import resolve_entries
-from dyhead.engine.launch import plan_devices
+from dyhead.engine.devices import plan_devices
+from dyhead.engine.exits import log_without_traceback
 from dyhead.errors import UserError, user_errors
 
 logger = logging.getLogger(__name__)
@@ -23,8 +27,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     """Complete `cfg` for this machine and its data, and prepare OUTPUT_DIR.
 
     Args:
-        cfg: changed in place: MODEL.DEVICE, SOLVER.AMP.ENABLED, DATALOADER.NUM_WORKERS and the
-            number of classes.
+        cfg: changed in place: MODEL.DEVICE, SOLVER.AMP.ENABLED, DATALOADER.NUM_WORKERS, the paths
+            of DATASETS.COCO_JSON and the number of classes.
         explicit_keys: the keys that the user set.
         args: the command line.
 
@@ -37,7 +41,9 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
+    logging.getLogger("detectron2.engine.train_loop").addFilter(log_without_traceback)
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
+    _check_options(cfg, args.eval_only, comm.get_world_size())
     _set_device(cfg, explicit_keys, args.num_gpus)
     if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
         num_workers = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
@@ -49,12 +55,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         fill_num_classes(cfg, explicit_keys, args.eval_only)
         for name in cfg.DATASETS.TEST:  # not only after the training, when it is needed
             DatasetCatalog.get(name)
-    if args.eval_only:
-        return
-    _check_training(cfg, comm.get_world_size())
-    if comm.is_main_process() and not args.resume:
-        # A new run must not mix with the curves of an earlier one in the same folder.
-        set_aside(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
+    if comm.is_main_process():
+        _set_earlier_run_aside(cfg, is_new_run=not (args.resume or args.eval_only))
 
 
 def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
@@ -67,17 +69,40 @@ def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
         logger.warning("SOLVER.AMP.ENABLED needs a GPU: computing in float32 on %s.", plan.device)
 
 
-def _check_training(cfg: CfgNode, num_processes: int) -> None:
-    if not cfg.DATASETS.TRAIN:
-        raise UserError("DATASETS.TRAIN is empty: name the data sets to train on.")
-    if cfg.SOLVER.IMS_PER_BATCH % num_processes:
+def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
+    """Refuse what either host would ignore, or answer with a failed assertion."""
+    for key, value in (
+        ("TEST.AUG.ENABLED", cfg.TEST.AUG.ENABLED),
+        ("MODEL.LOAD_PROPOSALS", cfg.MODEL.LOAD_PROPOSALS),
+    ):
+        if value:
+            raise UserError(f"{key} is not served: set it to False.")
+    key = "TEST" if eval_only else "TRAIN"
+    if not cfg.DATASETS[key]:
+        raise UserError(f"DATASETS.{key} is empty: name data sets, such as ('shapes_train',).")
+    if eval_only:
+        return
+    num_processes = cfg.SOLVER.REFERENCE_WORLD_SIZE or num_processes
+    if cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % num_processes:
         raise UserError(
-            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: make it a multiple of the"
-            f" {num_processes} processes."
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: make it a multiple of"
+            f" {num_processes}, the number of processes (SOLVER.REFERENCE_WORLD_SIZE if set)."
         )
+    if cfg.SOLVER.MAX_ITER < 1:
+        raise UserError(f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}: make it 1 or more.")
 
 
-def set_aside(path: str) -> None:
+def _set_earlier_run_aside(cfg: CfgNode, is_new_run: bool) -> None:
+    """Keep what this run would overwrite with another content, or mix with its own curves."""
+    config = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+    with user_errors():
+        if os.path.exists(config) and load_yaml(config) != load_yaml_text(cfg.dump(), config):
+            set_aside(config, shutil.copyfile)  # it may be the file that --config names
+    if is_new_run:
+        set_aside(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
+
+
+def set_aside(path: str, move: Callable[[str, str], object] = os.replace) -> None:
     """Rename a file of an earlier run, if there is one, to <path>.previous, .previous2, ..."""
     if not os.path.exists(path):
         return
@@ -85,5 +110,5 @@ def set_aside(path: str) -> None:
     while os.path.exists(target):
         number += 1
         target = f"{path}.previous{number}"
-    os.replace(path, target)
-    logger.info("A new run starts in a used folder: %s is now %s", path, target)
+    move(path, target)
+    logger.info("This folder was used before: its %s is kept as %s", os.path.basename(path), target)

@@ -221,6 +221,10 @@ def test_a_missing_image_folder_is_one_error(coco):
         ('{"images": [], "annotations": []}', "no list 'categories'"),
         ('{"images": [], "annotations": [], "categories": []}', "names no categories"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', "an 'id' and a 'name'"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": 5}]}',
+            "an 'id' and a 'name'",
+        ),
     ],
 )
 def test_what_is_not_coco_is_refused_by_name(tmp_path, content, message):
@@ -233,6 +237,22 @@ def test_what_is_not_coco_is_refused_by_name(tmp_path, content, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match="nothing.json does not exist"):
         read_coco(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "number"), [("images", "x"), ("categories", "x"), ("categories", 1.5)]
+)
+def test_ids_of_several_types_are_refused(coco, key, number):
+    coco.content[key][0]["id"] = number
+    with pytest.raises(ValueError, match=f"has {key} with text and with numbers"):
+        read_coco(coco.write())
+
+
+def test_crowds_alone_are_nothing_to_learn(coco):
+    for annotation in coco.content["annotations"]:
+        annotation["iscrowd"] = 1
+    with pytest.raises(ValueError, match="no usable annotations"):
+        check_coco(coco.content, coco.write(), coco.images)
 
 
 def test_categories_must_differ(coco):

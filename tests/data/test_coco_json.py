@@ -85,7 +85,7 @@ def test_paths_take_home_variables_and_the_folder_of_data_sets(coco, cfg, monkey
         assert len(DatasetCatalog.get(name)) == 3
 
 
-@pytest.mark.parametrize("entry", [["a", "b"], "abc", ["a", "b", 3]])
+@pytest.mark.parametrize("entry", [["a", "b"], "abc", ["a", "b", 3], 3])
 def test_a_malformed_entry_is_shown_with_the_form(cfg, entry):
     cfg.DATASETS.COCO_JSON = [entry]
     with pytest.raises(ValueError, match=r"DATASETS.COCO_JSON has the entry .*\[name, json"):

@@ -1,10 +1,14 @@
 """Where a run computes, and how it ends on a user's error."""
 
+import logging
+
 import pytest
 from torch import multiprocessing
 
 from dyhead.engine.arguments import parse_arguments
-from dyhead.engine.launch import _join_torchrun, exit_on_user_error, launch, plan_devices
+from dyhead.engine.devices import plan_devices
+from dyhead.engine.exits import exit_on_user_error, log_without_traceback
+from dyhead.engine.launch import _join_torchrun, launch
 from dyhead.errors import UserError
 
 
@@ -39,6 +43,11 @@ def test_impossible_numbers_are_refused(num_gpus: int) -> None:
         plan_devices("cuda", False, num_gpus, 2)
 
 
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(UserError, match="MODEL.DEVICE 'gpu'"):
+        plan_devices("gpu", True, 1, 0)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -59,10 +68,29 @@ def test_user_errors_end_with_one_sentence(error: Exception) -> None:
     assert exit_.value.code == "Error: the key is wrong"
 
 
-def test_several_machines_need_an_address() -> None:
-    line = ["--config", "any.yaml", "--num-machines", "2"]
-    with pytest.raises(UserError, match="--dist-url is needed"):
-        launch(lambda args: None, parse_arguments(line))
+def test_a_users_error_is_logged_without_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("training loop")
+    logger.addFilter(log_without_traceback)
+    for error in (UserError("the key is wrong"), ValueError("a bug")):
+        try:
+            raise error
+        except ValueError:
+            logger.exception("Exception during training:")
+    assert "Training stopped: the key is wrong" in caplog.text
+    assert "Traceback" in caplog.text and "UserError" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["--num-machines", "2"], "--dist-url is needed"),
+        (["--num-machines", "2", "--dist-url", "host"], "--dist-url is needed"),
+        (["--machine-rank", "1"], "counted from 0"),
+    ],
+)
+def test_several_machines_need_an_address_and_a_rank(line: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        launch(lambda args: None, parse_arguments(["--config", "any.yaml", *line]))
 
 
 def test_torchrun_with_more_processes_than_gpus_is_refused(

@@ -487,3 +487,27 @@ def test_equals_the_official_module(official_block, pyramid, backend, monkeypatc
     )
     assert_same(outputs, expected, 1e-10)
     assert_same(grads, expected_grads, 1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:.*upsample_bilinear.*")
+def test_equals_the_official_module_in_float32_at_full_width(official_block):
+    """256 channels, five levels; differences are absolute."""
+    torch.manual_seed(0)
+    block = DyHeadBlock(256, 256)
+    torch.nn.init.normal_(block.spatial_attention.offset_and_mask.weight, std=2.5 / 2304**0.5)
+    theirs = official_block(256, 256)
+    ours = dict(block.named_parameters())
+    theirs.load_state_dict({key: ours[renamed(key)] for key in theirs.state_dict()})
+    sizes = [(37, 51), (19, 26), (10, 13), (5, 7), (3, 4)]
+    levels = [level.float() for level in make_levels(sizes, batch=1, channels=256)]
+    offset, _ = block.spatial_attention.offsets(levels[0])
+    assert offset.std() >= 2
+    outputs, grads = outputs_and_gradients(block, levels, [])
+    expected, expected_grads = outputs_and_gradients(
+        lambda leaves: list(theirs(dict(enumerate(leaves))).values()), levels, []
+    )
+    worst = max((a - b).abs().max().item() for a, b in zip(outputs, expected, strict=True))
+    worst_grad = max((a - b).abs().max().item() for a, b in zip(grads, expected_grads, strict=True))
+    print(f"largest difference: forward {worst:.1e}, backward {worst_grad:.1e}")
+    assert worst <= 1e-5
+    assert worst_grad <= 1e-4

@@ -2,8 +2,8 @@
 
 A pickle is a program: reading one from a stranger runs the stranger's code. `.pth` and `.pyth`
 files go through PyTorch's restricted reader; other pickles (`.pkl`, Detectron2's and Caffe2's model
-zoos) through one that knows no callable but the stand-ins below, which build numeric NumPy arrays from
-raw bytes.
+zoos) through one that knows no callable but the stand-ins below, which build numeric NumPy arrays
+from raw bytes. safetensors files hold no program.
 """
 
 import os

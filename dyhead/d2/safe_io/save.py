@@ -30,7 +30,15 @@ def write_text_atomically(text: str, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the folder is missing, or the disk is full; an older file stays as it was.
     """
-    data = text.encode("utf-8")
+    write_bytes_atomically(text.encode("utf-8"), path)
+
+
+def write_bytes_atomically(data: bytes, path: str | os.PathLike[str]) -> None:
+    """Write `data`, atomically; several processes may write the same path.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full; an older file stays as it was.
+    """
     _replace_atomically(os.fspath(path), f".{os.getpid()}.tmp", lambda file: file.write(data))
 
 

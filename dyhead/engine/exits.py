@@ -1,0 +1,49 @@
+"""How a run ends on an error that needs no traceback: a user's mistake, numbers not finite."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.multiprocessing as mp
+
+from dyhead.errors import UserError
+
+
+@contextmanager
+def exit_on_user_error() -> Iterator[None]:
+    """End the program with one sentence and exit code 1 on errors that need no traceback here.
+
+    These are `UserError`, and the FloatingPointError of a training that stopped itself, also when
+    they come from a process that `launch` started.
+    """
+    try:
+        yield
+    except (UserError, FloatingPointError) as error:
+        sys.exit(f"Error: {_last_sentence(error) or error}")
+    except mp.ProcessRaisedException as error:
+        if message := _last_sentence(error):
+            sys.exit(f"Error: {message}")
+        raise
+
+
+def _last_sentence(error: Exception) -> str:
+    """What a user's error says below the traceback of the process that it comes from, or ""."""
+    for name in (f"{UserError.__module__}.{UserError.__name__}", "FloatingPointError"):
+        _, found, message = str(error).rpartition(f"\n{name}: ")
+        if found:
+            return message.strip()
+    return ""
+
+
+def log_without_traceback(record: logging.LogRecord) -> bool:
+    """A filter for the logger of Detectron2's training loop, which logs the traceback of any error.
+
+    Returns:
+        True: every record is logged, those of a user's mistake with its sentence alone.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, (UserError, FloatingPointError)):
+        record.msg, record.args = "Training stopped: %s", (_last_sentence(error) or error,)
+        record.exc_info = None
+    return True

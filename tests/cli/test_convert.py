@@ -1,0 +1,70 @@
+"""`dyhead convert` on small files of several codes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors import safe_open
+
+from dyhead.checkpoint.importers import import_weights, official
+from dyhead.cli.main import main
+from dyhead.d2.safe_io.load import load_checkpoint_file
+from dyhead.layers import DyHeadStack
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    """Own weights of two blocks and a lateral convolution."""
+    blocks = DyHeadStack(16, 16, num_blocks=2).state_dict()
+    own = {f"backbone.blocks.{name}": value for name, value in blocks.items()}
+    return own | {"backbone.fpn.fpn_lateral3.weight": torch.randn(4, 4, 1, 1)}
+
+
+def test_official_to_own_and_back(
+    tmp_path: Path, weights: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, own, back = (str(tmp_path / n) for n in ("a.pth", "own.safetensors", "back.pth"))
+    theirs = official.to_official(weights)
+    torch.save({"model": theirs, "iteration": 5}, first)
+    main(["convert", first, own])
+    printed = capsys.readouterr().out
+    assert "official DyHead" in printed and "MODEL.DYHEAD.COARSER_OFFSETS flat_read" in printed
+    loaded = load_checkpoint_file(own)
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    with safe_open(own, "pt") as file:
+        assert file.metadata()["source"] == "official DyHead"
+    imported = import_weights(loaded)
+    assert imported is not None and not imported.requirements
+
+    main(["convert", own, back, "--layout", "official"])
+    again = load_checkpoint_file(back)["model"]
+    assert again.keys() == theirs.keys()
+    assert all(torch.equal(again[name], theirs[name]) for name in theirs)
+
+
+def test_a_backbone_goes_below_the_pyramid(tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet.pth")
+    main(["convert", str(tmp_path / "resnet.pth"), str(tmp_path / "out.safetensors")])
+    loaded = load_checkpoint_file(tmp_path / "out.safetensors")
+    assert all(name.startswith("backbone.fpn.bottom_up.") for name in loaded)
+    assert "backbone.fpn.bottom_up.res5.1.conv2.norm.running_var" in loaded
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [("out.onnx", "choose .safetensors or .pth"), ("absent/out.pth", "absent/out.pth")],
+)
+def test_bad_outputs_end_with_one_sentence(
+    tmp_path: Path, weights: dict[str, torch.Tensor], target: str, message: str
+) -> None:
+    torch.save(weights, tmp_path / "a.pth")
+    with pytest.raises(SystemExit, match=message):
+        main(["convert", str(tmp_path / "a.pth"), str(tmp_path / target)])
+
+
+def test_unknown_names_end_with_one_sentence(tmp_path: Path) -> None:
+    torch.save({"model": {"a.b": torch.zeros(1)}}, tmp_path / "a.pth")
+    with pytest.raises(SystemExit, match="no code that is known here"):
+        main(["convert", str(tmp_path / "a.pth"), str(tmp_path / "b.pth")])
