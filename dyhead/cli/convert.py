@@ -29,7 +29,9 @@ def register(commands: argparse._SubParsersAction) -> None:
         description="Read the weights of any checkpoint that MODEL.WEIGHTS takes, and write them"
         " under other names. Training states are left out.",
     )
-    parser.add_argument("input", metavar="IN", help="a file, or an address such as detectron2://...")
+    parser.add_argument(
+        "input", metavar="IN", help="a file, or an address such as detectron2://..."
+    )
     parser.add_argument("output", metavar="OUT", help="a .safetensors or .pth file")
     parser.add_argument(
         "--layout",
@@ -78,7 +80,8 @@ def convert(source: str, target: str, layout: str = "own") -> Imported:
         imported = import_weights(unwrap(load_checkpoint_file(local_path(source)))["model"])
     if imported is None:
         raise UserError(
-            f"{source} holds weights under names of no code that is known here: see docs/weights.md."
+            f"{source} holds weights under names of no code that is known here: docs/weights.md"
+            " lists those that are."
         )
     weights = _in_layout(imported, layout)
     with user_errors(target):

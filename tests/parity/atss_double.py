@@ -213,7 +213,7 @@ def random_weights(
     size = (form.predictor_size, form.predictor_size)
     add("cls", (num_classes, channels, *size), gain=2)
     weights[form.names("cls") + ".bias"] -= 2.5
-    add("box", (4, channels, *size), gain=3)
+    add("box", (4, channels, *size))
     add("ctr", (1, channels, *size), gain=2)
     for level in range(5):
         weights[form.names(f"scale{level}") + ".scale"] = torch.rand(1, dtype=torch.float64) + 0.5

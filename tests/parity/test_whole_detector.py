@@ -18,6 +18,7 @@ from atss_double import (
     Weights,
     random_weights,
 )
+from matching import assert_same_detections
 from torch import Tensor, nn
 
 import dyhead.modeling  # noqa: F401  registers the models
@@ -114,37 +115,15 @@ def test_same_detections(case: tuple[nn.Module, Double], batch: str) -> None:
         outputs = model.eval()(inputs)
         expected = double.detect(inputs)
     for output, other in zip(outputs, expected, strict=True):
-        assert_same_detections(output["instances"], other, score_tolerance=1e-6)
+        compare(output["instances"], other, score_tolerance=1e-6)
 
 
-def assert_same_detections(found: Any, other: dict[str, Any], score_tolerance: float) -> None:
-    """Same number, classes, scores, and boxes within 1e-3 pixel."""
-    assert len(found) == len(other["scores"]) > 5
-    # scores that differ by rounding only may have changed places
-    order = rank(found.scores, found.pred_classes, found.pred_boxes.tensor)
-    other_order = rank(other["scores"], other["classes"], other["boxes"])
-    assert torch.equal(found.pred_classes[order], other["classes"][other_order])
-    torch.testing.assert_close(
-        found.scores[order].double(),
-        other["scores"][other_order].double(),
-        rtol=0,
-        atol=score_tolerance,
+def compare(found: Instances, other: dict[str, Tensor], score_tolerance: float) -> None:
+    assert_same_detections(
+        (found.pred_boxes.tensor, found.scores, found.pred_classes),
+        (other["boxes"], other["scores"], other["classes"]),
+        score_tolerance,
     )
-    torch.testing.assert_close(
-        found.pred_boxes.tensor[order].double(),
-        other["boxes"][other_order].double(),
-        rtol=0,
-        atol=1e-3,
-    )
-
-
-def rank(scores: Tensor, classes: Tensor, boxes: Tensor) -> list[int]:
-    """Indices in the order of classes, then of rounded boxes, then of scores."""
-    rows = [
-        (int(c), *(round(v) for v in box), float(s))
-        for s, c, box in zip(scores, classes, boxes.tolist(), strict=True)
-    ]
-    return sorted(range(len(rows)), key=rows.__getitem__)
 
 
 @every_batch
@@ -204,7 +183,7 @@ def test_full_detector_on_coco(config: str, tmp_path: Path) -> None:
         with torch.no_grad():
             found = model.eval()(inputs)[0]["instances"]
             other = double.detect(inputs)[0]
-        assert_same_detections(found, other, score_tolerance=1e-5)
+        compare(found, other, score_tolerance=1e-5)
         total += len(found)
     print(f"{config}: {total} detections on {len(records)} images agree")
     annotated = [record for record in records if record["annotations"]][:4]
