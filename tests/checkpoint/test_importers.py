@@ -17,6 +17,7 @@ import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint import SafeCheckpointer
 from dyhead.checkpoint.importers import import_weights, mmdetection, official
 from dyhead.config import load_config
+from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import build_model, build_resnet_backbone
@@ -441,3 +442,39 @@ def test_weights_of_another_detector_are_refused(tmp_path: Path) -> None:
     torch.save({"model": bottom_up}, path)
     with pytest.raises(ValueError, match=r"Hardly a weight .*MODEL.BACKBONE.NAME"):
         SafeCheckpointer(model, cfg=cfg).load(str(path))
+
+
+@pytest.mark.skipif(HOST != "detectron2", reason="these detectors are genuine Detectron2's own")
+@pytest.mark.parametrize(
+    ("meta_architecture", "backbone"),
+    [
+        ("RetinaNet", "build_retinanet_resnet_fpn_dyhead_backbone"),
+        ("GeneralizedRCNN", "build_resnet_fpn_dyhead_backbone"),
+    ],
+)
+def test_official_detectors_of_detectron2_come_back(
+    tmp_path: Path, meta_architecture: str, backbone: str
+) -> None:
+    levels = [f"p{level}" for level in ((3, 4, 5, 6, 7) if "retina" in backbone else (2, 3, 4, 5))]
+    stages = [f"res{level[1]}" for level in levels if int(level[1]) < 6]
+    changes: dict[str, Any] = {
+        "MODEL.META_ARCHITECTURE": meta_architecture,
+        "MODEL.BACKBONE.NAME": backbone,
+        "MODEL.RESNETS.OUT_FEATURES": stages,
+        "MODEL.FPN.IN_FEATURES": stages,
+        "MODEL.RPN.IN_FEATURES": [*levels, "p6"],
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.IN_FEATURES": levels,
+        "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+        "MODEL.ROI_BOX_HEAD.FC_DIM": 8,
+        "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 2,
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+    }
+    opts = [str(part) for item in changes.items() for part in item]
+    cfg, _ = load_config("", [*SMALL, *TINY_RESNET, *opts])
+    model, other = build_model(cfg), build_model(cfg)
+    path = tmp_path / "official.pth"
+    torch.save({"model": official.to_official(model.state_dict())}, path)
+    SafeCheckpointer(other, cfg=cfg).load(str(path))
+    assert_same_weights(other, model)
