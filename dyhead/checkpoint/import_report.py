@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from dyhead.checkpoint.importers import is_counter
+
 _SHOWN = 6  # names per kind in the log
 _SANE_SHARE = 0.5
 
@@ -42,9 +44,8 @@ class ImportReport:
     @property
     def is_sane(self) -> bool:
         """Whether at least half of the file's weights found their place."""
-        found = len(self.matched) + len(self.other_shape)
-        total = found + len(self.unexpected)
-        return total > 0 and found >= _SANE_SHARE * total and len(self.matched) > 0
+        total = len(self.matched) + len(self.other_shape) + len(self.unexpected)
+        return total > 0 and len(self.matched) >= _SANE_SHARE * total
 
 
 def compare(
@@ -57,14 +58,15 @@ def compare(
     report = ImportReport(source)
     for name, weight in weights.items():
         if name not in model:
-            report.unexpected.append(name)
+            if not is_counter(name):
+                report.unexpected.append(name)
         elif weight.shape != model[name].shape:
             report.other_shape.append(name)
         else:
             report.matched.append(name)
             if name in reshaped:
                 report.reshaped.append(name)
-    report.missing = [name for name in model if name not in weights]
+    report.missing = [n for n in model if n not in weights and not is_counter(n)]
     return report
 
 

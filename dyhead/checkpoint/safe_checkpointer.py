@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from dyhead.checkpoint.containers import unwrap
+from dyhead.checkpoint.containers import load_weights
 from dyhead.checkpoint.import_report import ImportReport, compare
 from dyhead.checkpoint.importers import import_weights
 from dyhead.checkpoint.model_names import fit_names
@@ -14,7 +14,6 @@ from dyhead.checkpoint.requirements import check_requirements
 from dyhead.d2.checkpoint import DetectionCheckpointer
 from dyhead.d2.config import CfgNode
 from dyhead.d2.safe_io.addresses import local_path
-from dyhead.d2.safe_io.load import load_checkpoint_file
 from dyhead.d2.safe_io.save import save_checkpoint_file, write_text_atomically
 
 logger = logging.getLogger(__name__)
@@ -102,7 +101,7 @@ class SafeCheckpointer(DetectionCheckpointer):
             self._parsed_url_during_load = None  # Detectron2 forgets to reset it on errors
 
     def _load_file(self, f: str) -> dict[str, Any]:
-        data = unwrap(load_checkpoint_file(f))
+        data = load_weights(f)
         if self._match_by_suffix:
             data["matching_heuristics"] = True
         return data
@@ -117,6 +116,9 @@ class SafeCheckpointer(DetectionCheckpointer):
         _log_and_check(report)
         if self._cfg is not None:
             check_requirements(self._cfg, imported)
+        if imported.is_foreign:  # its optimizer state belongs to other parameters
+            for key in [key for key in checkpoint if key != "model"]:
+                del checkpoint[key]
         return super()._load_model({"model": weights})
 
     def _load_unknown(self, checkpoint: dict[str, Any]) -> Any:

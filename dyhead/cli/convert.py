@@ -8,11 +8,10 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from dyhead.checkpoint.containers import unwrap
+from dyhead.checkpoint.containers import load_weights
 from dyhead.checkpoint.importers import Imported, import_weights, official
 from dyhead.checkpoint.importers.own import FPN
 from dyhead.d2.safe_io.addresses import local_path
-from dyhead.d2.safe_io.load import load_checkpoint_file
 from dyhead.d2.safe_io.save import save_checkpoint_file, write_bytes_atomically
 from dyhead.errors import UserError, user_errors
 
@@ -77,7 +76,7 @@ def convert(source: str, target: str, layout: str = "own") -> Imported:
     if ending not in (".safetensors", ".pth"):
         raise UserError(f"{target} has the ending {ending!r}: choose .safetensors or .pth.")
     with user_errors():
-        imported = import_weights(unwrap(load_checkpoint_file(local_path(source)))["model"])
+        imported = import_weights(load_weights(local_path(source))["model"])
     if imported is None:
         raise UserError(
             f"{source} holds weights under names of no code that is known here: docs/weights.md"

@@ -323,6 +323,57 @@ def test_msra_pickle_loads_with_statistics_folded_in(tmp_path: Path) -> None:
         assert torch.equal(loaded[name], value), name
 
 
+def test_caffe2_statistics_group_norm_and_strangers_are_kept() -> None:
+    weights = {
+        "conv1_w": torch.zeros(4, 3, 7, 7),
+        "res_conv1_bn_s": torch.ones(4),
+        "res_conv1_bn_rm": torch.full((4,), 2.0),
+        "res_conv1_bn_riv": torch.full((4,), 3.0),
+        "res2_0_branch2a_w": torch.zeros(8, 4, 1, 1),
+        "res2_0_branch2b_w": torch.zeros(8, 2, 3, 3),  # 4 groups: a ResNeXt
+        "mystery": torch.zeros(1),
+        "pred_w": torch.zeros(1),
+    }
+    imported = import_weights(weights)
+    assert imported is not None
+    assert torch.equal(imported.weights["stem.conv1.norm.running_mean"], torch.full((4,), 2.0))
+    assert torch.equal(imported.weights["stem.conv1.norm.running_var"], torch.full((4,), 3.0))
+    assert "mystery" in imported.weights and "pred_w" not in imported.weights
+    assert imported.requirements["MODEL.RESNETS.STRIDE_IN_1X1"] is False
+    assert imported.requirements["MODEL.PIXEL_STD"][0] == 57.375
+
+    with_groups = import_weights(
+        {
+            "conv1_w": torch.zeros(4, 3, 7, 7),
+            "conv1_gn_s": torch.ones(4),
+            "res2_0_branch2a_w": torch.zeros(4, 4, 1, 1),
+            "res2_0_branch2a_gn_b": torch.ones(4),
+        }
+    )
+    assert with_groups is not None
+    assert with_groups.weights.keys() == {
+        "stem.conv1.weight",
+        "stem.conv1.norm.weight",
+        "res2.0.conv1.weight",
+        "res2.0.conv1.norm.bias",
+    }
+    assert with_groups.requirements["MODEL.RESNETS.STRIDE_IN_1X1"] is False
+
+
+def test_backbone_under_detectron2s_names(tmp_path: Path) -> None:
+    cfg, model = make("dyhead_r50_atss_fpn_1x.yaml")
+    weights = {n: v.numpy() for n, v in model.backbone.fpn.bottom_up.state_dict().items()}
+    weights["stem.fc.weight"] = np.zeros((2, 2), np.float32)
+    path = tmp_path / "R-50.pkl"
+    zoo = {"model": weights, "__author__": "torchvision", "matching_heuristics": True}
+    path.write_bytes(pickle.dumps(zoo))
+    _, other = make("dyhead_r50_atss_fpn_1x.yaml")
+    for parameter in other.parameters():
+        nn.init.zeros_(parameter.data)
+    SafeCheckpointer(other, cfg=cfg).load(str(path))
+    assert_same_weights(other.backbone.fpn.bottom_up, model.backbone.fpn.bottom_up)
+
+
 def test_backbone_trained_otherwise_gets_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -414,6 +465,29 @@ def test_detectron2s_pyramid_goes_below_dyhead(tmp_path: Path) -> None:
     )
 
 
+def test_counters_of_batch_norm_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg, model = make("dyhead_r50_atss_fpn_1x.yaml", "MODEL.FPN.NORM", "BN")
+    for name, buffer in model.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            buffer.fill_(7)
+    SafeCheckpointer(model, str(tmp_path)).save("own")
+    _, other = make("dyhead_r50_atss_fpn_1x.yaml", "MODEL.FPN.NORM", "BN")
+    SafeCheckpointer(other, cfg=cfg).load(str(tmp_path / "own.pth"))
+    assert_same_weights(other, model)
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_training_states_of_other_codes_stay_out(tmp_path: Path) -> None:
+    cfg, model = make("dyhead_r50_atss_fpn_1x.yaml")
+    path = tmp_path / "official.pth"
+    state = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": []}
+    names = official.to_official(model.state_dict())
+    torch.save({"model": names, "optimizer": state, "iteration": 89999}, path)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1)
+    rest = SafeCheckpointer(model, cfg=cfg, optimizer=optimizer).load(str(path))
+    assert not optimizer.state and "iteration" not in rest
+
+
 def test_own_weights_as_safetensors(tmp_path: Path) -> None:
     cfg, model = make("dyhead_r50_atss_fpn_1x.yaml", "MODEL.DYHEAD.COARSER_OFFSETS", "resize")
     save_file(model.state_dict(), tmp_path / "own.safetensors")
@@ -441,6 +515,16 @@ def test_weights_of_another_detector_are_refused(tmp_path: Path) -> None:
     bottom_up = swin.backbone.fpn.bottom_up.state_dict()
     torch.save({"model": bottom_up}, path)
     with pytest.raises(ValueError, match=r"Hardly a weight .*MODEL.BACKBONE.NAME"):
+        SafeCheckpointer(model, cfg=cfg).load(str(path))
+
+
+def test_the_same_names_with_other_shapes_are_no_match(tmp_path: Path) -> None:
+    cfg, model = make("dyhead_swint_atss_fpn_2x_ms.yaml")
+    changes = ("MODEL.SWINT.EMBED_DIM", "24", "MODEL.DYHEAD.CHANNELS", "16")
+    _, other = make("dyhead_swint_atss_fpn_2x_ms.yaml", *changes)
+    path = tmp_path / "official.pth"
+    torch.save({"model": official.to_official(other.state_dict())}, path)
+    with pytest.raises(ValueError, match="Hardly a weight"):
         SafeCheckpointer(model, cfg=cfg).load(str(path))
 
 

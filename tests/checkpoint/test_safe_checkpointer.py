@@ -63,9 +63,36 @@ def test_no_code_runs_from_a_file(tmp_path: Path, name: str) -> None:
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=name):
+    with pytest.raises(ValueError, match=rf"{name} .*it names \w+\.mkdir, which") as error:
         SafeCheckpointer(nn.Linear(2, 2)).load(str(path))
     assert not mark.exists()
+    assert "\n" not in str(error.value) and "still be loaded" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["odd.pkl", "odd.pth"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"a": "b"},
+        {"model": {}},
+        {"model": [1, 2]},
+        {"model_state": 3},
+        {1: np.zeros(2, np.float32)},
+        {"blobs": {1: 2}},
+        {"model": {1: np.zeros(2, np.float32)}},
+    ],
+)
+def test_files_without_named_weights_are_refused(
+    tmp_path: Path, name: str, content: dict[Any, Any]
+) -> None:
+    path = tmp_path / name
+    if path.suffix == ".pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=name):
+        SafeCheckpointer(nn.Linear(2, 2)).load(str(path))
 
 
 def test_model_zoo_pickle_loads(tmp_path: Path) -> None:

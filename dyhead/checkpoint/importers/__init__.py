@@ -7,15 +7,16 @@ import torch
 from torch import Tensor
 
 from dyhead.checkpoint.importers import detectron2, mmdetection, official, own, resnet, swin
-from dyhead.checkpoint.importers.imported import Imported, Weights, is_weight
+from dyhead.checkpoint.importers.imported import Imported, Weights, is_counter, is_weight
 
-__all__ = ["Imported", "import_weights", "is_weight", "official"]
+__all__ = ["Imported", "import_weights", "is_counter", "official"]
 
 _IMPORTERS: tuple[tuple[Callable[[Weights], bool], Callable[[Weights], Imported]], ...] = (
     (official.matches, official.convert),
     (own.matches, own.convert),
     (mmdetection.matches, mmdetection.convert),
     (detectron2.matches, detectron2.convert),
+    (detectron2.matches_backbone, detectron2.convert_backbone),
     (resnet.matches, resnet.convert),
     (resnet.matches_caffe, resnet.convert_caffe),
     (swin.matches_official, swin.convert_official),

@@ -1,9 +1,10 @@
-"""Checkpoints of Detectron2's own detectors, and of its model zoo, that have a pyramid."""
+"""Checkpoints of Detectron2's own detectors that have a pyramid, and its zoo's backbones."""
 
 from dyhead.checkpoint.importers.imported import Imported, Weights
 from dyhead.checkpoint.importers.own import FPN
 
 _FPN = "backbone."
+_CLASSIFIER = ("linear.", "fc.", "stem.fc.")
 
 
 def matches(weights: Weights) -> bool:
@@ -18,3 +19,14 @@ def convert(weights: Weights) -> Imported:
         for name, weight in weights.items()
     }
     return Imported("Detectron2", own)
+
+
+def matches_backbone(weights: Weights) -> bool:
+    """Whether these are ImageNet weights under Detectron2's names, as its torchvision/R-50.pkl."""
+    return {"stem.conv1.weight", "res2.0.conv1.weight"} <= weights.keys()
+
+
+def convert_backbone(weights: Weights) -> Imported:
+    """Take them as they are, without the classifier; who trained them, and how, is not told."""
+    own = {name: w for name, w in weights.items() if not name.startswith(_CLASSIFIER)}
+    return Imported("Detectron2's ImageNet", own, is_backbone=True)

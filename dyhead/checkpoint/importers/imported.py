@@ -8,9 +8,8 @@ from torch import Tensor
 
 Weights = Mapping[str, Tensor]
 
-# What the file holds besides weights of the model: statistics and tables that a model computes.
+# What a file holds besides weights of the model: tables that a model computes by itself.
 NOT_WEIGHTS = (
-    "num_batches_tracked",
     "relative_position_index",
     "relative_coords_table",
     "attn_mask",
@@ -48,7 +47,17 @@ class Imported:
     requirements: dict[str, Any] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another code wrote the file, so that only its weights mean something here."""
+        return self.is_backbone or bool(self.requirements)
+
 
 def is_weight(name: str) -> bool:
     """Whether a name is that of a weight rather than of something a model computes by itself."""
     return not name.endswith(NOT_WEIGHTS) and ".cell_anchors." not in name
+
+
+def is_counter(name: str) -> bool:
+    """Whether a name is that of BatchNorm's count of steps, which most models do not need."""
+    return name.endswith("num_batches_tracked")

@@ -1,15 +1,25 @@
 """ImageNet weights of ResNets: torchvision's and timm's names, and Caffe's of the MSRA models."""
 
 import re
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from dyhead.checkpoint.importers.imported import BGR_255, RGB_NORMALISED, Imported, Weights
 
 _FROZEN_EPSILON = 1e-5  # that Detectron2's frozen normalisation adds to the variance
 _CAFFE_CONVOLUTIONS = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
-_CAFFE_KINDS = {"w": "weight", "b": "bias", "bn_s": "norm.weight", "bn_b": "norm.bias"}
+_CAFFE_KINDS = {
+    "w": "weight",
+    "b": "bias",
+    "bn_s": "norm.weight",
+    "bn_b": "norm.bias",
+    "bn_rm": "norm.running_mean",
+    "bn_riv": "norm.running_var",
+    "gn_s": "norm.weight",
+    "gn_b": "norm.bias",
+}
+_CAFFE_IGNORED = re.compile(r"(fc\d+|pred)_[wb]|.*_momentum")  # classifier, training state
 
 
 def matches(weights: Weights) -> bool:
@@ -39,27 +49,39 @@ def matches_caffe(weights: Weights) -> bool:
 
 
 def convert_caffe(weights: Weights) -> Imported:
-    """Rename to Detectron2's names; the normalisation layers' statistics are folded into them."""
-    own: dict[str, Tensor] = {}
-    for name, weight in weights.items():
-        if (renamed := caffe_to_own(name)) is not None:
-            own[renamed] = weight
-    for name in [name for name in own if name.endswith(".norm.weight")]:
+    """Rename to Detectron2's names, as far as they are a ResNet's.
+
+    Batch normalisation without statistics has had them folded into its weights.
+    """
+    own = {
+        caffe_to_own(name): weight
+        for name, weight in weights.items()
+        if not _CAFFE_IGNORED.fullmatch(name)
+    }
+    has_group_norm = any(name.endswith("_gn_s") for name in weights)
+    for name in [n for n in own if n.endswith(".norm.weight") and not has_group_norm]:
         layer = name.removesuffix("weight")
-        own[layer + "running_mean"] = torch.zeros_like(own[name])
-        own[layer + "running_var"] = torch.full_like(own[name], 1 - _FROZEN_EPSILON)
-    needs = {"MODEL.RESNETS.STRIDE_IN_1X1": True, **BGR_255}
-    return Imported("MSRA ResNet", own, is_backbone=True, requirements=needs)
+        own.setdefault(layer + "running_mean", torch.zeros_like(own[name]))
+        own.setdefault(layer + "running_var", torch.full_like(own[name], 1 - _FROZEN_EPSILON))
+    needs = _caffe_requirements(own, has_group_norm)
+    return Imported("MSRA or Caffe2 ResNet", own, is_backbone=True, requirements=needs)
 
 
-def caffe_to_own(name: str) -> str | None:
-    """Detectron2's name of a blob; None for the classifier and the momenta."""
-    if found := re.fullmatch(r"conv1_(w|b)", name):
+def _caffe_requirements(own: Weights, has_group_norm: bool) -> dict[str, Any]:
+    """As Detectron2's configs for these files: MSRA's ResNets, and FAIR's with GN or groups."""
+    convolution = own.get("res2.0.conv2.weight")
+    is_grouped = convolution is not None and convolution.shape[0] != convolution.shape[1]
+    needs = {"MODEL.RESNETS.STRIDE_IN_1X1": not (has_group_norm or is_grouped), **BGR_255}
+    return needs | {"MODEL.PIXEL_STD": [57.375, 57.12, 58.395]} if is_grouped else needs
+
+
+def caffe_to_own(name: str) -> str:
+    """Detectron2's name of a blob; a name that is none of a ResNet's stays."""
+    found = re.fullmatch(r"(?:res_)?conv1_(w|b|[bg]n_[a-z]+)", name)
+    if found and found[1] in _CAFFE_KINDS:
         return f"stem.conv1.{_CAFFE_KINDS[found[1]]}"
-    if found := re.fullmatch(r"res_conv1_(bn_s|bn_b)", name):
-        return f"stem.conv1.{_CAFFE_KINDS[found[1]]}"
-    found = re.fullmatch(r"res(\d)_(\d+)_branch(1|2[abc])_(w|b|bn_s|bn_b)", name)
-    if found is None:
-        return None
+    found = re.fullmatch(r"res(\d)_(\d+)_branch(1|2[abc])_(w|b|[bg]n_[a-z]+)", name)
+    if found is None or found[4] not in _CAFFE_KINDS:
+        return name
     convolution = _CAFFE_CONVOLUTIONS[found[3]]
     return f"res{found[1]}.{found[2]}.{convolution}.{_CAFFE_KINDS[found[4]]}"

@@ -8,6 +8,7 @@ from raw bytes. safetensors files hold no program.
 
 import os
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -147,6 +148,16 @@ def _choose_reader(path: str) -> Callable[[str], Any]:
     return _load_pickle
 
 
+def _reason(error: Exception) -> str:
+    """What is wrong, in one line, without PyTorch's advice on how to load a file unsafely."""
+    text = str(error).strip()
+    if found := re.search(r"GLOBAL ([\w.]+)", text):
+        return f"it names {found[1]}, which is not plain data"
+    if found := re.search(r"WeightsUnpickler error: (.+)", text):
+        return found[1]
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint from a local file; nothing in it is ever executed.
 
@@ -164,10 +175,9 @@ def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         loaded = _choose_reader(path)(path)
     except Exception as error:  # a damaged pickle can raise almost anything
-        reason = str(error).strip().splitlines()
         raise ValueError(
             f"Checkpoint {path} is damaged or holds more than tensors, arrays and plain values, and"
-            f" was not loaded: {reason[0] if reason else type(error).__name__}"
+            f" was not loaded: {_reason(error)}"
         ) from error
     if not isinstance(loaded, dict):
         raise ValueError(f"Checkpoint {path} holds a {type(loaded).__name__}: it must hold a dict.")
