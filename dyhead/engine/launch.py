@@ -42,10 +42,8 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
     plan = plan_devices(device, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
     if all(variable in os.environ for variable in _TORCHRUN_VARIABLES):
         _join_torchrun(plan.device, os.environ)
-        try:
-            main(args)
-        finally:
-            dist.destroy_process_group()
+        main(args)
+        _leave_group()
     elif plan.device == "cpu" and plan.num_processes * args.num_machines > 1:
         _launch_on_cpu(main, plan.num_processes, args)
     else:
@@ -104,16 +102,19 @@ def _run_on_cpu(
     comm.create_local_process_group(num_processes)
     comm.synchronize()
     main(args)
-    dist.destroy_process_group()
-    _leave()
+    _leave_group()
 
 
-def _leave() -> None:
-    """End this process at once, with success.
+def _leave_group() -> None:
+    """Leave the other processes: on the CPU by ending this one at once, with success.
 
-    On some releases of PyTorch a thread of gloo now and then outlives the process group and aborts
-    the interpreter's orderly end, which would report a training that is complete as failed.
+    On some releases of PyTorch taking gloo's process group down now and then hangs or aborts, so
+    that a training that is complete would be reported as failed, or never.
     """
+    if dist.get_backend() != "gloo":
+        dist.destroy_process_group()
+        return
+    comm.synchronize()  # nobody waits for this process any more
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
