@@ -97,16 +97,16 @@ def _make_and_swap(root: Path, folder: Path, spec: ShapesSpec) -> None:
             f"{folder} was not made by the generator of the data set 'shapes': move it away, or set"
             " DETECTRON2_DATASETS to another folder."
         )
-    workplace = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=root))
+    scratch = Path(tempfile.mkdtemp(prefix=f".{_FOLDER}-", dir=root))
     try:
-        made = workplace / "new"
+        made = scratch / "new"
         _write(made, spec)
         if folder.exists():
             logger.info("%s was made by another version of the generator: replacing it", folder)
-            folder.rename(workplace / "old")
+            folder.rename(scratch / "old")
         _take_name(made, folder, spec)
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _take_name(made: Path, folder: Path, spec: ShapesSpec) -> None:
