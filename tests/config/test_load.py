@@ -9,7 +9,7 @@ from dyhead.config import load_config
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.errors import UserError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def write(folder: Path, text: str, name: str = "config.yaml") -> str:
@@ -84,7 +84,7 @@ def test_official_keys_without_effect_are_left_out_of_files(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = write(tmp_path, "MODEL:\n  ATSS:\n    IOU_LABELS: [0, -1, 1]\n    TOPK: 5\n")
-    with caplog.at_level("WARNING", logger="dyhead.config"):
+    with caplog.at_level("WARNING", logger="dyhead.config.load"):
         cfg, keys = load_config(file)
     assert cfg.MODEL.ATSS.TOPK == 5 and keys == {"MODEL.ATSS.TOPK"}
     assert "MODEL.ATSS.IOU_LABELS has no effect" in caplog.text

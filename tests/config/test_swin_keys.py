@@ -7,7 +7,7 @@ import pytest
 
 from dyhead.config import load_config
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 FILE = "dyhead_swint_atss_fpn_2x_ms.yaml"
 
 

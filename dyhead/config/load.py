@@ -1,4 +1,4 @@
-"""Every config key that the project adds to Detectron2's, and how a config is loaded.
+"""How a config is loaded.
 
 `load_config` is the only way in: it reads YAML safely on either host (Detectron2's own
 `merge_from_file` may execute code that a YAML file holds) and answers unknown keys with the nearest
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dyhead.config_swin import add_swin_config
+from dyhead.config.keys import add_dyhead_config
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
 from dyhead.errors import UserError, user_errors
@@ -20,68 +20,6 @@ logger = logging.getLogger(__name__)
 
 # Official keys that never had an effect: ATSS derives its IoU thresholds from the candidates.
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
-
-
-def add_dyhead_config(cfg: CfgNode) -> None:
-    """Add the project's keys to `cfg`, with the names and defaults of the official code.
-
-    Changed besides: `MODEL.BACKBONE.FREEZE_AT` is -1 (every backbone stage is trained).
-    """
-    # The dynamic head: a stack of attention blocks on top of an FPN.
-    cfg.MODEL.DYHEAD = CfgNode()
-    cfg.MODEL.DYHEAD.NUM_CONVS = 6  # number of blocks
-    cfg.MODEL.DYHEAD.CHANNELS = 256  # channels of every block's output
-    # The ablations of the paper's Table 1. An attention that is off leaves its static counterpart;
-    # with all three off no block is left, and the detector is its plain baseline with towers.
-    cfg.MODEL.DYHEAD.SCALE_AWARE = True
-    cfg.MODEL.DYHEAD.SPATIAL_AWARE = True
-    cfg.MODEL.DYHEAD.TASK_AWARE = True
-    # What paper, official code and ports do differently: docs/semantics.md.
-    cfg.MODEL.DYHEAD.ORDER = "spatial_scale_task"  # or "scale_spatial_task"
-    # or "crop", "resize", "upsample_features"
-    cfg.MODEL.DYHEAD.COARSER_OFFSETS = "flat_read"
-    cfg.MODEL.DYHEAD.HARD_SIGMOID = "official"  # or "paper"
-    cfg.MODEL.DYHEAD.BIAS = True  # of the deformable convolutions
-    cfg.MODEL.DYHEAD.OFFSET_INIT = "default"  # or "zero"
-    # Images are padded to a multiple of it; 0 stands for the coarsest level's stride.
-    cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY = 0
-    cfg.MODEL.FPN.RELU_BEFORE_P7 = True  # P7 is computed from P6 after a ReLU
-    cfg.MODEL.BACKBONE.FREEZE_AT = -1
-
-    # ATSS (Zhang et al., CVPR 2020).
-    cfg.MODEL.ATSS = CfgNode()
-    # Filled in from the training data set unless a file or the command line sets it.
-    cfg.MODEL.ATSS.NUM_CLASSES = 80
-    cfg.MODEL.ATSS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]  # finest level first
-    # Convolutions between the features and the predictors, per branch. 0 with DyHead blocks; where
-    # a DyHead backbone has none of them, 0 means 4.
-    cfg.MODEL.ATSS.NUM_CONVS = 4
-    cfg.MODEL.ATSS.CHANNELS = 256  # channels of these convolutions
-    cfg.MODEL.ATSS.USE_GN = True  # GroupNorm after each of them
-    cfg.MODEL.ATSS.PREDICTOR_KERNEL_SIZE = 1  # or 3
-    cfg.MODEL.ATSS.TOPK = 9  # candidate anchors per ground-truth box and level
-    cfg.MODEL.ATSS.PRIOR_PROB = 0.01  # foreground probability that the class bias starts from
-    # Of the predictors' initial weights. Larger (0.1) lets a detector that starts from random
-    # weights tell its classes apart hundreds of steps sooner.
-    cfg.MODEL.ATSS.PREDICTOR_INIT_STD = 0.01
-    cfg.MODEL.ATSS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of dx, dy, dw, dh
-    cfg.MODEL.ATSS.FOCAL_LOSS_GAMMA = 2.0
-    cfg.MODEL.ATSS.FOCAL_LOSS_ALPHA = 0.25
-    cfg.MODEL.ATSS.REG_LOSS_WEIGHT = 2.0  # weight of the GIoU loss
-    cfg.MODEL.ATSS.INFERENCE_TH = 0.05  # lowest class score kept
-    cfg.MODEL.ATSS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS
-    # They are ranked by class score times centre-ness, or by class score alone.
-    cfg.MODEL.ATSS.RANK_BY_CENTERNESS = True
-    cfg.MODEL.ATSS.CLIP_BEFORE_NMS = False  # boxes are clipped to the image before NMS
-    cfg.MODEL.ATSS.NMS_TH = 0.6  # IoU above which NMS removes the lower score
-
-    # "SGD" or "ADAMW".
-    cfg.SOLVER.OPTIMIZER = "SGD"
-
-    # COCO-format data sets to register: a list of [name, json file, image folder].
-    cfg.DATASETS.COCO_JSON = []
-
-    add_swin_config(cfg)
 
 
 def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, set[str]]:
