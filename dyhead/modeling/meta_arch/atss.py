@@ -1,6 +1,6 @@
 """ATSS as a meta-architecture (Zhang et al., CVPR 2020)."""
 
-import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,26 +9,24 @@ from torch import Tensor
 from dyhead.d2.config import CfgNode, configurable
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.anchor_generator import build_anchor_generator
-from dyhead.d2.modeling.backbone import Backbone, build_backbone
+from dyhead.d2.modeling.backbone import build_backbone
 from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
 from dyhead.d2.structures import Instances
 from dyhead.errors import UserError
-from dyhead.modeling.backbone import DyHead
-from dyhead.modeling.meta_arch.atss_head import ATSSHead
-from dyhead.modeling.meta_arch.atss_losses import (
-    box_loss,
-    centerness_targets,
-    class_loss,
-    find_positives,
-    normalizers,
-    quality_loss,
+from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
+from dyhead.modeling.meta_arch.box_geometry import centerness_targets
+from dyhead.modeling.meta_arch.dense_detector import (
+    DenseDetector,
+    DensePredictions,
+    head_levels,
+    join_levels,
+    trunk_arguments,
 )
-from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions, check_features
-
-logger = logging.getLogger(__name__)
-
-BASELINE_DEPTH = 4  # convolutions per tower of ATSS without DyHead
+from dyhead.modeling.meta_arch.dense_head import DenseHead
+from dyhead.modeling.meta_arch.dense_losses import box_loss, class_loss, normalizers, quality_loss
+from dyhead.modeling.meta_arch.positives import find_positives
+from dyhead.modeling.meta_arch.towers import shared_channels, tower_depth
 
 
 @META_ARCH_REGISTRY.register()
@@ -67,35 +65,23 @@ class ATSS(DenseDetector):
         """Constructor arguments from MODEL.ATSS, MODEL.ANCHOR_GENERATOR and the backbone's keys."""
         atss = cfg.MODEL.ATSS
         backbone = build_backbone(cfg)
-        shapes = backbone.output_shape()
-        check_features(atss.IN_FEATURES, shapes)
-        levels = [shapes[name] for name in atss.IN_FEATURES]
+        levels = head_levels(atss, backbone)
         anchor_generator = build_anchor_generator(cfg, levels)
-        return {
-            "backbone": backbone,
+        return trunk_arguments(cfg, atss, backbone) | {
             "head": build_head(
-                cfg,
+                atss,
                 levels,
                 num_anchors=anchors_per_location(anchor_generator),
                 num_convs=tower_depth(atss.NUM_CONVS, backbone),
             ),
-            "head_in_features": atss.IN_FEATURES,
             "anchor_generator": anchor_generator,
             "box2box_transform": Box2BoxTransform(weights=tuple(atss.BBOX_REG_WEIGHTS)),
-            "num_classes": atss.NUM_CLASSES,
             "anchor_topk": atss.TOPK,
             "focal_loss_alpha": atss.FOCAL_LOSS_ALPHA,
             "focal_loss_gamma": atss.FOCAL_LOSS_GAMMA,
             "box_reg_loss_weight": atss.REG_LOSS_WEIGHT,
-            "test_score_thresh": atss.INFERENCE_TH,
-            "test_topk_candidates": atss.PRE_NMS_TOP_N,
-            "test_nms_thresh": atss.NMS_TH,
             "rank_by_quality": atss.RANK_BY_CENTERNESS,
             "clip_before_nms": atss.CLIP_BEFORE_NMS,
-            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "input_format": cfg.INPUT.FORMAT,
         }
 
     def losses(
@@ -105,9 +91,10 @@ class ATSS(DenseDetector):
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
         """See `DenseDetector.losses`; all three stay connected to the graph without positives."""
-        positives = find_positives(anchors, gt_instances, self.candidates_per_level)
+        assign = partial(assign_anchors, anchors, candidates_per_level=self.candidates_per_level)
+        positives = find_positives(gt_instances, assign)
         chosen = positives.images, positives.anchors
-        logits, deltas, quality = (torch.cat(levels, dim=1) for levels in predictions)
+        logits, deltas, quality = join_levels(predictions)
         chosen_anchors = torch.cat(anchors)[positives.anchors]
 
         centerness = centerness_targets(chosen_anchors, positives.boxes)
@@ -127,35 +114,12 @@ class ATSS(DenseDetector):
         }
 
 
-def tower_depth(num_convs: int, backbone: Backbone) -> int:
-    """How many convolutions stand between the features and the predictors.
-
-    DyHead blocks replace the towers. A DyHead backbone that has none, because NUM_CONVS is 0 or
-    every attention is off, is the plain baseline, which gets back the four they replace.
-    """
-    if num_convs == 0 and isinstance(backbone, DyHead) and len(backbone.blocks) == 0:
-        logger.info("No DyHead block: the head gets towers of %d convolutions.", BASELINE_DEPTH)
-        return BASELINE_DEPTH
-    return num_convs
-
-
 def build_head(
-    cfg: CfgNode, levels: list[ShapeSpec], *, num_anchors: int, num_convs: int
-) -> ATSSHead:
-    """The head for feature maps of the given shapes.
-
-    Raises:
-        UserError: the feature maps have different numbers of channels.
-    """
-    atss = cfg.MODEL.ATSS
-    channels = {level.channels for level in levels}
-    if len(channels) != 1:
-        raise UserError(
-            f"MODEL.ATSS.IN_FEATURES {list(atss.IN_FEATURES)} have {sorted(channels)} channels:"
-            " one head for all levels needs the same number in each."
-        )
-    return ATSSHead(
-        in_channels=channels.pop(),
+    atss: CfgNode, levels: list[ShapeSpec], *, num_anchors: int, num_convs: int
+) -> DenseHead:
+    """The head for feature maps of the given shapes."""
+    return DenseHead(
+        in_channels=shared_channels(levels),
         num_levels=len(levels),
         num_classes=atss.NUM_CLASSES,
         num_anchors=num_anchors,

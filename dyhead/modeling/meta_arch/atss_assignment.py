@@ -10,14 +10,11 @@ per object (the sum over levels of k). Boxes are XYXY in pixels.
 import torch
 from torch import Tensor
 
-BACKGROUND = -1
+from dyhead.modeling.meta_arch.box_geometry import aligned_iou, box_centers, center_distances
+from dyhead.modeling.meta_arch.positives import BACKGROUND
+
 MIN_INSIDE = 0.01  # pixels by which an anchor's centre has to be inside the object's box
 MAX_BLOCK = 1 << 20  # distances held at a time: 4 MiB of float32, which caches well
-
-
-def box_centers(boxes: Tensor) -> Tensor:
-    """Centres (..., 2) of boxes (..., 4)."""
-    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def nearest_centers(centers: Tensor, targets: Tensor, k: int) -> Tensor:
@@ -62,22 +59,6 @@ def select_candidates_per_level(anchors: list[Tensor], boxes: Tensor, k: int) ->
         candidates.append(nearest + start)
         start += len(level)
     return torch.cat(candidates)
-
-
-def aligned_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """IoU of boxes (..., 4) and (..., 4), pair by pair as they broadcast; 0 for empty overlaps."""
-    size1, size2 = boxes1[..., 2:] - boxes1[..., :2], boxes2[..., 2:] - boxes2[..., :2]
-    top_left = torch.maximum(boxes1[..., :2], boxes2[..., :2])
-    bottom_right = torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
-    intersection = (bottom_right - top_left).clamp(min=0).prod(-1)
-    union = size1.prod(-1) + size2.prod(-1) - intersection
-    return torch.where(intersection > 0, intersection / union, torch.zeros_like(union))
-
-
-def center_distances(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """Distances (..., 4) from the anchors' centres to the left, top, right and bottom of boxes."""
-    centers = box_centers(anchors)
-    return torch.cat([centers - boxes[..., :2], boxes[..., 2:] - centers], dim=-1)
 
 
 def select_positives(anchors: Tensor, boxes: Tensor, ious: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dyhead.d2.config import CfgNode
+from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.backbone import Backbone
 from dyhead.d2.modeling.postprocessing import detector_postprocess
 from dyhead.d2.structures import ImageList, Instances
@@ -30,7 +32,7 @@ class DensePredictions(NamedTuple):
 
     class_logits: list[Tensor]  # (N, R, K)
     box_deltas: list[Tensor]  # (N, R, 4)
-    quality_logits: list[Tensor]  # (N, R)
+    quality_logits: list[Tensor] | None  # (N, R); None for detectors that score by class alone
 
 
 def flatten_map(prediction: Tensor, values_per_anchor: int) -> Tensor:
@@ -42,7 +44,9 @@ def flatten_map(prediction: Tensor, values_per_anchor: int) -> Tensor:
 class DenseDetector(nn.Module, ABC):
     """A detector that scores and refines every anchor of a feature pyramid.
 
-    A subclass defines `losses`; everything else is common.
+    A subclass defines `losses`, and `predict` where its head gives other things than the three of a
+    `DenseHead`; everything else is common. Detectors without anchors take locations as anchors: see
+    `locations.py`.
 
     Args:
         backbone: images (N, C, H, W) to a dict of feature maps.
@@ -134,11 +138,20 @@ class DenseDetector(nn.Module, ABC):
         pyramid = self.backbone(images.tensor)
         features = [pyramid[name] for name in self.head_in_features]
         anchors = [boxes.tensor for boxes in self.anchor_generator(features)]
-        predictions = self._flatten(*self.head(features))
+        predictions = self.predict(features)
         if self.training:
             return self.losses(anchors, predictions, self._ground_truth(batched_inputs))
         detections = self.inference(anchors, predictions, images.image_sizes)
         return postprocess(detections, batched_inputs)
+
+    def predict(self, features: list[Tensor]) -> DensePredictions:
+        """What the head predicts from features (N, C, H, W), in the order of the anchors."""
+        logits, deltas, quality = self.head(features)
+        return DensePredictions(
+            [flatten_map(level, self.num_classes) for level in logits],
+            [flatten_map(level, 4) for level in deltas],
+            [flatten_map(level, 1).squeeze(-1) for level in quality],
+        )
 
     @abstractmethod
     def losses(
@@ -164,8 +177,7 @@ class DenseDetector(nn.Module, ABC):
         """Detections of every image in its input size; boxes may reach outside it."""
         results = []
         for i, image_size in enumerate(image_sizes):
-            of_image = DensePredictions(*([level[i] for level in kind] for kind in predictions))
-            results.append(self._detect(anchors, of_image, image_size))
+            results.append(self._detect(anchors, image_predictions(predictions, i), image_size))
         return results
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
@@ -177,15 +189,6 @@ class DenseDetector(nn.Module, ABC):
             normalised,
             self.backbone.size_divisibility,
             padding_constraints=self.backbone.padding_constraints,
-        )
-
-    def _flatten(
-        self, logits: list[Tensor], deltas: list[Tensor], quality: list[Tensor]
-    ) -> DensePredictions:
-        return DensePredictions(
-            [flatten_map(level, self.num_classes) for level in logits],
-            [flatten_map(level, 4) for level in deltas],
-            [flatten_map(level, 1).squeeze(-1) for level in quality],
         )
 
     def _ground_truth(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
@@ -204,7 +207,9 @@ class DenseDetector(nn.Module, ABC):
         image_size: tuple[int, int],
     ) -> Instances:
         """Detections of one image; its predictions have no dimension N."""
-        levels = zip(anchors, *predictions, strict=True)
+        logits, deltas = predictions.class_logits, predictions.box_deltas
+        quality: Sequence[Tensor | None] = predictions.quality_logits or [None] * len(anchors)
+        levels = zip(anchors, logits, deltas, quality, strict=True)
         decoded = [self._decode_level(*level) for level in levels]
         boxes, scores, classes = (torch.cat(parts) for parts in zip(*decoded, strict=True))
         if self.clip_before_nms:
@@ -220,18 +225,72 @@ class DenseDetector(nn.Module, ABC):
         )
 
     def _decode_level(
-        self, anchors: Tensor, class_logits: Tensor, box_deltas: Tensor, quality_logits: Tensor
+        self,
+        anchors: Tensor,
+        class_logits: Tensor,
+        box_deltas: Tensor,
+        quality_logits: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         # In float32 under mixed precision too: NMS wants boxes and scores of one type.
         scores, chosen, classes = select_candidates(
             class_logits.float().sigmoid(),
-            quality_logits.float().sigmoid(),
+            None if quality_logits is None else quality_logits.float().sigmoid(),
             self.test_score_thresh,
             self.test_topk_candidates,
             self.rank_by_quality,
         )
         boxes = self.box2box_transform.apply_deltas(box_deltas[chosen], anchors[chosen])
         return boxes, scores, classes
+
+
+def join_levels(predictions: DensePredictions) -> tuple[Tensor, Tensor, Tensor]:
+    """Class logits (N, T, K), deltas (N, T, 4) and quality logits (N, T) of all T anchors."""
+    assert predictions.quality_logits is not None, "this detector has no quality to join"
+    logits, deltas, quality = (torch.cat(levels, dim=1) for levels in predictions[:3] if levels)
+    return logits, deltas, quality
+
+
+def image_predictions(predictions: DensePredictions, index: int) -> DensePredictions:
+    """The predictions for one image of the batch, without the dimension N."""
+    logits, deltas, quality = predictions[:3]
+    return DensePredictions(
+        [level[index] for level in logits],
+        [level[index] for level in deltas],
+        None if quality is None else [level[index] for level in quality],
+    )
+
+
+def trunk_arguments(cfg: CfgNode, section: CfgNode, backbone: Backbone) -> dict[str, Any]:
+    """Constructor arguments of a `DenseDetector` that every one reads alike.
+
+    Args:
+        cfg: of the whole run.
+        section: the detector's own part of it, such as `cfg.MODEL.ATSS`.
+        backbone: what the detector stands on.
+    """
+    return {
+        "backbone": backbone,
+        "head_in_features": section.IN_FEATURES,
+        "num_classes": section.NUM_CLASSES,
+        "test_score_thresh": section.INFERENCE_TH,
+        "test_topk_candidates": section.PRE_NMS_TOP_N,
+        "test_nms_thresh": section.NMS_TH,
+        "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+        "pixel_std": cfg.MODEL.PIXEL_STD,
+        "input_format": cfg.INPUT.FORMAT,
+    }
+
+
+def head_levels(section: CfgNode, backbone: Backbone) -> list[ShapeSpec]:
+    """Shapes of the features that the head reads, by `section.IN_FEATURES`.
+
+    Raises:
+        UserError: the backbone lacks one of them.
+    """
+    shapes = backbone.output_shape()
+    check_features(section.IN_FEATURES, shapes)
+    return [shapes[name] for name in section.IN_FEATURES]
 
 
 def check_features(names: Sequence[str], available: Mapping[str, Any]) -> None:

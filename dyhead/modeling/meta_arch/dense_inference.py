@@ -12,7 +12,7 @@ from dyhead.d2.structures import Boxes, Instances
 
 def select_candidates(
     class_scores: Tensor,
-    quality: Tensor,
+    quality: Tensor | None,
     score_threshold: float,
     max_candidates: int,
     rank_by_quality: bool = True,
@@ -23,7 +23,8 @@ def select_candidates(
 
     Args:
         class_scores: (R, K), probabilities.
-        quality: (R,), how well the box of each anchor is placed, in [0, 1] (e.g. centre-ness).
+        quality: (R,), how well the box of each anchor is placed, in [0, 1] (e.g. centre-ness);
+            None for 1 everywhere.
         score_threshold: lowest class score, exclusive.
         max_candidates: highest number of pairs.
         rank_by_quality: the best pairs are those of the highest class score times quality; else
@@ -34,7 +35,7 @@ def select_candidates(
     """
     anchors, classes = torch.nonzero(class_scores > score_threshold, as_tuple=True)
     class_score = class_scores[anchors, classes]
-    scores = class_score * quality[anchors]
+    scores = class_score if quality is None else class_score * quality[anchors]
     ranking = scores if rank_by_quality else class_score
     best = ranking.topk(min(max_candidates, len(ranking)), sorted=False).indices
     return scores[best], anchors[best], classes[best]

@@ -13,7 +13,7 @@ from dyhead.d2.modeling.anchor_generator import DefaultAnchorGenerator
 from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.modeling.meta_arch.atss import ATSS
-from dyhead.modeling.meta_arch.atss_head import ATSSHead
+from dyhead.modeling.meta_arch.dense_head import DenseHead
 
 CHANNELS = 8
 NUM_CLASSES = 3
@@ -62,7 +62,7 @@ def build_detector(seed=0, strides=(8, 16, 32), aspect_ratios=(1.0,), head=None,
     backbone = PooledPixels(strides)
     detector = ATSS(
         backbone=backbone,
-        head=ATSSHead(
+        head=DenseHead(
             in_channels=CHANNELS,
             num_levels=len(strides),
             num_classes=NUM_CLASSES,

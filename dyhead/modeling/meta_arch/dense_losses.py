@@ -1,9 +1,7 @@
-"""The losses of ATSS: focal on the classes, GIoU on the boxes, cross-entropy on the centre-ness.
+"""The losses of dense detectors: focal on classes, GIoU on boxes, cross-entropy on the quality.
 
 Shape letters: T anchors of all levels, P positive anchors of the batch, N images, K classes.
 """
-
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -12,54 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
-from dyhead.d2.structures import Instances
 from dyhead.d2.utils.comm import get_world_size
-from dyhead.modeling.meta_arch.atss_assignment import (
-    BACKGROUND,
-    assign_anchors,
-    center_distances,
-)
-
-
-class Positives(NamedTuple):
-    """The positive anchors of a batch with their objects, ordered by image, then by anchor."""
-
-    images: Tensor  # (P,), index of the image
-    anchors: Tensor  # (P,), index among the T anchors
-    classes: Tensor  # (P,), class of the object
-    boxes: Tensor  # (P, 4), the object's box, XYXY in pixels
-
-
-def find_positives(
-    anchors: list[Tensor], gt_instances: list[Instances], candidates_per_level: int
-) -> Positives:
-    """Assign the objects of every image, which may have none, to the anchors.
-
-    Args:
-        anchors: per level (R, 4), XYXY in pixels.
-        gt_instances: per image, with `gt_boxes` and `gt_classes`.
-        candidates_per_level: see `assign_anchors`.
-    """
-    per_image = []
-    for i, instances in enumerate(gt_instances):
-        boxes = instances.gt_boxes.tensor
-        matched = assign_anchors(anchors, boxes, candidates_per_level)
-        chosen = torch.nonzero(matched != BACKGROUND).squeeze(1)
-        objects = matched[chosen]
-        image = torch.full_like(chosen, i)
-        per_image.append((image, chosen, instances.gt_classes[objects], boxes[objects]))
-    return Positives(*(torch.cat(parts) for parts in zip(*per_image, strict=True)))
-
-
-def centerness_targets(anchors: Tensor, boxes: Tensor) -> Tensor:
-    """How central the anchors (P, 4) are in their boxes (P, 4): 1 in the middle, 0 at the border.
-
-    Tian et al., "FCOS" (ICCV 2019), equation 3.
-    """
-    left, top, right, bottom = center_distances(anchors, boxes).unbind(-1)
-    horizontal = torch.minimum(left, right) / torch.maximum(left, right)
-    vertical = torch.minimum(top, bottom) / torch.maximum(top, bottom)
-    return (horizontal * vertical).sqrt()
+from dyhead.modeling.meta_arch.positives import Positives
 
 
 def class_loss(

@@ -1,52 +1,22 @@
-"""The predictors of ATSS, shared by all pyramid levels.
+"""The predictors of an anchor-based or a location-based dense detector, shared by all levels.
 
-Zhang et al., "Bridging the Gap Between Anchor-based and Anchor-free Detection via Adaptive
-Training Sample Selection" (CVPR 2020). With DyHead as the shared branch there are no towers: the
-predictors sit on the pyramid itself (Dai et al., CVPR 2021, section 3.4).
+Tian et al., "FCOS" (ICCV 2019), figure 2; ATSS (Zhang et al., CVPR 2020) has the same. With DyHead
+as the shared branch there are no towers: the predictors sit on the pyramid itself (Dai et al., CVPR
+2021, section 3.4).
 """
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from dyhead.errors import UserError
-
-GROUPS = 32
-
-
-class Scale(nn.Module):
-    """Multiplication by one learned number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale a tensor of any shape."""
-        return x * self.scale
+from dyhead.modeling.meta_arch.towers import (
+    Scale,
+    build_tower,
+    initialise_convolutions,
+    initialise_prior,
+)
 
 
-def build_tower(in_channels: int, channels: int, num_convs: int, use_gn: bool) -> nn.Sequential:
-    """`num_convs` times a 3x3 convolution, GroupNorm if wanted, and ReLU; none is the identity."""
-    layers: list[nn.Module] = []
-    for i in range(num_convs):
-        layers.append(nn.Conv2d(in_channels if i == 0 else channels, channels, 3, padding=1))
-        if use_gn:
-            layers.append(nn.GroupNorm(GROUPS, channels))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers)
-
-
-def initialise_convolutions(module: nn.Module, std: float) -> None:
-    """Normal weights and zero biases for every convolution in `module`."""
-    for convolution in module.modules():
-        if isinstance(convolution, nn.Conv2d):
-            nn.init.normal_(convolution.weight, std=std)
-            nn.init.zeros_(convolution.get_parameter("bias"))
-
-
-class ATSSHead(nn.Module):
+class DenseHead(nn.Module):
     """Class, box and centre-ness predictors, with an optional tower for class and for box.
 
     Args:
@@ -62,6 +32,7 @@ class ATSSHead(nn.Module):
         predictor_init_std: standard deviation of the predictors' initial weights. DyHead's first
             outputs are an order of magnitude smaller than a pyramid's: with the usual 0.01 the
             classes of a detector trained from random weights hardly part for hundreds of steps.
+        quality_on_box_tower: the centre-ness comes from the box tower, else from the class tower.
 
     Raises:
         UserError: GroupNorm is wanted in towers whose channels do not fall into 32 groups, or the
@@ -81,17 +52,11 @@ class ATSSHead(nn.Module):
         predictor_kernel_size: int = 1,
         prior_prob: float = 0.01,
         predictor_init_std: float = 0.01,
+        quality_on_box_tower: bool = True,
     ) -> None:
         super().__init__()
-        if num_convs > 0 and use_gn and channels % GROUPS:
-            raise UserError(
-                f"MODEL.ATSS.CHANNELS={channels} is no multiple of {GROUPS}, which GroupNorm"
-                " needs: change it, or set MODEL.ATSS.USE_GN False."
-            )
-        if predictor_kernel_size < 1 or predictor_kernel_size % 2 == 0:
-            raise UserError(
-                f"MODEL.ATSS.PREDICTOR_KERNEL_SIZE is {predictor_kernel_size}: set it to 1 or 3."
-            )
+        check_kernel_size(predictor_kernel_size)
+        self.quality_on_box_tower = quality_on_box_tower
         self.cls_tower = build_tower(in_channels, channels, num_convs, use_gn)
         self.bbox_tower = build_tower(in_channels, channels, num_convs, use_gn)
         tower_channels = channels if num_convs > 0 else in_channels
@@ -108,8 +73,7 @@ class ATSSHead(nn.Module):
             initialise_convolutions(tower, std=0.01)
         for predictor in (self.cls_logits, self.bbox_pred, self.centerness):
             initialise_convolutions(predictor, std=predictor_init_std)
-        prior_logit = -math.log((1 - prior_prob) / prior_prob)
-        nn.init.constant_(self.cls_logits.get_parameter("bias"), prior_logit)
+        initialise_prior(self.cls_logits, prior_prob)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict on every level, finest first.
@@ -123,8 +87,19 @@ class ATSSHead(nn.Module):
         """
         logits, deltas, centerness = [], [], []
         for feature, scale in zip(features, self.scales, strict=True):
-            box_feature = self.bbox_tower(feature)
-            logits.append(self.cls_logits(self.cls_tower(feature)))
+            class_feature, box_feature = self.cls_tower(feature), self.bbox_tower(feature)
+            logits.append(self.cls_logits(class_feature))
             deltas.append(scale(self.bbox_pred(box_feature)))
-            centerness.append(self.centerness(box_feature))
+            quality_feature = box_feature if self.quality_on_box_tower else class_feature
+            centerness.append(self.centerness(quality_feature))
         return logits, deltas, centerness
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Refuse predictors whose output would not keep the size of their input.
+
+    Raises:
+        UserError: the kernel size is even, or not positive.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise UserError(f"PREDICTOR_KERNEL_SIZE is {kernel_size}: set it to 1 or 3.")

@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from dyhead.modeling.meta_arch.atss_assignment import BACKGROUND, assign_anchors
-from dyhead.modeling.meta_arch.atss_losses import centerness_targets, find_positives, normalizers
+from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
+from dyhead.modeling.meta_arch.box_geometry import centerness_targets
+from dyhead.modeling.meta_arch.dense_losses import normalizers
+from dyhead.modeling.meta_arch.positives import BACKGROUND, find_positives
 
 
 def sigmoid(x):
@@ -147,7 +149,7 @@ OBJECTS = {0: [], 1: [0], 3: [2, 0, 1]}
 def test_positives_are_ordered_by_image_and_carry_their_objects(batch):
     anchors = [torch.tensor([[0.0, 0.0, 64.0, 64.0], [32.0, 0.0, 96.0, 64.0]])]
     truth = [x["instances"] for x in batch]
-    positives = find_positives(anchors, truth, 1)
+    positives = find_positives(truth, lambda boxes: assign_anchors(anchors, boxes, 1))
     assert positives.images.tolist() == [0, 0, 2]
     assert positives.anchors.tolist() == [0, 1, 0]
     assert positives.classes.tolist() == [0, 2, 1]

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from dyhead.modeling.meta_arch.atss_head import ATSSHead
+from dyhead.modeling.meta_arch.dense_head import DenseHead
 
 
 @pytest.mark.parametrize("num_levels", [1, 3, 6])
 @pytest.mark.parametrize("num_convs", [0, 2])
 def test_every_level_gets_its_maps(num_levels, num_convs):
-    head = ATSSHead(
+    head = DenseHead(
         in_channels=8,
         num_levels=num_levels,
         num_classes=5,
@@ -24,7 +24,7 @@ def test_every_level_gets_its_maps(num_levels, num_convs):
 
 
 def test_without_convolutions_the_predictors_sit_on_the_features():
-    head = ATSSHead(in_channels=8, num_levels=5, num_classes=80, num_convs=0)
+    head = DenseHead(in_channels=8, num_levels=5, num_classes=80, num_convs=0)
     names = {name for name, _ in head.named_parameters()}
     predictors = ("cls_logits", "bbox_pred", "centerness")
     expected = {f"{predictor}.{x}" for predictor in predictors for x in ("weight", "bias")}
@@ -35,7 +35,7 @@ def test_without_convolutions_the_predictors_sit_on_the_features():
 @pytest.mark.parametrize("use_gn", [False, True])
 def test_towers_have_the_convolutions_asked_for(use_gn):
     arguments = {"in_channels": 8, "num_levels": 2, "num_classes": 4, "channels": 64}
-    head = ATSSHead(num_convs=3, use_gn=use_gn, **arguments)
+    head = DenseHead(num_convs=3, use_gn=use_gn, **arguments)
     for tower in (head.cls_tower, head.bbox_tower):
         kinds = [type(layer) for layer in tower]
         assert kinds == [nn.Conv2d, *([nn.GroupNorm] if use_gn else []), nn.ReLU] * 3
@@ -43,7 +43,7 @@ def test_towers_have_the_convolutions_asked_for(use_gn):
 
 def test_every_anchor_starts_at_the_prior_score():
     torch.manual_seed(0)
-    head = ATSSHead(in_channels=8, num_levels=1, num_classes=4, prior_prob=0.03)
+    head = DenseHead(in_channels=8, num_levels=1, num_classes=4, prior_prob=0.03)
     (logits,), (deltas,), (centerness,) = head([torch.randn(1, 8, 20, 20)])
     assert logits.sigmoid().mean().item() == pytest.approx(0.03, rel=0.02)
     assert deltas.abs().max() < 0.2
@@ -51,7 +51,7 @@ def test_every_anchor_starts_at_the_prior_score():
 
 
 def test_each_level_scales_its_own_box_deltas():
-    head = ATSSHead(in_channels=8, num_levels=2, num_classes=4)
+    head = DenseHead(in_channels=8, num_levels=2, num_classes=4)
     feature = torch.randn(1, 8, 5, 5)
     nn.init.constant_(head.scales[1].scale, 3.0)
     _, (first, second), _ = head([feature, feature])
@@ -59,13 +59,13 @@ def test_each_level_scales_its_own_box_deltas():
 
 
 def test_channels_that_group_norm_cannot_divide_are_refused():
-    with pytest.raises(ValueError, match="MODEL.ATSS.CHANNELS=48 .*32.*USE_GN"):
-        ATSSHead(in_channels=8, num_levels=2, num_classes=4, num_convs=1, channels=48)
+    with pytest.raises(ValueError, match="CHANNELS=48 .*32.*USE_GN"):
+        DenseHead(in_channels=8, num_levels=2, num_classes=4, num_convs=1, channels=48)
 
 
 def test_predictors_start_as_wide_as_asked_and_towers_as_ever():
     torch.manual_seed(0)
-    head = ATSSHead(
+    head = DenseHead(
         in_channels=256, num_levels=1, num_classes=20, num_convs=1, predictor_init_std=0.1
     )
     assert head.cls_logits.weight.std().item() == pytest.approx(0.1, rel=0.05)
