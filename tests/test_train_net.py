@@ -224,7 +224,7 @@ def test_mixed_precision_on_the_cpu_becomes_float32_with_a_warning(
         (["SOLVER.IMS_PER_BATCH", "0"], "SOLVER.IMS_PER_BATCH"),
         (["SOLVER.REFERENCE_WORLD_SIZE", "3"], "SOLVER.IMS_PER_BATCH"),
         (["SOLVER.LR_SCHEDULER_NAME", "foo"], "foo"),
-        (["TEST.AUG.ENABLED", "True"], "TEST.AUG.ENABLED"),
+        (["TEST.AUG.ENABLED", "True", "TEST.AUG.MERGE", "mean"], "TEST.AUG.MERGE"),
         (["OUTPUT_DIR", "/dev/null/run"], "OUTPUT_DIR cannot be written"),
     ],
 )

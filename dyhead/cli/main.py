@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 
 from dyhead import __version__
-from dyhead.cli import analyze, convert
+from dyhead.cli import analyze, convert, pseudo_label
 from dyhead.engine import exit_on_user_error
 
-COMMANDS = (analyze, convert)
+COMMANDS = (analyze, convert, pseudo_label)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,8 +1,15 @@
 """Every config key that the project adds to Detectron2's."""
 
 from dyhead.config.atss_keys import add_atss_config
+from dyhead.config.box_head_keys import add_box_head_config
 from dyhead.config.dyhead_keys import add_head_config
+from dyhead.config.fcos_keys import add_fcos_config
+from dyhead.config.reppoints_keys import add_reppoints_config
+from dyhead.config.retinanet_keys import add_retinanet_config
+from dyhead.config.sampling_keys import add_sampling_config
 from dyhead.config.swin_keys import add_swin_config
+from dyhead.config.timm_keys import add_timm_config
+from dyhead.config.tta_keys import add_tta_config
 from dyhead.d2.config import CfgNode
 
 
@@ -18,4 +25,11 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     cfg.DATASETS.COCO_JSON = []
     add_head_config(cfg)
     add_atss_config(cfg)
+    add_retinanet_config(cfg)
+    add_fcos_config(cfg)
+    add_box_head_config(cfg)
+    add_reppoints_config(cfg)
     add_swin_config(cfg)
+    add_timm_config(cfg)
+    add_sampling_config(cfg)
+    add_tta_config(cfg)

@@ -1,13 +1,17 @@
 """The number of classes follows from the data, unless the config sets it."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from dyhead.d2.config import CfgNode
 from dyhead.data.coco_json import class_names
 from dyhead.errors import UserError
 
-_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "RetinaNet": "RETINANET"}
+_SECTIONS = {
+    "GeneralizedRCNN": "ROI_HEADS",
+    "RetinaNet": "RETINANET",
+    "DyHeadRetinaNet": "RETINANET",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +31,7 @@ def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str], eval_only: bo
     names = list(dict.fromkeys([*train, *cfg.DATASETS.TEST]))
     if not names:
         return
-    classes = _common_classes(names)
+    classes = common_classes(names)
     architecture = cfg.MODEL.META_ARCHITECTURE
     section = _SECTIONS.get(architecture, architecture.upper())
     key = f"MODEL.{section}.NUM_CLASSES"
@@ -43,7 +47,12 @@ def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str], eval_only: bo
     cfg.MODEL[section].NUM_CLASSES = len(classes)
 
 
-def _common_classes(names: list[str]) -> list[str]:
+def common_classes(names: Sequence[str]) -> list[str]:
+    """The class names that all of these registered data sets have.
+
+    Raises:
+        UserError: they differ.
+    """
     first = class_names(names[0])
     for name in names[1:]:
         other = class_names(name)

@@ -19,6 +19,7 @@ from dyhead.data.coco_json import resolve_entries
 from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
 from dyhead.errors import UserError, user_errors
+from dyhead.modeling.tta import check_multi_scale_testing
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,11 @@ def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
 
 def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
     """Refuse what either host would ignore, or answer with a failed assertion."""
-    for key, value in (
-        ("TEST.AUG.ENABLED", cfg.TEST.AUG.ENABLED),
-        ("MODEL.LOAD_PROPOSALS", cfg.MODEL.LOAD_PROPOSALS),
-    ):
-        if value:
-            raise UserError(f"{key} is not served: set it to False.")
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise UserError("MODEL.LOAD_PROPOSALS is not served: set it to False.")
+    if cfg.MODEL.MASK_ON and HOST == "detectron2":  # the embedded host has no masks at all
+        _refuse_sets_without_masks(cfg)
+    check_multi_scale_testing(cfg)
     key = "TEST" if eval_only else "TRAIN"
     if not cfg.DATASETS[key]:
         raise UserError(f"DATASETS.{key} is empty: name data sets, such as ('shapes_train',).")
@@ -90,6 +90,16 @@ def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
         )
     if cfg.SOLVER.MAX_ITER < 1:
         raise UserError(f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}: make it 1 or more.")
+
+
+def _refuse_sets_without_masks(cfg: CfgNode) -> None:
+    read_by_us = {name for name, *_ in resolve_entries(cfg.DATASETS.COCO_JSON)}
+    if found := [name for name in cfg.DATASETS.TRAIN if name in read_by_us]:
+        raise UserError(
+            f"MODEL.MASK_ON needs masks, but {found[0]!r} is in DATASETS.COCO_JSON, which is read"
+            " for boxes alone: register it with detectron2.data.datasets.register_coco_instances,"
+            " or set MODEL.MASK_ON to False."
+        )
 
 
 def _set_earlier_run_aside(cfg: CfgNode, is_new_run: bool) -> None:

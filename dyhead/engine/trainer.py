@@ -15,13 +15,13 @@ from dyhead.d2.data import (
     MetadataCatalog,
     build_detection_test_loader,
     build_detection_train_loader,
-    get_detection_dataset_dicts,
 )
 from dyhead.d2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
 from dyhead.d2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
+from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.cost import CostEvaluator
 from dyhead.engine.evaluation import inference_folder, leave_reports
 from dyhead.engine.guard import FiniteGuard
@@ -29,6 +29,7 @@ from dyhead.engine.hooks import CurvesHook
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.setup import set_aside
 from dyhead.errors import user_errors
+from dyhead.modeling.tta import build_multi_scale_testing
 
 logger = logging.getLogger(__name__)
 
@@ -109,13 +110,17 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
-        """Detectron2's loader, skipping images that cannot be read with a counted warning."""
-        dataset = get_detection_dataset_dicts(
-            cfg.DATASETS.TRAIN, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-        )
+        """Detectron2's loader, skipping images that cannot be read with a counted warning.
+
+        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from.
+
+        Raises:
+            UserError: the ratios cannot be used, or the data sets' classes differ.
+        """
+        dataset, sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
         mapper = CheckedMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
+        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
@@ -140,10 +145,12 @@ class Trainer(DefaultTrainer):
     ) -> dict[str, Any]:
         """Evaluate on DATASETS.TEST, and leave a table and a picture of each data set.
 
+        Where TEST.AUG.ENABLED, every evaluation is by multi-scale testing, and no other.
+
         Returns:
             {task: {metric: value}}, below the data set's name where there are several.
         """
-        results = super().test(cfg, model, evaluators)
+        results = super().test(cfg, build_multi_scale_testing(cfg, model), evaluators)
         if comm.is_main_process():
             leave_reports(cfg, results)
         return results

@@ -17,7 +17,6 @@ import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint import SafeCheckpointer
 from dyhead.checkpoint.importers import import_weights, mmdetection, official
 from dyhead.config import load_config
-from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import build_model, build_resnet_backbone
@@ -528,7 +527,6 @@ def test_the_same_names_with_other_shapes_are_no_match(tmp_path: Path) -> None:
         SafeCheckpointer(model, cfg=cfg).load(str(path))
 
 
-@pytest.mark.skipif(HOST != "detectron2", reason="these detectors are genuine Detectron2's own")
 @pytest.mark.parametrize(
     ("meta_architecture", "backbone"),
     [

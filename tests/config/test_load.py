@@ -129,10 +129,8 @@ def test_dumped_config_loads_to_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_config_loads_without_executable_tags(file: Path) -> None:
     cfg, _ = load_config(str(file))
+    assert isinstance(cfg, CfgNode)
     assert "!!" not in file.read_text()
-    assert isinstance(cfg, CfgNode) and cfg.MODEL.META_ARCHITECTURE == "ATSS"
-    if not file.name.startswith("Base-"):
-        assert f"--config configs/{file.name}" in file.read_text()
 
 
 def test_official_atss_config_has_the_official_values() -> None:

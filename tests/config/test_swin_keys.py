@@ -42,6 +42,6 @@ def test_is_the_official_file() -> None:
     source = os.environ.get("DYNAMICHEAD_SOURCE")
     if not source:
         pytest.skip("set DYNAMICHEAD_SOURCE to a checkout of microsoft/DynamicHead")
-    official, official_keys = load_config(str(Path(source, "configs", FILE)))
-    ours, keys = load_config(str(CONFIGS / FILE))
-    assert (ours, keys) == (official, official_keys)
+    official, _ = load_config(str(Path(source, "configs", FILE)))
+    ours, _ = load_config(str(CONFIGS / FILE))
+    assert ours == official

@@ -34,7 +34,31 @@ NOT_DRAWN = (
     "overlay_instances(masks)",
     "overlay_rotated_instances",
 )
+FEDERATED_LOSS = (
+    "(fed_loss_num_classes)",
+    "(get_fed_loss_cls_weights)",
+    "(use_fed_loss)",
+    ".get_fed_loss_classes",
+)
+OUTPUT_LAYERS = tuple(
+    f"modeling{module}.FastRCNNOutputLayers"
+    for module in ("", ".roi_heads", ".roi_heads.fast_rcnn")
+)
 KNOWN_DIFFERENCES: dict[str, str] = {
+    **{
+        f"modeling{name}.visualize_training": "nothing draws training inputs"
+        for name in (
+            ".GeneralizedRCNN",
+            ".meta_arch.GeneralizedRCNN",
+            ".meta_arch.RetinaNet",
+            ".meta_arch.retinanet.RetinaNet",
+        )
+    },
+    **{
+        f"{layers}{part}": "the federated loss is not served"
+        for layers in OUTPUT_LAYERS
+        for part in FEDERATED_LOSS
+    },
     "data.transforms.ResizeTransform.apply_rotated_box": "rotated boxes are not served",
     "layers.FrozenBatchNorm2d.convert_frozenbatchnorm2d_to_batchnorm2d": "nothing thaws a norm",
     "utils.events.EventStorage.clear_histograms": "nothing draws histograms",

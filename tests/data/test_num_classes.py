@@ -22,9 +22,15 @@ def test_filled_from_the_data_set(atss_cfg):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "section"), [("RetinaNet", "RETINANET"), ("GeneralizedRCNN", "ROI_HEADS")]
+    ("architecture", "section"),
+    [
+        ("RetinaNet", "RETINANET"),
+        ("DyHeadRetinaNet", "RETINANET"),
+        ("GeneralizedRCNN", "ROI_HEADS"),
+        ("FCOS", "FCOS"),
+    ],
 )
-def test_detectron2s_own_architectures_have_their_section(atss_cfg, architecture, section):
+def test_other_architectures_have_their_section(atss_cfg, architecture, section):
     atss_cfg.MODEL.META_ARCHITECTURE = architecture
     atss_cfg.MODEL.setdefault(section, CfgNode({"NUM_CLASSES": 80}))
     register_datasets(atss_cfg)

@@ -1,6 +1,9 @@
 """Backbones that end in DyHead blocks."""
 
-from dyhead.modeling.backbone.dyhead import DyHead
+from dyhead.modeling.backbone.deform_bottleneck import DeformBottleneckBlock
+from dyhead.modeling.backbone.dyhead import DyHead, build_dyhead
+from dyhead.modeling.backbone.pyramid import build_fpn
+from dyhead.modeling.backbone.resnet import build_resnet
 from dyhead.modeling.backbone.resnet_fpn_dyhead import (
     build_resnet_fpn_dyhead_backbone,
     build_retinanet_resnet_fpn_dyhead_backbone,
@@ -10,13 +13,25 @@ from dyhead.modeling.backbone.swin_fpn_dyhead import (
     build_retinanet_swint_fpn_dyhead_backbone,
     build_swint_fpn_dyhead_backbone,
 )
+from dyhead.modeling.backbone.timm_backbone import TimmBackbone, build_timm_backbone
+from dyhead.modeling.backbone.timm_fpn_dyhead import build_timm_fpn_dyhead_backbone
+from dyhead.modeling.backbone.top_blocks import build_max_pool, build_p6p7
 
 __all__ = [
+    "DeformBottleneckBlock",
     "DyHead",
     "SwinTransformer",
+    "TimmBackbone",
+    "build_dyhead",
+    "build_fpn",
+    "build_max_pool",
+    "build_p6p7",
+    "build_resnet",
     "build_resnet_fpn_dyhead_backbone",
     "build_retinanet_resnet_fpn_dyhead_backbone",
     "build_retinanet_swint_fpn_dyhead_backbone",
     "build_swint_backbone",
     "build_swint_fpn_dyhead_backbone",
+    "build_timm_backbone",
+    "build_timm_fpn_dyhead_backbone",
 ]

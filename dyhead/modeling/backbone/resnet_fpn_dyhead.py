@@ -4,10 +4,11 @@ from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
-from dyhead.d2.modeling import BACKBONE_REGISTRY, build_resnet_backbone
+from dyhead.d2.modeling import BACKBONE_REGISTRY
 from dyhead.d2.modeling.backbone.fpn import LastLevelMaxPool
 from dyhead.modeling.backbone.dyhead import DyHead, build_dyhead
 from dyhead.modeling.backbone.pyramid import build_fpn
+from dyhead.modeling.backbone.resnet import build_resnet
 from dyhead.modeling.backbone.top_blocks import build_p6p7
 
 
@@ -24,5 +25,5 @@ def build_resnet_fpn_dyhead_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> Dy
 
 
 def _build(cfg: CfgNode, input_shape: ShapeSpec, top_block: nn.Module) -> DyHead:
-    bottom_up = build_resnet_backbone(cfg, input_shape)
+    bottom_up = build_resnet(cfg, input_shape)
     return build_dyhead(cfg, build_fpn(cfg, bottom_up, top_block))

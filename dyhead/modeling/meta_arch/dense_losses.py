@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
 from dyhead.d2.utils.comm import get_world_size
+from dyhead.modeling.meta_arch.box_geometry import aligned_iou
 from dyhead.modeling.meta_arch.positives import Positives
+
+MIN_IOU = 1e-6  # of boxes that do not overlap; its logarithm gives no gradient
 
 
 def class_loss(
@@ -24,9 +27,27 @@ def class_loss(
     return total / normalizer
 
 
-def box_loss(predicted: Tensor, boxes: Tensor, weights: Tensor, normalizer: Tensor) -> Tensor:
-    """Weighted sum of the GIoU losses of predicted boxes (P, 4); weights (P,), normalizer ()."""
-    losses = generalized_box_iou_loss(predicted, boxes)  # (P,)
+def log_iou_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
+    """Minus the logarithm of the IoU, (P,), of boxes (P, 4) (Yu et al., "UnitBox", 2016)."""
+    return -aligned_iou(predicted, boxes).clamp(min=MIN_IOU).log()
+
+
+BOX_LOSSES = {"giou": generalized_box_iou_loss, "iou": log_iou_loss}
+
+
+def box_loss(
+    predicted: Tensor, boxes: Tensor, weights: Tensor, normalizer: Tensor, kind: str = "giou"
+) -> Tensor:
+    """Weighted sum of the losses of predicted boxes.
+
+    Args:
+        predicted: (P, 4), XYXY in pixels.
+        boxes: (P, 4), their objects'.
+        weights: (P,).
+        normalizer: (), what the sum is divided by.
+        kind: "giou" (Rezatofighi et al., CVPR 2019) or "iou", see `log_iou_loss`.
+    """
+    losses = BOX_LOSSES[kind](predicted, boxes)  # (P,)
     return (losses * weights).sum() / normalizer
 
 

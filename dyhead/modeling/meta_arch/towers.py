@@ -39,7 +39,7 @@ def build_tower(in_channels: int, channels: int, num_convs: int, use_gn: bool) -
     if num_convs > 0 and use_gn and channels % GROUPS:
         raise UserError(
             f"The towers' CHANNELS={channels} is no multiple of {GROUPS}, which GroupNorm needs:"
-            " change it, or set USE_GN False."
+            " change it, or leave the norm out (USE_GN False, for RetinaNet NORM '')."
         )
     layers: list[nn.Module] = []
     for i in range(num_convs):

@@ -2,6 +2,13 @@
 
 from .config import CfgNode, get_cfg
 from .configurable import configurable
-from .supported import check_supported
+from .supported import check_part, check_supported, check_switched_off
 
-__all__ = ["CfgNode", "check_supported", "configurable", "get_cfg"]
+__all__ = [
+    "CfgNode",
+    "check_part",
+    "check_supported",
+    "check_switched_off",
+    "configurable",
+    "get_cfg",
+]

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -15,6 +16,15 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
     """Index tensors of the non-zero elements of `x`, one per dimension (a scalar counts as 1-D)."""
     return torch.atleast_1d(x).nonzero(as_tuple=True)
+
+
+def cross_entropy(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", **kwargs: Any
+) -> Tensor:
+    """`F.cross_entropy`, but the mean over no target is 0, still connected to `input`."""
+    if target.numel() == 0 and reduction == "mean":
+        return input.sum() * 0.0
+    return F.cross_entropy(input, target, reduction=reduction, **kwargs)
 
 
 class Conv2d(nn.Conv2d):

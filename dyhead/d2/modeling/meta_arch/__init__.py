@@ -3,11 +3,26 @@
 from dyhead.d2._host import HOST
 
 if HOST == "detectron2":
-    from detectron2.modeling.meta_arch import META_ARCH_REGISTRY, build_model
+    from detectron2.modeling.meta_arch import (
+        META_ARCH_REGISTRY,
+        GeneralizedRCNN,
+        ProposalNetwork,
+        RetinaNet,
+        build_model,
+    )
 else:
-    from dyhead.d2._embedded.modeling.meta_arch import META_ARCH_REGISTRY, build_model
+    from dyhead.d2._embedded.modeling.meta_arch import (
+        META_ARCH_REGISTRY,
+        GeneralizedRCNN,
+        ProposalNetwork,
+        RetinaNet,
+        build_model,
+    )
 
 __all__ = [
+    "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
+    "ProposalNetwork",
+    "RetinaNet",
     "build_model",
 ]

@@ -201,8 +201,9 @@ def check_options(options: CfgNode) -> None:
     """Refuse values of `cfg.MODEL.RESNETS` that no ResNet of this host can have."""
     if any(options.DEFORM_ON_PER_STAGE):
         raise ValueError(
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: the embedded host has no deformable ResNet; set all"
-            " four to False, or run on genuine Detectron2."
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE: the embedded host's own ResNet has no deformable"
+            " stages; set all four to False, or MODEL.BACKBONE.NAME to one of the DyHead backbones"
+            " (MODEL.DYHEAD.NUM_CONVS 0 for the plain pyramid)."
         )
     if options.RES5_DILATION not in (1, 2):
         raise ValueError(f"MODEL.RESNETS.RES5_DILATION is {options.RES5_DILATION}: use 1 or 2.")

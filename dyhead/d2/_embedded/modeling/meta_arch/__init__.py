@@ -1,5 +1,13 @@
-"""The registry of whole detectors; the detectors themselves belong to the project."""
+"""The registry of whole detectors, and those of the host."""
 
 from .build import META_ARCH_REGISTRY, build_model
+from .rcnn import GeneralizedRCNN, ProposalNetwork
+from .retinanet import RetinaNet
 
-__all__ = ["META_ARCH_REGISTRY", "build_model"]
+__all__ = [
+    "META_ARCH_REGISTRY",
+    "GeneralizedRCNN",
+    "ProposalNetwork",
+    "RetinaNet",
+    "build_model",
+]

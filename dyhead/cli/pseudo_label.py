@@ -1,0 +1,101 @@
+"""`dyhead pseudo-label`: a trained detector labels images, to train on them."""
+
+import argparse
+import os
+from pathlib import Path
+
+import dyhead.modeling  # noqa: F401  registers the models
+from dyhead.config import load_config
+from dyhead.d2.utils.logger import setup_logger
+from dyhead.pseudo_labels import LabelSettings, label_folder
+
+DESCRIPTION = """
+Run a checkpoint over a folder of images and write what it finds as a COCO json, with a picture of
+some images beside it. The category ids are those of the data set that the config names, so that the
+result trains together with it (docs/self_training.md).
+"""
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add the subcommand to `commands`."""
+    parser = commands.add_parser(
+        "pseudo-label", help="label images with a trained detector", description=DESCRIPTION
+    )
+    parser.add_argument(
+        "--config-file", "--config", required=True, metavar="FILE", help="the detector's config"
+    )
+    parser.add_argument(
+        "--images", required=True, metavar="FOLDER", help="searched with all its subfolders"
+    )
+    parser.add_argument("--output", required=True, metavar="JSON", help="the file to write")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=LabelSettings.threshold,
+        metavar="SCORE",
+        help="lowest score of a label (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--class-threshold",
+        action="append",
+        default=[],
+        metavar="NAME=SCORE",
+        help="the same for one class; may be repeated",
+    )
+    _add_choice_of_images(parser)
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="config overrides: MODEL.WEIGHTS FILE ..."
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_choice_of_images(parser: argparse.ArgumentParser) -> None:
+    empty = parser.add_mutually_exclusive_group()
+    empty.add_argument(
+        "--skip-empty",
+        dest="keep_empty",
+        action="store_false",
+        help="leave out images without a box above its threshold (default): that nothing was found"
+        " doesn't mean that nothing is there",
+    )
+    empty.add_argument(
+        "--keep-empty",
+        action="store_true",
+        help="list them without boxes; training takes them as pure background where"
+        " DATALOADER.FILTER_EMPTY_ANNOTATIONS is False",
+    )
+    parser.set_defaults(keep_empty=False)
+    parser.add_argument(
+        "--max-images", type=_positive, metavar="N", help="the first N, sorted by path"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive")
+    return number
+
+
+def run(args: argparse.Namespace) -> None:
+    """Label, and print a table of the labels.
+
+    Raises:
+        UserError: see `dyhead.pseudo_labels.label_folder`.
+    """
+    for name in ("detectron2", "dyhead"):
+        setup_logger(name=name)
+    cfg, explicit_keys = load_config(args.config_file, args.opts)
+    settings = LabelSettings(
+        images=_path(args.images),
+        output=_path(args.output),
+        threshold=args.threshold,
+        class_thresholds=args.class_threshold,
+        keep_empty=args.keep_empty,
+        max_images=args.max_images,
+    )
+    print(label_folder(cfg, explicit_keys, settings))
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(os.path.expandvars(text)))

@@ -1,0 +1,13 @@
+"""The config keys of RetinaNet with predictors that may sit on the pyramid itself."""
+
+from dyhead.d2.config import CfgNode
+
+
+def add_retinanet_config(cfg: CfgNode) -> None:
+    """Add MODEL.DYHEAD_RETINANET: what `DyHeadRetinaNet` reads besides MODEL.RETINANET.
+
+    MODEL.RETINANET.NUM_CONVS may be 0 for it, and MODEL.RETINANET.NORM "" or "GN".
+    """
+    cfg.MODEL.DYHEAD_RETINANET = CfgNode()
+    cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_KERNEL_SIZE = 3  # or 1
+    cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_INIT_STD = 0.01  # see MODEL.ATSS.PREDICTOR_INIT_STD

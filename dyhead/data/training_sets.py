@@ -1,0 +1,77 @@
+"""Loads what a run trains on: one data set, or several in the shares that the config sets."""
+
+import itertools
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch.utils.data import Sampler
+
+from dyhead.d2.config import CfgNode
+from dyhead.d2.data import get_detection_dataset_dicts
+from dyhead.data.num_classes import common_classes
+from dyhead.data.samplers import RatioTrainingSampler
+from dyhead.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
+    """Load all of DATASETS.TRAIN.
+
+    Returns:
+        the dataset dicts of all sets together, and the sampler that DATASETS.TRAIN_RATIOS asks for:
+        None where it is empty, for DATALOADER.SAMPLER_TRAIN then says which.
+
+    Raises:
+        UserError: the ratios cannot be used, or the data sets' classes differ.
+    """
+    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    names = cfg.DATASETS.TRAIN
+    if not cfg.DATASETS.TRAIN_RATIOS:
+        return get_detection_dataset_dicts(names, filter_empty=filter_empty), None
+    ratios = _checked_ratios(cfg)
+    common_classes(names)
+    sets = [get_detection_dataset_dicts(name, filter_empty=filter_empty) for name in names]
+    for name, loaded in zip(names, sets, strict=True):
+        if not isinstance(loaded, list):
+            raise UserError(
+                f"The data set {name!r} is no list of dicts: leave DATASETS.TRAIN_RATIOS empty."
+            )
+    sizes = [len(loaded) for loaded in sets]
+    _describe_shares(cfg, sizes, ratios)
+    seed = cfg.SEED if cfg.SEED >= 0 else None
+    return list(itertools.chain.from_iterable(sets)), RatioTrainingSampler(sizes, ratios, seed)
+
+
+def _checked_ratios(cfg: CfgNode) -> list[float]:
+    ratios, names = list(cfg.DATASETS.TRAIN_RATIOS), cfg.DATASETS.TRAIN
+    if len(ratios) != len(names) or not all(_is_positive(ratio) for ratio in ratios):
+        raise UserError(
+            f"DATASETS.TRAIN_RATIOS is {ratios}: give one positive number for each of the"
+            f" {len(names)} data sets of DATASETS.TRAIN, or leave it empty."
+        )
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
+    if sampler != "TrainingSampler":
+        raise UserError(
+            f"DATASETS.TRAIN_RATIOS and DATALOADER.SAMPLER_TRAIN {sampler} each decide what is"
+            " drawn: leave the ratios empty, or set the sampler to TrainingSampler."
+        )
+    return ratios
+
+
+def _is_positive(ratio: Any) -> bool:
+    is_number = isinstance(ratio, (int, float)) and not isinstance(ratio, bool)
+    return is_number and math.isfinite(ratio) and ratio > 0
+
+
+def _describe_shares(cfg: CfgNode, sizes: Sequence[int], ratios: Sequence[float]) -> None:
+    """Say how often each set is passed through, which the ratios alone do not tell."""
+    drawn = cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH
+    shares = [ratio / sum(ratios) for ratio in ratios]
+    parts = [
+        f"{share:.1%} from {name} ({size} images, {drawn * share / size:.1f} passes)"
+        for name, size, share in zip(cfg.DATASETS.TRAIN, sizes, shares, strict=True)
+    ]
+    logger.info("Images are drawn by DATASETS.TRAIN_RATIOS: %s", ", ".join(parts))

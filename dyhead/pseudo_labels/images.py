@@ -1,0 +1,85 @@
+"""Finds and loads the images of a folder."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import UnidentifiedImageError
+
+from dyhead.d2.config import CfgNode
+from dyhead.d2.data import build_detection_test_loader
+from dyhead.data import CheckedMapper
+from dyhead.errors import UserError
+
+ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+UNREADABLE = "unreadable"  # key of the reason, in the place of "image"
+
+
+def find_images(folder: Path, max_images: int | None = None) -> list[Path]:
+    """All image files below a folder, sorted by path; hidden ones are left out.
+
+    Args:
+        folder: links in it are followed.
+        max_images: only so many, the first ones.
+
+    Raises:
+        UserError: there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--images {folder} is no folder: name the one that holds the images.")
+    found = sorted(path for path in _walk(folder) if path.suffix.lower() in ENDINGS)
+    if not found:
+        raise UserError(f"--images {folder} holds no image ({', '.join(ENDINGS)}), however deep.")
+    return found[:max_images]
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    visited = set()
+    for parent, subfolders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:  # a link back to a folder above
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        yield from (Path(parent, name) for name in files if not name.startswith("."))
+
+
+def build_image_loader(cfg: CfgNode, files: list[Path]) -> Iterable[list[dict[str, Any]]]:
+    """Detectron2's test loader over image files.
+
+    Returns:
+        batches of one dict: file_name, image_id (from 1, in the order of `files`), and either
+        image, (3, h, w) as the model takes it, with height and width of the file; or, where the
+        file cannot be decoded, the reason under `UNREADABLE`.
+    """
+    dataset = [
+        {"file_name": str(path), "image_id": number} for number, path in enumerate(files, start=1)
+    ]
+    return build_detection_test_loader(
+        dataset,
+        mapper=_TolerantMapper(CheckedMapper(cfg, is_train=False)),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+class _TolerantMapper:
+    """Gives the reason in the place of an image that cannot be decoded."""
+
+    def __init__(self, mapper: CheckedMapper) -> None:
+        self._mapper = mapper
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        try:
+            mapped = self._mapper(dataset_dict)
+        except ValueError as error:  # UserError is one
+            return {**dataset_dict, UNREADABLE: _reason(error.__cause__ or error)}
+        assert mapped is not None, "a mapper for testing skips nothing"
+        return mapped
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its message is about a Python object
+        return "no image"
+    return " ".join(str(error).split()) or type(error).__name__

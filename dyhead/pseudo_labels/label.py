@@ -1,0 +1,147 @@
+"""Labels a folder: from a config to a COCO json, a picture and a table."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from dyhead import __version__
+from dyhead.d2.config import CfgNode
+from dyhead.d2.evaluation import inference_on_dataset
+from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.data import fill_num_classes, register_datasets
+from dyhead.errors import UserError, user_errors
+from dyhead.pseudo_labels.categories import LabelledCategory, labelled_categories
+from dyhead.pseudo_labels.collector import LabelCollector
+from dyhead.pseudo_labels.detector import build_trained_detector
+from dyhead.pseudo_labels.images import build_image_loader, find_images
+from dyhead.pseudo_labels.picture import draw_labels
+
+logger = logging.getLogger(__name__)
+
+_MAX_NAMED = 50  # unreadable files in the warning
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """What to label, and which detections count."""
+
+    images: Path  # folder
+    output: Path  # json file; a picture of the same name goes beside it
+    threshold: float = 0.5
+    class_thresholds: Sequence[str] = ()  # "NAME=SCORE"
+    keep_empty: bool = False  # list images without a label too
+    max_images: int | None = None
+
+
+def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings) -> str:
+    """Run the detector over a folder and write its labels as a COCO json.
+
+    The json is written at the end and at once: an interrupted run leaves an older one as it was.
+
+    Args:
+        cfg: changed in place to fit the data set and the machine.
+        explicit_keys: the keys that the user set.
+        settings: see above.
+
+    Returns:
+        a table of what was labelled.
+
+    Raises:
+        UserError: config, folder, weights, thresholds or output cannot be used, or no detection
+            reaches its threshold.
+    """
+    _check_output(settings.output)
+    with user_errors():
+        register_datasets(cfg)
+        fill_num_classes(cfg, explicit_keys, eval_only=True)
+        categories = labelled_categories(cfg, settings.threshold, settings.class_thresholds)
+    files = find_images(settings.images, settings.max_images)
+    detector = build_trained_detector(cfg, explicit_keys)
+    logger.info("Labelling %d images of %s", len(files), settings.images)
+    collector = LabelCollector(settings.images, categories, settings.keep_empty)
+    if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
+        cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
+    inference_on_dataset(detector, build_image_loader(cfg, files), collector)
+    _warn_of_unreadable(collector)
+    _refuse_nothing(collector, settings)
+    coco = _as_coco(cfg, settings, categories, collector)
+    with user_errors(f"--output {settings.output}"):
+        write_text_atomically(json.dumps(coco), settings.output)
+        draw_labels(coco, settings.images, settings.output.with_suffix(".png"))
+    return _format_table(settings, categories, collector)
+
+
+def _check_output(output: Path) -> None:
+    """Before the work of hours, not after it."""
+    if output.suffix != ".json" or output.is_dir():
+        raise UserError(f"--output {output}: give a file name that ends in .json.")
+    with user_errors(f"--output {output}"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(output.parent, os.W_OK):
+        raise UserError(f"--output {output}: the folder cannot be written, choose another one.")
+
+
+def _warn_of_unreadable(collector: LabelCollector) -> None:
+    unreadable = [f"{file} ({reason})" for file, reason in collector.unreadable.items()]
+    if unreadable:
+        more = len(unreadable) - _MAX_NAMED
+        named = "; ".join(unreadable[:_MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        logger.warning("%d images can't be read and were left out: %s", len(unreadable), named)
+
+
+def _refuse_nothing(collector: LabelCollector, settings: LabelSettings) -> None:
+    if not collector.num_images:
+        raise UserError(f"Of the images of {settings.images} none can be read.")
+    if not collector.annotations:
+        raise UserError(
+            f"No detection in {collector.num_images} images reaches its threshold, the highest"
+            f" score being {collector.highest_score:.3f}: lower --threshold, or train longer."
+        )
+
+
+def _as_coco(
+    cfg: CfgNode,
+    settings: LabelSettings,
+    categories: Sequence[LabelledCategory],
+    collector: LabelCollector,
+) -> dict[str, Any]:
+    return {
+        "info": {
+            "description": f"Pseudo-labels of {settings.images}",
+            "contributor": f"dyhead {__version__}",
+            "checkpoint": cfg.MODEL.WEIGHTS,
+            "multi_scale_testing": cfg.TEST.AUG.ENABLED,
+            "thresholds": {category.name: category.threshold for category in categories},
+        },
+        "images": collector.images,
+        "annotations": collector.annotations,
+        "categories": [{"id": c.category_id, "name": c.name} for c in categories],
+    }
+
+
+def _format_table(
+    settings: LabelSettings, categories: Sequence[LabelledCategory], collector: LabelCollector
+) -> str:
+    boxes = Counter(a["category_id"] for a in collector.annotations)
+    pairs = {(a["category_id"], a["image_id"]) for a in collector.annotations}
+    images = Counter(category_id for category_id, _ in pairs)
+    rows: list[list[Any]] = [
+        [c.name, c.threshold, boxes[c.category_id], images[c.category_id]] for c in categories
+    ]
+    labelled = len({a["image_id"] for a in collector.annotations})
+    rows.append(["all", "", len(collector.annotations), labelled])
+    table = tabulate(rows, headers=["class", "threshold", "boxes", "images"], tablefmt="pipe")
+    empty = collector.num_images - labelled
+    fate = "listed without boxes" if settings.keep_empty else "left out"
+    return (
+        f"{table}\n\n{labelled} of {collector.num_images} images have labels; {empty} without a"
+        f" box above its threshold are {fate}; {len(collector.unreadable)} can't be read.\n"
+        f"Labels: {settings.output}\nPicture: {settings.output.with_suffix('.png')}"
+    )
