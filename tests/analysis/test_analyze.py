@@ -1,20 +1,9 @@
 import pytest
-from torch import nn
 
 from dyhead.analysis import Cost, analyze_detector
 from dyhead.analysis.report import format_analysis
 from dyhead.d2.modeling import build_model
 from dyhead.errors import UserError
-
-
-class WithProposals(nn.Module):
-    """A detector whose second stage depends on the image."""
-
-    def __init__(self, detector):
-        super().__init__()
-        self.backbone = detector.backbone
-        self.roi_heads = nn.Linear(3, 5)
-        self.register_buffer("pixel_mean", detector.pixel_mean)
 
 
 @pytest.fixture
@@ -65,10 +54,18 @@ def test_towers_are_shown_where_there_are_some(analyze, quickstart):
 
 
 def test_image_dependent_stages_are_reported_unmeasured(make_config):
-    detector = WithProposals(build_model(make_config()))
+    detector = build_model(make_config(name="bccd/rcnn.yaml"))
     analysis = analyze_detector(detector, (64, 64))
-    assert analysis.unmeasured == {"roi_heads": 20}
-    assert "roi_heads 20" in format_analysis(analysis)
+    assert list(analysis.unmeasured) == ["proposal_generator", "roi_heads"]
+    whole = analysis.total.parameters + sum(analysis.unmeasured.values())
+    assert whole == sum(p.numel() for p in detector.parameters())
+
+
+@pytest.mark.parametrize("name", ["fcos", "reppoints", "retinanet"])
+def test_the_head_of_every_dense_detector_is_measured(analyze, name):
+    analysis = analyze(name=f"bccd/{name}.yaml", size=(64, 64))
+    head = next(part.cost for part in analysis.parts if part.name == "head")
+    assert head.multiply_adds and head.parameters and not analysis.unmeasured
 
 
 def test_size_that_the_pyramid_cannot_take_is_refused_with_the_fix(analyze):

@@ -28,6 +28,7 @@ class PointConvolution(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
+        self.padding = kernel_size // 2
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
         nn.init.normal_(self.weight, std=HIDDEN_INIT_STD)
 
@@ -39,8 +40,7 @@ class PointConvolution(nn.Module):
             offset: (N, 2P, H, W), (dy, dx) per point in pixels of `feature`, from the regular grid.
         """
         mask = torch.ones_like(offset[:, ::2])
-        padding = self.weight.shape[-1] // 2
-        return modulated_deform_conv2d(feature, offset, mask, self.weight, padding=padding)
+        return modulated_deform_conv2d(feature, offset, mask, self.weight, padding=self.padding)
 
 
 class RepPointsHead(nn.Module):

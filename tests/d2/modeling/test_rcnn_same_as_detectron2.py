@@ -4,14 +4,13 @@ Both hosts build the same small Faster R-CNN; equal weights and seeds have to gi
 gradients and detections.
 """
 
-import importlib
-
+import both_hosts
 import pytest
 import torch
+from both_hosts import HOSTS, build, inputs, part
 
 pytest.importorskip("detectron2", reason="genuine Detectron2 is not importable")
 
-HOSTS = ("dyhead.d2._embedded", "detectron2")
 LEVELS = ["p2", "p3", "p4", "p5"]
 SMALL = {
     "META_ARCHITECTURE": "GeneralizedRCNN",
@@ -71,52 +70,19 @@ VARIANTS = {
 }
 
 
-def part(host, module):
-    return importlib.import_module(f"{host}.{module}")
-
-
-def build(host, variant):
-    cfg = part(host, "config").get_cfg()
-    for key, value in (SMALL | VARIANTS[variant]).items():
-        cfg.merge_from_list([f"MODEL.{key}", value])
-    torch.manual_seed(5)
-    return part(host, "modeling").build_model(cfg)
-
-
-def excite(model):
-    """Make predictions differ enough that rounding does not change their order."""
-    torch.manual_seed(6)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "rpn_head" in name or "box_predictor" in name:
-                parameter.normal_(std=0.1)
+def excite_heads(model):
+    both_hosts.excite(
+        (p for n, p in model.named_parameters() if "rpn_head" in n or "box_predictor" in n), 0.1
+    )
     return model
-
-
-def inputs(host, num_objects=(3, 0), num_classes=1):
-    structures = part(host, "structures")
-    generator = torch.Generator().manual_seed(7)
-    batch = []
-    for height, width, count in ((64, 96, num_objects[0]), (80, 60, num_objects[1])):
-        corner = torch.rand(count, 2, generator=generator) * 30
-        size = torch.rand(count, 2, generator=generator) * 25 + 4
-        instances = structures.Instances((height, width))
-        instances.gt_boxes = structures.Boxes(torch.cat([corner, corner + size], dim=1))
-        instances.gt_classes = torch.arange(count) % num_classes
-        image = torch.rand(3, height, width, generator=generator) * 255
-        batch.append({"image": image, "instances": instances, "height": 128, "width": 100})
-    return batch
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def models(request):
     """The embedded host's and genuine Detectron2's model, with equal weights."""
-    ours, theirs = (build(host, request.param) for host in HOSTS)
-    state = theirs.state_dict()
-    assert list(ours.state_dict()) == list(state)
-    for key, value in ours.state_dict().items():
-        assert torch.equal(value, state[key]), f"{key} is initialized differently"
-    ours.load_state_dict(excite(theirs).state_dict(), strict=True)
+    ours, theirs = (build(host, SMALL | VARIANTS[request.param]) for host in HOSTS)
+    both_hosts.assert_same_weights(ours, theirs)
+    ours.load_state_dict(excite_heads(theirs).state_dict(), strict=True)
     return ours, theirs, request.param
 
 
@@ -145,26 +111,13 @@ def test_training(models, num_objects):
 
 
 def test_detections(models):
-    ours, theirs, _ = models
-    results = []
-    for host, model in zip(HOSTS, (ours, theirs), strict=True):
-        with torch.no_grad():
-            results.append(model.eval()(inputs(host)))
-    for actual, expected in zip(*results, strict=True):
-        assert actual.keys() == expected.keys()
-        (actual,), (expected,) = actual.values(), expected.values()
-        assert len(actual) == len(expected) > 5
-        assert actual.image_size == expected.image_size == (128, 100)
-        assert actual.get_fields().keys() == expected.get_fields().keys()
-        for name, value in actual.get_fields().items():
-            value, other = (getattr(v, "tensor", v) for v in (value, expected.get(name)))
-            torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-4)
+    both_hosts.assert_same_detections(models[:2])
 
 
 def test_inference_without_postprocessing_and_with_given_detections():
     results = []
     for host in HOSTS:
-        model = excite(build(host, "plain")).eval()
+        model = excite_heads(build(host, SMALL)).eval()
         batch = inputs(host)
         with torch.no_grad():
             raw = model.inference(batch, do_postprocess=False)

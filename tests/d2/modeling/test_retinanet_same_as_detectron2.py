@@ -4,14 +4,13 @@ Both hosts build the same small RetinaNet; equal weights have to give equal loss
 detections.
 """
 
-import importlib
-
+import both_hosts
 import pytest
 import torch
+from both_hosts import HOSTS, build, inputs, part
 
 pytest.importorskip("detectron2", reason="genuine Detectron2 is not importable")
 
-HOSTS = ("dyhead.d2._embedded", "detectron2")
 SMALL = {
     "META_ARCHITECTURE": "RetinaNet",
     "DEVICE": "cpu",
@@ -50,61 +49,25 @@ VARIANTS = {
 }
 
 
-def part(host, module):
-    return importlib.import_module(f"{host}.{module}")
-
-
-def build(host, variant):
-    cfg = part(host, "config").get_cfg()
-    for key, value in (SMALL | VARIANTS[variant]).items():
-        cfg.merge_from_list([f"MODEL.{key}", value])
-    torch.manual_seed(5)
-    return part(host, "modeling").build_model(cfg)
-
-
-def excite(model):
-    """Make predictions differ enough that rounding does not change their order."""
-    torch.manual_seed(6)
-    with torch.no_grad():
-        for parameter in model.head.parameters():
-            parameter.normal_(std=0.08)
-    return model
-
-
-def inputs(host, num_objects=(3, 0), num_classes=1):
-    structures = part(host, "structures")
-    generator = torch.Generator().manual_seed(7)
-    batch = []
-    for height, width, count in ((64, 96, num_objects[0]), (80, 60, num_objects[1])):
-        corner = torch.rand(count, 2, generator=generator) * 30
-        size = torch.rand(count, 2, generator=generator) * 25 + 4
-        instances = structures.Instances((height, width))
-        instances.gt_boxes = structures.Boxes(torch.cat([corner, corner + size], dim=1))
-        instances.gt_classes = torch.arange(count) % num_classes
-        image = torch.rand(3, height, width, generator=generator) * 255
-        batch.append({"image": image, "instances": instances, "height": 128, "width": 100})
-    return batch
-
-
 @pytest.fixture(params=VARIANTS)
 def models(request):
     """The embedded host's and genuine Detectron2's model, and what they are a variant of."""
-    return (*(build(host, request.param) for host in HOSTS), request.param)
+    return (*(build(host, SMALL | VARIANTS[request.param]) for host in HOSTS), request.param)
+
+
+def share_weights(ours, theirs):
+    both_hosts.excite(theirs.head.parameters(), 0.08)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
 
 
 def test_initial_weights_and_names(models):
-    ours, theirs, _ = models
-    initial = theirs.state_dict()
-    assert list(ours.state_dict()) == list(initial)
-    for key, value in ours.state_dict().items():
-        assert torch.equal(value, initial[key]), f"{key} is initialized differently"
+    both_hosts.assert_same_weights(*models[:2])
 
 
 def test_weights_load_both_ways(models):
     ours, theirs, _ = models
-    ours.load_state_dict(excite(theirs).state_dict(), strict=True)
-    for key, value in ours.state_dict().items():
-        assert torch.equal(value, theirs.state_dict()[key]), key
+    share_weights(ours, theirs)
+    both_hosts.assert_same_weights(ours, theirs)
     theirs.load_state_dict(ours.state_dict(), strict=True)
 
 
@@ -131,7 +94,7 @@ def two_steps(host, model, num_objects, num_classes):
 @pytest.mark.parametrize("num_objects", [(3, 2), (4, 0), (0, 0)], ids=str)
 def test_training(models, num_objects):
     *models, variant = models
-    models[0].load_state_dict(excite(models[1]).state_dict())
+    share_weights(*models)
     num_classes = 1 if variant == "one_class" else 3
     ours, theirs = (
         two_steps(host, model, num_objects, num_classes)
@@ -143,17 +106,5 @@ def test_training(models, num_objects):
 
 
 def test_detections(models):
-    *models, _ = models
-    models[0].load_state_dict(excite(models[1]).state_dict())
-    with torch.no_grad():
-        outputs = [model.eval()(inputs(host)) for host, model in zip(HOSTS, models, strict=True)]
-    for actual, expected in zip(*outputs, strict=True):
-        assert actual.keys() == expected.keys()
-        (actual,), (expected,) = actual.values(), expected.values()
-        assert len(actual) == len(expected) > 5
-        assert actual.image_size == expected.image_size == (128, 100)
-        fields = [
-            {name: getattr(value, "tensor", value) for name, value in x.get_fields().items()}
-            for x in (actual, expected)
-        ]
-        assert_same(*fields)
+    share_weights(*models[:2])
+    both_hosts.assert_same_detections(models[:2])

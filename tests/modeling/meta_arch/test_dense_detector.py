@@ -1,32 +1,11 @@
 """Inference against a plain Python double, and what every dense detector refuses or returns."""
 
-import math
-
+import plain_double
 import pytest
 import torch
 
 from dyhead.modeling.meta_arch.dense_detector import flatten_map
 from dyhead.modeling.meta_arch.dense_inference import select_candidates, suppress_duplicates
-
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-def naive_decode(delta, anchor, weights=(10, 10, 5, 5)):
-    width, height = anchor[2] - anchor[0], anchor[3] - anchor[1]
-    dx, dy, dw, dh = (d / w for d, w in zip(delta, weights, strict=True))
-    x, y = anchor[0] + width / 2 + dx * width, anchor[1] + height / 2 + dy * height
-    limit = math.log(1000 / 16)
-    width, height = width * math.exp(min(dw, limit)), height * math.exp(min(dh, limit))
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def iou(a, b):
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    intersection = max(width, 0) * max(height, 0)
-    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
-    return intersection / (sum(areas) - intersection)
 
 
 def naive_level(anchors, logits, deltas, quality, threshold, topk):
@@ -38,20 +17,14 @@ def naive_level(anchors, logits, deltas, quality, threshold, topk):
         for x in range(width):
             for a in range(per_location):
                 anchor = anchors[(y * width + x) * per_location + a]
-                box = naive_decode([deltas[4 * a + d][y][x] for d in range(4)], anchor)
+                box = plain_double.decode(
+                    [deltas[4 * a + d][y][x] for d in range(4)], anchor, (10, 10, 5, 5)
+                )
                 for k in range(num_classes):
-                    score = sigmoid(logits[a * num_classes + k][y][x])
+                    score = plain_double.sigmoid(logits[a * num_classes + k][y][x])
                     if score > threshold:
-                        found.append((score * sigmoid(quality[a][y][x]), k, box))
+                        found.append((score * plain_double.sigmoid(quality[a][y][x]), k, box))
     return sorted(found, reverse=True)[:topk]
-
-
-def naive_nms(found, threshold):
-    kept = []
-    for score, k, box in sorted(found, reverse=True):
-        if all(k != other or iou(box, b) <= threshold for _, other, b in kept):
-            kept.append((score, k, box))
-    return kept
 
 
 def naive_detections(detector, batch, threshold, topk, nms, limit):
@@ -63,23 +36,12 @@ def naive_detections(detector, batch, threshold, topk, nms, limit):
     for i, x in enumerate(batch):
         levels = zip(anchors, *([m[i].tolist() for m in kind] for kind in maps), strict=True)
         found = [d for level in levels for d in naive_level(*level, threshold, topk)]
-        kept = naive_nms(found, nms)[:limit]
+        kept = plain_double.suppress(found, nms)[:limit]
         size = x["image"].shape[1:]
         results.append(
-            naive_resize(kept, size, (x.get("height", size[0]), x.get("width", size[1])))
+            plain_double.resize(kept, size, (x.get("height", size[0]), x.get("width", size[1])))
         )
     return results
-
-
-def naive_resize(detections, size, new_size):
-    (height, width), (new_height, new_width) = size, new_size
-    resized = []
-    for score, k, (x1, y1, x2, y2) in detections:
-        xs = [min(max(x * new_width / width, 0), new_width) for x in (x1, x2)]
-        ys = [min(max(y * new_height / height, 0), new_height) for y in (y1, y2)]
-        if xs[1] > xs[0] and ys[1] > ys[0]:
-            resized.append((score, k, (xs[0], ys[0], xs[1], ys[1])))
-    return resized
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 
+import plain_double
 import pytest
 import torch
 
@@ -10,40 +11,7 @@ from dyhead.modeling.meta_arch.box_geometry import centerness_targets
 from dyhead.modeling.meta_arch.dense_losses import normalizers
 from dyhead.modeling.meta_arch.positives import BACKGROUND, find_positives
 
-
-def sigmoid(x):
-    return 1 / (1 + math.exp(-x))
-
-
-def naive_focal(logit, positive, alpha=0.25, gamma=2.0):
-    p = sigmoid(logit)
-    if positive:
-        return -alpha * (1 - p) ** gamma * math.log(p)
-    return -(1 - alpha) * p**gamma * math.log(1 - p)
-
-
-def naive_decode(delta, anchor, weights=(10, 10, 5, 5)):
-    width, height = anchor[2] - anchor[0], anchor[3] - anchor[1]
-    dx, dy, dw, dh = (d / w for d, w in zip(delta, weights, strict=True))
-    x, y = anchor[0] + width / 2 + dx * width, anchor[1] + height / 2 + dy * height
-    limit = math.log(1000 / 16)
-    width, height = width * math.exp(min(dw, limit)), height * math.exp(min(dh, limit))
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-def naive_giou_loss(a, b):
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    intersection = max(width, 0) * max(height, 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
-    hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
-    return 1 - intersection / union + (hull - union) / hull
-
-
-def naive_centerness(anchor, box):
-    x, y = (anchor[0] + anchor[2]) / 2, (anchor[1] + anchor[3]) / 2
-    left, top, right, bottom = x - box[0], y - box[1], box[2] - x, box[3] - y
-    horizontal = min(left, right) / max(left, right)
-    return math.sqrt(horizontal * min(top, bottom) / max(top, bottom))
+WEIGHTS = (10, 10, 5, 5)  # of the deltas
 
 
 def raw_predictions(detector, batch):
@@ -72,15 +40,18 @@ def naive_losses(detector, batch, topk=9):
         matched = assign_anchors(anchors, truth.gt_boxes.tensor, topk).tolist()
         for t, m in enumerate(matched):
             label = None if m == BACKGROUND else truth.gt_classes[m].item()
-            cls += sum(naive_focal(logit, k == label) for k, logit in enumerate(logits[i][t]))
+            cls += sum(plain_double.focal_loss(v, k == label) for k, v in enumerate(logits[i][t]))
             if m != BACKGROUND:
                 positives.append((i, t, truth.gt_boxes.tensor[m].tolist()))
-    weights = [naive_centerness(flat[t], box) for _, t, box in positives]
+    weights = [
+        plain_double.centerness(plain_double.center(flat[t]), box) for _, t, box in positives
+    ]
     ctr = box_loss = 0.0
     for (i, t, box), weight in zip(positives, weights, strict=True):
-        p = sigmoid(quality[i][t][0])
+        p = plain_double.sigmoid(quality[i][t][0])
         ctr -= weight * math.log(p) + (1 - weight) * math.log(1 - p)
-        box_loss += weight * naive_giou_loss(naive_decode(deltas[i][t], flat[t]), box)
+        predicted = plain_double.decode(deltas[i][t], flat[t], WEIGHTS)
+        box_loss += weight * plain_double.giou_loss(predicted, box)
     count = max(len(positives), 1)
     return {
         "loss_cls": cls / count,
@@ -161,7 +132,8 @@ def test_centerness_is_one_in_the_middle_and_small_at_the_border():
     anchors = torch.tensor([[0.0, 0.0, 8.0, 8.0]]).repeat(3, 1)
     boxes = torch.tensor([[-6.0, 1.0, 14.0, 7.0], [3.9, -10.0, 60.0, 18.0], [2.0, 0.0, 12.0, 12.0]])
     expected = [
-        naive_centerness(a, b) for a, b in zip(anchors.tolist(), boxes.tolist(), strict=True)
+        plain_double.centerness(plain_double.center(a), b)
+        for a, b in zip(anchors.tolist(), boxes.tolist(), strict=True)
     ]
     targets = centerness_targets(anchors, boxes)
     torch.testing.assert_close(targets, torch.tensor(expected), rtol=1e-5, atol=0)
