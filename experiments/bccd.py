@@ -35,10 +35,7 @@ DETECTORS = {
     "Faster R-CNN": "rcnn",
 }
 WITHOUT_DYHEAD = ("MODEL.DYHEAD.NUM_CONVS", "0")
-AUGMENTED = (
-    *("TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(192, 256, 320, 384)"),
-    *("TEST.AUG.MAX_SIZE", "576"),
-)
+AUGMENTED = ("TEST.AUG.ENABLED", "True")  # at the sizes of own_dataset.yaml
 
 
 class Run(NamedTuple):

@@ -225,6 +225,11 @@ def test_mixed_precision_on_the_cpu_becomes_float32_with_a_warning(
         (["SOLVER.REFERENCE_WORLD_SIZE", "3"], "SOLVER.IMS_PER_BATCH"),
         (["SOLVER.LR_SCHEDULER_NAME", "foo"], "foo"),
         (["TEST.AUG.ENABLED", "True", "TEST.AUG.MERGE", "mean"], "TEST.AUG.MERGE"),
+        (["TEST.AUG.ENABLED", "True", "MODEL.META_ARCHITECTURE", "ProposalNetwork"], "merges"),
+        (
+            ["MODEL.META_ARCHITECTURE", "RetinaNet", "MODEL.RETINANET.NUM_CONVS", "0"],
+            "DyHeadRetinaNet",
+        ),
         (["OUTPUT_DIR", "/dev/null/run"], "OUTPUT_DIR cannot be written"),
     ],
 )

@@ -21,8 +21,8 @@ def add_atss_config(cfg: CfgNode) -> None:
     # weights tell its classes apart hundreds of steps sooner.
     cfg.MODEL.ATSS.PREDICTOR_INIT_STD = 0.01
     cfg.MODEL.ATSS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of dx, dy, dw, dh
-    cfg.MODEL.ATSS.FOCAL_LOSS_GAMMA = 2.0
-    cfg.MODEL.ATSS.FOCAL_LOSS_ALPHA = 0.25
+    cfg.MODEL.ATSS.FOCAL_LOSS_GAMMA = 2.0  # exponent that takes weight from easy examples
+    cfg.MODEL.ATSS.FOCAL_LOSS_ALPHA = 0.25  # weight of positives; negatives have 1 - alpha
     cfg.MODEL.ATSS.REG_LOSS_WEIGHT = 2.0  # weight of the GIoU loss
     cfg.MODEL.ATSS.INFERENCE_TH = 0.05  # lowest class score kept
     cfg.MODEL.ATSS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS

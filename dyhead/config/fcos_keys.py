@@ -4,7 +4,7 @@ from dyhead.d2.config import CfgNode
 
 
 def add_fcos_config(cfg: CfgNode) -> None:
-    """Add MODEL.FCOS; shared keys have the names of MODEL.ATSS.
+    """Add MODEL.FCOS; keys without a comment mean what they mean in MODEL.ATSS.
 
     The defaults are the paper's with its authors' later improvements: centre sampling, GIoU,
     distances in strides, centre-ness beside the boxes. The original is CENTER_SAMPLING_RADIUS 0,
@@ -13,7 +13,7 @@ def add_fcos_config(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS = CfgNode()
     cfg.MODEL.FCOS.NUM_CLASSES = 80  # filled in from the data set, as MODEL.ATSS.NUM_CLASSES
     cfg.MODEL.FCOS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]  # finest level first
-    cfg.MODEL.FCOS.NUM_CONVS = 4  # of the towers; 0 with DyHead blocks
+    cfg.MODEL.FCOS.NUM_CONVS = 4  # of the towers; 0 as in MODEL.ATSS
     cfg.MODEL.FCOS.CHANNELS = 256  # of the towers
     cfg.MODEL.FCOS.USE_GN = True  # in the towers
     cfg.MODEL.FCOS.PREDICTOR_KERNEL_SIZE = 3  # or 1

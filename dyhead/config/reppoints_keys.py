@@ -15,7 +15,7 @@ def add_reppoints_config(cfg: CfgNode) -> None:
     cfg.MODEL.REPPOINTS.CHANNELS = 256  # channels of these convolutions
     cfg.MODEL.REPPOINTS.USE_GN = True  # GroupNorm after each of them
     cfg.MODEL.REPPOINTS.POINT_CHANNELS = 256  # channels that the deformable convolutions give
-    cfg.MODEL.REPPOINTS.NUM_POINTS = 9  # points of a set; the square of an odd number
+    cfg.MODEL.REPPOINTS.NUM_POINTS = 9  # points of a set: 9, 25, 49, ...
     # How points become a box: "moment" (mean and standard deviation), "minmax" or
     # "partial_minmax" (of the first four points).
     cfg.MODEL.REPPOINTS.TRANSFORM = "moment"
@@ -32,9 +32,9 @@ def add_reppoints_config(cfg: CfgNode) -> None:
     # For classes and refined points: initial boxes of an IoU below the first are background, and
     # from the second on they have to detect the object.
     cfg.MODEL.REPPOINTS.IOU_THRESHOLDS = [0.4, 0.5]
-    cfg.MODEL.REPPOINTS.FOCAL_LOSS_GAMMA = 2.0
-    cfg.MODEL.REPPOINTS.FOCAL_LOSS_ALPHA = 0.25
-    cfg.MODEL.REPPOINTS.SMOOTH_L1_BETA = 0.11
+    cfg.MODEL.REPPOINTS.FOCAL_LOSS_GAMMA = 2.0  # exponent that takes weight from easy examples
+    cfg.MODEL.REPPOINTS.FOCAL_LOSS_ALPHA = 0.25  # weight of positives; negatives have 1 - alpha
+    cfg.MODEL.REPPOINTS.SMOOTH_L1_BETA = 0.11  # where the losses on boxes turn linear
     cfg.MODEL.REPPOINTS.INIT_LOSS_WEIGHT = 0.5  # weight of the loss on the initial boxes
     cfg.MODEL.REPPOINTS.REFINE_LOSS_WEIGHT = 1.0  # weight of the loss on the refined boxes
     cfg.MODEL.REPPOINTS.INFERENCE_TH = 0.05  # lowest class score kept

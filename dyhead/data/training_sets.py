@@ -27,13 +27,12 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
     Raises:
         UserError: the ratios cannot be used, or the data sets' classes differ.
     """
-    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     names = cfg.DATASETS.TRAIN
     if not cfg.DATASETS.TRAIN_RATIOS:
-        return get_detection_dataset_dicts(names, filter_empty=filter_empty), None
+        return _load(cfg, names), None
     ratios = _checked_ratios(cfg)
     common_classes(names)
-    sets = [get_detection_dataset_dicts(name, filter_empty=filter_empty) for name in names]
+    sets = [_load(cfg, name) for name in names]
     for name, loaded in zip(names, sets, strict=True):
         if not isinstance(loaded, list):
             raise UserError(
@@ -43,6 +42,16 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
     _describe_shares(cfg, sizes, ratios)
     seed = cfg.SEED if cfg.SEED >= 0 else None
     return list(itertools.chain.from_iterable(sets)), RatioTrainingSampler(sizes, ratios, seed)
+
+
+def _load(cfg: CfgNode, names: str | Sequence[str]) -> Any:
+    """The dataset dicts of one data set, or of several joined, without what the config filters."""
+    key_points = cfg.MODEL.ROI_KEYPOINT_HEAD
+    return get_detection_dataset_dicts(
+        names,
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+        min_keypoints=key_points.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
+    )
 
 
 def _checked_ratios(cfg: CfgNode) -> list[float]:

@@ -76,6 +76,12 @@ def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
         raise UserError("MODEL.LOAD_PROPOSALS is not served: set it to False.")
     if cfg.MODEL.MASK_ON and HOST == "detectron2":  # the embedded host has no masks at all
         _refuse_sets_without_masks(cfg)
+    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" and cfg.MODEL.RETINANET.NUM_CONVS < 1:
+        raise UserError(
+            f"MODEL.RETINANET.NUM_CONVS is {cfg.MODEL.RETINANET.NUM_CONVS}, but Detectron2's"
+            " RetinaNet has towers: set MODEL.META_ARCHITECTURE to DyHeadRetinaNet to leave them"
+            " out."
+        )
     check_multi_scale_testing(cfg)
     key = "TEST" if eval_only else "TRAIN"
     if not cfg.DATASETS[key]:

@@ -16,12 +16,15 @@ ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 UNREADABLE = "unreadable"  # key of the reason, in the place of "image"
 
 
-def find_images(folder: Path, max_images: int | None = None) -> list[Path]:
+def find_images(
+    folder: Path, max_images: int | None = None, without: Path | None = None
+) -> list[Path]:
     """All image files below a folder, sorted by path; hidden ones are left out.
 
     Args:
         folder: links in it are followed.
         max_images: only so many, the first ones.
+        without: a file that is left out: the picture of an earlier run.
 
     Raises:
         UserError: there is no such folder, or no image in it.
@@ -29,6 +32,8 @@ def find_images(folder: Path, max_images: int | None = None) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"--images {folder} is no folder: name the one that holds the images.")
     found = sorted(path for path in _walk(folder) if path.suffix.lower() in ENDINGS)
+    if without is not None:
+        found = [path for path in found if path.resolve() != without.resolve()]
     if not found:
         raise UserError(f"--images {folder} holds no image ({', '.join(ENDINGS)}), however deep.")
     return found[:max_images]

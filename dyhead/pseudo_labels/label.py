@@ -62,7 +62,7 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys, eval_only=True)
         categories = labelled_categories(cfg, settings.threshold, settings.class_thresholds)
-    files = find_images(settings.images, settings.max_images)
+    files = find_images(settings.images, settings.max_images, without=_picture(settings))
     detector = build_trained_detector(cfg, explicit_keys)
     logger.info("Labelling %d images of %s", len(files), settings.images)
     collector = LabelCollector(settings.images, categories, settings.keep_empty)
@@ -74,8 +74,12 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
     coco = _as_coco(cfg, settings, categories, collector)
     with user_errors(f"--output {settings.output}"):
         write_text_atomically(json.dumps(coco), settings.output)
-        draw_labels(coco, settings.images, settings.output.with_suffix(".png"))
+        draw_labels(coco, settings.images, _picture(settings))
     return _format_table(settings, categories, collector)
+
+
+def _picture(settings: LabelSettings) -> Path:
+    return settings.output.with_suffix(".png")
 
 
 def _check_output(output: Path) -> None:
@@ -143,5 +147,5 @@ def _format_table(
     return (
         f"{table}\n\n{labelled} of {collector.num_images} images have labels; {empty} without a"
         f" box above its threshold are {fate}; {len(collector.unreadable)} can't be read.\n"
-        f"Labels: {settings.output}\nPicture: {settings.output.with_suffix('.png')}"
+        f"Labels: {settings.output}\nPicture: {_picture(settings)}"
     )

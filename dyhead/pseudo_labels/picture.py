@@ -1,4 +1,4 @@
-"""A page of labelled images, for people would rather look than read."""
+"""A page of labelled images, for people who would rather look than read."""
 
 import functools
 import io
@@ -41,7 +41,10 @@ def draw_labels(
     chosen = [labelled[i * len(labelled) // count] for i in range(count)]
     categories = coco["categories"]
     styles = {
-        category["id"]: (category["name"], tuple(round(255 * c) for c in on_dark(color)))
+        category["id"]: (
+            " ".join(category["name"].split()),
+            tuple(round(255 * c) for c in on_dark(color)),
+        )
         for category, color in zip(categories, class_colors(len(categories)), strict=True)
     }
     rows = -(-count // COLUMNS)
@@ -52,6 +55,11 @@ def draw_labels(
     file = io.BytesIO()
     page.save(file, format="png")
     write_bytes_atomically(file.getvalue(), output_png)
+
+
+def _style(name: str, color: tuple[float, float, float]) -> Style:
+    """A name on one line, and a colour that shows on black."""
+    return " ".join(name.split()), tuple(round(255 * c) for c in on_dark(color))
 
 
 def _draw_cell(

@@ -130,9 +130,8 @@ OUTPUT_DIR: "{tmp_path / "run"}"
 VERSION: 2
 """
     )
-    output = tmp_path / "out" / "labels.json"
 
-    def run(*arguments: str) -> dict[str, Any]:
+    def run(*arguments: str, output: Path = tmp_path / "out" / "labels.json") -> dict[str, Any]:
         paths = ["--config", str(config), "--images", str(folder), "--output", str(output)]
         main(["pseudo-label", *paths, *arguments])
         return json.loads(output.read_text())
@@ -174,6 +173,14 @@ def test_labels_are_coco_with_the_ids_of_the_training_set(
     assert np.asarray(picture).std() > 10
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"labels.json", "labels.png"}
     assert not (tmp_path / "run").exists(), "the training's folder is left alone"
+
+
+def test_the_picture_of_an_earlier_run_is_not_labelled(
+    label: Callable[..., dict[str, Any]], folder: Path
+) -> None:
+    first = label(output=folder / "labels.json")
+    assert (folder / "labels.png").is_file()
+    assert label(output=folder / "labels.json")["images"] == first["images"]
 
 
 def test_broken_images_are_counted_and_named(

@@ -17,7 +17,7 @@ from dyhead.modeling.meta_arch.centerness_detector import (
     centerness_arguments,
 )
 from dyhead.modeling.meta_arch.dense_detector import head_levels, trunk_arguments
-from dyhead.modeling.meta_arch.towers import tower_depth
+from dyhead.modeling.meta_arch.towers import check_topk, tower_depth
 
 
 @META_ARCH_REGISTRY.register()
@@ -30,7 +30,8 @@ class ATSS(CenternessDetector):
         centerness_detector: see `CenternessDetector`.
 
     Raises:
-        UserError: the levels have different numbers of anchors per location.
+        UserError: the levels have different numbers of anchors per location, or `anchor_topk` is
+            not positive.
     """
 
     @configurable
@@ -38,6 +39,7 @@ class ATSS(CenternessDetector):
         self, *, anchor_topk: int = 9, box_reg_loss_weight: float = 2.0, **centerness_detector: Any
     ) -> None:
         super().__init__(box_reg_loss_weight=box_reg_loss_weight, **centerness_detector)
+        check_topk(anchor_topk)
         self.candidates_per_level = anchor_topk * anchors_per_location(self.anchor_generator)
 
     @classmethod

@@ -59,7 +59,7 @@ class DenseDetector(nn.Module, ABC):
         test_score_thresh: lowest class score of a detection.
         test_topk_candidates: number of (anchor, class) pairs of a level that go into NMS.
         test_nms_thresh: IoU above which the lower-scored of two boxes of a class is dropped.
-        max_detections_per_image: number of detections returned.
+        max_detections_per_image: number of detections returned; negative for all.
         rank_by_quality: the pairs that go into NMS are those of the best class score times
             quality; else those of the best class score.
         clip_before_nms: boxes are cut off at the image's border before NMS rather than after it.

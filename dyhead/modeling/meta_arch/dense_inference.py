@@ -69,12 +69,13 @@ def suppress_duplicates(
         classes: (D,), indices.
         image_size: height and width in pixels, recorded in the result.
         iou_threshold: a box overlapping a better one of its class by more is dropped.
-        max_detections: highest number of detections kept, the best ones.
+        max_detections: highest number of detections kept, the best ones; negative for all.
 
     Returns:
         Instances with `pred_boxes`, `scores` and `pred_classes`, best first.
     """
-    keep = batched_nms(boxes, scores, classes, iou_threshold)[:max_detections]
+    keep = batched_nms(boxes, scores, classes, iou_threshold)
+    keep = keep[:max_detections] if max_detections >= 0 else keep
     return Instances(
         image_size,
         pred_boxes=Boxes(boxes[keep]),

@@ -84,9 +84,11 @@ def check_limits(level_limits: Sequence[float], num_levels: int) -> None:
     """Refuse limits that do not part the levels.
 
     Raises:
-        UserError: they are not ascending, or not one less than levels.
+        UserError: they are not ascending numbers, or not one less than levels.
     """
-    if len(level_limits) != num_levels - 1 or sorted(level_limits) != list(level_limits):
+    are_numbers = all(isinstance(limit, int | float) for limit in level_limits)
+    are_ascending = are_numbers and sorted(level_limits) == list(level_limits)
+    if len(level_limits) != num_levels - 1 or not are_ascending:
         raise UserError(
             f"MODEL.FCOS.LEVEL_LIMITS {list(level_limits)} must be {num_levels - 1} ascending"
             f" sizes in pixels, which part the {num_levels} levels of MODEL.FCOS.IN_FEATURES."

@@ -1,11 +1,14 @@
 """Which locations answer for which object in FCOS (Tian et al., ICCV 2019, section 3).
 
+No matrix of all locations and all objects is kept: a level goes through its locations in blocks.
+
 Shape letters: R locations of a level, T locations of all levels, M objects of an image.
 """
 
 import torch
 from torch import Tensor
 
+from dyhead.modeling.meta_arch.atss_assignment import MAX_BLOCK
 from dyhead.modeling.meta_arch.box_geometry import box_centers, center_distances
 from dyhead.modeling.meta_arch.positives import BACKGROUND
 
@@ -67,7 +70,8 @@ def assign_locations(
         return torch.full((count,), BACKGROUND, device=boxes.device)
     matched = []
     for level, low, high in zip(locations, limits[:-1], limits[1:], strict=True):
-        areas = areas_of_candidates(level, boxes, (low, high), center_sampling_radius)
-        smallest, objects = areas.min(dim=1)
-        matched.append(torch.where(smallest.isinf(), BACKGROUND, objects))
+        for block in level.split(max(1, MAX_BLOCK // len(boxes))):
+            areas = areas_of_candidates(block, boxes, (low, high), center_sampling_radius)
+            smallest, objects = areas.min(dim=1)
+            matched.append(torch.where(smallest.isinf(), BACKGROUND, objects))
     return torch.cat(matched)

@@ -30,7 +30,7 @@ from dyhead.modeling.meta_arch.reppoints_assignment import (
 )
 from dyhead.modeling.meta_arch.reppoints_boxes import PointBoxTransform
 from dyhead.modeling.meta_arch.reppoints_head import RepPointsHead
-from dyhead.modeling.meta_arch.towers import shared_channels, tower_depth
+from dyhead.modeling.meta_arch.towers import check_topk, shared_channels, tower_depth
 
 NO_LOSS_LOGIT = -1e4  # its focal loss as background is 0, in float16 too
 
@@ -67,7 +67,7 @@ class RepPoints(DenseDetector):
         dense_detector: see `DenseDetector`; the anchors are locations, the head a `RepPointsHead`.
 
     Raises:
-        UserError: the IoU thresholds aren't two numbers in order.
+        UserError: the IoU thresholds aren't two numbers in order, or `topk` is not positive.
     """
 
     @configurable
@@ -85,6 +85,7 @@ class RepPoints(DenseDetector):
         **dense_detector: Any,
     ) -> None:
         super().__init__(**dense_detector)
+        check_topk(topk)
         check_thresholds(iou_thresholds)
         self.base_scale = base_scale
         self.topk = topk

@@ -55,7 +55,7 @@ class RepPointsHead(nn.Module):
         num_convs: convolutions per tower; 0 for no towers.
         channels: channels of the towers.
         use_gn: GroupNorm in the towers.
-        num_points: P, the square of an odd number.
+        num_points: P, the square of an odd number above 1.
         point_channels: channels between the features and the predictors.
         transform: how points become a box, see `PseudoBox`.
         moment_mul: see `PseudoBox`.
@@ -65,7 +65,7 @@ class RepPointsHead(nn.Module):
         predictor_init_std: standard deviation of the predictors' initial weights.
 
     Raises:
-        UserError: the number of points is no odd number's square, there is no such transform, or
+        UserError: the number of points is no such square, there is no such transform, or
             GroupNorm is wanted in towers whose channels do not fall into 32 groups.
     """
 
@@ -145,13 +145,13 @@ def points_per_side(num_points: int) -> int:
     """The kernel size of a convolution with as many taps as there are points.
 
     Raises:
-        UserError: there is none that has a middle.
+        UserError: there is none that has a middle and an extent.
     """
     side = math.isqrt(max(num_points, 0))
-    if side * side != num_points or side % 2 == 0:
+    if side * side != num_points or side % 2 == 0 or side == 1:
         raise UserError(
-            f"MODEL.REPPOINTS.NUM_POINTS is {num_points}: set it to the square of an odd number,"
-            " such as 9 or 25."
+            f"MODEL.REPPOINTS.NUM_POINTS is {num_points}: set it to the square of an odd number"
+            " above 1, such as 9 or 25."
         )
     return side
 

@@ -59,7 +59,13 @@ def initialise_convolutions(module: nn.Module, std: float) -> None:
 
 
 def initialise_prior(predictor: nn.Conv2d, prior_prob: float) -> None:
-    """Bias class logits so that every score starts at `prior_prob` (Lin et al., ICCV 2017, 3.3)."""
+    """Bias class logits so that every score starts at `prior_prob` (Lin et al., ICCV 2017, 3.3).
+
+    Raises:
+        UserError: no logit gives that score.
+    """
+    if not 0 < prior_prob < 1:
+        raise UserError(f"PRIOR_PROB is {prior_prob}: set it above 0 and below 1, such as to 0.01.")
     nn.init.constant_(predictor.get_parameter("bias"), -math.log((1 - prior_prob) / prior_prob))
 
 
@@ -73,6 +79,16 @@ def tower_depth(num_convs: int, backbone: Backbone) -> int:
         logger.info("No DyHead block: the head gets towers of %d convolutions.", BASELINE_DEPTH)
         return BASELINE_DEPTH
     return num_convs
+
+
+def check_topk(topk: int) -> None:
+    """Refuse a number of candidates with which no object would be learned.
+
+    Raises:
+        UserError: it is not positive.
+    """
+    if topk < 1:
+        raise UserError(f"TOPK is {topk}: every object needs 1 candidate or more.")
 
 
 def shared_channels(levels: Sequence[ShapeSpec]) -> int:

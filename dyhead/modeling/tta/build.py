@@ -51,5 +51,7 @@ def check_multi_scale_testing(cfg: CfgNode) -> None:
     for key in ("MASK_ON", "KEYPOINT_ON"):
         if cfg.MODEL[key]:
             raise UserError(f"TEST.AUG.ENABLED merges boxes only: set MODEL.{key} to False.")
+    if cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        raise UserError("TEST.AUG.ENABLED merges detections, and ProposalNetwork gives none.")
     check_merging(aug.MERGE, aug.IOU_THRESHOLD)
     plan_views(aug.MIN_SIZES, aug.MAX_SIZE, aug.FLIP, aug.VALID_SIZES)

@@ -9,6 +9,7 @@ from dyhead.d2._embedded.modeling.anchor_generator import DefaultAnchorGenerator
 from dyhead.d2._embedded.modeling.backbone.build import BACKBONE_REGISTRY, build_backbone
 from dyhead.d2._embedded.modeling.backbone.fpn import build_retinanet_resnet_fpn_backbone
 from dyhead.d2._embedded.modeling.backbone.resnet import ResNet, build_resnet_backbone
+from dyhead.d2._embedded.modeling.meta_arch import build_model
 from dyhead.d2._embedded.modeling.postprocessing import detector_postprocess
 from dyhead.d2._embedded.structures import Boxes, Instances
 
@@ -72,3 +73,23 @@ def test_postprocessing_leaves_its_input_alone():
     results = Instances((4, 4), pred_boxes=Boxes([[0, 0, 1, 1]]))
     detector_postprocess(results, 8, 8)
     assert results.pred_boxes.tensor.tolist() == [[0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"META_ARCHITECTURE": "RetinaNet", "RETINANET.BBOX_REG_LOSS_TYPE": "huber"},
+        {"RPN.BBOX_REG_LOSS_TYPE": "huber"},
+        {"ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "huber"},
+    ],
+)
+def test_losses_of_boxes_are_refused_before_the_training(options):
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.update({"DEPTH": 18, "RES2_OUT_CHANNELS": 64})
+    cfg.MODEL.ROI_HEADS.NAME, cfg.MODEL.DEVICE = "StandardROIHeads", "cpu"
+    cfg.MODEL.ROI_BOX_HEAD.update({"NAME": "FastRCNNConvFCHead", "NUM_FC": 1, "FC_DIM": 8})
+    if "META_ARCHITECTURE" in options:
+        cfg.MODEL.RETINANET.IN_FEATURES = ["res4"]
+    cfg.merge_from_list([part for k, v in options.items() for part in (f"MODEL.{k}", v)])
+    with pytest.raises(ValueError, match="BBOX_REG_LOSS_TYPE is 'huber': use smooth_l1, giou"):
+        build_model(cfg)

@@ -83,6 +83,20 @@ def test_unused_features_are_logged(cfg, caplog):
     assert "p6, p7" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("TOPK", 0, "TOPK is 0: .* 1 candidate or more"),
+        ("PRIOR_PROB", 0.0, "PRIOR_PROB is 0.0: .* above 0 and below 1"),
+        ("PRIOR_PROB", 1.0, "PRIOR_PROB is 1.0: .* above 0 and below 1"),
+    ],
+)
+def test_values_that_nothing_can_be_learned_with_are_refused(cfg, key, value, message):
+    cfg.MODEL.ATSS[key] = value
+    with pytest.raises(ValueError, match=message):
+        build_model(cfg)
+
+
 def test_levels_with_different_numbers_of_anchors_are_refused(cfg):
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[64, 80], [128], [256], [512], [1024]]
     with pytest.raises(ValueError, match=r"ANCHOR_GENERATOR gives \[2, 1, 1, 1, 1\]"):

@@ -150,6 +150,20 @@ def test_suppression_is_per_class_and_keeps_boxes_unclipped():
     assert kept.pred_classes.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(("limit", "count"), [(2, 2), (0, 0), (-1, 3)])
+def test_a_negative_limit_keeps_all_detections(limit, count):
+    boxes = torch.tensor([[0.0, 0, 4, 4], [10, 0, 14, 4], [20, 0, 24, 4]])
+    kept = suppress_duplicates(
+        boxes,
+        torch.tensor([0.5, 0.9, 0.4]),
+        torch.zeros(3, dtype=torch.int64),
+        image_size=(8, 32),
+        iou_threshold=0.6,
+        max_detections=limit,
+    )
+    assert torch.equal(kept.pred_boxes.tensor, boxes[[1, 0, 2]][:count])
+
+
 def test_mixed_precision_detects(make_detector, make_input):
     detector = make_detector().eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

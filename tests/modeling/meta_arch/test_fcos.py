@@ -252,7 +252,7 @@ def test_keys_of_all_detectors_reach_the_model(cfg):
     assert (model.input_format, model.max_detections_per_image) == ("RGB", 9)
 
 
-@pytest.mark.parametrize("limits", [[64], [64, 32], [8, 16, 32]])
+@pytest.mark.parametrize("limits", [[64], [64, 32], [8, 16, 32], [8, "b"]])
 def test_limits_that_do_not_part_the_levels_are_refused(cfg, limits):
     cfg.MODEL.FCOS.LEVEL_LIMITS = limits
     with pytest.raises(UserError, match="LEVEL_LIMITS.*2 ascending.*3 levels"):

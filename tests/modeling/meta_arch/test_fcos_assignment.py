@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dyhead.d2.layers import ShapeSpec
+from dyhead.modeling.meta_arch import fcos_assignment
 from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import build_location_generator
 from dyhead.modeling.meta_arch.positives import BACKGROUND
@@ -63,6 +64,14 @@ def test_assignment_equals_the_naive_double(seed, radius):
     matched = assign(levels, boxes, radius=radius)
     assert (matched != BACKGROUND).sum() > 8
     assert matched.tolist() == naive_assignment(levels, boxes, LIMITS, radius)
+
+
+@pytest.mark.parametrize("block", [1, 100, 500])
+def test_blocks_of_locations_change_nothing(block, monkeypatch):
+    levels, boxes = grid_of_locations(150, 200), random_boxes(12, 150, 200, seed=3)
+    expected = assign(levels, boxes)
+    monkeypatch.setattr(fcos_assignment, "MAX_BLOCK", block)
+    assert torch.equal(assign(levels, boxes), expected)
 
 
 @pytest.mark.parametrize("limits", [[20.0, 40.0], [10.0, 1000.0], [0.0, 0.0]])

@@ -73,6 +73,12 @@ def test_thresholds_out_of_order_are_refused(cfg, thresholds):
         build_model(cfg)
 
 
+def test_objects_without_a_location_are_refused(cfg):
+    cfg.MODEL.REPPOINTS.TOPK = 0
+    with pytest.raises(ValueError, match="TOPK is 0: .* 1 candidate or more"):
+        build_model(cfg)
+
+
 def focal(logit, is_positive, alpha=0.25, gamma=2.0):
     score = 1 / (1 + math.exp(-logit))
     if is_positive:

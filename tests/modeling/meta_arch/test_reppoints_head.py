@@ -120,7 +120,7 @@ def test_points_keep_their_digits_under_mixed_precision():
     assert logits[0].isfinite().all()
 
 
-@pytest.mark.parametrize("num_points", [-1, 0, 4, 8, 16])
+@pytest.mark.parametrize("num_points", [-1, 0, 1, 4, 8, 16])
 def test_points_that_form_no_square_with_a_middle_are_refused(num_points):
     with pytest.raises(ValueError, match=f"NUM_POINTS is {num_points}: .* odd number"):
         RepPointsHead(in_channels=4, num_classes=3, num_points=num_points)

@@ -112,6 +112,16 @@ def _dense_box_regression_loss(
     )
 
 
+def check_box_loss(box_reg_loss_type: str) -> None:
+    """Refuse a type that `_dense_box_regression_loss` lacks, before a training gets to it.
+
+    Raises:
+        ValueError: there is no such loss.
+    """
+    if box_reg_loss_type != "smooth_l1":
+        box_loss_of(box_reg_loss_type)
+
+
 def box_loss_of(box_reg_loss_type: str) -> Callable[..., Tensor]:
     """The loss on boxes (N, 4), (N, 4) with a `reduction`, by its name.
 

@@ -7,27 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ...structures import Boxes, ImageList, Instances
+from ..anchor_order import permute_to_N_HWA_K
 from ..backbone import Backbone
 from ..box_regression import Box2BoxTransform
-from ..postprocessing import detector_postprocess
+from .image_detector import ImageDetector, scale_to_outputs
 
 
-def permute_to_N_HWA_K(tensor: Tensor, K: int) -> Tensor:  # noqa: N802, N803 (the public name)
-    """Bring a predicted map (N, A * K, H, W) into the order of the anchors, (N, H * W * A, K)."""
-    per_anchor = tensor.unflatten(1, (-1, K))  # (N, A, K, H, W)
-    return per_anchor.permute(0, 3, 4, 1, 2).flatten(1, 3)
-
-
-class DenseDetector(nn.Module, ABC):
+class DenseDetector(ImageDetector, ABC):
     """A fully convolutional detector on the levels of a feature pyramid."""
 
     box2box_transform: Box2BoxTransform  # a subclass sets it
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     def __init__(
         self,
@@ -48,19 +40,11 @@ class DenseDetector(nn.Module, ABC):
             pixel_mean: per channel.
             pixel_std: per channel.
         """
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone, pixel_mean, pixel_std)
         self.head = head
         shapes = backbone.output_shape()
         by_stride = sorted(shapes, key=lambda name: shapes[name].stride or 0)
         self.head_in_features = list(by_stride if head_in_features is None else head_in_features)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model computes."""
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Losses in training, detections otherwise.
@@ -83,10 +67,8 @@ class DenseDetector(nn.Module, ABC):
             truth = [self._instances(x).to(self.device) for x in batched_inputs]
             return self.forward_training(images, features, predictions, truth)
         results = self.forward_inference(images, features, predictions)
-        return [
-            {"instances": _postprocess(detections, x)}
-            for detections, x in zip(results, batched_inputs, strict=True)
-        ]
+        scaled = scale_to_outputs(results, batched_inputs, images.image_sizes)
+        return [{"instances": detections} for detections in scaled]
 
     @abstractmethod
     def forward_training(
@@ -99,17 +81,6 @@ class DenseDetector(nn.Module, ABC):
         self, images: ImageList, features: list[Tensor], predictions: Any
     ) -> list[Instances]:
         """Detections of every image of a batch, in its input size."""
-
-    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalize the images and pad them to one size."""
-        images = [
-            (x["image"].to(self.device) - self.pixel_mean) / self.pixel_std for x in batched_inputs
-        ]
-        return ImageList.from_tensors(
-            images,
-            self.backbone.size_divisibility,
-            padding_constraints=self.backbone.padding_constraints,
-        )
 
     @staticmethod
     def _instances(batched_input: dict[str, Any]) -> Instances:
@@ -183,10 +154,3 @@ class DenseDetector(nn.Module, ABC):
                 for level in levels
             ]
         )
-
-
-def _postprocess(detections: Instances, batched_input: dict[str, Any]) -> Instances:
-    height, width = detections.image_size
-    return detector_postprocess(
-        detections, batched_input.get("height", height), batched_input.get("width", width)
-    )

@@ -6,25 +6,21 @@ Boxes are absolute x0, y0, x1, y1 in pixels.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...config import CfgNode, check_switched_off, configurable
-from ...structures import ImageList, Instances
+from ...structures import Instances
 from ..backbone import Backbone, build_backbone
-from ..postprocessing import detector_postprocess
 from ..proposal_generator import build_proposal_generator
 from ..roi_heads import build_roi_heads
 from .build import META_ARCH_REGISTRY
+from .image_detector import ImageDetector, scale_to_outputs
 
 BatchedInputs = list[dict[str, Any]]
 
 
-class ProposingDetector(nn.Module):
-    """What both detectors share: images to features, and boxes back to the images' own sizes."""
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
+class ProposingDetector(ImageDetector):
+    """What both detectors share: proposals, and objects to learn from."""
 
     def __init__(
         self,
@@ -33,34 +29,8 @@ class ProposingDetector(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ) -> None:
-        super().__init__()
-        if len(pixel_mean) != len(pixel_std):
-            raise ValueError(
-                f"MODEL.PIXEL_MEAN has {len(pixel_mean)} and MODEL.PIXEL_STD {len(pixel_std)}"
-                " values: give one of each per channel."
-            )
-        self.backbone = backbone
+        super().__init__(backbone, pixel_mean, pixel_std)
         self.proposal_generator = proposal_generator
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            per_channel = torch.tensor(values).view(-1, 1, 1)
-            self.register_buffer(name, per_channel, persistent=False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the detector is."""
-        return self.pixel_mean.device
-
-    def preprocess_image(self, batched_inputs: BatchedInputs) -> ImageList:
-        """Normalize the images and pad them to one size that suits the backbone."""
-        images = [
-            (each["image"].to(self.device) - self.pixel_mean) / self.pixel_std
-            for each in batched_inputs
-        ]
-        return ImageList.from_tensors(
-            images,
-            self.backbone.size_divisibility,
-            padding_constraints=self.backbone.padding_constraints,
-        )
 
     def _objects(self, batched_inputs: BatchedInputs) -> list[Instances] | None:
         if "instances" not in batched_inputs[0]:
@@ -237,14 +207,3 @@ class ProposalNetwork(ProposingDetector):
             return losses
         scaled = scale_to_outputs(proposals, batched_inputs, images.image_sizes)
         return [{"proposals": regions} for regions in scaled]
-
-
-def scale_to_outputs(
-    instances: list[Instances], batched_inputs: BatchedInputs, image_sizes: list[tuple[int, int]]
-) -> list[Instances]:
-    """Scale the boxes of each image to the "height" and "width" that its input asks for."""
-    scaled = []
-    for results, each, (height, width) in zip(instances, batched_inputs, image_sizes, strict=True):
-        size = each.get("height", height), each.get("width", width)
-        scaled.append(detector_postprocess(results, *size))
-    return scaled

@@ -19,7 +19,7 @@ from ...structures import Boxes, ImageList, Instances, pairwise_iou
 from ...utils.events import get_event_storage
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
-from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
 from ..input_shapes import common_channels, named_shapes
 from ..matcher import Matcher
 from .build import META_ARCH_REGISTRY
@@ -77,7 +77,11 @@ class RetinaNet(DenseDetector):
             pixel_std: per channel, in the order of `input_format`.
             vis_period: 0; this host draws no training inputs.
             input_format: channel order of the images, e.g. "BGR".
+
+        Raises:
+            ValueError: there is no such box loss.
         """
+        check_box_loss(box_reg_loss_type)
         super().__init__(
             backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
         )

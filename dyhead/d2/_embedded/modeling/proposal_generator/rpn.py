@@ -15,7 +15,8 @@ from ...layers import ShapeSpec, cat
 from ...structures import Boxes, ImageList, Instances, pairwise_iou
 from ...utils.events import get_event_storage, has_event_storage
 from ..anchor_generator import build_anchor_generator
-from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
+from ..anchor_order import permute_to_N_HWA_K
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
 from ..input_shapes import named_shapes
 from ..matcher import Matcher
 from ..sampling import subsample_labels
@@ -75,8 +76,12 @@ class RPN(nn.Module):
             loss_weight: factor of the losses, or a factor for each by its name.
             box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
             smooth_l1_beta: where the smooth L1 loss turns linear; 0 is the L1 loss.
+
+        Raises:
+            ValueError: there is no such box loss.
         """
         super().__init__()
+        check_box_loss(box_reg_loss_type)
         self.in_features = in_features
         self.rpn_head = head
         self.anchor_generator = anchor_generator
@@ -152,7 +157,7 @@ class RPN(nn.Module):
         anchors = self.anchor_generator(levels)
         logits, deltas = self.rpn_head(levels)
         logits = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
-        deltas = [per_anchor(level, self.anchor_generator.box_dim) for level in deltas]
+        deltas = [permute_to_N_HWA_K(level, self.anchor_generator.box_dim) for level in deltas]
         losses: dict[str, Tensor] = {}
         if self.training:
             if gt_instances is None:
@@ -265,12 +270,6 @@ class RPN(nn.Module):
             decoded = self.box2box_transform.apply_deltas(deltas.flatten(0, 1), sources)
             proposals.append(decoded.view_as(deltas))
         return proposals
-
-
-def per_anchor(deltas: Tensor, box_dim: int) -> Tensor:
-    """(N, A * B, H, W) to (N, H * W * A, B)."""
-    by_anchor = deltas.unflatten(1, (-1, box_dim))
-    return by_anchor.permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 
 def log_samples(labels: Tensor) -> None:

@@ -15,7 +15,7 @@ from ...config import CfgNode, check_switched_off, configurable
 from ...layers import ShapeSpec, cat, cross_entropy, nonzero_tuple
 from ...structures import Instances
 from ...utils.events import get_event_storage, has_event_storage
-from ..box_regression import Box2BoxTransform, _dense_box_regression_loss
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
 from .box_head import flat_size
 from .fast_rcnn_inference import fast_rcnn_inference
 
@@ -60,8 +60,12 @@ class FastRCNNOutputLayers(nn.Module):
             box_reg_loss_type: "smooth_l1", "giou", "diou" or "ciou".
             loss_weight: factor of the losses, or a factor for each by its name.
             use_sigmoid_ce: whether classes are judged one by one, instead of by a softmax.
+
+        Raises:
+            ValueError: there is no such box loss.
         """
         super().__init__()
+        check_box_loss(box_reg_loss_type)
         if isinstance(input_shape, int):
             input_shape = ShapeSpec(channels=input_shape)
         self.num_classes = num_classes
