@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dyhead.ops.deform_conv import BACKEND_VARIABLE
+from dyhead.ops.backends import BACKEND_VARIABLE
 
 
 @contextmanager

@@ -1,6 +1,7 @@
-"""Operators in plain PyTorch and torchvision, free of Detectron2 and of the rest of the project."""
+"""Operators and their back ends, free of Detectron2 and of the rest of the project."""
 
-from dyhead.ops.deform_conv import BACKENDS, choose_backend, modulated_deform_conv2d
+from dyhead.ops.backends import BACKENDS, choose_backend, set_default_backend
+from dyhead.ops.deform_conv import modulated_deform_conv2d
 from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "modulated_deform_conv2d",
     "resize_mask",
     "resize_offset",
+    "set_default_backend",
 ]

@@ -10,11 +10,15 @@ gradients, so once the samples are sorted by the pixel they read, the same fast 
 Columns are K times larger than the input. They are made and consumed in chunks that stay in the
 processor's cache, and made again in backward instead of being kept.
 
+Types: input, kernel, bias and result share one, offset and mask have another of float32 or float64.
+Samples are weighted and summed in the latter, so that nothing but the operands of the matrix
+products is ever rounded to 16 bits.
+
 Shape letters: as in `deform_conv`; P = N * Y * X output positions, R = N * H * W rows of the table.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -40,9 +44,8 @@ def deform_conv_by_bags(
     padding: Pair,
     dilation: Pair,
 ) -> Tensor:
-    """Compute `modulated_deform_conv2d`: shapes checked, one dtype for all, autocast off."""
-    output = _DeformConvByBags.apply(input, offset, mask, weight, stride, padding, dilation)
-    return output if bias is None else output + bias[:, None, None]
+    """Compute `modulated_deform_conv2d`: shapes checked, types as a back end gets them."""
+    return _DeformConvByBags.apply(input, offset, mask, weight, bias, stride, padding, dilation)
 
 
 class _DeformConvByBags(torch.autograd.Function):
@@ -55,71 +58,104 @@ class _DeformConvByBags(torch.autograd.Function):
         offset: Tensor,
         mask: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         stride: Pair,
         padding: Pair,
         dilation: Pair,
     ) -> Tensor:
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.geometry = stride, padding, dilation
-        rows, weights = _bags(input, offset, mask, weight, *ctx.geometry)
-        table = _as_table(input)
+        bags = _bags(input, offset, mask, weight, *ctx.geometry)
+        table = _as_table(input).to(mask.dtype)
         kernel = _as_matrix(weight)
         batch, _, height, width = offset.shape
-        output = table.new_empty(batch * height * width, len(kernel))  # (P, O)
+        output = kernel.new_empty(batch * height * width, len(kernel))  # (P, O)
         for chunk in _chunks(kernel, len(output)):
-            columns = _sample(table, rows[chunk], weights[chunk])  # (chunk, K * C)
-            output[chunk] = matmul_nt(columns, kernel)
+            columns = _sample(table, bags.rows[chunk], bags.weights[chunk])  # (chunk, K * C)
+            output[chunk] = matmul_nt(columns.to(kernel.dtype), kernel, bias)
         return output.view(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[:4]
         # Whoever calls backward() within autocast must get the precision of forward all the same.
         with torch.autocast(grad_output.device.type, enabled=False):
-            gradients = _gradients(grad_output, ctx.saved_tensors, ctx.geometry, needed)
+            arguments = (grad_output, *ctx.saved_tensors, *ctx.geometry, ctx.needs_input_grad[:5])
+            gradients = gradients_by_bags(*arguments)
         return *gradients, None, None, None
 
 
-def _gradients(
+def gradients_by_bags(
     grad_output: Tensor,
-    saved: tuple[Tensor, Tensor, Tensor, Tensor],
-    geometry: tuple[Pair, Pair, Pair],
-    needed: tuple[bool, ...],
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of input, offset, mask and weight; None where not needed."""
-    need_input, need_offset, need_mask, need_weight = needed
-    input, offset, mask, weight = saved
-    offset, mask = offset.detach().requires_grad_(), mask.detach().requires_grad_()
-    with torch.enable_grad():
-        rows, weights = _bags(input, offset, mask, weight, *geometry)
-    # embedding_bag before torch 2.7 differentiates its weights only if the table is differentiable.
-    table = _as_table(input).detach().requires_grad_()  # (R, C)
+    """Gradients of input, offset, mask, weight and bias; None where not `needed`.
+
+    Those of the input and of the kernel are summed up in the type of the offsets.
+    """
+    need_input, need_offset, need_mask, need_weight, need_bias = needed
+    bags = _bags(input, offset, mask, weight, stride, padding, dilation)
+    table = _as_table(input).to(mask.dtype)  # (R, C)
     kernel = _as_matrix(weight)  # (O, K * C)
     kernel_transposed = kernel.t().contiguous()
     grad_rows = _as_table(grad_output)  # (P, O)
-    grad_table, grad_kernel = torch.zeros_like(table), torch.zeros_like(kernel)
-    grad_weights = torch.zeros_like(weights)  # (P, K, 4)
+    grad_table = torch.zeros_like(table)
+    grad_kernel = torch.zeros_like(kernel, dtype=mask.dtype)
+    grad_weights = torch.zeros_like(bags.weights)  # (P, K, 4)
     for chunk in _chunks(kernel, len(grad_rows)):
-        chunk_rows, chunk_weights = rows[chunk], weights[chunk].detach().requires_grad_()
-        with torch.enable_grad():
-            columns = _sample(table, chunk_rows, chunk_weights)
-        grad_columns = matmul_nt(grad_rows[chunk], kernel_transposed)  # (chunk, K * C)
+        rows, weights = bags.rows[chunk], bags.weights[chunk]
         if need_weight:
-            grad_kernel += matmul_tn(grad_rows[chunk], columns.detach())
+            columns = _sample(table, rows, weights).to(kernel.dtype)  # (chunk, K * C)
+            grad_kernel += matmul_tn(grad_rows[chunk], columns)
+        if not (need_input or need_offset or need_mask):
+            continue
+        grad_columns = matmul_nt(grad_rows[chunk], kernel_transposed).to(mask.dtype)
         if need_input:
-            _scatter(grad_table, grad_columns, chunk_rows, chunk_weights.detach())
+            _scatter(grad_table, grad_columns, rows, weights)
         if need_offset or need_mask:
-            (grad_weights[chunk],) = torch.autograd.grad(columns, chunk_weights, grad_columns)
-    grad_offset, grad_mask = torch.autograd.grad(weights, (offset, mask), grad_weights)
-    batch, channels, height, width = input.shape
-    taps_first = (weight.shape[0], *weight.shape[2:], channels)
+            grad_weights[chunk] = _weight_gradients(table, grad_columns, rows)
+    grad_offset, grad_mask = bags.gradients(grad_weights, mask)
     return (
-        grad_table.view(batch, height, width, channels).permute(0, 3, 1, 2) if need_input else None,
+        _as_image(grad_table.to(input.dtype), input) if need_input else None,
         grad_offset if need_offset else None,
         grad_mask if need_mask else None,
-        grad_kernel.view(taps_first).permute(0, 3, 1, 2) if need_weight else None,
+        _as_kernel(grad_kernel.to(weight.dtype), weight) if need_weight else None,
+        grad_rows.sum(0, dtype=mask.dtype).to(weight.dtype) if need_bias else None,
     )
+
+
+class _Corners(NamedTuple):
+    """The two pixels round each position along one axis."""
+
+    pixel: Tensor  # (N, Y, X, K, 2), within [0, length)
+    share: Tensor  # (N, Y, X, K, 2), zero where the pixel lies outside the axis
+    slope: Tensor  # (N, Y, X, K, 2), derivative of `share` by the position
+
+
+class _Bags(NamedTuple):
+    """Which rows of the table every tap reads, and with which weights."""
+
+    rows: Tensor  # (P, K, 4), int32 where it suffices; corners outside name a border row
+    weights: Tensor  # (P, K, 4), bilinear share times mask, zero for corners outside the input
+    y: _Corners
+    x: _Corners
+
+    def gradients(self, grad_weights: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of offset and mask, given those of `weights`."""
+        grad = grad_weights.view(*self.y.share.shape, 2)  # (N, Y, X, K, 2, 2)
+        grad_y = (grad * self.x.share.unsqueeze(-2)).sum(-1)  # of y's shares, without the mask
+        grad_x = (grad * self.y.share.unsqueeze(-1)).sum(-2)
+        grad_mask = (grad_y * self.y.share).sum(-1).permute(0, 3, 1, 2)  # (N, K, Y, X)
+        grads = [(grad_y * self.y.slope).sum(-1), (grad_x * self.x.slope).sum(-1)]
+        grad_offset = torch.stack([each.permute(0, 3, 1, 2) * mask for each in grads], dim=2)
+        return grad_offset.flatten(1, 2), grad_mask
 
 
 def _bags(
@@ -130,28 +166,20 @@ def _bags(
     stride: Pair,
     padding: Pair,
     dilation: Pair,
-) -> tuple[Tensor, Tensor]:
-    """Which rows of the table every tap reads, and with which weights.
-
-    Returns:
-        rows: (P, K, 4), int32 where it suffices; corners outside the input name a border row.
-        weights: (P, K, 4), bilinear share times mask, zero for corners outside the input;
-            differentiable with respect to offset and mask.
-    """
+) -> _Bags:
     batch, _, height, width = input.shape
     taps = mask.shape[1]
     dy, dx = offset.unflatten(1, (taps, 2)).permute(2, 0, 3, 4, 1)  # each (N, Y, X, K)
     tap_y, tap_x = _tap_positions(offset, weight, stride, padding, dilation)
-    corner_y, share_y = _corners(dy + tap_y, height)  # (N, Y, X, K, 2)
-    corner_x, share_x = _corners(dx + tap_x, width)
-    share_x = share_x * mask.permute(0, 2, 3, 1).unsqueeze(-1)
-    weights = share_y.unsqueeze(-1) * share_x.unsqueeze(-2)  # (N, Y, X, K, 2, 2)
+    y, x = _corners(dy + tap_y, height), _corners(dx + tap_x, width)
+    masked_x = x.share * mask.permute(0, 2, 3, 1).unsqueeze(-1)
+    weights = y.share.unsqueeze(-1) * masked_x.unsqueeze(-2)  # (N, Y, X, K, 2, 2)
 
     index_dtype = torch.int32 if input.shape[0] * height * width < 2**31 else torch.int64
     image = torch.arange(batch, device=input.device, dtype=index_dtype) * height
-    line = (corner_y.to(index_dtype) + image.view(-1, 1, 1, 1, 1)) * width
-    rows = line.unsqueeze(-1) + corner_x.to(index_dtype).unsqueeze(-2)
-    return rows.reshape(-1, taps, 4), weights.reshape(-1, taps, 4)
+    line = (y.pixel.to(index_dtype) + image.view(-1, 1, 1, 1, 1)) * width
+    rows = line.unsqueeze(-1) + x.pixel.to(index_dtype).unsqueeze(-2)
+    return _Bags(rows.reshape(-1, taps, 4), weights.reshape(-1, taps, 4), y, x)
 
 
 def _tap_positions(
@@ -170,20 +198,17 @@ def _tap_positions(
     return tap_y, tap_x
 
 
-def _corners(position: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """The two pixels round each position along one axis, and their linear shares.
-
-    Returns:
-        pixel: (..., 2), within [0, length).
-        share: (..., 2), zero where the pixel lies outside the axis.
-    """
-    below = position.detach().floor()
+def _corners(position: Tensor, length: int) -> _Corners:
+    """Where each position (N, Y, X, K) lies on an axis of `length` pixels."""
+    below = position.floor()
     fraction = position - below
     pixel = torch.stack((below, below + 1), dim=-1)
     inside = (pixel >= 0) & (pixel < length)
     share = torch.stack((1 - fraction, fraction), dim=-1) * inside
+    slope = inside * position.new_tensor((-1, 1))
     # Clamped again as integers: a coordinate that is not a number must not become a wild index.
-    return pixel.clamp(0, length - 1).to(torch.int32).clamp(0, length - 1), share
+    pixel = pixel.clamp(0, length - 1).to(torch.int32).clamp(0, length - 1)
+    return _Corners(pixel, share, slope)
 
 
 def _as_table(image: Tensor) -> Tensor:
@@ -194,6 +219,18 @@ def _as_table(image: Tensor) -> Tensor:
 def _as_matrix(weight: Tensor) -> Tensor:
     """(O, C, kernel height, kernel width) -> (O, K * C)."""
     return weight.permute(0, 2, 3, 1).flatten(1).contiguous()
+
+
+def _as_image(table: Tensor, image: Tensor) -> Tensor:
+    """(N * H * W, C) -> the shape of `image`, (N, C, H, W), laid out as channels_last."""
+    batch, channels, height, width = image.shape
+    return table.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _as_kernel(matrix: Tensor, weight: Tensor) -> Tensor:
+    """(O, K * C) -> the shape of `weight`, (O, C, kernel height, kernel width)."""
+    outputs, channels, *size = weight.shape
+    return matrix.view(outputs, *size, channels).permute(0, 3, 1, 2)
 
 
 def _chunks(kernel: Tensor, positions: int) -> Iterator[slice]:
@@ -208,6 +245,16 @@ def _sample(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         rows.flatten(0, 1), table, mode="sum", per_sample_weights=weights.flatten(0, 1)
     )
     return bags.view(len(rows), -1)
+
+
+def _weight_gradients(table: Tensor, grad_columns: Tensor, rows: Tensor) -> Tensor:
+    """What `_sample` gives its weights (P, K, 4): products of rows and the columns' gradients."""
+    num_bags = rows.shape[0] * rows.shape[1]
+    starts = torch.arange(num_bags, device=rows.device, dtype=rows.dtype) * 4
+    bag_of_row = torch.arange(num_bags, device=rows.device, dtype=rows.dtype).repeat_interleave(4)
+    return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad_columns.view(num_bags, -1), table, rows.flatten(), starts, bag_of_row, mode=0
+    ).view_as(rows)
 
 
 def _scatter(grad_table: Tensor, grad_columns: Tensor, rows: Tensor, weights: Tensor) -> None:

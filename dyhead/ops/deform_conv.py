@@ -4,59 +4,13 @@ Shape letters: N batch, C input channels, O output channels, H x W input size, Y
 K = kernel height * kernel width sampling points ("taps") in row-major order.
 """
 
-import os
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torchvision.ops import deform_conv2d
 
-from dyhead.ops.bilinear_bags import deform_conv_by_bags
-
-BACKEND_VARIABLE = "DYHEAD_DEFORM_CONV"
+from dyhead.ops.backends import choose_backend, implementation
+from dyhead.ops.compiled_op import deform_conv_as_operator
 
 Pair = tuple[int, int]
-
-
-def _deform_conv_by_torchvision(
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> Tensor:
-    return deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask)
-
-
-_IMPLEMENTATIONS: dict[str, Callable[..., Tensor]] = {
-    "bags": deform_conv_by_bags,
-    "torchvision": _deform_conv_by_torchvision,
-}
-BACKENDS = tuple(_IMPLEMENTATIONS)
-
-
-def choose_backend(device: torch.device, backend: str | None = None) -> str:
-    """Name the back end that serves `device`.
-
-    The argument wins over the environment variable DYHEAD_DEFORM_CONV, and that over the default:
-    "torchvision" on CUDA, where its kernel is parallel, and "bags" everywhere else.
-
-    Raises:
-        ValueError: the argument or the variable names no back end.
-    """
-    requested = backend or os.environ.get(BACKEND_VARIABLE)
-    if not requested:
-        return "torchvision" if device.type == "cuda" else "bags"
-    if requested not in BACKENDS:
-        origin = "backend" if backend else f"environment variable {BACKEND_VARIABLE}"
-        raise ValueError(
-            f"{origin}={requested!r} names no deformable convolution:"
-            f" use one of {', '.join(BACKENDS)}."
-        )
-    return requested
 
 
 def modulated_deform_conv2d(
@@ -77,36 +31,52 @@ def modulated_deform_conv2d(
     + offset[k, p])), where input(y, x) is bilinear interpolation in pixels and everything outside
     the input is zero: a point less than one pixel outside still gets its share of the border.
 
-    All back ends give the same values and gradients. They compute in float32 (float64 for float64
-    input), also under autocast, since bfloat16 and float16 cannot hold pixel coordinates; the
-    result has the input's dtype. Second derivatives are not available.
+    All back ends give the same values and gradients, to the rounding of their type: the autocast
+    type under autocast, else the input's. Only the operands of the matrix product and the result
+    have that type: coordinates, which 16 bits cannot hold, and sums are float32 (float64 for
+    float64 input). Gradients have the types of the arguments. Second derivatives are not available.
+
+    Under torch.compile the call is one operator (`dyhead.ops.compiled_op`), without a graph break.
 
     Args:
-        input: (N, C, H, W); channels_last saves the "bags" back end a copy.
+        input: (N, C, H, W); channels_last saves a copy.
         offset: (N, 2K, Y, X) in input pixels, channel 2k is dy and channel 2k + 1 is dx of tap k.
         mask: (N, K, Y, X), the importance of each tap.
         weight: (O, C, kernel height, kernel width).
         bias: (O,) or None.
         stride, padding, dilation: one int, or (vertical, horizontal).
-        backend: "bags" (plain PyTorch) or "torchvision"; None takes the environment variable
-            DYHEAD_DEFORM_CONV, else the device's default (see `choose_backend`).
+        backend: "bags", "torchvision", "cpp" or "triton"; None leaves it to `choose_backend`.
 
     Returns:
-        (N, O, Y, X); the "bags" back end lays it out as channels_last.
+        (N, O, Y, X) in the autocast type, else in the input's; channels_last, except from
+        "torchvision".
 
     Raises:
-        ValueError: shapes do not fit each other, or no such back end.
+        ValueError: shapes do not fit each other, or there is no such back end on this device.
     """
-    implementation = _IMPLEMENTATIONS[choose_backend(input.device, backend)]
-    stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
-    _check_shapes(input, offset, mask, weight, bias, stride, padding, dilation)
-    dtype = torch.promote_types(input.dtype, torch.float32)
-    tensors = [tensor.to(dtype) for tensor in (input, offset, mask, weight)]
+    geometry = _pair(stride), _pair(padding), _pair(dilation)
+    _check_shapes(input, offset, mask, weight, bias, *geometry)
+    dtype = _compute_type(input)
+    exact = torch.promote_types(dtype, torch.float32)
+    tensors = (
+        input.to(dtype),
+        offset.to(exact),
+        mask.to(exact),
+        weight.to(dtype),
+        None if bias is None else bias.to(dtype),
+    )
+    if torch.compiler.is_compiling():
+        return deform_conv_as_operator(*tensors, *map(list, geometry), backend or "")
+    function = implementation(choose_backend(input.device, backend, dtype))
     with torch.autocast(input.device.type, enabled=False):
-        output = implementation(
-            *tensors, None if bias is None else bias.to(dtype), stride, padding, dilation
-        )
-    return output.to(input.dtype)
+        return function(*tensors, *geometry)
+
+
+def _compute_type(input: Tensor) -> torch.dtype:
+    device_type = input.device.type
+    if input.dtype != torch.float64 and torch.is_autocast_enabled(device_type):
+        return torch.get_autocast_dtype(device_type)
+    return input.dtype
 
 
 def _pair(value: int | Pair) -> Pair:

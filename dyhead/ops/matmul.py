@@ -4,20 +4,28 @@ On CPU torch.mm calls a BLAS that, on some processors, reaches half the speed of
 convolutions; where the BLAS is at home both are alike. The dilation, meaningless for a 1x1 kernel,
 is there because PyTorch keeps a small undilated convolution of one image away from oneDNN when
 there is one thread.
+
+Every product is accumulated in float32 at least. Operands of 16 bits go to the processor's own
+instructions where it has them, and through float32 where it has not.
 """
+
+import functools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def matmul_nt(left: Tensor, right: Tensor) -> Tensor:
-    """Compute `left @ right.t()` from (P, J) and (Q, J), both contiguous: (P, Q)."""
+def matmul_nt(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute `left @ right.t() + bias` from (P, J), (Q, J) and (Q,), all contiguous: (P, Q)."""
+    if _needs_float32(left):
+        bias = None if bias is None else bias.float()
+        return matmul_nt(left.float(), right.float(), bias).to(left.dtype)
     if not _onednn_serves(left):
-        return left @ right.t()
+        return left @ right.t() if bias is None else torch.addmm(bias, left, right.t())
     rows, inner = left.shape
     image = left.view(1, rows, 1, inner).permute(0, 3, 1, 2)  # (1, J, P, 1), channels_last
-    product = F.conv2d(image, right[:, :, None, None], dilation=2)  # (1, Q, P, 1), channels_last
+    product = F.conv2d(image, right[:, :, None, None], bias, dilation=2)  # (1, Q, P, 1)
     return product.permute(0, 2, 3, 1).reshape(rows, len(right))
 
 
@@ -26,6 +34,8 @@ def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
 
     Only `left` is copied, so let it be the smaller one.
     """
+    if _needs_float32(left):
+        return matmul_tn(left.float(), right.float()).to(left.dtype)
     if not _onednn_serves(left):
         return left.t() @ right
     inner, columns = right.shape
@@ -34,8 +44,22 @@ def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _onednn_serves(tensor: Tensor) -> bool:
-    return (
-        tensor.device.type == "cpu"
-        and tensor.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-    )
+    return tensor.device.type == "cpu" and tensor.dtype in _onednn_types()
+
+
+def _needs_float32(tensor: Tensor) -> bool:
+    is_half = tensor.dtype in (torch.bfloat16, torch.float16)
+    return is_half and tensor.device.type == "cpu" and not _onednn_serves(tensor)
+
+
+@functools.cache
+def _onednn_types() -> frozenset[torch.dtype]:
+    """What oneDNN multiplies on this processor, without converting it first."""
+    if not torch.backends.mkldnn.is_available():
+        return frozenset()
+    checks = {
+        torch.bfloat16: "_is_mkldnn_bf16_supported",
+        torch.float16: "_is_mkldnn_fp16_supported",
+    }
+    native = (dtype for dtype, name in checks.items() if getattr(torch.ops.mkldnn, name)())
+    return frozenset({torch.float32, *native})

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dyhead.ops import matmul
 from dyhead.ops.matmul import matmul_nt, matmul_tn
 
 
@@ -20,3 +21,25 @@ def test_equals_torchs_product(rows, inner, columns, dtype):
     ):
         torch.testing.assert_close(product, expected)
         assert product.is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bias_is_added_to_every_row(dtype):
+    torch.manual_seed(0)
+    left, right, bias = (torch.randn(size, dtype=dtype) for size in ((5, 7), (3, 7), (3,)))
+    torch.testing.assert_close(matmul_nt(left, right, bias), left @ right.t() + bias)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sums_of_16_bit_products_are_rounded_once(dtype, native, monkeypatch):
+    """A sum of 4096 ones and a small rest, which 16 bits would lose on the way."""
+    if not native:
+        monkeypatch.setattr(matmul, "_onednn_types", lambda: frozenset({torch.float32}))
+    ones, rest = torch.ones(3, 4096, dtype=dtype), torch.full((2, 4096), 2.0**-9, dtype=dtype)
+    expected = torch.full((3, 2), 8.0, dtype=dtype)
+    for product in (matmul_nt(ones, rest), matmul_tn(ones.t().contiguous(), rest.t().contiguous())):
+        assert product.dtype == dtype
+        torch.testing.assert_close(product, expected)
+    bias = torch.tensor([1.0, -8.0], dtype=dtype)
+    torch.testing.assert_close(matmul_nt(ones, rest, bias), expected + bias)

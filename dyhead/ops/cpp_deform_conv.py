@@ -1,0 +1,135 @@
+"""The modulated deformable convolution by the C++ extension (`dyhead/ops/cpp`), on CPU.
+
+Forward samples the columns of a few output positions into the processor's cache and multiplies them
+with the kernel at once; backward samples again and computes all gradients in one pass, without
+atomic operations. Nothing but the inputs is kept in between.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dyhead.ops import extension
+
+Pair = tuple[int, int]
+
+DTYPES = (torch.float32, torch.bfloat16)
+# torch.get_float32_matmul_precision() says how float32 operands enter the products of forward:
+# bf16x3 splits each in two bfloat16 and adds three products: nearly float32, on a matrix unit.
+PRECISIONS = {"highest": "float32", "high": "bf16x3", "medium": "bf16"}
+
+
+def serves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this back end can be used here; the first call may build the extension."""
+    return device.type == "cpu" and dtype in DTYPES and extension.load()
+
+
+def deform_conv_by_cpp(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> Tensor:
+    """Compute `modulated_deform_conv2d`: shapes checked, autocast off.
+
+    Args:
+        input, weight, bias: all float32 or all bfloat16; sums are float32.
+        offset, mask: float32.
+
+    Returns:
+        (N, O, Y, X) in the input's dtype, channels_last.
+    """
+    geometry = [*stride, *padding, *dilation]
+    precision = _precision(input.dtype)
+    return _DeformConvByCpp.apply(input, offset, mask, weight, bias, geometry, precision)
+
+
+def _precision(dtype: torch.dtype) -> str:
+    if dtype == torch.bfloat16:
+        return "bf16"
+    return PRECISIONS[torch.get_float32_matmul_precision()]
+
+
+class _DeformConvByCpp(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        offset: Tensor,
+        mask: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        geometry: list[int],
+        precision: str,
+    ) -> Tensor:
+        ctx.save_for_backward(input, offset, mask, weight)
+        ctx.options = geometry, precision
+        return torch.ops.dyhead.deform_conv_forward(
+            input, offset, mask, weight, bias, geometry, precision
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        geometry, precision = ctx.options
+        input, offset, mask, weight = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:5]
+        gradients = _gradients(
+            grad_output, input, offset, mask, weight, geometry, precision, needed
+        )
+        return *gradients, None, None
+
+
+def gradients_by_cpp(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """Gradients of input, offset, mask, weight and bias; None where not `needed`."""
+    geometry = [*stride, *padding, *dilation]
+    precision = _precision(input.dtype)
+    return _gradients(grad_output, input, offset, mask, weight, geometry, precision, needed)
+
+
+def _gradients(
+    grad_output: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    geometry: list[int],
+    precision: str,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    need_input, need_offset, need_mask, need_weight, need_bias = needed
+    gradients = torch.ops.dyhead.deform_conv_backward(
+        grad_output,
+        input,
+        offset,
+        mask,
+        weight,
+        geometry,
+        precision,
+        [need_input, need_offset or need_mask, need_weight],
+    )
+    grad_input, grad_offset, grad_mask, grad_weight = gradients
+    return (
+        grad_input if need_input else None,
+        grad_offset if need_offset else None,
+        grad_mask if need_mask else None,
+        grad_weight if need_weight else None,
+        grad_output.sum((0, 2, 3)) if need_bias else None,
+    )

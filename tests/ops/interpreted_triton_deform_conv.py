@@ -1,0 +1,192 @@
+"""Triton's deformable convolution under its interpreter on CPU, against plain PyTorch in float64.
+
+Not collected by itself: `test_triton_deform_conv` runs it with TRITON_INTERPRET=1, which must be
+set before anything imports Triton.
+"""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from dyhead.ops import triton_deform_conv
+from dyhead.ops.bilinear_bags import deform_conv_by_bags
+from dyhead.ops.triton_deform_conv import deform_conv_by_triton, serves
+
+GEOMETRIES = [  # kernel, stride, padding, dilation
+    ((3, 3), (1, 1), (1, 1), (1, 1)),
+    ((3, 3), (2, 2), (1, 1), (1, 1)),
+    ((1, 1), (1, 1), (0, 0), (1, 1)),
+    ((2, 3), (2, 1), (0, 2), (1, 2)),
+]
+TOLERANCES = {torch.float32: 2e-6, torch.float16: 3e-3, torch.bfloat16: 2e-2}
+
+
+def make_arguments(geometry, dtype, *, batch=2, channels=20, outputs=18, size=(4, 6)):
+    """Input, offset, mask, weight and bias that fit together; values that `dtype` holds."""
+    kernel, *pairs = geometry
+    out_size = [
+        (length + 2 * p - d * (k - 1) - 1) // s + 1
+        for length, k, s, p, d in zip(size, kernel, *pairs, strict=True)
+    ]
+    taps = math.prod(kernel)
+    generator = torch.Generator().manual_seed(0)
+    shapes = [
+        (batch, channels, *size),
+        (batch, 2 * taps, *out_size),
+        (batch, taps, *out_size),
+        (outputs, channels, *kernel),
+        (outputs,),
+    ]
+    x, offset, mask, weight, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    return [x.to(dtype), offset * 2, mask.sigmoid(), weight.to(dtype), bias.to(dtype)]
+
+
+def outcome(function, arguments, geometry, needed=(True,) * 5):
+    """The output, and the gradients of the arguments named in `needed`."""
+    leaves = [
+        argument.detach().requires_grad_(need)
+        for argument, need in zip(arguments, needed, strict=True)
+    ]
+    output = function(*leaves, *geometry[1:])
+    cotangent = torch.linspace(-1, 1, output.numel()).view(output.shape)
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    return [output, *torch.autograd.grad(output, wanted, cotangent.to(output.dtype))]
+
+
+def expected_outcome(arguments, geometry, needed=(True,) * 5):
+    return outcome(deform_conv_by_bags, [a.double() for a in arguments], geometry, needed)
+
+
+def assert_close(ours, theirs, tolerance):
+    for mine, expected in zip(ours, theirs, strict=True):
+        error = (mine.double() - expected).abs().max() / expected.abs().max().clamp(min=1)
+        assert mine.shape == expected.shape
+        assert error < tolerance
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_equals_the_float64_double(geometry, dtype):
+    arguments = make_arguments(geometry, dtype)
+    ours = outcome(deform_conv_by_triton, arguments, geometry)
+    assert_close(ours, expected_outcome(arguments, geometry), TOLERANCES[dtype])
+    assert ours[0].dtype == dtype
+    assert ours[0].is_contiguous(memory_format=torch.channels_last)
+    for grad, argument in zip(ours[1:], arguments, strict=True):
+        assert grad.dtype == argument.dtype
+
+
+@pytest.mark.parametrize("channels, outputs", [(1, 1), (16, 32), (33, 5), (70, 80)])
+def test_any_number_of_channels(channels, outputs):
+    arguments = make_arguments(GEOMETRIES[2], torch.float32, channels=channels, outputs=outputs)
+    ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[2])
+    assert_close(ours, expected_outcome(arguments, GEOMETRIES[2]), 2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_several_tiles_and_splits_of_the_positions(dtype, monkeypatch):
+    monkeypatch.setattr(triton_deform_conv, "SMALL_LEVEL", 0)
+    monkeypatch.setattr(triton_deform_conv, "MIN_SPAN", 16)
+    geometry = ((1, 1), (1, 1), (0, 0), (1, 1))
+    arguments = make_arguments(geometry, dtype, batch=3, channels=72, outputs=24, size=(7, 9))
+    ours = outcome(deform_conv_by_triton, arguments, geometry)
+    assert_close(ours, expected_outcome(arguments, geometry), TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("needed", [tuple(i == j for j in range(5)) for i in range(5)])
+def test_gradient_of_one_argument_alone(needed):
+    arguments = make_arguments(GEOMETRIES[2], torch.float32)
+    ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[2], needed)
+    assert_close(ours, expected_outcome(arguments, GEOMETRIES[2], needed), 2e-6)
+
+
+def test_any_layout_and_slices_of_one_convolutions_channels():
+    x, offset, mask, weight, bias = make_arguments(GEOMETRIES[1], torch.float32)
+    expected = outcome(deform_conv_by_triton, [x, offset, mask, weight, bias], GEOMETRIES[1])
+    joint = torch.cat((offset, mask), dim=1).to(memory_format=torch.channels_last)
+    x, weight = (tensor.to(memory_format=torch.channels_last) for tensor in (x, weight))
+    wider = torch.nn.functional.pad(joint, (0, 1, 1, 0))  # rows that do not follow each other
+    for planes in (joint, wider[:, :, 1:, :-1]):
+        arguments = [x, planes[:, :18], planes[:, 18:], weight, bias]
+        for ours, theirs in zip(
+            outcome(deform_conv_by_triton, arguments, GEOMETRIES[1]), expected, strict=True
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_addresses_of_64_bits(monkeypatch):
+    monkeypatch.setattr(triton_deform_conv, "_reach", lambda planes: 2**31)
+    arguments = make_arguments(GEOMETRIES[0], torch.float32, batch=1, size=(3, 4))
+    ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[0])
+    assert_close(ours, expected_outcome(arguments, GEOMETRIES[0]), 2e-6)
+
+
+@pytest.mark.parametrize("position", [-1.5, -1.0, -0.75, -0.25, 0.0, 2.0, 2.25, 2.75, 3.0, 3.5])
+def test_border_pixels_count_by_their_share(position):
+    ramp = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3)
+    offset = torch.zeros(1, 2, 1, 3)
+    offset[0, 1] = position - torch.arange(3)
+    ones = torch.ones(1, 1, 1, 3)
+    arguments = [ramp, offset, ones, ones[..., :1], torch.zeros(1)]
+    ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[2])
+    for mine, expected in zip(ours, expected_outcome(arguments, GEOMETRIES[2]), strict=True):
+        torch.testing.assert_close(mine.double(), expected)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e12])
+def test_wild_offsets_stay_local(value):
+    arguments = make_arguments(GEOMETRIES[2], torch.float32, batch=1)
+    expected = outcome(deform_conv_by_triton, arguments, GEOMETRIES[2])
+    arguments[1][0, 1, 2, 3] = value
+    output, grad_input, *_ = outcome(deform_conv_by_triton, arguments, GEOMETRIES[2])
+    elsewhere = torch.ones_like(output, dtype=torch.bool)
+    elsewhere[:, :, 2, 3] = False
+    torch.testing.assert_close(output[elsewhere], expected[0][elsewhere])
+    if math.isfinite(value):
+        assert grad_input.isfinite().all()
+    else:
+        assert output[~elsewhere].isnan().all()
+
+
+def test_empty_batch():
+    arguments = make_arguments(GEOMETRIES[0], torch.float32, batch=0)
+    output, *grads = outcome(deform_conv_by_triton, arguments, GEOMETRIES[0])
+    assert output.shape == (0, 18, 4, 6)
+    for grad, argument in itertools.zip_longest(grads, arguments):
+        assert grad.shape == argument.shape
+        assert not grad.any()
+
+
+def test_float64_is_handed_on_to_plain_pytorch():
+    arguments = [a.double() for a in make_arguments(GEOMETRIES[0], torch.float32)]
+    ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[0])
+    assert ours[0].dtype == torch.float64
+    assert_close(ours, expected_outcome(arguments, GEOMETRIES[0]), 1e-12)
+
+
+def test_saves_nothing_but_its_inputs():
+    arguments = make_arguments(GEOMETRIES[0], torch.bfloat16)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        deform_conv_by_triton(*[a.requires_grad_() for a in arguments], *GEOMETRIES[0][1:])
+    assert {t.data_ptr() for t in saved} == {a.data_ptr() for a in arguments[:4]}
+
+
+def test_the_self_check_passes_even_within_inference_mode_and_autocast():
+    triton_deform_conv._serves.cache_clear()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert serves(torch.device("cpu"))
+
+
+def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
+    triton_deform_conv._serves.cache_clear()
+    genuine = triton_deform_conv._weight_gradient
+    monkeypatch.setattr(triton_deform_conv, "_weight_gradient", lambda *a: genuine(*a) * 1.1)
+    assert not serves(torch.device("cpu"))
+    assert not serves(torch.device("cpu"))
+    assert len(caplog.records) == 1
+    assert "torchvision instead of Triton on cpu" in caplog.text
+    triton_deform_conv._serves.cache_clear()

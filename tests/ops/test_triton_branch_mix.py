@@ -1,0 +1,90 @@
+"""Triton's passes of the fused block: their tests under the interpreter, and what compiles."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dyhead.ops import triton_branch_mix
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
+
+
+def test_equals_plain_pytorch_under_tritons_interpreter():
+    suite = Path(__file__).with_name("interpreted_triton_branch_mix.py")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite)],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-10000:] + result.stderr[-2000:]
+
+
+def compile_kernel(name, kind, capability):
+    """Compile for a level of 256 channels with two branches of its size and one smaller."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from dyhead.ops import (
+        triton_mix_backward_kernels,
+        triton_mix_kernels,
+        triton_moments_kernels,
+    )
+
+    files = (triton_mix_backward_kernels, triton_mix_kernels, triton_moments_kernels)
+    function = next(getattr(file, name) for file in files if hasattr(file, name))
+    tiles = triton_branch_mix._tiles(256)
+    if name.startswith("join"):
+        tiles = dict(triton_branch_mix._JOIN)
+    options = {key: tiles.pop(key) for key in ("num_warps", "enable_fp_fusion")}
+    constants = {"CHANNELS": 256, "BRANCHES": 3, "UPSAMPLED": True, "WIDE": False, **tiles}
+    constants |= {"SAME0": True, "SAME1": True, "SAME2": False}
+    maps = ("image_map", "branch", "branch0", "branch1", "branch2", "output", "grad_output")
+    maps = (*maps, "gradient", "gradient0", "gradient1")
+    small = ("scales", "lines", "partial", "moments", "grad_scales", "grad_lines", "constant")
+    small = (*small, "slope", "collected", "gradient2")
+    pointers = {**dict.fromkeys(maps, kind), **dict.fromkeys(small, "fp32")}
+    constants = {key: value for key, value in constants.items() if key in function.arg_names}
+    signature, attributes = {}, {}
+    for index, argument in enumerate(function.arg_names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+        elif argument in pointers:
+            signature[argument] = "*" + pointers[argument]
+            attributes[(index,)] = [["tt.divisibility", 16]]
+        else:
+            signature[argument] = "i32"
+    return triton.compile(
+        ASTSource(function, signature, constants, attributes),
+        target=GPUTarget("cuda", capability, 32),
+        options=options,
+    )
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton interprets")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind, capability", [("bf16", 90), ("fp16", 90), ("fp32", 90), ("bf16", 80)]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "moments_kernel",
+        "join_moments_kernel",
+        "forward_kernel",
+        "reductions_kernel",
+        "join_reductions_kernel",
+        "backward_kernel",
+        "finish_upsampled_kernel",
+    ],
+)
+def test_every_kernel_compiles_for_the_blocks_shapes(name, kind, capability):
+    pytest.importorskip("triton", minversion="3.3")
+    assert compile_kernel(name, kind, capability).asm["cubin"]

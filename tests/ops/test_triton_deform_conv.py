@@ -1,0 +1,155 @@
+"""Triton's deformable convolution: its tests under the interpreter, what compiles, and `serves`."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dyhead.ops import triton_deform_conv
+from dyhead.ops.triton_deform_conv import precision, serves
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
+# Compiling needs kernels that were not made for the interpreter.
+compiles = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") == "1", reason="Triton interprets its kernels"
+)
+
+
+@needs_triton
+def test_equals_plain_pytorch_under_tritons_interpreter():
+    suite = Path(__file__).with_name("interpreted_triton_deform_conv.py")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(suite)],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-10000:] + result.stderr[-2000:]
+
+
+def source(function, pointers, constants):
+    """A kernel as it would be called: aligned pointers, sizes that nothing is known about."""
+    from triton.compiler import ASTSource
+
+    signature, attributes = {}, {}
+    for index, name in enumerate(function.arg_names):
+        if name in constants:
+            signature[name] = "constexpr"
+        elif name in pointers:
+            signature[name] = "*" + pointers[name]
+            attributes[(index,)] = [["tt.divisibility", 16]]
+        else:
+            signature[name] = "i32"
+    return ASTSource(function, signature, constants, attributes)
+
+
+def compile_kernel(name, dtype, tiles, capability, **constants):
+    """Compile down to machine code: no GPU is needed for that."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+
+    from dyhead.ops import triton_deform_kernels
+
+    kind = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+    by_dtype = ("table", "kernel", "bias", "output", "grad_output")
+    in_float32 = ("offset", "mask", "grad_table", "grad_offset", "grad_mask", "partial")
+    pointers = {**dict.fromkeys(by_dtype, kind), **dict.fromkeys(in_float32, "fp32")}
+    constants |= {"CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3, "WIDE": False}
+    for pair, value in (("STRIDE", 1), ("PADDING", 1), ("DILATION", 1)):
+        constants |= {f"{pair}_Y": value, f"{pair}_X": value}
+    options = {key: tiles[key] for key in ("num_warps", "num_stages", "enable_fp_fusion")}
+    constants |= {key: value for key, value in tiles.items() if key not in options}
+    constants["PRECISION"] = precision(dtype)
+    function = getattr(triton_deform_kernels, name)
+    return triton.compile(
+        source(function, pointers, constants),
+        target=GPUTarget("cuda", capability, 32),
+        options=options,
+    )
+
+
+CASES = [
+    pytest.param(torch.bfloat16, 90, id="bfloat16-90"),
+    pytest.param(torch.float16, 90, id="float16-90", marks=pytest.mark.slow),
+    pytest.param(torch.float32, 90, id="float32-90", marks=pytest.mark.slow),
+    pytest.param(torch.bfloat16, 80, id="bfloat16-80", marks=pytest.mark.slow),
+    pytest.param(torch.float32, 80, id="float32-80", marks=pytest.mark.slow),
+]
+
+
+@needs_triton
+@compiles
+@pytest.mark.parametrize("dtype, capability", CASES)
+@pytest.mark.parametrize("positions", [100, 100_000])
+def test_forward_compiles_for_the_blocks_shapes(dtype, capability, positions):
+    pytest.importorskip("triton", minversion="3.3")
+    tiles = triton_deform_conv.forward_tiles(dtype, 256, 256, positions)
+    compiled = compile_kernel("forward_kernel", dtype, tiles, capability, HAS_BIAS=True)
+    assert compiled.asm["cubin"]
+    if capability == 80:  # GPUs of compute capability 8.6 have no more
+        assert compiled.metadata.shared <= 99 * 1024
+
+
+@needs_triton
+@compiles
+@pytest.mark.parametrize("dtype, capability", CASES)
+def test_backward_compiles_for_the_blocks_shapes(dtype, capability):
+    pytest.importorskip("triton", minversion="3.3")
+    tiles = triton_deform_conv.backward_samples_tiles(dtype, 256, 256)
+    needs = {"NEED_TABLE": True, "NEED_SAMPLES": True}
+    by_sample = compile_kernel("backward_samples_kernel", dtype, tiles, capability, **needs)
+    tiles = triton_deform_conv.backward_weight_tiles(dtype, 256, 256)
+    by_weight = compile_kernel("backward_weight_kernel", dtype, tiles, capability)
+    for compiled in (by_sample, by_weight):
+        assert compiled.asm["cubin"]
+        if capability == 80:
+            assert compiled.metadata.shared <= 99 * 1024
+
+
+@compiles
+def test_does_not_serve_cpu_and_says_nothing(caplog):
+    assert not serves(torch.device("cpu"))
+    assert not caplog.records
+
+
+@compiles
+def test_without_triton_one_warning_names_the_back_end_that_serves_instead(monkeypatch, caplog):
+    monkeypatch.setattr(triton_deform_conv, "_is_installed", lambda: False)
+    triton_deform_conv._serves.cache_clear()
+    device = torch.device("cuda", 0)
+    assert not serves(device)
+    assert not serves(device)
+    assert len(caplog.records) == 1
+    assert "torchvision instead of Triton on cuda:0: Triton is not installed." in caplog.text
+    triton_deform_conv._serves.cache_clear()
+
+
+@compiles
+def test_a_failing_self_check_is_a_warning_not_an_error(monkeypatch, caplog):
+    def fail(device, dtype):
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setattr(triton_deform_conv, "_is_installed", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(triton_deform_conv, "_agrees_with_bags", fail)
+    triton_deform_conv._serves.cache_clear()
+    assert not serves(torch.device("cuda", 0))
+    assert "RuntimeError: no C compiler" in caplog.text
+    triton_deform_conv._serves.cache_clear()
+
+
+def test_tf32_only_where_pytorch_allows_it():
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("highest")
+        assert precision(torch.float32) == "tf32x3"
+        torch.set_float32_matmul_precision("high")
+        assert precision(torch.float32) == "tf32"
+    finally:
+        torch.set_float32_matmul_precision(before)
