@@ -6,6 +6,7 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
+from dyhead.layers.fused_attention import attend
 from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
@@ -35,6 +36,7 @@ class DyHeadBlock(nn.Module):
                 f" {out_channels}: change MODEL.DYHEAD.CHANNELS."
             )
         options = options or BlockOptions()
+        self.fused = options.fused
         self.scale_first = options.order == "scale_spatial_task"
         self.spatial_attention = SpatialAttention(in_channels, out_channels, options)
         self.scale_attention: ScaleAttention | None = None
@@ -70,10 +72,28 @@ class DyHeadBlock(nn.Module):
             return dict(zip(features, self(list(features.values())), strict=True))
         if self.scale_first and self.scale_attention is not None:
             features = [level * self.scale_attention.weight(level) for level in features]
+        # A trace shows the operators that were written, not the function that fuses them.
+        if self.fused and not torch.jit.is_tracing():
+            return self._attend_fused(features)
         return [self._attend(features, index) for index in range(len(features))]
+
+    def _attend_fused(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """`_attend` for every level, its attentions after the convolutions fused."""
+        sizes = [(level.shape[2], level.shape[3]) for level in levels]
+        convolved = self.spatial_attention.convolve([_prepare(level) for level in levels])
+        scale = None if self.scale_first else self.scale_attention
+        return attend(convolved, sizes, self.spatial_attention, scale, self.task_attention)
 
     def _attend(self, levels: Sequence[Tensor], index: int) -> Tensor:
         branches = self.spatial_attention(levels, index)
         if self.scale_attention is None or self.scale_first:
             return self.task_attention(torch.stack(branches).mean(dim=0))
         return self.task_attention(self.scale_attention(branches))
+
+
+def _prepare(level: Tensor) -> Tensor:
+    """Bring a level to the convolutions' type and layout, once for all that read it."""
+    dtype, device_type = level.dtype, level.device.type
+    if dtype != torch.float64 and torch.is_autocast_enabled(device_type):
+        dtype = torch.get_autocast_dtype(device_type)
+    return level.to(dtype, memory_format=torch.channels_last)

@@ -35,6 +35,10 @@ class BlockOptions:
         bias: deformable convolutions have a bias.
         offset_init: of the convolution that predicts offsets and masks. "default": PyTorch's;
             "zero": a regular grid and masks of one half, as deformable convolutions usually start.
+        fused: compute what follows the convolutions in two passes over memory, see
+            `fused_attention`; off, one operator after the other. Both give the same values, but
+            under autocast the fused form answers in the autocast type, the other in float32. With
+            "scale_spatial_task" the weighting of the levels stays a pass of its own.
     """
 
     scale_aware: bool = True
@@ -45,6 +49,7 @@ class BlockOptions:
     hard_sigmoid: str = "official"
     bias: bool = True
     offset_init: str = "default"
+    fused: bool = True
 
     def __post_init__(self) -> None:
         """Check every choice.

@@ -5,18 +5,23 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dyhead.layers.offset_conv import predict_offsets
 from dyhead.layers.options import BlockOptions
 from dyhead.ops import crop, flat_read, modulated_deform_conv2d, resize_mask, resize_offset
 
 KERNEL_SIZE = 3
 TAPS = KERNEL_SIZE * KERNEL_SIZE
 NORM_GROUPS = 16
+
+Where = tuple[Tensor, Tensor]  # offset and mask
+Kernel = tuple[Tensor, Tensor | None]  # weight and bias
 
 # How offset and mask of a level come to the size of the coarser level.
 _FITS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -41,22 +46,32 @@ class DeformableBranch(nn.Module):
         bound = 1 / math.sqrt(in_channels * TAPS)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, feature: Tensor, where: tuple[Tensor, Tensor] | None) -> Tensor:
+    def forward(self, feature: Tensor, where: Where | None) -> Tensor:
+        """Convolve and normalise; arguments and result are those of `convolve`."""
+        return self.norm(self.convolve(feature, where))
+
+    def convolve(
+        self, feature: Tensor, where: Where | None, kernel: Kernel | None = None
+    ) -> Tensor:
         """Convolve (N, C, H, W) to (N, O, Y, X) = (N, O, ceil(H / stride), ceil(W / stride)).
 
         Args:
             feature: the level to sample.
             where: offset (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`, and mask
                 (N, 9, Y, X); None for an ordinary convolution.
+            kernel: weight and bias, if they are at hand in the type of `feature`.
         """
+        weight, bias = kernel or (self.weight, self.bias)
         padding = KERNEL_SIZE // 2
         if where is None:
-            convolved = F.conv2d(feature, self.weight, self.bias, self.stride, padding)
-        else:
-            convolved = modulated_deform_conv2d(
-                feature, *where, self.weight, self.bias, stride=self.stride, padding=padding
-            )
-        return self.norm(convolved)
+            return F.conv2d(feature, weight, bias, self.stride, padding)
+        return modulated_deform_conv2d(
+            feature, *where, weight, bias, stride=self.stride, padding=padding
+        )
+
+    def kernel(self, dtype: torch.dtype) -> Kernel:
+        """Weight and bias in `dtype`."""
+        return self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
 
 
 class SpatialAttention(nn.Module):
@@ -85,38 +100,82 @@ class SpatialAttention(nn.Module):
             index: which level.
 
         Returns:
-            (N, O, H, W) of the same, then of the finer and the coarser level where there is one.
+            (N, O, H, W) of the finer, the same and the coarser level, where there is one.
 
         Raises:
             ValueError: the levels' sizes do not fit.
         """
+        return [
+            _upsample(branch.norm(convolved), levels[index])
+            for branch, convolved in self._convolve(levels, index)
+        ]
+
+    def convolve(self, levels: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Run the convolutions of `forward` for every level, and nothing that follows them.
+
+        Returns:
+            (N, O, h, w) of the finer, the same and the coarser level, where there is one, for each
+            of `levels`, in the type of the levels. The coarser one is not upsampled yet.
+        """
+        branches = self.finer, self.same, self.coarser
+        # Once for all levels: every copy that a convolution reads is kept for backward.
+        kernels = {branch: branch.kernel(levels[0].dtype) for branch in branches}
+        return [
+            [convolved for _, convolved in self._convolve(levels, index, kernels)]
+            for index in range(len(levels))
+        ]
+
+    def _convolve(
+        self,
+        levels: Sequence[Tensor],
+        index: int,
+        kernels: Mapping[DeformableBranch, Kernel] = MappingProxyType({}),
+    ) -> Iterator[tuple[DeformableBranch, Tensor]]:
+        """The branches of a level and their outputs, neither normalised nor upsampled."""
         level = levels[index]
         where = self.offsets(level)
-        branches = [self.same(level, where)]
         if index > 0:
             _check_halved(levels[index - 1], level)
-            branches.append(self.finer(levels[index - 1], where))
+            finer = levels[index - 1]
+            yield self.finer, self.finer.convolve(finer, where, kernels.get(self.finer))
+        yield self.same, self.same.convolve(level, where, kernels.get(self.same))
         if index < len(levels) - 1:
-            branches.append(self._convolve_coarser(levels[index + 1], level, where))
-        return branches
+            coarser, where = self._fit_coarser(levels[index + 1], level, where)
+            yield self.coarser, self.coarser.convolve(coarser, where, kernels.get(self.coarser))
 
-    def offsets(self, level: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Predict offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1), from (N, C, H, W)."""
+    def offsets(self, level: Tensor) -> Where | None:
+        """Predict where to look, in float32 at least: 16 bits cannot hold coordinates of pixels.
+
+        Args:
+            level: (N, C, H, W).
+
+        Returns:
+            offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1), which are parts of one tensor so
+            that only one is kept for backward; None without `spatial_aware`.
+        """
         if self.offset_and_mask is None:
             return None
-        offset, mask = self.offset_and_mask(level).split((2 * TAPS, TAPS), dim=1)
-        return offset, mask.sigmoid()
+        maps = predict_offsets(self.offset_and_mask, level)
+        # In the order in which `flat_read` reads, which can then be a view.
+        exact = torch.promote_types(maps.dtype, torch.float32)
+        maps = maps.to(exact, memory_format=torch.contiguous_format)
+        maps[:, 2 * TAPS :].sigmoid_()
+        return maps[:, : 2 * TAPS], maps[:, 2 * TAPS :]
 
-    def _convolve_coarser(
-        self, coarser: Tensor, level: Tensor, where: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
+    def _fit_coarser(
+        self, coarser: Tensor, level: Tensor, where: Where | None
+    ) -> tuple[Tensor, Where | None]:
+        """What the coarser level's convolution reads, and the level's offsets and mask to its size.
+
+        Its output is smaller than they are, unless the coarser level is upsampled first.
+        """
         if self.coarser_offsets == "upsample_features":
-            return self.coarser(_upsample(coarser, level), where)
-        if where is not None:
-            fit_offset, fit_mask = _FITS[self.coarser_offsets]
-            height, width = coarser.shape[-2:]
-            where = fit_offset(where[0], height, width), fit_mask(where[1], height, width)
-        return _upsample(self.coarser(coarser, where), level)
+            return _upsample(coarser, level), where
+        if where is None:
+            return coarser, None
+        fit_offset, fit_mask = _FITS[self.coarser_offsets]
+        height, width = coarser.shape[-2:]
+        return coarser, (fit_offset(where[0], height, width), fit_mask(where[1], height, width))
 
 
 def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:
@@ -134,6 +193,8 @@ def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:
 
 
 def _upsample(feature: Tensor, level: Tensor) -> Tensor:
+    if feature.shape[-2:] == level.shape[-2:]:
+        return feature
     return F.interpolate(feature, level.shape[-2:], mode="bilinear", align_corners=True)
 
 

@@ -1,0 +1,155 @@
+"""The three attentions after the convolutions, per image and channel.
+
+Once the statistics of a GroupNorm are known it is affine per channel; scale attention multiplies by
+a scalar; the mean over branches is linear; DyReLU is the larger of two lines. So from the
+convolutions' outputs y_b to the block's output there is only
+
+    z = sum_b scale_b * upsampled(y_b) + shift
+    output = max(slope1 * z + offset1, slope2 * z + offset2)
+
+with coefficients per image and channel. What the attentions pool are means of affine functions of
+the y_b, hence affine functions of their means. So coefficients need no more than every channel's
+mean, its variance, and its mean after upsampling where a coarser level's output is upsampled.
+
+Shape letters: L levels; B branches: finer, same, coarser (one level alone has only "same"); N
+images; C channels; G groups of the norm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dyhead.layers.scale_attention import ScaleAttention
+from dyhead.layers.spatial_attention import SpatialAttention
+from dyhead.layers.task_attention import DyReLU
+
+Parameters = dict[str, Tensor]
+Sigmoid = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Attentions:
+    """What the attentions are, besides their parameters."""
+
+    norm_groups: int
+    norm_epsilon: float
+    scale_sigmoid: Sigmoid | None  # None: branches are averaged as they are
+    task_sigmoid: Sigmoid | None  # None: ReLU
+
+
+def attention_coefficients(
+    moments: Tensor, attentions: Attentions, parameters: Parameters
+) -> tuple[Tensor, Tensor]:
+    """Compute what every branch is multiplied by, and the shift and the lines of the result.
+
+    Args:
+        moments: (L, B, 3, N, C): mean, variance, mean after upsampling; finite where a level lacks
+            a branch.
+        attentions, parameters: from `describe`.
+
+    Returns:
+        scales (L, B, N, C), zero where a level lacks a branch, and lines (L, 5, N, C), both as
+        `ops.branch_mix` takes them.
+    """
+    mean, variance, pooled = moments.unbind(2)
+
+    # What spatial attention ends with, GroupNorm(y) = gain * y + offset.
+    gain, offset = _group_norm(mean, variance, attentions, parameters)
+
+    # Scale attention: a weight per branch from the mean of GroupNorm(y), then the branches' mean.
+    weights = branch_shares(moments)
+    if attentions.scale_sigmoid is not None:
+        normalised = torch.addcmul(offset, gain, pooled)
+        score = F.linear(normalised, parameters["score.weight"], parameters["score.bias"])
+        weights = weights * attentions.scale_sigmoid(F.relu(score))  # (L, B, N, 1)
+    scales = gain * weights
+    shift = (offset * weights).sum(1)  # (L, N, C)
+
+    # Task attention: two lines from the mean of z.
+    if attentions.task_sigmoid is None:
+        zero, one = torch.zeros_like(shift), torch.ones_like(shift)
+        return scales, torch.stack((shift, one, zero, zero, zero), dim=1)
+    feature = (scales * pooled).sum(1) + shift
+    hidden = F.linear(feature, parameters["squeeze.weight"], parameters["squeeze.bias"])
+    theta = F.linear(F.relu(hidden), parameters["expand.weight"], parameters["expand.bias"])
+    slope1, offset1, slope2, offset2 = (attentions.task_sigmoid(theta) - 0.5).chunk(4, dim=-1)
+    return scales, torch.stack((shift, 2 * slope1 + 1, offset1, 2 * slope2, offset2), dim=1)
+
+
+def describe(
+    spatial: SpatialAttention, scale: ScaleAttention | None, task: nn.Module, levels: int
+) -> tuple[Attentions, Parameters]:
+    """Gather what the attentions of a block do after the convolutions of `levels` levels.
+
+    Args:
+        spatial: whose branches are mixed.
+        scale: None if there is no scale attention after the convolutions.
+        task: `DyReLU`, or ReLU.
+    """
+    norm = spatial.same.norm
+    branches = [spatial.finer, spatial.same, spatial.coarser] if levels > 1 else [spatial.same]
+    parameters: Parameters = {
+        "norm.weight": torch.stack([branch.norm.weight for branch in branches]),
+        "norm.bias": torch.stack([branch.norm.bias for branch in branches]),
+    }
+    scale_sigmoid = task_sigmoid = None
+    if scale is not None:
+        scale_sigmoid = scale.hard_sigmoid
+        parameters["score.weight"] = scale.score.weight.flatten(1)
+        parameters["score.bias"] = scale.score.get_parameter("bias")
+    if isinstance(task, DyReLU):
+        task_sigmoid = task.hard_sigmoid
+        parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
+        parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
+    return Attentions(norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid), parameters
+
+
+def present_branches(level: int, levels: int) -> range:
+    """Which of finer, same, coarser a level has."""
+    return range(1) if levels == 1 else range(int(level == 0), 3 - int(level == levels - 1))
+
+
+def branch_shares(moments: Tensor) -> Tensor:
+    """(L, B, 1, 1): one over the number of branches, zero where a level lacks the branch."""
+    levels, branches = moments.shape[:2]
+    rows = []
+    for level in range(levels):
+        present = present_branches(level, levels)
+        rows.append(tuple((slot in present) / len(present) for slot in range(branches)))
+    return constant_table(tuple(rows), moments)
+
+
+def constant_table(rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+    """(L, B, 1, 1) of the type of `like`; copied to a device once, so that CUDA graphs may use it.
+
+    Tensors without data, as in tracing, are of a subclass and must not be kept.
+    """
+    if torch.compiler.is_compiling() or type(like) is not Tensor:
+        return torch.tensor(rows, dtype=like.dtype, device=like.device)[..., None, None]
+    return _kept_table(rows, like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _kept_table(
+    rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    with torch.inference_mode(False):  # a tensor made in inference could not serve training
+        return torch.tensor(rows, dtype=dtype, device=device)[..., None, None]
+
+
+def _group_norm(
+    mean: Tensor, variance: Tensor, attentions: Attentions, parameters: Parameters
+) -> tuple[Tensor, Tensor]:
+    """GroupNorm's gain and offset from the moments of channels; all (L, B, N, C)."""
+    groups = (attentions.norm_groups, -1)
+    mean, variance = mean.unflatten(-1, groups), variance.unflatten(-1, groups)  # (L, B, N, G, _)
+    group_mean = mean.mean(-1, keepdim=True)
+    group_variance = (variance + (mean - group_mean).square()).mean(-1, keepdim=True)
+    weight = parameters["norm.weight"][:, None].unflatten(-1, groups)  # (B, 1, G, _)
+    bias = parameters["norm.bias"][:, None].unflatten(-1, groups)
+    gain = weight * (group_variance + attentions.norm_epsilon).rsqrt()
+    return gain.flatten(-2), (bias - gain * group_mean).flatten(-2)
