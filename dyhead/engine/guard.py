@@ -76,11 +76,20 @@ def _name_of(image: Mapping[str, Any]) -> str:
 
 
 def _all_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """0-dim bool: every element of every tensor is finite (the largest magnitudes tell)."""
+    """0-dim bool: every element of every tensor is finite."""
     if not tensors:
         return torch.tensor(True)
-    largest = torch._foreach_norm(list(tensors), math.inf)
-    return torch.stack(largest).isfinite().all()
+    # On a CPU squares are added up many times faster than the largest magnitude is found. A square
+    # may overflow, so only the latter has the last word.
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        is_finite = _norms(tensors, 2).isfinite().all()
+        if is_finite:
+            return is_finite
+    return _norms(tensors, math.inf).isfinite().all()
+
+
+def _norms(tensors: Sequence[torch.Tensor], order: float) -> torch.Tensor:
+    return torch.stack(torch._foreach_norm(list(tensors), order))
 
 
 def _in_all_processes(flag: torch.Tensor) -> bool:

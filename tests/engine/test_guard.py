@@ -9,7 +9,7 @@ from torch import nn
 
 from dyhead.d2.engine import SimpleTrainer
 from dyhead.d2.utils.events import EventStorage
-from dyhead.engine.guard import FiniteGuard
+from dyhead.engine.guard import FiniteGuard, _all_finite
 
 Batch = list[dict[str, Any]]
 
@@ -87,3 +87,11 @@ def test_evaluation_is_not_watched() -> None:
     guard = FiniteGuard(model)
     model.eval()(batch(1.0))
     assert guard._losses == {}
+
+
+@pytest.mark.parametrize("largest", [1e19, 3e38])
+def test_a_gradient_whose_square_overflows_is_finite_all_the_same(largest: float) -> None:
+    gradients = [torch.ones(5), torch.tensor([largest, -largest])]
+    assert _all_finite(gradients)
+    assert not _all_finite([*gradients, torch.tensor([0.0, math.inf])])
+    assert not _all_finite([*gradients, torch.tensor([math.nan, 0.0])])

@@ -1,12 +1,14 @@
 """Parameter groups and gradient clipping by config."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
-from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.optimizer import build_optimizer, match_layouts
 from dyhead.errors import UserError
 
 
@@ -83,3 +85,78 @@ def test_clipping_is_off_by_default() -> None:
 def test_unknown_choices_are_named(cfg: CfgNode) -> None:
     with pytest.raises(UserError, match="OPTIMIZER|CLIP_TYPE"):
         build_optimizer(cfg, nn.Linear(1, 1))
+
+
+def small_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Conv2d(8, 4, 3))
+
+
+def give_gradients(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def plain_step(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """The same optimizer without fused kernels."""
+    groups = [{**group, "fused": False} for group in build_optimizer(cfg, model).param_groups]
+    kind = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}[cfg.SOLVER.OPTIMIZER]
+    return kind(groups, lr=cfg.SOLVER.BASE_LR)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+def test_steps_are_those_of_the_plain_optimizer(name: str, layout: torch.memory_format) -> None:
+    cfg = config(OPTIMIZER=name, BASE_LR=0.01, WEIGHT_DECAY=0.1, WEIGHT_DECAY_NORM=0.0)
+    ours, plain = small_model().to(memory_format=layout), small_model()
+    optimizer, reference = build_optimizer(cfg, ours), plain_step(cfg, plain)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    for step in range(5):
+        give_gradients(ours, step)  # contiguous, whatever the layout of the parameters
+        give_gradients(plain, step)
+        optimizer.step()
+        reference.step()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b.contiguous(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+def test_a_state_saved_in_another_layout_goes_on_where_it_was(name: str) -> None:
+    cfg = config(OPTIMIZER=name, BASE_LR=0.01)
+    stayed, moved = small_model(), small_model()
+    before = build_optimizer(cfg, stayed)
+    for step in range(3):
+        give_gradients(stayed, step)
+        before.step()
+    moved.load_state_dict(stayed.state_dict())
+    moved.to(memory_format=torch.channels_last)
+    after = build_optimizer(cfg, moved)
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    for model, optimizer in ((stayed, before), (moved, after)):
+        give_gradients(model, 9)
+        optimizer.step()
+    for a, b in zip(stayed.parameters(), moved.parameters(), strict=True):
+        torch.testing.assert_close(a, b.contiguous(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_lies_right_is_not_copied() -> None:
+    model = small_model().to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(config(OPTIMIZER="ADAMW"), model)
+    model(torch.rand(1, 3, 9, 9)).sum().backward()
+    optimizer.step()
+    kept = {p: (p.grad, optimizer.state[p]["exp_avg"]) for p in model.parameters()}
+    match_layouts(optimizer)
+    for parameter, (gradient, average) in kept.items():
+        assert parameter.grad is gradient and gradient.stride() == parameter.stride()
+        assert optimizer.state[parameter]["exp_avg"] is average
+        assert average.stride() == parameter.stride()
+
+
+def test_clipping_looks_at_gradients_without_the_loss_scale() -> None:
+    parameter = nn.Parameter(torch.zeros(2))
+    optimizer = build_optimizer(clipping("full_model", 1.0), nn.ParameterList([parameter]))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale((parameter * torch.tensor([3.0, 4.0])).sum()).backward()
+    scaler.step(optimizer)
+    assert (-parameter.detach()).tolist() == pytest.approx([0.6, 0.8])

@@ -18,11 +18,7 @@ from dyhead.d2.modeling.backbone import Backbone
 from dyhead.d2.modeling.postprocessing import detector_postprocess
 from dyhead.d2.structures import ImageList, Instances
 from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.dense_inference import (
-    clip_boxes,
-    select_candidates,
-    suppress_duplicates,
-)
+from dyhead.modeling.meta_arch.dense_inference import Candidates, detect, select_candidates
 
 logger = logging.getLogger(__name__)
 
@@ -210,16 +206,10 @@ class DenseDetector(nn.Module, ABC):
         logits, deltas = predictions.class_logits, predictions.box_deltas
         quality: Sequence[Tensor | None] = predictions.quality_logits or [None] * len(anchors)
         levels = zip(anchors, logits, deltas, quality, strict=True)
-        decoded = [self._decode_level(*level) for level in levels]
-        boxes, scores, classes = (torch.cat(parts) for parts in zip(*decoded, strict=True))
-        if self.clip_before_nms:
-            boxes, is_inside = clip_boxes(boxes, image_size)
-            boxes, scores, classes = boxes[is_inside], scores[is_inside], classes[is_inside]
-        return suppress_duplicates(
-            boxes,
-            scores,
-            classes,
+        return detect(
+            [self._decode_level(*level) for level in levels],
             image_size=image_size,
+            clip_before_nms=self.clip_before_nms,
             iou_threshold=self.test_nms_thresh,
             max_detections=self.max_detections_per_image,
         )
@@ -230,7 +220,7 @@ class DenseDetector(nn.Module, ABC):
         class_logits: Tensor,
         box_deltas: Tensor,
         quality_logits: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> Candidates:
         # In float32 under mixed precision too: NMS wants boxes and scores of one type.
         scores, chosen, classes = select_candidates(
             class_logits.float().sigmoid(),
@@ -240,7 +230,7 @@ class DenseDetector(nn.Module, ABC):
             self.rank_by_quality,
         )
         boxes = self.box2box_transform.apply_deltas(box_deltas[chosen], anchors[chosen])
-        return boxes, scores, classes
+        return Candidates(boxes, scores, classes)
 
 
 def join_levels(predictions: DensePredictions) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dyhead.d2.structures import Instances
 from dyhead.modeling.meta_arch.atss_assignment import MAX_BLOCK, resolve_claims
-from dyhead.modeling.meta_arch.box_geometry import aligned_iou, box_centers
+from dyhead.modeling.meta_arch.box_geometry import box_centers
+from dyhead.modeling.meta_arch.overlaps import find_overlaps
 from dyhead.modeling.meta_arch.positives import BACKGROUND, Positives
 
 IGNORED = -2  # neither an object's nor background
@@ -100,26 +101,10 @@ def assign_by_overlap(
     Returns:
         (T,), object indices, BACKGROUND for no object, IGNORED for IoUs in between.
     """
-    highest = proposals.new_zeros(len(proposals))
-    nearest = torch.full_like(highest, BACKGROUND, dtype=torch.int64)
-    claimed = nearest.clone()
-    block_size = max(1, MAX_BLOCK // len(proposals))
-    for start in range(0, len(boxes), block_size):
-        ious = aligned_iou(boxes[start : start + block_size, None], proposals)  # (block, T)
-        block_highest, block_nearest = ious.max(dim=0)
-        nearest = torch.where(block_highest > highest, block_nearest + start, nearest)
-        highest = torch.maximum(highest, block_highest)
-        claimed = torch.maximum(claimed, _last_claims(ious, start))
-    middle = torch.where(highest < background_below, BACKGROUND, IGNORED)
-    matched = torch.where(highest >= positive_from, nearest, middle)
-    return torch.where(claimed == BACKGROUND, matched, claimed)
-
-
-def _last_claims(ious: Tensor, start: int) -> Tensor:
-    """The last object that has its highest IoU with a proposal, (T,), counted from `start`."""
-    best = ious.amax(dim=1, keepdim=True)
-    objects = torch.arange(start, start + len(ious), device=ious.device)[:, None]
-    return torch.where((ious == best) & (best > 0), objects, BACKGROUND).amax(dim=0)
+    overlaps = find_overlaps(proposals, boxes, claim_without_overlap=False)
+    middle = torch.where(overlaps.highest < background_below, BACKGROUND, IGNORED)
+    matched = torch.where(overlaps.highest >= positive_from, overlaps.nearest, middle)
+    return torch.where(overlaps.claimed == BACKGROUND, matched, overlaps.claimed)
 
 
 @torch.no_grad()

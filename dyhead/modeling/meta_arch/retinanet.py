@@ -6,14 +6,19 @@ paper DyHead takes their place (Dai et al., CVPR 2021, section 3.4).
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dyhead.d2.config import CfgNode, configurable
+from dyhead.d2.modeling.matcher import Matcher
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY, RetinaNet
+from dyhead.d2.structures import Boxes, Instances
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.atss import anchors_per_location
 from dyhead.modeling.meta_arch.dense_detector import head_levels, warn_of_unused_features
 from dyhead.modeling.meta_arch.dense_head import check_kernel_size
+from dyhead.modeling.meta_arch.dense_inference import Candidates, detect, select_candidates
+from dyhead.modeling.meta_arch.overlaps import match_in_blocks
 from dyhead.modeling.meta_arch.towers import (
     build_tower,
     initialise_convolutions,
@@ -120,6 +125,64 @@ class DyHeadRetinaNet(RetinaNet):
             predictor_init_std=cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_INIT_STD,
         )
         return arguments
+
+    @torch.no_grad()
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """As Detectron2's, without an anchors x objects matrix; see `match_in_blocks`.
+
+        Args:
+            anchors: per level R boxes.
+            gt_instances: per image, with `gt_boxes` and `gt_classes`, possibly empty.
+
+        Returns:
+            Per image (T,) labels: a class, K for the background, -1 for ignored anchors; and per
+            image (T, 4) the matched boxes, of meaning for positive anchors only.
+        """
+        if type(self.anchor_matcher) is not Matcher:  # only the matcher knows its own rules
+            return super().label_anchors(anchors, gt_instances)
+        all_anchors = torch.cat([level.tensor for level in anchors])
+        labelled = [self._label_image(all_anchors, truth) for truth in gt_instances]
+        return [labels for labels, _ in labelled], [boxes for _, boxes in labelled]
+
+    def _label_image(self, anchors: Tensor, truth: Instances) -> tuple[Tensor, Tensor]:
+        boxes = truth.gt_boxes.tensor
+        matches, kinds = match_in_blocks(self.anchor_matcher, anchors, boxes)
+        if len(truth) == 0:
+            return torch.full_like(matches, self.num_classes), torch.zeros_like(anchors)
+        labels = torch.where(kinds == 0, self.num_classes, truth.gt_classes[matches])
+        return torch.where(kinds == -1, -1, labels), boxes[matches]
+
+    def inference_single_image(
+        self,
+        anchors: list[Boxes],
+        box_cls: list[Tensor],
+        box_delta: list[Tensor],
+        image_size: tuple[int, int],
+    ) -> Instances:
+        """Detections of one image as Detectron2's, by the way of the other dense detectors.
+
+        Args:
+            anchors: per level R boxes.
+            box_cls: per level (R, K), probabilities.
+            box_delta: per level (R, 4).
+            image_size: height and width of the image.
+        """
+        levels = zip(anchors, box_cls, box_delta, strict=True)
+        return detect(
+            [self._decode_level(*level) for level in levels],
+            image_size=image_size,
+            iou_threshold=self.test_nms_thresh,
+            max_detections=self.max_detections_per_image,
+        )
+
+    def _decode_level(self, anchors: Boxes, class_scores: Tensor, deltas: Tensor) -> Candidates:
+        scores, chosen, classes = select_candidates(
+            class_scores.float(), None, self.test_score_thresh, self.test_topk_candidates
+        )
+        boxes = self.box2box_transform.apply_deltas(deltas[chosen], anchors.tensor[chosen])
+        return Candidates(boxes, scores, classes)
 
 
 def with_smallest_head(cfg: CfgNode) -> CfgNode:

@@ -204,3 +204,44 @@ def test_an_unknown_flip_is_refused():
     cfg.INPUT.RANDOM_FLIP = "both"
     with pytest.raises(ValueError, match=r"INPUT\.RANDOM_FLIP.*'both'"):
         build_augmentation(cfg, is_train=True)
+
+
+@pytest.mark.parametrize("kind", ["one mode", "two modes", "integers", "arrays", "none"])
+def test_all_boxes_of_an_image_together_as_one_by_one(kind):
+    from dyhead.d2._embedded.data import detection_utils as embedded
+    from dyhead.d2._embedded.data import transforms as embedded_transforms
+    from dyhead.d2._embedded.structures import BoxMode as EmbeddedBoxMode
+
+    rng = np.random.default_rng(0)
+    annotations = []
+    for i in range(0 if kind == "none" else 9):
+        box = rng.uniform(-20, 90, 4)
+        if kind == "integers":
+            box = box.astype(int)
+        is_corners = kind == "two modes" and i % 3 == 0
+        annotations.append(
+            {
+                "bbox": box.astype(np.float32) if kind == "arrays" else box.tolist(),
+                "bbox_mode": EmbeddedBoxMode.XYXY_ABS if is_corners else EmbeddedBoxMode.XYWH_ABS,
+                "category_id": i % 4,
+            }
+        )
+    transforms = embedded_transforms.TransformList(
+        [
+            embedded_transforms.ResizeTransform(80, 70, 123, 117),
+            embedded_transforms.HFlipTransform(117),
+        ]
+    )
+    together = embedded.transform_annotations(annotations, transforms, (123, 117))
+    one_by_one = embedded.annotations_to_instances(
+        [
+            embedded.transform_instance_annotations(dict(a), transforms, (123, 117))
+            for a in annotations
+        ],
+        (123, 117),
+    )
+    assert torch.equal(together.gt_boxes.tensor, one_by_one.gt_boxes.tensor)
+    assert together.gt_boxes.tensor.dtype == one_by_one.gt_boxes.tensor.dtype
+    assert torch.equal(together.gt_classes, one_by_one.gt_classes)
+    assert together.gt_classes.dtype == torch.int64
+    assert together.image_size == one_by_one.image_size

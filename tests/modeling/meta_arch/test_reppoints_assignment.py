@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dyhead.d2.structures import Boxes, Instances
-from dyhead.modeling.meta_arch import reppoints_assignment
+from dyhead.modeling.meta_arch import overlaps, reppoints_assignment
 from dyhead.modeling.meta_arch.positives import BACKGROUND
 from dyhead.modeling.meta_arch.reppoints_assignment import (
     IGNORED,
@@ -119,7 +119,7 @@ def test_the_second_stage_equals_a_plain_double(monkeypatch, seed):
     expected = naive_by_overlap(proposals, boxes, 0.4, 0.5)
     assert {BACKGROUND, IGNORED} < set(expected)
     assert assign_by_overlap(proposals, boxes, **THRESHOLDS).tolist() == expected
-    monkeypatch.setattr(reppoints_assignment, "MAX_BLOCK", 1000)  # three objects each
+    monkeypatch.setattr(overlaps, "MAX_BLOCK", 1000)  # three objects each
     assert assign_by_overlap(proposals, boxes, **THRESHOLDS).tolist() == expected
 
 

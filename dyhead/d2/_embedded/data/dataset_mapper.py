@@ -121,14 +121,8 @@ class DatasetMapper:
         image_shape: tuple[int, int],
     ) -> None:
         """Replace "annotations" by "instances"; subclasses may do it otherwise."""
-        annotations = [
-            utils.transform_instance_annotations(annotation, transforms, image_shape)
-            for annotation in dataset_dict.pop("annotations")
-            if not annotation.get("iscrowd", 0)
-        ]
-        instances = utils.annotations_to_instances(
-            annotations, image_shape, mask_format=self.instance_mask_format
-        )
+        annotations = [a for a in dataset_dict.pop("annotations") if not a.get("iscrowd", 0)]
+        instances = utils.transform_annotations(annotations, transforms, image_shape)
         dataset_dict["instances"] = utils.filter_empty_instances(instances)
 
 

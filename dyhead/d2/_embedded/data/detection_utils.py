@@ -52,7 +52,8 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     `format` is "BGR", a mode of PIL, or None to keep the image's own; "L" gives C = 1.
     """
     if format is not None:
-        image = image.convert("RGB" if format == "BGR" else format)
+        mode = "RGB" if format == "BGR" else format
+        image = image if image.mode == mode else image.convert(mode)  # which would copy it
     array = np.asarray(image)
     if format == "BGR":
         return array[:, :, ::-1]
@@ -167,6 +168,36 @@ def annotations_to_instances(
     instances = Instances(image_size)
     instances.gt_boxes = Boxes(np.stack(boxes) if boxes else np.zeros((0, 4)))
     instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    return instances
+
+
+def transform_annotations(
+    annos: Sequence[dict[str, Any]], transforms: T.TransformList, image_size: tuple[int, int]
+) -> Instances:
+    """The instances of one image after its transforms.
+
+    The same as `annotations_to_instances` of what `transform_instance_annotations` makes of each
+    annotation, but all boxes together: one by one they take longer than decoding a small image.
+
+    Args:
+        annos: as for `annotations_to_instances`; they stay as they are.
+        transforms: what was applied to the image.
+        image_size: (height, width) of the transformed image.
+    """
+    if len({(anno["bbox_mode"], len(anno["bbox"])) for anno in annos}) != 1:
+        # None, or boxes of several kinds.
+        single = [transform_instance_annotations({**a}, transforms, image_size) for a in annos]
+        return annotations_to_instances(single, image_size)
+    for annotation in annos:
+        _refuse_unsupported(annotation)
+    boxes = np.array([anno["bbox"] for anno in annos])
+    boxes = BoxMode.convert(boxes, annos[0]["bbox_mode"], BoxMode.XYXY_ABS).astype(np.float64)
+    height, width = image_size
+    instances = Instances(image_size)
+    instances.gt_boxes = Boxes(
+        transforms.apply_box(boxes).clip(min=0, max=[width, height, width, height])
+    )
+    instances.gt_classes = torch.tensor([int(a["category_id"]) for a in annos], dtype=torch.int64)
     return instances
 
 
