@@ -204,12 +204,15 @@ def test_num_gpus_0_is_the_cpu(train_net: ModuleType, arguments: list[str]) -> N
     assert train_net.setup(parse_arguments(["--num-gpus", "0", *arguments])).MODEL.DEVICE == "cpu"
 
 
-def test_mixed_precision_on_the_cpu_becomes_float32_with_a_warning(
+def test_mixed_precision_on_the_cpu_is_bfloat16(
     train_net: ModuleType, arguments: list[str], tmp_path: Path
 ) -> None:
-    cfg = train_net.setup(parse_arguments([*arguments, "SOLVER.AMP.ENABLED", "True"]))
-    assert not cfg.SOLVER.AMP.ENABLED
-    assert log_of(tmp_path / "run").count("float32") == 1
+    run(train_net, [*arguments, "SOLVER.AMP.ENABLED", "True", "TEST.PRECISION", "bfloat16"])
+    log = log_of(tmp_path / "run")
+    assert "Training in mixed precision: bfloat16" in log and "Evaluating in bfloat16" in log
+    with pytest.raises(UserError, match="SOLVER.AMP.DTYPE 'float16' needs a GPU"):
+        float16 = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "float16"]
+        run(train_net, [*arguments, *float16])
 
 
 @pytest.mark.parametrize(

@@ -23,4 +23,8 @@ def add_head_config(cfg: CfgNode) -> None:
     cfg.MODEL.DYHEAD.OFFSET_INIT = "default"  # or "zero"
     # Images are padded to a multiple of it; 0 stands for the coarsest level's stride.
     cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY = 0
+    # Compute a block's attentions in one pass, where its options allow: the same values, faster.
+    cfg.MODEL.DYHEAD.FUSED = True
+    # Recompute each block's inside in the backward pass: less memory, more time, same gradients.
+    cfg.MODEL.DYHEAD.CHECKPOINT = False
     cfg.MODEL.FPN.RELU_BEFORE_P7 = True  # P7 is computed from P6 after a ReLU

@@ -3,7 +3,9 @@
 from dyhead.config.atss_keys import add_atss_config
 from dyhead.config.box_head_keys import add_box_head_config
 from dyhead.config.dyhead_keys import add_head_config
+from dyhead.config.evaluation_keys import add_evaluation_config
 from dyhead.config.fcos_keys import add_fcos_config
+from dyhead.config.performance_keys import add_performance_config
 from dyhead.config.reppoints_keys import add_reppoints_config
 from dyhead.config.retinanet_keys import add_retinanet_config
 from dyhead.config.sampling_keys import add_sampling_config
@@ -33,3 +35,5 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     add_timm_config(cfg)
     add_sampling_config(cfg)
     add_tta_config(cfg)
+    add_evaluation_config(cfg)
+    add_performance_config(cfg)

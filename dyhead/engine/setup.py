@@ -18,6 +18,7 @@ from dyhead.data import fill_num_classes, register_datasets
 from dyhead.data.coco_json import resolve_entries
 from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
+from dyhead.engine.precision import settle_precision
 from dyhead.errors import UserError, user_errors
 from dyhead.modeling.tta import check_multi_scale_testing
 
@@ -28,7 +29,7 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     """Complete `cfg` for this machine and its data, and prepare OUTPUT_DIR.
 
     Args:
-        cfg: changed in place: MODEL.DEVICE, SOLVER.AMP.ENABLED, DATALOADER.NUM_WORKERS, the paths
+        cfg: changed in place: MODEL.DEVICE, DATALOADER.NUM_WORKERS, the paths
             of DATASETS.COCO_JSON and the number of classes.
         explicit_keys: the keys that the user set.
         args: the command line.
@@ -46,6 +47,7 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
     _check_options(cfg, args.eval_only, comm.get_world_size())
     _set_device(cfg, explicit_keys, args.num_gpus)
+    settle_precision(cfg, is_training=not args.eval_only)
     if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
         num_workers = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
         cfg.DATALOADER.NUM_WORKERS = num_workers
@@ -65,9 +67,6 @@ def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
     cfg.MODEL.DEVICE = plan.device
     if plan.message:
         logger.info(plan.message)
-    if cfg.SOLVER.AMP.ENABLED and not plan.device.startswith("cuda"):
-        cfg.SOLVER.AMP.ENABLED = False
-        logger.warning("SOLVER.AMP.ENABLED needs a GPU: computing in float32 on %s.", plan.device)
 
 
 def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:

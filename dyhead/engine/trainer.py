@@ -16,17 +16,26 @@ from dyhead.d2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from dyhead.d2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
-from dyhead.d2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from dyhead.d2.engine import DefaultTrainer, HookBase, SimpleTrainer, create_ddp_model
+from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
 from dyhead.data.training_sets import load_training_sets
+from dyhead.engine.coco_evaluation import build_coco_evaluator
 from dyhead.engine.cost import CostEvaluator
 from dyhead.engine.evaluation import inference_folder, leave_reports
+from dyhead.engine.evaluation_form import evaluation_form
+from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook
+from dyhead.engine.mixed_precision import MixedPrecisionTrainer
 from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.precision import (
+    build_test_precision,
+    keep_predictions_in_float32,
+    training_type,
+)
 from dyhead.engine.setup import set_aside
 from dyhead.errors import user_errors
 from dyhead.modeling.tta import build_multi_scale_testing
@@ -53,8 +62,7 @@ class Trainer(DefaultTrainer):
         optimizer = self.build_optimizer(cfg, model)
         data_loader = self.build_train_loader(cfg)
         model = _distribute(model, cfg.MODEL.DEVICE)
-        trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
-        self._trainer = trainer_class(model, data_loader, optimizer)
+        self._trainer = _build_step_trainer(cfg, model, data_loader, optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = SafeCheckpointer(
@@ -87,13 +95,15 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """Build the model and log its size.
+        """Build the model as it will be executed, and log its size.
 
         Raises:
-            UserError: the config describes no model that can be built.
+            UserError: the config describes no model that can be built, or none for this machine.
         """
         with user_errors():
             model = build_model(cfg)
+            prepare_execution(cfg, model)
+        keep_predictions_in_float32(model)
         num_parameters = sum(parameter.numel() for parameter in model.parameters())
         logger.info(
             "Model: %s on %s, %.2f M parameters",
@@ -133,7 +143,10 @@ class Trainer(DefaultTrainer):
         """COCO scores below OUTPUT_DIR/inference, and the cost of computing them."""
         folder = inference_folder(cfg, dataset_name)
         return DatasetEvaluators(
-            [CostEvaluator(cfg.MODEL.DEVICE), COCOEvaluator(dataset_name, output_dir=folder)]
+            [
+                CostEvaluator(cfg.MODEL.DEVICE),
+                build_coco_evaluator(dataset_name, folder, fast=cfg.TEST.FAST_COCO_EVAL),
+            ]
         )
 
     @classmethod
@@ -146,14 +159,28 @@ class Trainer(DefaultTrainer):
         """Evaluate on DATASETS.TEST, and leave a table and a picture of each data set.
 
         Where TEST.AUG.ENABLED, every evaluation is by multi-scale testing, and no other.
+        TEST.PRECISION holds for all of them.
 
         Returns:
             {task: {metric: value}}, below the data set's name where there are several.
         """
-        results = super().test(cfg, build_multi_scale_testing(cfg, model), evaluators)
+        tested = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
+        with evaluation_form(cfg, model):
+            results = super().test(cfg, tested, evaluators)
         if comm.is_main_process():
             leave_reports(cfg, results)
         return results
+
+
+def _build_step_trainer(
+    cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
+) -> SimpleTrainer:
+    """What does the single steps."""
+    if not cfg.SOLVER.AMP.ENABLED:
+        return SimpleTrainer(model, data_loader, optimizer)
+    dtype = training_type(cfg)
+    logger.info("Training in mixed precision: %s", str(dtype).removeprefix("torch."))
+    return MixedPrecisionTrainer(model, data_loader, optimizer, dtype)
 
 
 def _describe_training(cfg: CfgNode, num_images: int) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from dyhead.checkpoint import SafeCheckpointer
 from dyhead.d2.config import CfgNode
 from dyhead.engine.devices import plan_devices
+from dyhead.engine.precision import build_test_precision, settle_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError, user_errors
 from dyhead.modeling.tta import build_multi_scale_testing
@@ -40,11 +41,12 @@ def build_trained_detector(cfg: CfgNode, explicit_keys: set[str]) -> nn.Module:
     cfg.MODEL.DEVICE = plan.device
     if plan.message:
         logger.info(plan.message)
+    settle_precision(cfg, is_training=False)
     model = Trainer.build_model(cfg)
     with user_errors():
         _WholeCheckpointer(model, cfg=cfg).load(cfg.MODEL.WEIGHTS)
     with user_errors():
-        model = build_multi_scale_testing(cfg, model)
+        model = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
     return _ReadableOnly(model).eval()
 
 

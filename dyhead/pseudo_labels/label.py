@@ -16,6 +16,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import inference_on_dataset
 from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.data import fill_num_classes, register_datasets
+from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.errors import UserError, user_errors
 from dyhead.pseudo_labels.categories import LabelledCategory, labelled_categories
 from dyhead.pseudo_labels.collector import LabelCollector
@@ -68,7 +69,8 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
     collector = LabelCollector(settings.images, categories, settings.keep_empty)
     if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
         cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
-    inference_on_dataset(detector, build_image_loader(cfg, files), collector)
+    with evaluation_form(cfg, detector):
+        inference_on_dataset(detector, build_image_loader(cfg, files), collector)
     _warn_of_unreadable(collector)
     _refuse_nothing(collector, settings)
     coco = _as_coco(cfg, settings, categories, collector)

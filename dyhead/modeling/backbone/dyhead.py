@@ -17,6 +17,7 @@ class DyHead(Backbone):
         num_blocks: int,
         options: BlockOptions | None = None,
         size_divisibility: int = 0,
+        recompute: bool = False,
     ) -> None:
         """Wrap `fpn`.
 
@@ -28,6 +29,7 @@ class DyHead(Backbone):
             options: how the blocks compute.
             size_divisibility: what images are padded to a multiple of; 0 stands for the coarsest
                 level's stride, which makes every level exactly half the finer one.
+            recompute: compute the inside of each block again in the backward pass.
 
         Raises:
             ValueError: the pyramid's channels differ, or a number does not suit it or a block.
@@ -40,7 +42,7 @@ class DyHead(Backbone):
                 f"DyHead needs levels with one number of channels, the pyramid gives {shapes}."
             )
         self.fpn = fpn
-        self.blocks = DyHeadStack(in_channels.pop(), channels, num_blocks, options)
+        self.blocks = DyHeadStack(in_channels.pop(), channels, num_blocks, options, recompute)
         self._out_features = list(shapes)
         self._out_feature_strides = {name: shape.stride for name, shape in shapes.items()}
         self._out_feature_channels = dict.fromkeys(shapes, self.blocks.out_channels)
@@ -83,6 +85,8 @@ def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
             hard_sigmoid=dyhead.HARD_SIGMOID,
             bias=dyhead.BIAS,
             offset_init=dyhead.OFFSET_INIT,
+            fused=dyhead.FUSED,
         ),
         size_divisibility=dyhead.SIZE_DIVISIBILITY,
+        recompute=dyhead.CHECKPOINT,
     )

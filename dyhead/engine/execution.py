@@ -1,0 +1,68 @@
+"""How a model is executed: operators, memory layout, compilation. Its values stay the same."""
+
+import logging
+import os
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyhead.d2.config import CfgNode
+from dyhead.errors import UserError
+from dyhead.ops import choose_backend, set_default_backend
+from dyhead.ops.backends import BACKEND_VARIABLE
+
+logger = logging.getLogger(__name__)
+
+_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+_MODES_WITH_CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
+# The parts that map tensors to tensors. A head that works on detections has other sizes each time.
+_TENSOR_PARTS = ("backbone", "head")
+
+
+def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
+    """Apply MODEL.DEFORM_CONV_BACKEND, MODEL.CHANNELS_LAST and MODEL.COMPILE to a built model.
+
+    Names and values of its parameters stay as they are. On a CPU channels_last waits for the
+    evaluation (`evaluation_form`): GroupNorm's gradient and the optimizer are slower in it.
+
+    Raises:
+        UserError: the model has no part to compile, or the mode is unknown.
+        ValueError: the back end that was asked for cannot serve MODEL.DEVICE.
+    """
+    set_default_backend(cfg.MODEL.DEFORM_CONV_BACKEND)
+    if cfg.MODEL.DEFORM_CONV_BACKEND or os.environ.get(BACKEND_VARIABLE):
+        choose_backend(torch.device(cfg.MODEL.DEVICE))  # refuses now what would fail in step 1
+    if cfg.MODEL.CHANNELS_LAST and torch.device(cfg.MODEL.DEVICE).type != "cpu":
+        # A convolution takes the layout of its weights: images need not be converted.
+        model.to(memory_format=torch.channels_last)
+    if cfg.MODEL.COMPILE.MODE not in _MODES:
+        raise UserError(
+            f"MODEL.COMPILE.MODE {cfg.MODEL.COMPILE.MODE!r} is unknown: use one of"
+            f" {', '.join(_MODES)}."
+        )
+    if cfg.MODEL.COMPILE.ENABLED:
+        _compile(model, cfg.MODEL.COMPILE.MODE, cfg.MODEL.META_ARCHITECTURE)
+
+
+def _compile(model: nn.Module, mode: str, name: str) -> None:
+    parts = {part: getattr(model, part, None) for part in _TENSOR_PARTS}
+    modules = {part: module for part, module in parts.items() if isinstance(module, nn.Module)}
+    if not modules:
+        raise UserError(
+            f"MODEL.COMPILE.ENABLED compiles a backbone and a head, and {name} has neither: set it"
+            " to False."
+        )
+    for module in modules.values():
+        module.compile(mode=mode)  # in place: names of parameters stay
+    if mode in _MODES_WITH_CUDA_GRAPHS:
+        model.register_forward_pre_hook(_begin_step)
+    logger.info("Compiling %s on first use (mode %s)", " and ".join(modules), mode)
+
+
+def _begin_step(model: nn.Module, inputs: Any) -> None:
+    """Tell CUDA graphs that the outputs of the last forward pass are not needed any more.
+
+    Without it they would take the call of the head for the next step, and overwrite the features.
+    """
+    torch.compiler.cudagraph_mark_step_begin()

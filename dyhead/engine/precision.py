@@ -1,0 +1,115 @@
+"""In which types a run computes: mixed precision, evaluation, products of float32."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyhead.d2.config import CfgNode
+from dyhead.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_SHORT = tuple(_SHORT_TYPES.values())
+_FLOAT32_PRECISIONS = ("highest", "high", "medium")
+# The parts that predict, by architecture: what comes after them stays in float32.
+_PREDICTORS = ("head", "proposal_generator.rpn_head", "roi_heads.box_predictor")
+
+
+def settle_precision(cfg: CfgNode, is_training: bool) -> None:
+    """Check the keys of precision for MODEL.DEVICE, and let FLOAT32_PRECISION act.
+
+    Raises:
+        UserError: a value is unknown, or the device cannot compute so.
+    """
+    _check("SOLVER.AMP.DTYPE", cfg.SOLVER.AMP.DTYPE, ("", *_SHORT_TYPES))
+    _check("TEST.PRECISION", cfg.TEST.PRECISION, ("float32", *_SHORT_TYPES))
+    _check("FLOAT32_PRECISION", cfg.FLOAT32_PRECISION, ("", *_FLOAT32_PRECISIONS))
+    device_type = torch.device(cfg.MODEL.DEVICE).type
+    if is_training and cfg.SOLVER.AMP.ENABLED:
+        _check_device("SOLVER.AMP.DTYPE", cfg.SOLVER.AMP.DTYPE, device_type)
+    _check_device("TEST.PRECISION", cfg.TEST.PRECISION, device_type)
+    if cfg.FLOAT32_PRECISION:
+        set_float32_precision(cfg.FLOAT32_PRECISION)
+
+
+def set_float32_precision(precision: str) -> None:
+    """Choose how float32 is multiplied, in matrix products and in cuDNN's convolutions.
+
+    On GPUs "high" and "medium" are TF32; on CPUs they are what the C++ extension makes of them.
+    """
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision != "highest"
+    logger.info("Precision of float32 products: %s", precision)
+
+
+def training_type(cfg: CfgNode) -> torch.dtype:
+    """The type of SOLVER.AMP on MODEL.DEVICE."""
+    default = "float16" if torch.device(cfg.MODEL.DEVICE).type == "cuda" else "bfloat16"
+    return _SHORT_TYPES[cfg.SOLVER.AMP.DTYPE or default]
+
+
+def build_test_precision(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """Return `model` under autocast where TEST.PRECISION asks for it, else itself."""
+    if cfg.TEST.PRECISION == "float32":
+        return model
+    logger.info("Evaluating in %s", cfg.TEST.PRECISION)
+    return _Autocast(model, cfg.MODEL.DEVICE, _SHORT_TYPES[cfg.TEST.PRECISION])
+
+
+class _Autocast(nn.Module):
+    """A model that computes in another type wherever that is safe."""
+
+    def __init__(self, model: nn.Module, device: str, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training  # the mode to which an evaluation returns
+        self._device_type = torch.device(device).type
+        self._dtype = dtype
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        with torch.autocast(self._device_type, dtype=self._dtype):
+            return self.model(batched_inputs)
+
+
+def keep_predictions_in_float32(model: nn.Module) -> None:
+    """Let losses and box decoding get float32 from a head that computed in 16 bits."""
+    for path in _PREDICTORS:
+        if (predictor := _find(model, path)) is not None:
+            parts = predictor if isinstance(predictor, nn.ModuleList) else [predictor]
+            for part in parts:  # a cascade has several
+                part.register_forward_hook(_widen_outputs)
+
+
+def _find(model: nn.Module, path: str) -> nn.Module | None:
+    part: Any = model
+    for name in path.split("."):
+        part = getattr(part, name, None)
+    return part if isinstance(part, nn.Module) else None
+
+
+def _widen_outputs(predictor: nn.Module, inputs: Any, outputs: Any) -> Any:
+    return _widened(outputs)
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype in _SHORT else value
+    if isinstance(value, dict):
+        return {key: _widened(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)([_widened(part) for part in value])
+    return value
+
+
+def _check(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        names = ", ".join(repr(choice) for choice in choices)
+        raise UserError(f"{key} {value!r} is unknown: use one of {names}.")
+
+
+def _check_device(key: str, value: str, device_type: str) -> None:
+    if value == "float16" and device_type != "cuda":
+        raise UserError(f"{key} 'float16' needs a GPU with CUDA: use 'bfloat16' on {device_type}.")
