@@ -9,7 +9,8 @@ SETUP := $(VENV)/.installed
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
-	@echo "make lint        ruff and mypy             make format    reformat the code"
+	@echo "make lint        ruff, mypy, clang-format       make format    reformat the code"
+	@echo "make bench       measure speed and memory (15 minutes) into benchmarks/results/"
 	@echo "make results-table  rewrite the table of results in README.md from the headers of configs/"
 	@echo "make clean       remove the virtual environment and all outputs"
 
@@ -31,17 +32,30 @@ test-all: $(SETUP)
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror dyhead/ops/cpp/*
 	$(BIN)/mypy
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/clang-format -i dyhead/ops/cpp/*
 
 results-table:
 	$(PYTHON) tools/results_table.py
 
+# On a GPU: make bench DEVICE=cuda
+DEVICE ?= cpu
+THREADS ?= 2
+BENCH = --device $(DEVICE) --threads $(THREADS) --output benchmarks/results/$(DEVICE)
+
 bench: $(SETUP)
-	$(BIN)/python benchmarks/bm_deform_conv.py
+	$(BIN)/python benchmarks/bm_deform_conv.py $(BENCH)/deform_conv.json
+	$(BIN)/python benchmarks/bm_block.py $(BENCH)/block.json
+	$(BIN)/python benchmarks/bm_block.py --size 256 256 $(BENCH)/block_256.json
+	$(BIN)/python benchmarks/bm_block.py --growth $(BENCH)/growth.json
+	$(BIN)/python benchmarks/bm_model.py $(BENCH)/model.json
+	$(BIN)/python benchmarks/bm_loader.py $(BENCH)/loader.json
+	$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf $(VENV) output

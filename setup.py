@@ -7,8 +7,10 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
-TEST = ["pytest>=8"]
-DEVELOPMENT = [*TEST, "ruff>=0.14", "mypy>=1.15", "types-PyYAML", "types-tabulate", "types-tqdm"]
+FAST = ["faster-coco-eval>=1.6"]
+TEST = ["pytest>=8", *FAST]
+TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
+DEVELOPMENT = [*TEST, *TYPES, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
 
 
 def read_version() -> str:
@@ -28,6 +30,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["dyhead", "dyhead.*"]),
+    package_data={"dyhead.ops": ["cpp/*.cpp", "cpp/*.h"]},
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
@@ -48,5 +51,5 @@ setup(
         "yacs>=0.1.8",
     ],
     entry_points={"console_scripts": ["dyhead = dyhead.cli.main:main"]},
-    extras_require={"test": TEST, "dev": DEVELOPMENT},
+    extras_require={"fast": FAST, "test": TEST, "dev": DEVELOPMENT},
 )

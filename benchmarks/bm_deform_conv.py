@@ -1,117 +1,134 @@
-"""Time the back ends of `modulated_deform_conv2d` against each other.
+"""Time the back ends of `modulated_deform_conv2d` against torchvision's operator.
 
-Every back end runs in turn within one process, so that a busy machine slows all of them alike; the
-table gives medians. Offsets have a standard deviation of 2 pixels, as in a trained DyHead.
+Offsets have a standard deviation of 2 pixels, as in a trained DyHead. Errors are to torchvision's
+operator in float64.
 
     python benchmarks/bm_deform_conv.py --threads 2
     python benchmarks/bm_deform_conv.py --channels 64 --height 30 --width 40 --stride 2
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import torch
-import torchvision
-from tabulate import tabulate
+from baseline import torchvision_operator
+from measure import max_error, peak_extra_bytes, relative_error, saved_bytes, time_interleaved
+from results import Row, add_common_arguments, megabytes, report, timing_columns
 from torch import Tensor
+from variants import Variant, precisions, serving_backends
 
-from dyhead.ops import BACKENDS, modulated_deform_conv2d
+from dyhead.ops import modulated_deform_conv2d
 
-REFERENCE = "torchvision"
+BASELINE = Variant("operator", "torchvision")
 
 
 def make_inputs(args: argparse.Namespace) -> list[Tensor]:
     """Random input, offset, mask, weight and bias of a 3x3 convolution that keeps the channels."""
-    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
     height, width = ((length - 1) // args.stride + 1 for length in (args.height, args.width))
     tensors = [
-        torch.randn(args.batch, args.channels, args.height, args.width),
-        2 * torch.randn(args.batch, 18, height, width),
-        torch.rand(args.batch, 9, height, width),
-        torch.randn(args.channels, args.channels, 3, 3) / (9 * args.channels) ** 0.5,
-        torch.zeros(args.channels),
+        normal(args.batch, args.channels, args.height, args.width),
+        2 * normal(args.batch, 18, height, width),
+        normal(args.batch, 9, height, width).sigmoid(),
+        normal(args.channels, args.channels, 3, 3) / (9 * args.channels) ** 0.5,
+        normal(args.channels),
     ]
     return [tensor.to(args.device).requires_grad_() for tensor in tensors]
 
 
-def make_cases(args: argparse.Namespace) -> dict[tuple[str, str], Callable[[], object]]:
-    """One function per pass and back end; each back end gets its favourite memory format."""
-    inputs = make_inputs(args)
-    cases: dict[tuple[str, str], Callable[[], object]] = {}
-    for backend in BACKENDS:
-        layout = torch.channels_last if backend == "bags" else torch.contiguous_format
-        first = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
-        leaves = [first, *inputs[1:]]
+class Case:
+    """The convolution on one back end, at one precision, in its favourite memory format."""
 
-        def forward(leaves: list[Tensor] = leaves, backend: str = backend) -> Tensor:
-            x, offset, mask, weight, bias = leaves
+    def __init__(self, variant: Variant, inputs: list[Tensor], stride: int) -> None:
+        """Copy the input; nothing runs yet."""
+        is_torchvision = variant.backend == "torchvision"
+        layout = torch.contiguous_format if is_torchvision else torch.channels_last
+        first = inputs[0].detach().contiguous(memory_format=layout).requires_grad_()
+        self.leaves = [first, *inputs[1:]]
+        self.variant, self.stride = variant, stride
+
+    def run(self) -> Tensor:
+        """Forward pass, recorded for backward or not as the caller decides."""
+        x, offset, mask, weight, bias = self.leaves
+        with self.variant.active(x.device):
             return modulated_deform_conv2d(
-                x, offset, mask, weight, bias, stride=args.stride, padding=1, backend=backend
+                x, offset, mask, weight, bias, self.stride, 1, backend=self.variant.backend
             )
 
-        cotangent = torch.randn_like(forward())  # in the output's own memory format
+    def forward(self) -> Tensor:
+        """Forward pass of inference."""
+        with torch.no_grad():
+            return self.run()
 
-        def inference(forward: Callable[[], Tensor] = forward) -> Tensor:
-            with torch.no_grad():
-                return forward()
-
-        def training(
-            forward: Callable[[], Tensor] = forward,
-            leaves: list[Tensor] = leaves,
-            cotangent: Tensor = cotangent,
-        ) -> object:
-            return torch.autograd.grad(forward(), leaves, cotangent)
-
-        cases["forward", backend] = inference
-        cases["forward + backward", backend] = training
-    return cases
+    def training(self) -> tuple[Tensor, ...]:
+        """Forward and backward pass: the gradients."""
+        output = self.run()
+        with self.variant.active(output.device):
+            return torch.autograd.grad(output, self.leaves, torch.ones_like(output))
 
 
-def measure(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+def measure(args: argparse.Namespace) -> list[Row]:
+    """One row per pass, back end and precision."""
+    inputs = make_inputs(args)
+    backends = serving_backends(args.device)
+    variants = [Variant("operator", b, p) for b in backends for p in precisions(b, args.device)]
+    variants.sort(key=lambda variant: variant != BASELINE)
+    cases = {variant: Case(variant, inputs, args.stride) for variant in variants}
+    with torch.no_grad():
+        x, offset, mask, weight, bias = (tensor.double() for tensor in inputs)
+        exact = torchvision_operator(x, offset, mask, weight, bias, args.stride)
+    gradients = cases[BASELINE].training()
+
+    rows = []
+    for what in ("forward", "training"):
+        calls = {variant.name: getattr(case, what) for variant, case in cases.items()}
+        timings = time_interleaved(calls, args.rounds, args.device)
+        for variant, case in cases.items():
+            row = {
+                "variant": variant.name,
+                "backend": variant.backend,
+                "precision": variant.precision,
+                "pass": what,
+                **timing_columns(timings[variant.name], timings[BASELINE.name]),
+                "peak_megabytes": megabytes(peak_extra_bytes(calls[variant.name], args.device)),
+            }
+            if what == "forward":
+                row["error"] = max_error([case.forward()], [exact])
+            else:
+                row["gradient_error"] = relative_error(case.training(), gradients)
+                row["saved_megabytes"] = megabytes(saved_bytes(case.run, inputs[3:]))
+            rows.append(row)
+    return rows
 
 
-def main() -> None:
-    """Parse the arguments, measure, print the table."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_common_arguments(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--height", type=int, default=100)
     parser.add_argument("--width", type=int, default=168)
     parser.add_argument("--stride", type=int, default=1)
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print the table."""
+    args = parse(arguments)
     torch.set_num_threads(args.threads)
-
-    cases = make_cases(args)
-    for function in cases.values():  # warm up
-        measure(function, args.device)
-    seconds: dict[tuple[str, str], list[float]] = {name: [] for name in cases}
-    for _ in range(args.rounds):
-        for name, function in cases.items():
-            seconds[name].append(measure(function, args.device))
-
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    rows = [
-        (which, backend, 1000 * median, medians[which, REFERENCE] / median)
-        for (which, backend), median in sorted(medians.items())
-    ]
-    print(
-        f"torch {torch.__version__}, torchvision {torchvision.__version__}, {args.device},"
-        f" {args.threads} threads; batch {args.batch}, {args.channels} channels,"
-        f" {args.height} x {args.width}, stride {args.stride}; medians of {args.rounds} rounds"
-    )
-    headers = ("pass", "back end", "ms", f"times {REFERENCE}'s speed")
-    print(tabulate(rows, headers=headers, floatfmt=".1f"))
+    settings = {
+        "batch": args.batch,
+        "channels": args.channels,
+        "size": f"{args.height} x {args.width}",
+        "stride": args.stride,
+        "rounds": args.rounds,
+    }
+    report("deform_conv", settings, measure(args), args)
 
 
 if __name__ == "__main__":

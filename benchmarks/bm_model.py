@@ -1,0 +1,216 @@
+"""Time a whole detector against itself with the official formulation on torchvision's operator.
+
+Weights and images are random. The score threshold of a dense detector is set so that a thousand
+candidates pass, as with a trained one. A training step is forward, backward and optimizer.
+
+    python benchmarks/bm_model.py --threads 2
+    python benchmarks/bm_model.py --config configs/own_dataset.yaml --size 480 640 --tasks inference
+"""
+
+import argparse
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from baseline import use_baseline
+from measure import peak_extra_bytes, saved_bytes, state_of, time_interleaved
+from mmdet_formulation import mmcv_operator
+from results import Row, add_common_arguments, megabytes, report, timing_columns
+from torch import Tensor, nn
+from variants import BASELINE, Variant, model_variants
+
+import dyhead.modeling  # noqa: F401  registers the models
+from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
+from dyhead.d2.modeling import build_model
+from dyhead.d2.structures import Boxes, Instances
+from dyhead.engine import build_optimizer
+from dyhead.engine.evaluation_form import evaluation_form
+from dyhead.engine.execution import prepare_execution
+from dyhead.modeling.meta_arch.dense_detector import DenseDetector
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+ATSS_R50 = CONFIGS / "dyhead_r50_atss_fpn_1x.yaml"
+QUICKSTART = CONFIGS / "quickstart.yaml"
+TASKS = ("inference", "training")
+BOXES_PER_IMAGE = 8
+CANDIDATES = 1000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A detector, what it does and on how much."""
+
+    config: Path
+    task: str
+    size: tuple[int, int] | None = None  # height and width; None as the config trains
+    batch: int | None = None  # images; None as the config trains
+
+
+def default_workloads(device: torch.device) -> list[Workload]:
+    """Those of the goals."""
+    workloads = [Workload(ATSS_R50, "inference", (800, 1344), 1), Workload(QUICKSTART, "training")]
+    if device.type == "cuda":  # two images per GPU, as eight of them train
+        workloads.append(Workload(ATSS_R50, "training", (800, 1344), 2))
+    return workloads
+
+
+def load(workload: Workload, device: torch.device, overrides: list[str]) -> CfgNode:
+    """The config, without weights to load, and with a rate that hardly changes any."""
+    options = ["MODEL.DEVICE", str(device), "MODEL.WEIGHTS", "", "SOLVER.BASE_LR", "1e-6"]
+    return load_config(str(workload.config), [*options, *overrides])[0]
+
+
+def make_batch(cfg: CfgNode, workload: Workload) -> list[dict[str, Any]]:
+    """Random images with random boxes."""
+    height, width = workload.size or (cfg.INPUT.MIN_SIZE_TRAIN[-1],) * 2
+    count = workload.batch or (cfg.SOLVER.IMS_PER_BATCH if workload.task == "training" else 1)
+    generator = torch.Generator().manual_seed(0)
+    return [make_image(height, width, generator) for _ in range(count)]
+
+
+def make_image(height: int, width: int, generator: torch.Generator) -> dict[str, Any]:
+    """One image as a data loader gives it; boxes are XYXY in pixels."""
+    corners = 0.8 * torch.rand(BOXES_PER_IMAGE, 2, generator=generator)
+    sides = 0.05 + 0.15 * torch.rand(BOXES_PER_IMAGE, 2, generator=generator)
+    boxes = torch.cat((corners, corners + sides), dim=1) * torch.tensor([width, height] * 2)
+    instances = Instances((height, width))
+    instances.gt_boxes = Boxes(boxes)
+    instances.gt_classes = torch.zeros(BOXES_PER_IMAGE, dtype=torch.long)
+    image = torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
+    return {"image": image, "height": height, "width": width, "instances": instances}
+
+
+class ModelCase:
+    """A detector in one variant, on one batch."""
+
+    def __init__(
+        self, variant: Variant, model: nn.Module, cfg: CfgNode, batch: list[dict[str, Any]]
+    ) -> None:
+        """Build the optimizer; nothing runs yet."""
+        self.variant, self.model, self.batch = variant, model, batch
+        self.device = torch.device(cfg.MODEL.DEVICE)
+        self.optimizer = build_optimizer(cfg, model)
+
+    def inference(self) -> Any:
+        """Detect."""
+        with torch.no_grad(), self.variant.active(self.device):
+            return self.model.eval()(self.batch)
+
+    def loss(self) -> Tensor:
+        """Forward pass of a training step."""
+        with self.variant.active(self.device):
+            return torch.stack([*self.model.train()(self.batch).values()]).sum()
+
+    def training(self) -> None:
+        """A training step."""
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        with self.variant.active(self.device):
+            loss.backward()
+        self.optimizer.step()
+
+
+def make_cases(
+    cfg: CfgNode,
+    variants: list[Variant],
+    batch: list[dict[str, Any]],
+    inference: ExitStack | None = None,
+) -> dict[Variant, ModelCase]:
+    """Every variant with the same initial weights; each formulation is built once.
+
+    Ours is prepared as `train_net.py` does it; with `inference` also as its evaluation does, until
+    that is closed.
+    """
+    torch.manual_seed(0)
+    ours = build_model(cfg)
+    if isinstance(ours, DenseDetector):
+        set_threshold(ours, batch)
+    models = {"fused": ours, "baseline": use_baseline(ours)}
+    if (operator := mmcv_operator()) is not None:
+        models["mmdet"] = use_baseline(ours, operator)
+    prepare_execution(cfg, ours)
+    if inference is not None:
+        inference.enter_context(evaluation_form(cfg, ours))
+    return {v: ModelCase(v, models[v.block], cfg, batch) for v in variants}
+
+
+def set_threshold(model: DenseDetector, batch: list[dict[str, Any]]) -> None:
+    """Let CANDIDATES pairs of anchor and class pass."""
+    with torch.no_grad():
+        pyramid = model.eval().backbone(model.preprocess_image(batch).tensor)
+        predictions = model.predict([pyramid[name] for name in model.head_in_features])
+    scores = torch.cat([logits.flatten() for logits in predictions.class_logits]).sigmoid()
+    model.test_score_thresh = scores.topk(min(CANDIDATES, len(scores))).values[-1].item()
+
+
+def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
+    """One row per variant."""
+    cfg = load(workload, args.device, args.opts)
+    batch = make_batch(cfg, workload)
+    with ExitStack() as stack:
+        is_inference = workload.task == "inference"
+        cases = make_cases(cfg, model_variants(args.device), batch, stack if is_inference else None)
+        return measure_cases(workload, args, batch, cases)
+
+
+def measure_cases(
+    workload: Workload,
+    args: argparse.Namespace,
+    batch: list[dict[str, Any]],
+    cases: dict[Variant, ModelCase],
+) -> list[Row]:
+    """Time them in turn, then each one's memory."""
+    calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
+    timings = time_interleaved(calls, args.rounds, args.device)
+    height, width = batch[0]["height"], batch[0]["width"]
+    rows = []
+    for variant, case in cases.items():
+        timing = timings[variant.name]
+        row = {
+            "config": workload.config.name,
+            "task": f"{workload.task}, {len(batch)} x {height} x {width}",
+            "pass": workload.task,
+            "variant": variant.name,
+            "block": variant.block,
+            "backend": variant.backend,
+            "precision": variant.precision,
+            **timing_columns(timing, timings[BASELINE.name]),
+            "images_per_second": len(batch) / timing.median,
+            "peak_megabytes": megabytes(peak_extra_bytes(calls[variant.name], args.device)),
+        }
+        if workload.task == "training":
+            row["saved_megabytes"] = megabytes(saved_bytes(case.loss, state_of(case.model)))
+        rows.append(row)
+    return rows
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_common_arguments(parser)
+    parser.add_argument("--config", type=Path, help="any YAML, instead of those of the goals")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="with --config")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="with --config")
+    parser.add_argument("--batch", type=int, help="images, with --config")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="config overrides")
+    return parser.parse_intermixed_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print the table."""
+    args = parse(arguments)
+    torch.set_num_threads(args.threads)
+    workloads = default_workloads(args.device)
+    if args.config is not None:
+        size = tuple(args.size) if args.size else None
+        workloads = [Workload(args.config, task, size, args.batch) for task in args.tasks]
+    rows = [row for workload in workloads for row in measure(workload, args)]
+    report("model", {"rounds": args.rounds, "overrides": " ".join(args.opts)}, rows, args)
+
+
+if __name__ == "__main__":
+    main()

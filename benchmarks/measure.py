@@ -1,0 +1,163 @@
+"""Time, peak memory and memory saved for backward of one call, measured the same way everywhere.
+
+What is compared runs in turn, round by round within one process, so that a busy machine slows all
+of it alike.
+"""
+
+import ctypes
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+Call = Callable[[], object]
+
+MEGABYTE = 1e6
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call: the median of all rounds, and its quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> "Timing":
+        """Summarise the rounds."""
+        if len(seconds) == 1:
+            return cls(seconds[0], seconds[0], seconds[0])
+        low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+def time_interleaved(
+    calls: Mapping[str, Call], rounds: int, device: torch.device, min_seconds: float = 0.05
+) -> dict[str, Timing]:
+    """Time every call once per round, after a warm-up; short calls are repeated within a round.
+
+    Args:
+        calls: by name.
+        rounds: one or more.
+        device: waited for before the clock is read.
+        min_seconds: how long a call is repeated at least, within one round.
+    """
+    repeats = {}
+    for name, call in calls.items():
+        seconds = _seconds(call, 1, device)
+        if seconds < 1:  # the first call also built, loaded or tuned something
+            seconds = _seconds(call, 1, device)
+        repeats[name] = max(1, math.ceil(min_seconds / seconds))
+    measured: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            measured[name].append(_seconds(call, repeats[name], device))
+    return {name: Timing.of(seconds) for name, seconds in measured.items()}
+
+
+def _seconds(call: Call, repeats: int, device: torch.device) -> float:
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    synchronize(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_extra_bytes(call: Call, device: torch.device) -> int | None:
+    """Memory that a call takes at its peak beyond what was there before, its result included.
+
+    On CUDA what torch's allocator handed out. On CPU the peak of the process's resident memory,
+    which also sees what kernels allocate behind torch's back; Linux alone tells it.
+
+    Returns:
+        bytes, or None where the system does not tell.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    if not _forget_peak():
+        return None
+    before = _resident_bytes("VmRSS")
+    call()
+    return max(0, _resident_bytes("VmHWM") - before)
+
+
+def _forget_peak() -> bool:
+    """Hand freed memory back to the system, then let the peak start at what is left."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # else the call reuses it unseen
+        _CLEAR.write_text("5")
+    except (OSError, AttributeError):
+        return False
+    return True
+
+
+def _resident_bytes(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"{_STATUS} has no {field}")
+
+
+def saved_bytes(call: Call, not_counted: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps for backward after `call`, a forward pass.
+
+    Every storage counts once, the inputs too; those of `not_counted` do not (parameters exist
+    anyway).
+    """
+    known = {_storage(tensor) for tensor in not_counted}
+    kept: dict[int, torch.UntypedStorage] = {}  # alive: a freed one's address could come back
+
+    def pack(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in known:
+            kept[_storage(tensor)] = tensor.untyped_storage()
+        return tensor
+
+    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
+        call()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def state_of(module: nn.Module) -> list[Tensor]:
+    """Parameters and buffers."""
+    return [*module.parameters(), *module.buffers()]
+
+
+def max_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
+    """The largest absolute difference over all tensors."""
+    return max(
+        float((value.double() - other.double()).abs().max())
+        for value, other in zip(values, expected, strict=True)
+    )
+
+
+def relative_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
+    """The norm of the difference by the norm of the tensor, of the tensor that differs most."""
+    return max(
+        float((value.double() - other.double()).norm() / other.double().norm())
+        for value, other in zip(values, expected, strict=True)
+        if bool(other.any())
+    )

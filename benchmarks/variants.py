@@ -1,0 +1,132 @@
+"""What is compared with the baseline: which block, on which back end, at which precision."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+from baseline import forced_backend
+from mmdet_formulation import mmcv_operator
+
+from dyhead.ops import BACKENDS, extension, modulated_deform_conv2d
+
+# torch.set_float32_matmul_precision and, within autocast, the type.
+PRECISIONS: dict[str, tuple[str, torch.dtype | None]] = {
+    "float32": ("highest", None),
+    "bf16x3": ("high", None),
+    "bfloat16": ("highest", torch.bfloat16),
+    "float16": ("highest", torch.float16),
+}
+
+# What a back end offers besides float32; torchvision's has no other type on a CPU.
+_OTHER_PRECISIONS = {
+    ("bags", "cpu"): ["bfloat16"],
+    ("cpp", "cpu"): ["bf16x3", "bfloat16"],
+    ("torchvision", "cuda"): ["bfloat16"],
+    ("triton", "cuda"): ["bfloat16", "float16"],
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute the same.
+
+    Attributes:
+        block: "baseline", "mmdet", "plain" or "fused".
+        backend: of the deformable convolution. "bags" stands for a machine without a compiler:
+            nothing of the C++ extension is used.
+        precision: a key of PRECISIONS.
+        compiled: by torch.compile.
+    """
+
+    block: str
+    backend: str
+    precision: str = "float32"
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        compiled = ", compiled" if self.compiled else ""
+        return f"{self.block}, {self.backend}, {self.precision}{compiled}"
+
+    @contextmanager
+    def active(self, device: torch.device) -> Iterator[None]:
+        """Compute this way; backward needs it too."""
+        float32_precision, dtype = PRECISIONS[self.precision]
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(float32_precision)
+        try:
+            with ExitStack() as stack:
+                if self.backend in BACKENDS:
+                    stack.enter_context(forced_backend(self.backend))
+                if self.backend == "bags":
+                    stack.enter_context(_no_compiler())
+                if dtype is not None:
+                    stack.enter_context(torch.autocast(device.type, dtype))
+                yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+BASELINE = Variant("baseline", "torchvision")
+
+
+def _no_compiler() -> mock._patch:
+    """Make the extension look as if it could not be built."""
+    return mock.patch.object(extension, "_loaded", False)
+
+
+def serving_backends(device: torch.device) -> list[str]:
+    """Back ends that run on `device`, found by trying; says why the others do not."""
+    x, offset, mask, weight = (
+        torch.rand(shape, device=device)
+        for shape in ((1, 16, 4, 4), (1, 18, 4, 4), (1, 9, 4, 4), (16, 16, 3, 3))
+    )
+    serving = []
+    for backend in BACKENDS:
+        try:
+            modulated_deform_conv2d(x, offset, mask, weight, padding=1, backend=backend)
+        except (RuntimeError, ValueError, ImportError) as error:
+            print(f"{backend} does not serve {device}: {str(error).splitlines()[0]}")
+        else:
+            serving.append(backend)
+    return serving
+
+
+def precisions(backend: str, device: torch.device) -> list[str]:
+    """All precisions that a back end offers on `device`."""
+    return ["float32", *_OTHER_PRECISIONS.get((backend, device.type), [])]
+
+
+def block_variants(device: torch.device, compiled: bool = False) -> list[Variant]:
+    """All ways to compute a block on `device`, the baseline first."""
+    backends = serving_backends(device)
+    variants = _baselines(device)
+    variants += [Variant("plain", backend) for backend in backends]
+    variants += fused_variants(device, backends)
+    if compiled:
+        variants += [Variant(v.block, v.backend, v.precision, True) for v in variants]
+    return variants
+
+
+def model_variants(device: torch.device) -> list[Variant]:
+    """The ways to compute a detector that are worth comparing, the baseline first."""
+    return [*_baselines(device), *fused_variants(device, serving_backends(device))]
+
+
+def fused_variants(device: torch.device, backends: Sequence[str]) -> list[Variant]:
+    """The fused block on each back end that may be chosen, at each precision."""
+    fallback = {"cpu": "torchvision", "cuda": "bags"}.get(device.type)  # never chosen by itself
+    useful = [backend for backend in backends if backend != fallback]
+    return [Variant("fused", b, precision) for b in useful for precision in precisions(b, device)]
+
+
+def _baselines(device: torch.device) -> list[Variant]:
+    variants = [BASELINE]
+    if device.type == "cuda":  # what its users run: automatic mixed precision
+        variants.append(Variant("baseline", "torchvision", "bfloat16"))
+    if mmcv_operator() is not None:
+        variants.append(Variant("mmdet", "mmcv"))
+    return variants

@@ -1,0 +1,283 @@
+"""The benchmarks measure what they say: the baseline equals our block; every script runs, small."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import bm_block
+import bm_deform_conv
+import bm_loader
+import bm_model
+import goals
+import measure
+import pytest
+import report
+import torch
+from baseline import BaselineBlock, torchvision_operator, use_baseline
+from mmdet_formulation import MMDetectionBlock
+from torch import Tensor, nn
+from variants import BASELINE, Variant
+
+import dyhead.modeling  # noqa: F401  registers the models
+from dyhead.config import load_config
+from dyhead.d2.modeling import build_model
+from dyhead.layers import BlockOptions, DyHeadBlock
+from dyhead.ops import choose_backend, extension
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+CPU = torch.device("cpu")
+SIZES = [(20, 28), (10, 14), (5, 7), (3, 4)]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+def make_block(**options: Any) -> DyHeadBlock:
+    block = DyHeadBlock(16, 32, BlockOptions(**options)).double()
+    for parameter in block.parameters():  # statistics far from their initial ones
+        nn.init.normal_(parameter, std=0.3)
+    return block
+
+
+def make_levels() -> list[Tensor]:
+    return [torch.randn(2, 16, *size, dtype=torch.float64, requires_grad=True) for size in SIZES]
+
+
+def run(block: nn.Module, levels: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
+    outputs = block(levels)
+    total = torch.stack([(output * output.detach().cos()).sum() for output in outputs]).sum()
+    return [*outputs, *torch.autograd.grad(total, [*levels, *parameters])]
+
+
+@pytest.mark.parametrize("formulation", [BaselineBlock, MMDetectionBlock])
+@pytest.mark.parametrize("bias", [True, False])
+def test_baseline_equals_our_block(formulation: type[BaselineBlock], bias: bool) -> None:
+    """Values and gradients; MMDetection's formulation on an operator that is at hand."""
+    block, levels = make_block(bias=bias), make_levels()
+    parameters = list(block.parameters())
+    baseline = formulation(block, torchvision_operator)
+    assert {id(p) for p in baseline.parameters()} == {id(p) for p in parameters}
+    torch.testing.assert_close(
+        run(baseline, levels, parameters), run(block, levels, parameters), rtol=1e-7, atol=1e-7
+    )
+
+
+def test_baseline_takes_levels_by_name() -> None:
+    block, levels = make_block(), dict(zip("abcd", make_levels(), strict=True))
+    torch.testing.assert_close(BaselineBlock(block)(levels), block(levels))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"order": "scale_spatial_task"},
+        {"coarser_offsets": "crop"},
+        {"hard_sigmoid": "paper"},
+        {"scale_aware": False},
+        {"spatial_aware": False},
+        {"task_aware": False},
+    ],
+)
+def test_baseline_is_the_official_block_only(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="official"):
+        BaselineBlock(make_block(**options))
+
+
+def test_variants_leave_no_trace() -> None:
+    """ "bags" stands for a machine without a compiler; precision and back end end with it."""
+    before = extension._loaded, torch.get_float32_matmul_precision(), dict(os.environ)
+    with Variant("fused", "bags", "bfloat16").active(CPU):
+        assert not extension.load()
+        assert choose_backend(CPU) == "bags"
+        assert torch.is_autocast_enabled("cpu")
+    with Variant("fused", "torchvision", "bf16x3").active(CPU):
+        assert choose_backend(CPU) == "torchvision"
+        assert torch.get_float32_matmul_precision() == "high"
+    assert (extension._loaded, torch.get_float32_matmul_precision(), dict(os.environ)) == before
+
+
+SMALL = [
+    *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.ATSS.INFERENCE_TH", "-1.0"),
+    *("MODEL.FPN.OUT_CHANNELS", "16", "MODEL.FPN.NORM", "", "MODEL.DYHEAD.CHANNELS", "16"),
+    *("SOLVER.IMS_PER_BATCH", "2"),
+]
+
+
+def test_a_whole_detector_on_the_baseline() -> None:
+    cfg, _ = load_config(str(bm_model.QUICKSTART), SMALL)
+    model = build_model(cfg).eval()
+    theirs = use_baseline(model)
+    assert not any(isinstance(module, DyHeadBlock) for module in theirs.modules())
+    assert sum(isinstance(module, DyHeadBlock) for module in model.modules()) == 2
+    batch = bm_model.make_batch(cfg, bm_model.Workload(bm_model.QUICKSTART, "training"))
+    losses, expected = model.train()(batch), theirs.train()(batch)
+    torch.testing.assert_close(dict(losses), dict(expected), rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        found, wanted = (m.eval()(batch)[0]["instances"] for m in (model, theirs))
+    assert len(found) == len(wanted) > 10
+    torch.testing.assert_close(found.scores, wanted.scores, rtol=1e-4, atol=1e-5)
+
+
+def test_timing_summarises_rounds() -> None:
+    timing = measure.Timing.of([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert (timing.low, timing.median, timing.high) == (2, 3, 4)
+    assert measure.Timing.of([7.0]) == measure.Timing(7, 7, 7)
+
+
+def test_calls_are_interleaved() -> None:
+    called: list[str] = []
+    calls = {name: lambda name=name: called.append(name) for name in "ab"}
+    timings = measure.time_interleaved(calls, rounds=3, device=CPU, min_seconds=0)
+    assert timings.keys() == calls.keys()
+    assert "".join(called) == "aabb" + "ab" * 3  # twice each to warm up
+
+
+def test_peak_memory_sees_temporaries_and_results() -> None:
+    def call() -> Tensor:
+        temporary = torch.ones(4 * 2**20)  # 16 MiB, gone at the end
+        return temporary[: 2**20] + 1  # 4 MiB
+
+    call()
+    peak = measure.peak_extra_bytes(call, CPU)
+    if peak is None:
+        pytest.skip("this system does not tell")
+    assert 20 * 2**20 <= peak < 24 * 2**20
+
+
+def test_saved_bytes_count_storages_once_and_no_parameters() -> None:
+    linear = nn.Linear(8, 16, bias=False)
+    x = torch.randn(4, 8)
+
+    def call() -> Tensor:
+        y = linear(x)  # keeps x: 128 bytes
+        return (y * y).sum() + (y.view(-1) * 2).exp().sum()  # keeps y: 256; exp: 256
+
+    assert measure.saved_bytes(call, linear.parameters()) == 128 + 256 + 256
+
+
+def test_deform_conv_benchmark(tmp_path: Path) -> None:
+    sizes = ["--channels", "16", "--height", "6", "--width", "7", "--stride", "2"]
+    rows = run_script(bm_deform_conv, [*sizes, "--rounds", "1"], tmp_path / "deform_conv.json")
+    assert rows[0]["variant"] == bm_deform_conv.BASELINE.name
+    assert {row["backend"] for row in rows} >= {"torchvision", "bags"}
+    check_errors(rows)
+
+
+def test_block_benchmark(tmp_path: Path) -> None:
+    sizes = ["--size", "32", "48", "--levels", "3", "5", "--channels", "32", "--blocks", "2"]
+    rounds = ["--rounds", "1", "--training-rounds", "1"]
+    rows = run_script(bm_block, [*sizes, *rounds], tmp_path / "block.json")
+    assert rows[0]["block"] == "baseline" and rows[0]["ratio"] == 1
+    assert {row["pass"] for row in rows} == {"forward", "training"}
+    found = {(row["block"], row["backend"]) for row in rows}
+    assert found >= {("plain", "bags"), ("fused", "bags")}
+    check_errors(rows)
+
+
+def check_errors(rows: list[dict[str, Any]]) -> None:
+    limits = {"float32": 3e-5, "bf16x3": 3e-4, "bfloat16": 0.3}
+    for row in rows:
+        error = row["error"] if row["pass"] == "forward" else row["gradient_error"]
+        assert error < 10 * limits[row["precision"]], row
+        assert row["pass"] == "forward" or row["saved_megabytes"] > 0
+
+
+def test_growth_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [
+        ("area", "64 x 64", {"size": (64, 64)}),
+        ("levels", "P2 to P7", {"levels": (2, 7)}),
+        ("blocks", "2", {"blocks": 2}),
+    ]
+    monkeypatch.setattr(bm_block, "GROWTH", steps)
+    arguments = ["--growth", "--size", "32", "32", "--channels", "32", "--rounds", "1"]
+    rows = run_script(bm_block, arguments, tmp_path / "growth.json")
+    outputs = {row["grows"]: row["outputs"] for row in rows}
+    assert outputs["area"] == 64 + 3 * (16 + 4 + 1 + 1)
+    assert outputs["levels"] == 64 + 3 * (16 + 4 + 1 + 1 + 1)
+    assert outputs["blocks"] == 2 * (16 + 3 * (4 + 1 + 1 + 1))
+
+
+def test_model_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variants = [BASELINE, Variant("fused", "bags"), Variant("fused", "bags", "bfloat16")]
+    monkeypatch.setattr(bm_model, "model_variants", lambda device: variants)
+    config = ["--config", str(bm_model.QUICKSTART), "--size", "64", "64", "--rounds", "1"]
+    rows = run_script(bm_model, [*config, "--batch", "2", *SMALL[6:]], tmp_path / "model.json")
+    assert {row["pass"] for row in rows} == {"inference", "training"}
+    assert all(row["images_per_second"] > 0 for row in rows)
+
+
+def test_loader_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [{"image": torch.zeros(3, 8, 8)}] * 4
+    loader = [batch] * 100
+    monkeypatch.setattr(bm_loader.Trainer, "build_train_loader", lambda cfg: loader)
+    arguments = ["--workers", "0", "--batches", "3", "--rounds", "2"]
+    rows = run_script(bm_loader, arguments, tmp_path / "loader.json")
+    assert [row["workers"] for row in rows] == ["0"]
+    assert rows[0]["images_per_second"] == pytest.approx(4000 / rows[0]["milliseconds"])
+
+
+def run_script(script: Any, arguments: list[str], output: Path) -> list[dict[str, Any]]:
+    threads = torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
+    script.main(["--threads", str(threads), "--output", str(output), *arguments])
+    assert torch.get_float32_matmul_precision() == precision
+    result = json.loads(output.read_text())
+    assert {"processor", "torch", "torchvision", "threads", "date"} <= result["machine"].keys()
+    return result["rows"]
+
+
+def row(block: str, what: str, ratio: float, precision: str = "float32", **more: Any) -> Any:
+    fields = {"block": block, "backend": "cpp", "precision": precision, "compiled": False}
+    return {**fields, "pass": what, "ratio": ratio, "variant": block, **more}
+
+
+def test_goals_are_read_from_the_results(tmp_path: Path) -> None:
+    folder = tmp_path / "cpu"
+    folder.mkdir()
+    block = [
+        row("fused", "forward", 7.0, milliseconds=1.0, error=1e-6, peak_megabytes=70.0),
+        row("fused", "training", 16.0, milliseconds=1.0, saved_megabytes=60.0),
+    ]
+    growth = [
+        row("fused", "forward", 1, grows=grows, value=value, nanoseconds_per_output=cost)
+        for grows, value, cost in [
+            ("area", "256 x 256", 900),
+            ("area", "512 x 512", 100),
+            ("area", "768 x 768", 105),
+            ("levels", "P2 to P7", 108),
+        ]
+    ]
+    for name, rows in (("block", block), ("growth", growth)):
+        content = {"rows": rows, "machine": {"processor": "a 6502"}, "settings": {"batch": 1}}
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    report.main(["--results", str(tmp_path)])
+    page = (tmp_path / "README.md").read_text()
+    lines = {
+        cells[1]: cells[3:5]
+        for cells in ([c.strip() for c in line.split("|")] for line in page.splitlines())
+        if len(cells) == 6
+    }
+    assert lines["C++ fp32: forward"] == ["7.0", "yes"]
+    assert lines["C++ fp32: forward + backward"] == ["16.0", "no"]
+    assert lines["C++ fp32: error"] == ["1.0e-06", "yes"]
+    assert lines["forward extra memory of a block, MB"] == ["70", "no"]
+    assert lines["saved per block and image, fp32, MB"] == ["60", "yes"]
+    assert lines["cost per output, spread over area and levels"] == ["8%", "yes"]
+    assert lines["GPU, block, bf16: forward"] == ["", ""]  # not guessed
+    assert len(lines) >= len(goals.GOALS)
+    assert "a 6502" in page
+
+
+def test_gpu_goals_compare_with_the_baseline_under_autocast() -> None:
+    rows = [
+        row("baseline", "forward", 1.0, "float32", milliseconds=20.0),
+        row("baseline", "forward", 1.0, "bfloat16", milliseconds=30.0),
+        row("fused", "forward", 10.0, "bfloat16", milliseconds=3.0),
+    ]
+    results = {"cuda": {"block": rows}}
+    found = {goal.text: goal.measured(results) for goal in goals.GOALS}
+    assert found["GPU, block, bf16: forward"] == 10
+    assert found["GPU, block, bf16: forward + backward"] is None
