@@ -15,8 +15,8 @@ Shape letters: L levels; B branches: finer, same, coarser (one level alone has o
 images; C channels; G groups of the norm.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -33,12 +33,26 @@ Sigmoid = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Attentions:
-    """What the attentions are, besides their parameters."""
+    """What the attentions are, besides their parameters.
 
+    Attributes:
+        branches: which of finer, same, coarser every level has.
+        slots: B.
+        norm_groups, norm_epsilon: of GroupNorm.
+        scale_sigmoid: None if branches are averaged as they are.
+        task_sigmoid: None for ReLU.
+    """
+
+    branches: tuple[range, ...]
+    slots: int
     norm_groups: int
     norm_epsilon: float
-    scale_sigmoid: Sigmoid | None  # None: branches are averaged as they are
-    task_sigmoid: Sigmoid | None  # None: ReLU
+    scale_sigmoid: Sigmoid | None
+    task_sigmoid: Sigmoid | None
+
+    def of_level(self, index: int) -> "Attentions":
+        """The same for one level alone."""
+        return replace(self, branches=(self.branches[index],))
 
 
 def attention_coefficients(
@@ -61,7 +75,7 @@ def attention_coefficients(
     gain, offset = _group_norm(mean, variance, attentions, parameters)
 
     # Scale attention: a weight per branch from the mean of GroupNorm(y), then the branches' mean.
-    weights = branch_shares(moments)
+    weights = branch_shares(attentions.branches, moments)
     if attentions.scale_sigmoid is not None:
         normalised = torch.addcmul(offset, gain, pooled)
         score = F.linear(normalised, parameters["score.weight"], parameters["score.bias"])
@@ -105,7 +119,11 @@ def describe(
         task_sigmoid = task.hard_sigmoid
         parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
         parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
-    return Attentions(norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid), parameters
+    present = tuple(present_branches(level, levels) for level in range(levels))
+    attentions = Attentions(
+        present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid
+    )
+    return attentions, parameters
 
 
 def present_branches(level: int, levels: int) -> range:
@@ -113,13 +131,10 @@ def present_branches(level: int, levels: int) -> range:
     return range(1) if levels == 1 else range(int(level == 0), 3 - int(level == levels - 1))
 
 
-def branch_shares(moments: Tensor) -> Tensor:
+def branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
     """(L, B, 1, 1): one over the number of branches, zero where a level lacks the branch."""
-    levels, branches = moments.shape[:2]
-    rows = []
-    for level in range(levels):
-        present = present_branches(level, levels)
-        rows.append(tuple((slot in present) / len(present) for slot in range(branches)))
+    slots = range(moments.shape[1])
+    rows = (tuple((slot in has) / len(has) for slot in slots) for has in branches)
     return constant_table(tuple(rows), moments)
 
 

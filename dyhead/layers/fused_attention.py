@@ -7,7 +7,7 @@ convolutions' outputs and their moments are kept; second derivatives are not ava
 Shape letters: as in `attention_coefficients`; H x W a level's size, h x w a convolution's output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from dyhead.layers.attention_coefficients import (
     attention_coefficients,
     constant_table,
     describe,
-    present_branches,
 )
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import SpatialAttention
@@ -31,7 +30,7 @@ Size = tuple[int, int]
 
 
 def attend(
-    convolved: Sequence[Sequence[Tensor]],
+    convolved: Iterable[Sequence[Tensor]],
     sizes: Sequence[Size],
     spatial: SpatialAttention,
     scale: ScaleAttention | None,
@@ -53,10 +52,26 @@ def attend(
         (N, C, H, W) per level, channels_last, of the type given; statistics and coefficients are
         float32 at least.
     """
-    device_type = convolved[0][0].device.type
-    with torch.autocast(device_type, enabled=False):
-        attentions, parameters = describe(spatial, scale, task, len(sizes))
-        dtype = torch.promote_types(convolved[0][0].dtype, torch.float32)
+    attentions, parameters = describe(spatial, scale, task, len(sizes))
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return _attend(list(convolved), sizes, attentions, parameters)
+    outputs = []
+    for index, images in enumerate(convolved):  # the maps of one level at a time
+        of_level = attentions.of_level(index)
+        outputs += _attend([images], sizes[index : index + 1], of_level, parameters)
+    return outputs
+
+
+def _attend(
+    convolved: Sequence[Sequence[Tensor]],
+    sizes: Sequence[Size],
+    attentions: Attentions,
+    parameters: Parameters,
+) -> list[Tensor]:
+    """`attend` for some of the levels."""
+    first = convolved[0][0]
+    with torch.autocast(first.device.type, enabled=False):
+        dtype = torch.promote_types(first.dtype, torch.float32)
         parameters = {name: parameter.to(dtype) for name, parameter in parameters.items()}
         if torch.compiler.is_compiling():
             return _attend_composed(convolved, sizes, attentions, parameters)
@@ -67,7 +82,7 @@ def attend(
                 attentions, tuple(parameters), tuple(sizes), *parameters.values(), *images
             )
         else:
-            levels = _by_level(images, len(sizes))
+            levels = _by_level(images, attentions)
             _, outputs = _mix_levels(levels, sizes, attentions, parameters, overwrite=True)
     return [output.permute(0, 3, 1, 2) for output in outputs]
 
@@ -84,7 +99,7 @@ class _FusedAttention(torch.autograd.Function):
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         parameters = dict(zip(names, tensors, strict=False))
-        levels = _by_level(tensors[len(names) :], len(sizes))
+        levels = _by_level(tensors[len(names) :], attentions)
         moments, outputs = _mix_levels(levels, sizes, attentions, parameters)
         ctx.save_for_backward(moments, *tensors)
         ctx.attentions, ctx.names, ctx.sizes = attentions, names, sizes
@@ -94,25 +109,26 @@ class _FusedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         moments, *tensors = ctx.saved_tensors
+        attentions = ctx.attentions
         parameters, images = tensors[: len(ctx.names)], tensors[len(ctx.names) :]
-        levels = _by_level(images, len(ctx.sizes))
+        levels = _by_level(images, attentions)
         grads = tuple(grad.contiguous() for grad in grads)
         leaves = [leaf.detach().requires_grad_() for leaf in (moments, *parameters)]
         # Whoever calls backward() within autocast must get the precision of forward all the same.
         with torch.enable_grad(), torch.autocast(moments.device.type, enabled=False):
             named = dict(zip(ctx.names, leaves[1:], strict=True))
-            recorded = attention_coefficients(leaves[0], ctx.attentions, named)
+            recorded = attention_coefficients(leaves[0], attentions, named)
             coefficients = tuple(tensor.detach() for tensor in recorded)
-            sums = _coefficient_gradients(grads, levels, coefficients)
+            sums = _coefficient_gradients(grads, levels, attentions, coefficients)
             grad_moments, *grad_parameters = torch.autograd.grad(recorded, leaves, sums)
         if not any(ctx.needs_input_grad[3 + len(parameters) :]):
             return None, None, None, *grad_parameters, *[None] * len(images)
-        through = _moments_per_position(grad_moments, moments, levels, ctx.sizes)
+        through = _moments_per_position(grad_moments, moments, levels, ctx.sizes, attentions)
         grad_images: list[Tensor] = []
         for index, (grad, branches) in enumerate(zip(grads, levels, strict=True)):
-            present = present_branches(index, len(levels))
+            present = attentions.branches[index]
             at_level = through[:, index, present.start : present.stop].contiguous()
-            of_level = _of_level(index, *coefficients)
+            of_level = _of_level(attentions.branches[index], index, *coefficients)
             grad_images += branch_mix.mix_backward(grad, branches, *of_level, at_level)
         return None, None, None, *grad_parameters, *grad_images
 
@@ -132,31 +148,45 @@ def _mix_levels(
         [
             [branch_mix.channel_moments(image, size) for image in images]
             for images, size in zip(levels, sizes, strict=True)
-        ]
+        ],
+        attentions,
     )
     coefficients = attention_coefficients(moments, attentions, parameters)
     outputs = []
     for index, (images, size) in enumerate(zip(levels, sizes, strict=True)):
         at_size = (image for image in images if tuple(image.shape[1:3]) == size)
         out = next(at_size) if overwrite else None
-        outputs.append(branch_mix.mix_forward(images, *_of_level(index, *coefficients), size, out))
+        outputs.append(
+            branch_mix.mix_forward(
+                images, *_of_level(attentions.branches[index], index, *coefficients), size, out
+            )
+        )
     return moments, tuple(outputs)
 
 
 def _coefficient_gradients(
-    grads: Sequence[Tensor], levels: Sequence[Sequence[Tensor]], coefficients: tuple[Tensor, ...]
+    grads: Sequence[Tensor],
+    levels: Sequence[Sequence[Tensor]],
+    attentions: Attentions,
+    coefficients: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor]:
     """The gradients of scales (L, B, N, C) and lines (L, 5, N, C)."""
     sums = [
-        branch_mix.mix_reductions(grad, branches, *_of_level(index, *coefficients))
+        branch_mix.mix_reductions(
+            grad, branches, *_of_level(attentions.branches[index], index, *coefficients)
+        )
         for index, (grad, branches) in enumerate(zip(grads, levels, strict=True))
     ]
-    grad_scales = _stack_branches([grad_scales.unbind() for grad_scales, _ in sums])
+    grad_scales = _stack_branches([grad_scales.unbind() for grad_scales, _ in sums], attentions)
     return grad_scales, torch.stack([grad_lines for _, grad_lines in sums])
 
 
 def _moments_per_position(
-    grads: Tensor, moments: Tensor, levels: Sequence[Sequence[Tensor]], sizes: Sequence[Size]
+    grads: Tensor,
+    moments: Tensor,
+    levels: Sequence[Sequence[Tensor]],
+    sizes: Sequence[Size],
+    attentions: Attentions,
 ) -> Tensor:
     """What the gradients of moments give to every position, as `branch_mix.mix_backward` takes it.
 
@@ -171,7 +201,7 @@ def _moments_per_position(
     per_position, per_upsampled = [], []
     for index, (branches, (height, width)) in enumerate(zip(levels, sizes, strict=True)):
         shares = [0.0] * moments.shape[1]
-        for slot, image in zip(present_branches(index, len(sizes)), branches, strict=True):
+        for slot, image in zip(attentions.branches[index], branches, strict=True):
             shares[slot] = 1 / (image.shape[1] * image.shape[2])
         per_position.append(tuple(shares))
         per_upsampled.append((1 / (height * width),) * len(shares))
@@ -183,26 +213,24 @@ def _moments_per_position(
     return torch.stack((pooled, constant, slope))
 
 
-def _by_level(images: Sequence[Tensor], levels: int) -> list[list[Tensor]]:
+def _by_level(images: Sequence[Tensor], attentions: Attentions) -> list[list[Tensor]]:
     """Undo the flattening of the branches of all levels."""
     rest = iter(images)
-    return [[next(rest) for _ in present_branches(index, levels)] for index in range(levels)]
+    return [[next(rest) for _ in present] for present in attentions.branches]
 
 
-def _stack_branches(levels: Sequence[Sequence[Tensor]]) -> Tensor:
+def _stack_branches(levels: Sequence[Sequence[Tensor]], attentions: Attentions) -> Tensor:
     """Stack one tensor (...) per level and branch to (L, B, ...), zeros where one is missing."""
     zeros = torch.zeros_like(levels[0][0])
-    slots = range(3 if len(levels) > 1 else 1)
     rows = []
-    for index, branches in enumerate(levels):
-        present = dict(zip(present_branches(index, len(levels)), branches, strict=True))
-        rows += [present.get(slot, zeros) for slot in slots]
-    return torch.stack(rows).unflatten(0, (len(levels), len(slots)))
+    for present, branches in zip(attentions.branches, levels, strict=True):
+        by_slot = dict(zip(present, branches, strict=True))
+        rows += [by_slot.get(slot, zeros) for slot in range(attentions.slots)]
+    return torch.stack(rows).unflatten(0, (len(levels), attentions.slots))
 
 
-def _of_level(index: int, scales: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
+def _of_level(present: range, index: int, scales: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
     """The coefficients of one level, of the branches that it has."""
-    present = present_branches(index, len(scales))
     return scales[index, present.start : present.stop], lines[index]
 
 
@@ -222,12 +250,16 @@ def _attend_composed(
         [
             [_moments(image.to(dtype), upsampled) for image, upsampled in zip(*pair, strict=True)]
             for pair in zip(convolved, wide, strict=True)
-        ]
+        ],
+        attentions,
     )
     scales, lines = attention_coefficients(moments, attentions, parameters)
     outputs = []
     for index, images in enumerate(wide):
-        of_level = (tensor[..., None, None] for tensor in _of_level(index, scales, lines))
+        of_level = (
+            tensor[..., None, None]
+            for tensor in _of_level(attentions.branches[index], index, scales, lines)
+        )
         scale, (shift, slope1, offset1, slope2, offset2) = of_level
         mixed = shift
         for slot, image in enumerate(images):

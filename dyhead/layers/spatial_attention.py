@@ -6,6 +6,7 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from types import MappingProxyType
 
 import torch
@@ -14,7 +15,14 @@ from torch import Tensor, nn
 
 from dyhead.layers.offset_conv import predict_offsets
 from dyhead.layers.options import BlockOptions
-from dyhead.ops import crop, flat_read, modulated_deform_conv2d, resize_mask, resize_offset
+from dyhead.ops import (
+    crop,
+    flat_read,
+    kernels_packed_once,
+    modulated_deform_conv2d,
+    resize_mask,
+    resize_offset,
+)
 
 KERNEL_SIZE = 3
 TAPS = KERNEL_SIZE * KERNEL_SIZE
@@ -110,20 +118,19 @@ class SpatialAttention(nn.Module):
             for branch, convolved in self._convolve(levels, index)
         ]
 
-    def convolve(self, levels: Sequence[Tensor]) -> list[list[Tensor]]:
-        """Run the convolutions of `forward` for every level, and nothing that follows them.
+    def convolve(self, levels: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        """Run the convolutions of `forward` level by level, and nothing that follows them.
 
-        Returns:
+        Yields:
             (N, O, h, w) of the finer, the same and the coarser level, where there is one, for each
             of `levels`, in the type of the levels. The coarser one is not upsampled yet.
         """
         branches = self.finer, self.same, self.coarser
         # Once for all levels: every copy that a convolution reads is kept for backward.
         kernels = {branch: branch.kernel(levels[0].dtype) for branch in branches}
-        return [
-            [convolved for _, convolved in self._convolve(levels, index, kernels)]
-            for index in range(len(levels))
-        ]
+        with nullcontext() if torch.compiler.is_compiling() else kernels_packed_once():
+            for index in range(len(levels)):
+                yield [convolved for _, convolved in self._convolve(levels, index, kernels)]
 
     def _convolve(
         self,

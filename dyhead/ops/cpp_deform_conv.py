@@ -5,7 +5,9 @@ with the kernel at once; backward samples again and computes all gradients in on
 atomic operations. Nothing but the inputs is kept in between.
 """
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +22,34 @@ DTYPES = (torch.float32, torch.bfloat16)
 # torch.get_float32_matmul_precision() says how float32 operands enter the products of forward:
 # bf16x3 splits each in two bfloat16 and adds three products: nearly float32, on a matrix unit.
 PRECISIONS = {"highest": "float32", "high": "bf16x3", "medium": "bf16"}
+
+
+_shared = threading.local()
+
+
+@contextmanager
+def kernels_packed_once() -> Iterator[None]:
+    """Within the context, convolutions with one kernel share its packed form.
+
+    Packing costs as much as convolving a few hundred positions. No kernel may change meanwhile.
+    """
+    before = getattr(_shared, "packed", None)
+    _shared.packed = {}
+    try:
+        yield
+    finally:
+        _shared.packed = before
+
+
+def _packed(weight: Tensor, precision: str) -> Tensor | None:
+    """What the operator takes as packed kernel; None lets it pack for itself."""
+    shared = getattr(_shared, "packed", None)
+    if shared is None:
+        return None
+    # With the kernel itself, so that no other one gets its identity.
+    if (id(weight), precision) not in shared:
+        shared[id(weight), precision] = weight, torch.ops.dyhead.pack_kernel(weight, precision)
+    return shared[id(weight), precision][1]
 
 
 def serves(device: torch.device, dtype: torch.dtype) -> bool:
@@ -72,7 +102,7 @@ class _DeformConvByCpp(torch.autograd.Function):
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.options = geometry, precision
         return torch.ops.dyhead.deform_conv_forward(
-            input, offset, mask, weight, bias, geometry, precision
+            input, offset, mask, weight, bias, geometry, precision, _packed(weight, precision)
         )
 
     @staticmethod

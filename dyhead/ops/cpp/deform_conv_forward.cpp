@@ -29,22 +29,36 @@ class Kernel {
   static constexpr int PARTS = PRECISION == Precision::BF16X3 ? 2 : 1;
   using Value = std::conditional_t<IS_FLOAT, float, BFloat16>;
 
-  template <class T>
-  Kernel(const Shape& shape, const at::Tensor& weight, const T* data)
-      : taps(shape.taps),
-        channels(round_up(shape.channels, IS_FLOAT ? LANES : DEPTH_BF16)),
-        columns(round_up(shape.out_channels, IS_FLOAT ? LANES : 16)),
+  // `packed`: what `pack` gave for this weight; without it, it is packed now.
+  Kernel(const at::Tensor& weight, const std::optional<at::Tensor>& packed)
+      : taps(weight.size(2) * weight.size(3)),
+        channels(round_up(weight.size(1), IS_FLOAT ? LANES : DEPTH_BF16)),
+        columns(round_up(weight.size(0), IS_FLOAT ? LANES : 16)),
         group(std::min(taps, std::max<int64_t>(GROUP_VALUES / channels, 1))),
         part_size_(taps * channels * columns),
-        packed_(at::empty({PARTS * part_size_},
-                          weight.options().dtype(c10::CppTypeToScalarType<Value>::value))) {
+        packed_(packed
+                    ? *packed
+                    : at::empty({PARTS * part_size_},
+                                weight.options().dtype(c10::CppTypeToScalarType<Value>::value))) {
+    TORCH_CHECK(packed_.numel() == PARTS * part_size_ &&
+                    packed_.scalar_type() == c10::CppTypeToScalarType<Value>::value,
+                "packed is of another kernel or precision");
+    if (packed) {
+      return;
+    }
     const int64_t panels = (columns + WIDTH - 1) / WIDTH;
     at::parallel_for(0, taps * panels, 1, [&](int64_t begin, int64_t end) {
       for (int64_t index = begin; index < end; ++index) {
-        pack_panel(shape, weight, data, index / panels, index % panels * WIDTH);
+        if (weight.scalar_type() == at::kFloat) {
+          pack_panel<float>(weight, index / panels, index % panels * WIDTH);
+        } else {
+          pack_panel<BFloat16>(weight, index / panels, index % panels * WIDTH);
+        }
       }
     });
   }
+
+  at::Tensor packed_tensor() const { return packed_; }
 
   int64_t group_size(int64_t first_tap) const { return std::min(group, taps - first_tap); }
 
@@ -75,12 +89,13 @@ class Kernel {
   Value* packed() const { return static_cast<Value*>(packed_.data_ptr()); }
 
   template <class T>
-  void pack_panel(const Shape& shape, const at::Tensor& weight, const T* data, int64_t tap,
-                  int64_t column) {
+  void pack_panel(const at::Tensor& weight, int64_t tap, int64_t column) {
     const int64_t first_tap = tap / group * group, width = std::min(WIDTH, columns - column);
-    const Matrix<T> from{data + shape.tap_offset(weight, tap) + column * weight.stride(0),
-                         weight.stride(1), weight.stride(0), shape.channels,
-                         shape.out_channels - column};
+    const int64_t y = tap / weight.size(3), x = tap % weight.size(3);
+    const Matrix<T> from{weight.const_data_ptr<T>() + y * weight.stride(2) + x * weight.stride(3) +
+                             column * weight.stride(0),
+                         weight.stride(1), weight.stride(0), weight.size(1),
+                         weight.size(0) - column};
     Value* to = packed() + first_tap * channels * columns +
                 column * group_size(first_tap) * channels + (tap - first_tap) * channels * width;
     for (int part = 0; part < PARTS; ++part) {
@@ -143,11 +158,12 @@ void write_rows(const float* sums, int64_t rows, int64_t columns, T* to, int64_t
 
 template <Precision PRECISION, class T>
 void convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& offset,
-              const at::Tensor& mask, const at::Tensor& weight, const float* bias,
+              const at::Tensor& mask, const at::Tensor& weight,
+              const std::optional<at::Tensor>& packed, const float* bias,
               const at::Tensor& output) {
   using Packed = Kernel<PRECISION>;
   using Value = typename Packed::Value;
-  const Packed kernel(shape, weight, weight.const_data_ptr<T>());
+  const Packed kernel(weight, packed);
   // The bfloat16 products are compiled for each number of rows: have few different ones.
   const int64_t multiple = Packed::IS_FLOAT ? BLOCK_ROWS : 16;
   const Tiling tiling(shape, LARGEST_TILE, multiple, at::get_num_threads());
@@ -185,25 +201,48 @@ void convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& off
 
 // precision: "float32", "bf16" or "bf16x3", the last for float32 input. Without a product in
 // bfloat16 for this processor it is float32.
+Precision served_precision(const at::Tensor& tensor, c10::string_view precision) {
+  if (precision == "float32" || !bf16_product_works()) {
+    return Precision::FLOAT32;
+  }
+  const bool is_whole = precision == "bf16" || tensor.scalar_type() == at::kBFloat16;
+  return is_whole ? Precision::BF16 : Precision::BF16X3;
+}
+
+// The kernel as deform_conv_forward takes it, for several convolutions with the same one.
+at::Tensor pack_kernel(const at::Tensor& weight, c10::string_view precision) {
+  switch (served_precision(weight, precision)) {
+    case Precision::BF16:
+      return Kernel<Precision::BF16>(weight, std::nullopt).packed_tensor();
+    case Precision::BF16X3:
+      return Kernel<Precision::BF16X3>(weight, std::nullopt).packed_tensor();
+    default:
+      return Kernel<Precision::FLOAT32>(weight, std::nullopt).packed_tensor();
+  }
+}
+
 at::Tensor deform_conv_forward(const at::Tensor& input, const at::Tensor& offset,
                                const at::Tensor& mask, const at::Tensor& weight,
                                const std::optional<at::Tensor>& bias, at::IntArrayRef geometry,
-                               c10::string_view precision) {
+                               c10::string_view precision,
+                               const std::optional<at::Tensor>& packed) {
   const Shape shape(input, mask, weight, geometry);
   const at::Tensor float_bias = bias ? bias->to(at::kFloat).contiguous() : at::Tensor();
   const at::Tensor output =
       at::empty({shape.batch, shape.out_channels, shape.out_height, shape.out_width},
                 input.options(), at::MemoryFormat::ChannelsLast);
-  const bool in_bf16 = precision != "float32" && bf16_product_works();
+  const Precision served = served_precision(input, precision);
   auto run = convolve<Precision::FLOAT32, float>;
   if (input.scalar_type() == at::kBFloat16) {
-    run = in_bf16 ? convolve<Precision::BF16, BFloat16> : convolve<Precision::FLOAT32, BFloat16>;
-  } else if (in_bf16) {
-    run =
-        precision == "bf16" ? convolve<Precision::BF16, float> : convolve<Precision::BF16X3, float>;
+    run = served == Precision::BF16 ? convolve<Precision::BF16, BFloat16>
+                                    : convolve<Precision::FLOAT32, BFloat16>;
+  } else if (served != Precision::FLOAT32) {
+    run = served == Precision::BF16 ? convolve<Precision::BF16, float>
+                                    : convolve<Precision::BF16X3, float>;
   }
   run(shape, input.contiguous(at::MemoryFormat::ChannelsLast), offset.contiguous(),
-      mask.contiguous(), weight, bias ? float_bias.const_data_ptr<float>() : nullptr, output);
+      mask.contiguous(), weight, packed, bias ? float_bias.const_data_ptr<float>() : nullptr,
+      output);
   return output;
 }
 
@@ -213,10 +252,12 @@ at::Tensor deform_conv_forward(const at::Tensor& input, const at::Tensor& offset
 TORCH_LIBRARY_FRAGMENT(dyhead, library) {
   library.def(
       "deform_conv_forward(Tensor input, Tensor offset, Tensor mask, Tensor weight, Tensor? bias,"
-      " int[] geometry, str precision) -> Tensor");
+      " int[] geometry, str precision, Tensor? packed) -> Tensor");
+  library.def("pack_kernel(Tensor weight, str precision) -> Tensor");
   library.def("bf16_product_works() -> bool", &dyhead::deform_conv::bf16_product_works);
 }
 
 TORCH_LIBRARY_IMPL(dyhead, CPU, library) {
   library.impl("deform_conv_forward", &dyhead::deform_conv::deform_conv_forward);
+  library.impl("pack_kernel", &dyhead::deform_conv::pack_kernel);
 }
