@@ -53,24 +53,27 @@ class BlockCase:
     def __init__(self, variant: Variant, stack: DyHeadStack, features: Sequence[Tensor]) -> None:
         """Share the parameters of `stack`; nothing runs yet."""
         is_ours = variant.block in ("plain", "fused")
-        layout = torch.channels_last if is_ours else torch.contiguous_format
         self.variant = variant
         self.module = build(variant, stack)
-        self.features = [
-            x.detach().contiguous(memory_format=layout).requires_grad_() for x in features
-        ]
-        self.leaves = [*self.features, *stack.parameters()]
         self.device = features[0].device
+        # As our pyramid gives them: on a CPU it is channels_last in evaluation alone.
+        layout = torch.channels_last if is_ours else torch.contiguous_format
+        trained_layout = torch.contiguous_format if self.device.type == "cpu" else layout
+        self.features = [x.detach().contiguous(memory_format=layout) for x in features]
+        self.trained = [
+            x.detach().contiguous(memory_format=trained_layout).requires_grad_() for x in features
+        ]
+        self.leaves = [*self.trained, *stack.parameters()]
 
     def run(self) -> list[Tensor]:
-        """Forward pass, recorded for backward or not as the caller decides."""
+        """Forward pass, recorded for backward."""
         with self.variant.active(self.device):
-            return self.module(self.features)
+            return self.module(self.trained)
 
     def forward(self) -> list[Tensor]:
         """Forward pass of inference."""
-        with torch.no_grad():
-            return self.run()
+        with torch.no_grad(), self.variant.active(self.device):
+            return self.module(self.features)
 
     def training(self) -> tuple[Tensor, ...]:
         """Forward and backward pass: gradients of the features, then of the parameters."""

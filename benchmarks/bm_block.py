@@ -70,7 +70,7 @@ def measure_blocks(args: argparse.Namespace) -> list[Row]:
                 row["error"] = errors[variant]
             else:
                 row["saved_megabytes"] = megabytes(
-                    saved_bytes(case.run, state_of(case.module)) // args.batch
+                    saved_bytes(case.run, state_of(case.module)) // (args.batch * args.blocks)
                 )
             rows.append(row)
     if "training" in args.passes:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from baseline import use_baseline
+from block_cases import OFFSET_STD
 from measure import peak_extra_bytes, saved_bytes, state_of, time_interleaved
 from mmdet_formulation import mmcv_operator
 from results import Row, add_common_arguments, megabytes, report, timing_columns
@@ -29,6 +30,8 @@ from dyhead.d2.structures import Boxes, Instances
 from dyhead.engine import build_optimizer
 from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.execution import prepare_execution
+from dyhead.engine.precision import keep_predictions_in_float32
+from dyhead.modeling.backbone.dyhead import DyHead
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -126,6 +129,8 @@ def make_cases(
     """
     torch.manual_seed(0)
     ours = build_model(cfg)
+    calibrate_offsets(ours, batch)
+    keep_predictions_in_float32(ours)
     if isinstance(ours, DenseDetector):
         set_threshold(ours, batch)
     models = {"fused": ours, "baseline": use_baseline(ours)}
@@ -135,6 +140,24 @@ def make_cases(
     if inference is not None:
         inference.enter_context(evaluation_form(cfg, ours))
     return {v: ModelCase(v, models[v.block], cfg, batch) for v in variants}
+
+
+@torch.no_grad()
+def calibrate_offsets(model: Any, batch: list[dict[str, Any]]) -> None:
+    """Let the offsets of every block have a standard deviation of OFFSET_STD on the finest level.
+
+    Those of random weights grow from block to block until they point far outside the image.
+    """
+    if not isinstance(model.backbone, DyHead):
+        return
+    features = model.eval().backbone.fpn(model.preprocess_image(batch).tensor)
+    blocks: Any = model.backbone.blocks
+    for block in blocks:
+        convolution = block.spatial_attention.offset_and_mask
+        offsets = convolution(next(iter(features.values())))[:, :18]
+        for parameter in convolution.parameters():
+            parameter[:18] *= OFFSET_STD / offsets.std()
+        features = block(features)
 
 
 def set_threshold(model: DenseDetector, batch: list[dict[str, Any]]) -> None:

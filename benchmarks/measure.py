@@ -53,7 +53,8 @@ def time_interleaved(
     repeats = {}
     for name, call in calls.items():
         seconds = _seconds(call, 1, device)
-        if seconds < 1:  # the first call also built, loaded or tuned something
+        # The first call also built, loaded or tuned something; only a slow CPU need not wait again.
+        if seconds < 1 or device.type != "cpu":
             seconds = _seconds(call, 1, device)
         repeats[name] = max(1, math.ceil(min_seconds / seconds))
     measured: dict[str, list[float]] = {name: [] for name in calls}

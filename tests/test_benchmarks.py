@@ -263,7 +263,7 @@ def test_goals_are_read_from_the_results(tmp_path: Path) -> None:
     assert lines["C++ fp32: forward"] == ["7.0", "yes"]
     assert lines["C++ fp32: forward + backward"] == ["16.0", "no"]
     assert lines["C++ fp32: error"] == ["1.0e-06", "yes"]
-    assert lines["forward extra memory of a block, MB"] == ["70", "no"]
+    assert lines["forward extra memory of a block, C++ fp32, MB"] == ["70", "no"]
     assert lines["saved per block and image, fp32, MB"] == ["60", "yes"]
     assert lines["cost per output, spread over area and levels"] == ["8%", "yes"]
     assert lines["GPU, block, bf16: forward"] == ["", ""]  # not guessed

@@ -39,11 +39,13 @@ def build_coco_evaluator(
         fast: use faster-coco-eval where it is installed.
     """
     is_fast = fast and is_installed()
-    name = f"{PACKAGE} {importlib.metadata.version(PACKAGE)}" if is_fast else "pycocotools"
+    name = f"{PACKAGE} {importlib.metadata.version(PACKAGE)}" if is_fast else "the host's own class"
     if comm.is_main_process():
         logger.info("AP on %s is computed by %s", dataset_name, name)
     evaluator = FastCOCOEvaluator if is_fast else COCOEvaluator
-    return evaluator(dataset_name, output_dir=output_dir, use_fast_impl=False)
+    # Genuine Detectron2 has a fast class of its own, where it was compiled: let it take that.
+    host_chooses = fast and not is_fast
+    return evaluator(dataset_name, output_dir=output_dir, use_fast_impl=host_chooses)
 
 
 def is_installed() -> bool:

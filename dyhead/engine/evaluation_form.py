@@ -15,7 +15,7 @@ from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
 def evaluation_form(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
     """Within the context, `model` is as fast as it gets for inference.
 
-    Frozen norms are folded into convolutions, unless a compiler does that; with
+    Frozen norms are folded into convolutions, unless a compiler fuses them with more; with
     MODEL.CHANNELS_LAST, weights are channels_last on a CPU too. Afterwards all is as before.
     """
     with ExitStack() as stack:

@@ -56,7 +56,30 @@ def _create_optimizer(cfg: CfgNode, groups: list[dict[str, Any]]) -> torch.optim
         # Else a GradScaler would leave undoing the scale to the kernel, after the clipping.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         optimizer.register_step_pre_hook(match_layouts)
+        optimizer.register_step_pre_hook(begin_momenta)
+
+    def keep_fused(optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["fused"] = fused  # a checkpoint brings that of the device where it was written
+
+    optimizer.register_load_state_dict_post_hook(keep_fused)
     return optimizer
+
+
+def begin_momenta(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Give a momentum of zero to a parameter whose first gradient comes later than others'.
+
+    PyTorch's fused SGD takes all momenta of a group to be there, or none.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        moving = [p for p in group["params"] if p.grad is not None and group["momentum"]]
+        begun = [optimizer.state[p].get("momentum_buffer") is not None for p in moving]
+        if any(begun):
+            for parameter, has_begun in zip(moving, begun, strict=True):
+                if not has_begun:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def match_layouts(optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -103,6 +103,9 @@ def describe(
         spatial: whose branches are mixed.
         scale: None if there is no scale attention after the convolutions.
         task: `DyReLU`, or ReLU.
+
+    Raises:
+        TypeError: `task` is something else.
     """
     norm = spatial.same.norm
     branches = [spatial.finer, spatial.same, spatial.coarser] if levels > 1 else [spatial.same]
@@ -119,6 +122,11 @@ def describe(
         task_sigmoid = task.hard_sigmoid
         parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
         parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
+    elif not isinstance(task, nn.ReLU):
+        raise TypeError(
+            f"A fused block cannot contain {type(task).__name__} as task attention: use"
+            " BlockOptions(fused=False)."
+        )
     present = tuple(present_branches(level, levels) for level in range(levels))
     attentions = Attentions(
         present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid

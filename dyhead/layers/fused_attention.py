@@ -53,7 +53,9 @@ def attend(
         float32 at least.
     """
     attentions, parameters = describe(spatial, scale, task, len(sizes))
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    # On a GPU few launches count for more than memory does.
+    is_gpu = parameters["norm.weight"].device.type != "cpu"
+    if is_gpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _attend(list(convolved), sizes, attentions, parameters)
     outputs = []
     for index, images in enumerate(convolved):  # the maps of one level at a time

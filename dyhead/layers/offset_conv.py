@@ -20,6 +20,7 @@ def predict_offsets(convolution: nn.Conv2d, level: Tensor) -> Tensor:
         type(level) is Tensor
         and level.device.type == "cpu"
         and level.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
         and not level.is_contiguous()
     )
     if not is_inaccurate or torch.compiler.is_compiling() or torch.jit.is_tracing():

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from dyhead.layers.offset_conv import predict_offsets
 from dyhead.layers.options import BlockOptions
 from dyhead.ops import (
+    PackedKernels,
     crop,
     flat_read,
-    kernels_packed_once,
     modulated_deform_conv2d,
     resize_mask,
     resize_offset,
+    sharing_packed_kernels,
 )
 
 KERNEL_SIZE = 3
@@ -128,9 +129,11 @@ class SpatialAttention(nn.Module):
         branches = self.finer, self.same, self.coarser
         # Once for all levels: every copy that a convolution reads is kept for backward.
         kernels = {branch: branch.kernel(levels[0].dtype) for branch in branches}
-        with nullcontext() if torch.compiler.is_compiling() else kernels_packed_once():
-            for index in range(len(levels)):
-                yield [convolved for _, convolved in self._convolve(levels, index, kernels)]
+        packed: PackedKernels = {}
+        for index in range(len(levels)):
+            with nullcontext() if torch.compiler.is_compiling() else sharing_packed_kernels(packed):
+                convolved = [result for _, result in self._convolve(levels, index, kernels)]
+            yield convolved
 
     def _convolve(
         self,

@@ -1,18 +1,19 @@
 """Operators and their back ends, free of Detectron2 and of the rest of the project."""
 
 from dyhead.ops.backends import BACKENDS, choose_backend, set_default_backend
-from dyhead.ops.cpp_deform_conv import kernels_packed_once
+from dyhead.ops.cpp_deform_conv import PackedKernels, sharing_packed_kernels
 from dyhead.ops.deform_conv import modulated_deform_conv2d
 from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
 
 __all__ = [
     "BACKENDS",
+    "PackedKernels",
     "choose_backend",
     "crop",
     "flat_read",
-    "kernels_packed_once",
     "modulated_deform_conv2d",
     "resize_mask",
     "resize_offset",
     "set_default_backend",
+    "sharing_packed_kernels",
 ]

@@ -27,14 +27,20 @@ PRECISIONS = {"highest": "float32", "high": "bf16x3", "medium": "bf16"}
 _shared = threading.local()
 
 
+PackedKernels = dict[tuple[int, str], tuple[Tensor, Tensor]]
+
+
 @contextmanager
-def kernels_packed_once() -> Iterator[None]:
+def sharing_packed_kernels(packed: PackedKernels) -> Iterator[None]:
     """Within the context, convolutions with one kernel share its packed form.
 
-    Packing costs as much as convolving a few hundred positions. No kernel may change meanwhile.
+    Packing costs as much as convolving a few hundred positions.
+
+    Args:
+        packed: empty at first; may be used for several contexts as long as no kernel changes.
     """
     before = getattr(_shared, "packed", None)
-    _shared.packed = {}
+    _shared.packed = packed
     try:
         yield
     finally:
@@ -84,7 +90,10 @@ def deform_conv_by_cpp(
 def _precision(dtype: torch.dtype) -> str:
     if dtype == torch.bfloat16:
         return "bf16"
-    return PRECISIONS[torch.get_float32_matmul_precision()]
+    try:
+        return PRECISIONS[torch.get_float32_matmul_precision()]
+    except RuntimeError:  # somebody used PyTorch's newer settings, which that function refuses
+        return "float32"
 
 
 class _DeformConvByCpp(torch.autograd.Function):

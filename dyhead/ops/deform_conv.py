@@ -102,6 +102,8 @@ def _check_shapes(
             "A deformable convolution takes input (N, C, H, W) and weight (O, C, kernel height,"
             f" kernel width); got {tuple(input.shape)} and {tuple(weight.shape)}."
         )
+    if min(input.shape[1:]) < 1:
+        raise ValueError(f"input must not be empty but for N, got {tuple(input.shape)}.")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must be ({weight.shape[0]},), got {tuple(bias.shape)}.")
     batch, _, *size = input.shape

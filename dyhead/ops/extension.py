@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -79,6 +80,9 @@ def _try_to_load() -> bool:
             error,
         )
         return False
+    except Exception as error:  # a home folder that cannot be named, a CXX with an open quote, ...
+        logger.warning("No C++ extension, plain PyTorch is used instead: %s", error)
+        return False
     return True
 
 
@@ -97,12 +101,30 @@ def _load_or_build(library: Path) -> None:
     with _only_one_process(library.with_suffix(".lock")):
         if _loads(library):  # another process has built it meanwhile
             return
+        _refuse_what_failed(library)
         start = time.monotonic()
-        compiler = _build(library)
-        if not _loads(library):
-            raise BuildError(f"the library just built does not load: {library}")
+        logger.info("Building the C++ extension, once for this machine: about half a minute")
+        try:
+            compiler = _build(library)
+            if not _loads(library):
+                raise BuildError(f"the library just built does not load: {library}")
+        except BuildError as error:
+            _failure(library).write_text(f"{os.environ.get('CXX', '')}\n{error}", "utf-8")
+            raise
     seconds = time.monotonic() - start
     logger.info("Built the C++ extension with %s in %.0f s: %s", compiler, seconds, library)
+
+
+def _failure(library: Path) -> Path:
+    """Where it is noted that a build failed, so that not every process tries again."""
+    return library.with_suffix(".failed")
+
+
+def _refuse_what_failed(library: Path) -> None:
+    if _failure(library).is_file():
+        tried, _, reason = _failure(library).read_text("utf-8").partition("\n")
+        if tried == os.environ.get("CXX", ""):
+            raise BuildError(f"{reason} (delete {_failure(library)} to try again)")
 
 
 def _loads(library: Path) -> bool:
@@ -127,7 +149,7 @@ def _only_one_process(lock: Path) -> Iterator[None]:
 def _fingerprint() -> str:
     """Name everything that the compiled code depends on, without asking a compiler."""
     digest = hashlib.sha256()
-    for file in (Path(__file__), *sorted(SOURCES.iterdir())):
+    for file in (Path(__file__), *sorted(SOURCES.glob("*.h")), *sorted(SOURCES.glob("*.cpp"))):
         digest.update(f"{file.name}\n".encode() + file.read_bytes())
     system = platform.system(), platform.machine(), platform.libc_ver(), _processor_features()
     digest.update(repr((torch.__version__, torch.compiled_with_cxx11_abi(), system)).encode())
@@ -194,7 +216,8 @@ def _link_flags() -> list[str]:
     libraries = TORCH / "lib"
     # The OpenMP runtime that torch has loaded already: a second one would mean a second pool of
     # threads that fights with torch's, and ignores torch.set_num_threads.
-    bundled = sorted(str(path) for path in libraries.glob("libgomp*.so*"))
+    folders = (libraries, TORCH.parent / "torch.libs")
+    bundled = sorted(str(path) for folder in folders for path in folder.glob("libgomp*.so*"))
     openmp = bundled[:1] or (["-fopenmp"] if platform.system() == "Linux" else [])
     undefined = ["-undefined", "dynamic_lookup"] if platform.system() == "Darwin" else []
     torch_libraries = [f"-L{libraries}", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{libraries}"]
@@ -203,10 +226,8 @@ def _link_flags() -> list[str]:
 
 def _run(commands: list[list[str]], log: Path) -> None:
     """Run the commands side by side; if one fails, keep what it said in `log`."""
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for command in commands
-    ]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+    processes = [subprocess.Popen(command, **pipes) for command in commands]
     try:
         said = [process.communicate(timeout=COMPILE_TIMEOUT)[0] for process in processes]
     except subprocess.TimeoutExpired as error:
@@ -217,5 +238,5 @@ def _run(commands: list[list[str]], log: Path) -> None:
     failed = [i for i, process in enumerate(processes) if process.returncode]
     if failed:
         details = "\n".join(f"{shlex.join(commands[i])}\n{said[i]}" for i in failed)
-        log.write_text(details)
+        log.write_text(details, "utf-8")
         raise BuildError(f"the compiler failed, see {log}", details)

@@ -82,6 +82,8 @@ def serves(device: torch.device) -> bool:
     pixel = torch.zeros(1, 1, 1, 1, device=device)
     try:
         deform_conv2d(pixel, pixel.expand(1, 2, 1, 1), pixel, mask=pixel)
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the kernel
     except (RuntimeError, NotImplementedError):
         return False
     return True

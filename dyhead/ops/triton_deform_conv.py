@@ -75,6 +75,8 @@ def _reason_against(device: torch.device) -> str:
         for dtype in (torch.float32, torch.bfloat16):
             if not _agrees_with_bags(device, dtype):
                 return f"its {dtype} results differ from those of plain PyTorch."
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the kernels
     except Exception as error:  # whatever goes wrong in a compiler: there is another back end
         logger.debug("Triton's self-check failed.", exc_info=True)
         return f"its self-check failed with {type(error).__name__}: {error}"

@@ -160,3 +160,30 @@ def test_clipping_looks_at_gradients_without_the_loss_scale() -> None:
     scaler.scale((parameter * torch.tensor([3.0, 4.0])).sum()).backward()
     scaler.step(optimizer)
     assert (-parameter.detach()).tolist() == pytest.approx([0.6, 0.8])
+
+
+@pytest.mark.parametrize("name", ["SGD", "ADAMW"])
+@pytest.mark.parametrize("written_by", [True, None])
+def test_the_device_decides_on_fused_kernels_and_not_the_checkpoint(
+    name: str, written_by: bool | None
+) -> None:
+    optimizer = build_optimizer(config(OPTIMIZER=name), small_model())
+    state = copy.deepcopy(optimizer.state_dict())
+    for group in state["param_groups"]:
+        group["fused"] = written_by
+    optimizer.load_state_dict(state)
+    assert all(group["fused"] is True for group in optimizer.param_groups)
+
+
+def test_a_momentum_may_begin_late() -> None:
+    cfg = config(OPTIMIZER="SGD", BASE_LR=0.01, MOMENTUM=0.9)
+    ours, plain = small_model(), small_model()
+    optimizer, reference = build_optimizer(cfg, ours), plain_step(cfg, plain)
+    for step in range(4):
+        for model, its_optimizer in ((ours, optimizer), (plain, reference)):
+            give_gradients(model, step)
+            if step < 2:
+                model[2].weight.grad = None
+            its_optimizer.step()
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
@@ -273,3 +274,24 @@ def test_what_is_kept_for_backward(dtype, memory_format):
     # Kernels are cast once per block, whatever the number of levels and images.
     kernels = (3 * channels + 27) * channels * 9 * dtype.itemsize * (dtype != torch.float32)
     assert maps <= kept <= maps + kernels + 2**14
+
+
+def test_kernels_are_packed_anew_after_a_forward_pass_that_was_given_up():
+    fused, _ = make_blocks()
+    fused.float()
+    spatial, levels = fused.spatial_attention, [x.float() for x in make_levels(PYRAMIDS["odd"])]
+    with torch.no_grad():
+        abandoned = spatial.convolve(levels)
+        first = next(abandoned)
+        spatial.same.weight.mul_(2)
+        where = spatial.offsets(levels[0])
+        again = spatial.same.convolve(levels[0], where)
+    bias = spatial.same.bias.view(-1, 1, 1)
+    torch.testing.assert_close(again - bias, 2 * (first[0] - bias), rtol=1e-4, atol=1e-5)
+
+
+def test_other_activations_are_refused_where_they_would_be_lost():
+    fused, _ = make_blocks()
+    fused.task_attention = nn.SiLU()
+    with pytest.raises(TypeError, match="SiLU"):
+        fused(make_levels(PYRAMIDS["odd"]))

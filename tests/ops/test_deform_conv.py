@@ -299,3 +299,13 @@ def test_shapes_that_do_not_fit_are_refused():
         modulated_deform_conv2d(x, offset, mask, weight, bias[1:], padding=1)
     with pytest.raises(ValueError, match="smaller than the 3 x 3 kernel"):
         modulated_deform_conv2d(x[..., :2], offset, mask, weight, bias)
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 4, 4), (1, 3, 0, 4), (1, 3, 4, 0)])
+def test_empty_maps_are_refused(shape):
+    input, weight = torch.zeros(shape), torch.zeros(4, shape[1], 3, 3)
+    size = [length + 2 for length in shape[2:]]
+    with pytest.raises(ValueError, match="must not be empty"):
+        modulated_deform_conv2d(
+            input, torch.zeros(1, 18, *size), torch.zeros(1, 9, *size), weight, padding=2
+        )

@@ -65,7 +65,7 @@ def start(sources, caplog):
         with caplog.at_level(logging.INFO, "fresh_extension"):
             loaded = module.load()
             assert module.load() is loaded  # asked once more, it neither builds nor logs again
-        return loaded, caplog.messages
+        return loaded, [line for line in caplog.messages if not line.startswith("Building")]
 
     return start
 
@@ -132,6 +132,31 @@ def test_what_the_compiler_said_is_kept_when_it_fails(start, cache, sources):
     assert line.endswith(f"the compiler failed, see {log}")
     assert "wrong.cpp" in log.read_text()
     assert not list(cache.glob("*.so"))
+
+
+@needs_compiler
+def test_a_build_that_failed_is_not_tried_by_every_process(start, cache, sources):
+    wrong = sources / "wrong.cpp"
+    wrong.write_text("this is no C++")
+    start()
+    (failed,) = cache.glob("*.failed")
+    (log,) = cache.glob("*.log")
+    log.unlink()
+    loaded, (line,) = start()
+    assert not loaded
+    assert not log.exists()  # no compiler ran
+    assert line.endswith(f"(delete {failed} to try again)")
+    failed.unlink()
+    start()
+    assert log.exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("CXX", "'c++"), ("DYHEAD_CACHE", "~nobody-here/x")])
+def test_odd_settings_end_with_one_line_too(start, cache, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    loaded, (line,) = start()
+    assert not loaded
+    assert line.startswith("No C++ extension, plain PyTorch is used instead: ")
 
 
 def test_a_cache_that_cannot_be_written_is_named(start, tmp_path, monkeypatch):
