@@ -22,9 +22,10 @@ from block_cases import (
     make_stack,
 )
 from measure import (
+    Call,
     Timing,
     max_error,
-    peak_extra_bytes,
+    peaks_in_new_process,
     relative_error,
     saved_bytes,
     state_of,
@@ -53,6 +54,14 @@ def make_cases(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[Va
     return {variant: BlockCase(variant, stack, features) for variant in variants}
 
 
+def make_calls(args: argparse.Namespace) -> dict[tuple[str, str], Call]:
+    """By pass and variant."""
+    cases = make_cases(args, block_variants(args.device, args.compile))
+    return {
+        (what, v.name): getattr(case, what) for v, case in cases.items() for what in args.passes
+    }
+
+
 def measure_blocks(args: argparse.Namespace) -> list[Row]:
     """One row per pass and variant."""
     cases = make_cases(args, block_variants(args.device, args.compile))
@@ -64,8 +73,7 @@ def measure_blocks(args: argparse.Namespace) -> list[Row]:
         calls = {variant.name: getattr(case, what) for variant, case in cases.items()}
         timings = time_interleaved(calls, rounds, args.device)
         for variant, case in cases.items():
-            row = describe(variant, what, timings)
-            row["peak_megabytes"] = megabytes(peak_extra_bytes(calls[variant.name], args.device))
+            row = describe(variant, what, timings[variant.name], timings[BASELINE.name])
             if what == "forward":
                 row["error"] = errors[variant]
             else:
@@ -75,10 +83,13 @@ def measure_blocks(args: argparse.Namespace) -> list[Row]:
             rows.append(row)
     if "training" in args.passes:
         add_gradient_errors(cases, rows)
+    peaks = peaks_in_new_process(make_calls, args)
+    for row in rows:
+        row["peak_megabytes"] = megabytes(peaks[row["pass"], row["variant"]])
     return rows
 
 
-def describe(variant: Variant, what: str, timings: dict[str, Timing]) -> Row:
+def describe(variant: Variant, what: str, timing: Timing, baseline: Timing) -> Row:
     """The columns that every row has."""
     return {
         "variant": variant.name,
@@ -87,7 +98,7 @@ def describe(variant: Variant, what: str, timings: dict[str, Timing]) -> Row:
         "precision": variant.precision,
         "compiled": variant.compiled,
         "pass": what,
-        **timing_columns(timings[variant.name], timings[BASELINE.name]),
+        **timing_columns(timing, baseline),
     }
 
 
@@ -101,22 +112,35 @@ def add_gradient_errors(cases: dict[Variant, BlockCase], rows: list[Row]) -> Non
 
 
 def measure_growth(args: argparse.Namespace) -> list[Row]:
-    """One row per step of growth and variant, forward passes only."""
-    rows = []
+    """One row per step of growth and variant, forward passes only.
+
+    All that is compared is timed in turn, so that a machine whose speed drifts does not look like
+    growth.
+    """
     variants = model_variants(args.device)
-    for grows, value, changes in GROWTH:
-        if grows not in args.grow:
-            continue
-        changed = argparse.Namespace(**{**vars(args), **changes})
-        cases = make_cases(changed, variants)
-        calls = {variant.name: case.forward for variant, case in cases.items()}
+    rows = []
+    for dimension in args.grow:
+        steps = {value: changes for grows, value, changes in GROWTH if grows == dimension}
+        changed = {
+            value: argparse.Namespace(**{**vars(args), **changes})
+            for value, changes in steps.items()
+        }
+        calls = {
+            (value, variant): case.forward
+            for value, step in changed.items()
+            for variant, case in make_cases(step, variants).items()
+        }
         timings = time_interleaved(calls, args.rounds, args.device)
-        outputs = count_outputs(level_sizes(changed.size, changed.levels))
-        outputs *= changed.batch * changed.blocks
-        for variant in cases:
-            row = {"grows": grows, "value": value, **describe(variant, "forward", timings)}
-            row["outputs"] = outputs
-            row["nanoseconds_per_output"] = 1e9 * timings[variant.name].median / outputs
+        for (value, variant), timing in timings.items():
+            step = changed[value]
+            outputs = count_outputs(level_sizes(step.size, step.levels)) * step.batch * step.blocks
+            row = {
+                "grows": dimension,
+                "value": value,
+                **describe(variant, "forward", timing, timings[value, BASELINE]),
+                "outputs": outputs,
+                "nanoseconds_per_output": 1e9 * timing.median / outputs,
+            }
             rows.append(row)
     return rows
 

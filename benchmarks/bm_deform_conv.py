@@ -11,7 +11,14 @@ import argparse
 
 import torch
 from baseline import torchvision_operator
-from measure import max_error, peak_extra_bytes, relative_error, saved_bytes, time_interleaved
+from measure import (
+    Call,
+    max_error,
+    peaks_in_new_process,
+    relative_error,
+    saved_bytes,
+    time_interleaved,
+)
 from results import Row, add_common_arguments, megabytes, report, timing_columns
 from torch import Tensor
 from variants import Variant, precisions, serving_backends
@@ -19,6 +26,7 @@ from variants import Variant, precisions, serving_backends
 from dyhead.ops import modulated_deform_conv2d
 
 BASELINE = Variant("operator", "torchvision")
+PASSES = ("forward", "training")
 
 
 def make_inputs(args: argparse.Namespace) -> list[Tensor]:
@@ -70,20 +78,31 @@ class Case:
             return torch.autograd.grad(output, self.leaves, torch.ones_like(output))
 
 
-def measure(args: argparse.Namespace) -> list[Row]:
-    """One row per pass, back end and precision."""
+def make_cases(args: argparse.Namespace) -> dict[Variant, Case]:
+    """Every back end and precision, the baseline first."""
     inputs = make_inputs(args)
     backends = serving_backends(args.device)
     variants = [Variant("operator", b, p) for b in backends for p in precisions(b, args.device)]
     variants.sort(key=lambda variant: variant != BASELINE)
-    cases = {variant: Case(variant, inputs, args.stride) for variant in variants}
+    return {variant: Case(variant, inputs, args.stride) for variant in variants}
+
+
+def make_calls(args: argparse.Namespace) -> dict[tuple[str, str], Call]:
+    """By pass and variant."""
+    cases = make_cases(args)
+    return {(what, v.name): getattr(case, what) for v, case in cases.items() for what in PASSES}
+
+
+def measure(args: argparse.Namespace) -> list[Row]:
+    """One row per pass, back end and precision."""
+    cases = make_cases(args)
     with torch.no_grad():
-        x, offset, mask, weight, bias = (tensor.double() for tensor in inputs)
+        x, offset, mask, weight, bias = (leaf.double() for leaf in cases[BASELINE].leaves)
         exact = torchvision_operator(x, offset, mask, weight, bias, args.stride)
     gradients = cases[BASELINE].training()
 
     rows = []
-    for what in ("forward", "training"):
+    for what in PASSES:
         calls = {variant.name: getattr(case, what) for variant, case in cases.items()}
         timings = time_interleaved(calls, args.rounds, args.device)
         for variant, case in cases.items():
@@ -93,14 +112,16 @@ def measure(args: argparse.Namespace) -> list[Row]:
                 "precision": variant.precision,
                 "pass": what,
                 **timing_columns(timings[variant.name], timings[BASELINE.name]),
-                "peak_megabytes": megabytes(peak_extra_bytes(calls[variant.name], args.device)),
             }
             if what == "forward":
                 row["error"] = max_error([case.forward()], [exact])
             else:
                 row["gradient_error"] = relative_error(case.training(), gradients)
-                row["saved_megabytes"] = megabytes(saved_bytes(case.run, inputs[3:]))
+                row["saved_megabytes"] = megabytes(saved_bytes(case.run, case.leaves[3:]))
             rows.append(row)
+    peaks = peaks_in_new_process(make_calls, args)
+    for row in rows:
+        row["peak_megabytes"] = megabytes(peaks[row["pass"], row["variant"]])
     return rows
 
 

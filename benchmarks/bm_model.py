@@ -16,7 +16,14 @@ from typing import Any
 import torch
 from baseline import use_baseline
 from block_cases import OFFSET_STD
-from measure import peak_extra_bytes, saved_bytes, state_of, time_interleaved
+from measure import (
+    Call,
+    Timing,
+    peaks_in_new_process,
+    saved_bytes,
+    state_of,
+    time_interleaved,
+)
 from mmdet_formulation import mmcv_operator
 from results import Row, add_common_arguments, megabytes, report, timing_columns
 from torch import Tensor, nn
@@ -169,45 +176,63 @@ def set_threshold(model: DenseDetector, batch: list[dict[str, Any]]) -> None:
     model.test_score_thresh = scores.topk(min(CANDIDATES, len(scores))).values[-1].item()
 
 
-def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
-    """One row per variant."""
+def make_calls(
+    args: argparse.Namespace, workload: Workload, stack: ExitStack | None = None
+) -> dict[str, Call]:
+    """By variant; without `stack` a model that detects stays in its form for that."""
+    cases, _ = prepare(args, workload, stack or ExitStack())
+    return {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
+
+
+def prepare(
+    args: argparse.Namespace, workload: Workload, stack: ExitStack
+) -> tuple[dict[Variant, ModelCase], list[dict[str, Any]]]:
+    """Every variant, and the batch; to detect, in the form of evaluation until `stack` closes."""
     cfg = load(workload, args.device, args.opts)
     batch = make_batch(cfg, workload)
+    inference = stack if workload.task == "inference" else None
+    return make_cases(cfg, model_variants(args.device), batch, inference), batch
+
+
+def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
+    """One row per variant: all timed in turn, then each one's memory."""
     with ExitStack() as stack:
-        is_inference = workload.task == "inference"
-        cases = make_cases(cfg, model_variants(args.device), batch, stack if is_inference else None)
-        return measure_cases(workload, args, batch, cases)
-
-
-def measure_cases(
-    workload: Workload,
-    args: argparse.Namespace,
-    batch: list[dict[str, Any]],
-    cases: dict[Variant, ModelCase],
-) -> list[Row]:
-    """Time them in turn, then each one's memory."""
-    calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
-    timings = time_interleaved(calls, args.rounds, args.device)
-    height, width = batch[0]["height"], batch[0]["width"]
-    rows = []
-    for variant, case in cases.items():
-        timing = timings[variant.name]
-        row = {
-            "config": workload.config.name,
-            "task": f"{workload.task}, {len(batch)} x {height} x {width}",
-            "pass": workload.task,
-            "variant": variant.name,
-            "block": variant.block,
-            "backend": variant.backend,
-            "precision": variant.precision,
-            **timing_columns(timing, timings[BASELINE.name]),
-            "images_per_second": len(batch) / timing.median,
-            "peak_megabytes": megabytes(peak_extra_bytes(calls[variant.name], args.device)),
-        }
-        if workload.task == "training":
-            row["saved_megabytes"] = megabytes(saved_bytes(case.loss, state_of(case.model)))
-        rows.append(row)
+        cases, batch = prepare(args, workload, stack)
+        calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
+        timings = time_interleaved(calls, args.rounds, args.device)
+        rows = [
+            describe(workload, batch, case, timings[variant.name], timings[BASELINE.name])
+            for variant, case in cases.items()
+        ]
+    peaks = peaks_in_new_process(make_calls, args, workload)
+    for row in rows:
+        row["peak_megabytes"] = megabytes(peaks[row["variant"]])
     return rows
+
+
+def describe(
+    workload: Workload,
+    batch: list[dict[str, Any]],
+    case: ModelCase,
+    timing: Timing,
+    baseline: Timing,
+) -> Row:
+    """All columns but the peak of memory."""
+    height, width = batch[0]["height"], batch[0]["width"]
+    row = {
+        "config": workload.config.name,
+        "task": f"{workload.task}, {len(batch)} x {height} x {width}",
+        "pass": workload.task,
+        "variant": case.variant.name,
+        "block": case.variant.block,
+        "backend": case.variant.backend,
+        "precision": case.variant.precision,
+        **timing_columns(timing, baseline),
+        "images_per_second": len(batch) / timing.median,
+    }
+    if workload.task == "training":
+        row["saved_megabytes"] = megabytes(saved_bytes(case.loss, state_of(case.model)))
+    return row
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -4,19 +4,26 @@ What is compared runs in turn, round by round within one process, so that a busy
 of it alike.
 """
 
+import argparse
 import ctypes
 import math
+import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 Call = Callable[[], object]
+Key = TypeVar("Key", bound=Hashable)
 
 MEGABYTE = 1e6
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -40,12 +47,12 @@ class Timing:
 
 
 def time_interleaved(
-    calls: Mapping[str, Call], rounds: int, device: torch.device, min_seconds: float = 0.05
-) -> dict[str, Timing]:
+    calls: Mapping[Key, Call], rounds: int, device: torch.device, min_seconds: float = 0.05
+) -> dict[Key, Timing]:
     """Time every call once per round, after a warm-up; short calls are repeated within a round.
 
     Args:
-        calls: by name.
+        calls: by name, or any other key.
         rounds: one or more.
         device: waited for before the clock is read.
         min_seconds: how long a call is repeated at least, within one round.
@@ -57,7 +64,7 @@ def time_interleaved(
         if seconds < 1 or device.type != "cpu":
             seconds = _seconds(call, 1, device)
         repeats[name] = max(1, math.ceil(min_seconds / seconds))
-    measured: dict[str, list[float]] = {name: [] for name in calls}
+    measured: dict[Key, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
             measured[name].append(_seconds(call, repeats[name], device))
@@ -77,6 +84,40 @@ def synchronize(device: torch.device) -> None:
     """Wait until the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def peaks_in_new_process(
+    make_calls: Callable[..., Mapping[Key, Call]], args: argparse.Namespace, *rest: Any
+) -> dict[Key, int | None]:
+    """`peak_extra_bytes` of every call that `make_calls(args, *rest)` gives, each after a warm-up.
+
+    On CPU in a process of its own, whose C library (glibc) gives larger pieces of memory back as
+    soon as they are freed: otherwise the peak depends on the holes that earlier calls left.
+
+    Args:
+        make_calls: a function at the top level of a module.
+        args: with `device` and `threads`.
+        rest: what can be sent to another process.
+    """
+    if args.device.type != "cpu":
+        return _peaks(make_calls, args, *rest)
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        mock.patch.dict(os.environ, MALLOC_MMAP_THRESHOLD_=str(2**16)),
+        ProcessPoolExecutor(1, spawn) as pool,
+    ):
+        return pool.submit(_peaks, make_calls, args, *rest).result()
+
+
+def _peaks(
+    make_calls: Callable[..., Mapping[Key, Call]], args: argparse.Namespace, *rest: Any
+) -> dict[Key, int | None]:
+    torch.set_num_threads(args.threads)
+    peaks = {}
+    for key, call in make_calls(args, *rest).items():
+        call()
+        peaks[key] = peak_extra_bytes(call, args.device)
+    return peaks
 
 
 def peak_extra_bytes(call: Call, device: torch.device) -> int | None:

@@ -1,9 +1,9 @@
 """Operators and their back ends, free of Detectron2 and of the rest of the project."""
 
 from dyhead.ops.backends import BACKENDS, choose_backend, set_default_backend
-from dyhead.ops.cpp_deform_conv import PackedKernels, sharing_packed_kernels
 from dyhead.ops.deform_conv import modulated_deform_conv2d
 from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
+from dyhead.ops.packed_kernels import PackedKernels, sharing_packed_kernels
 
 __all__ = [
     "BACKENDS",

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dyhead.ops.matmul import matmul_nt, matmul_tn
+from dyhead.ops.packed_kernels import pack_once
 
 Pair = tuple[int, int]
 
@@ -65,13 +66,15 @@ class _DeformConvByBags(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.geometry = stride, padding, dilation
-        bags = _bags(input, offset, mask, weight, *ctx.geometry)
+        taps_y, taps_x = _tap_corners(input, offset, weight, *ctx.geometry)
+        bag_rows, bag_weights = _bags(input, taps_y, taps_x, mask)
+        del taps_y, taps_x  # a tenth of the memory of a block
         table = _as_table(input).to(mask.dtype)
-        kernel = _as_matrix(weight)
+        kernel = pack_once(weight, "bags", _as_matrix)
         batch, _, height, width = offset.shape
         output = kernel.new_empty(batch * height * width, len(kernel))  # (P, O)
         for chunk in _chunks(kernel, len(output)):
-            columns = _sample(table, bags.rows[chunk], bags.weights[chunk])  # (chunk, K * C)
+            columns = _sample(table, bag_rows[chunk], bag_weights[chunk])  # (chunk, K * C)
             output[chunk] = matmul_nt(columns.to(kernel.dtype), kernel, bias)
         return output.view(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
 
@@ -101,16 +104,17 @@ def gradients_by_bags(
     Those of the input and of the kernel are summed up in the type of the offsets.
     """
     need_input, need_offset, need_mask, need_weight, need_bias = needed
-    bags = _bags(input, offset, mask, weight, stride, padding, dilation)
+    taps_y, taps_x = _tap_corners(input, offset, weight, stride, padding, dilation)
+    bag_rows, bag_weights = _bags(input, taps_y, taps_x, mask)
     table = _as_table(input).to(mask.dtype)  # (R, C)
     kernel = _as_matrix(weight)  # (O, K * C)
     kernel_transposed = kernel.t().contiguous()
     grad_rows = _as_table(grad_output)  # (P, O)
     grad_table = torch.zeros_like(table)
     grad_kernel = torch.zeros_like(kernel, dtype=mask.dtype)
-    grad_weights = torch.zeros_like(bags.weights)  # (P, K, 4)
+    grad_weights = torch.zeros_like(bag_weights)  # (P, K, 4)
     for chunk in _chunks(kernel, len(grad_rows)):
-        rows, weights = bags.rows[chunk], bags.weights[chunk]
+        rows, weights = bag_rows[chunk], bag_weights[chunk]
         if need_weight:
             columns = _sample(table, rows, weights).to(kernel.dtype)  # (chunk, K * C)
             grad_kernel += matmul_tn(grad_rows[chunk], columns)
@@ -121,7 +125,7 @@ def gradients_by_bags(
             _scatter(grad_table, grad_columns, rows, weights)
         if need_offset or need_mask:
             grad_weights[chunk] = _weight_gradients(table, grad_columns, rows)
-    grad_offset, grad_mask = bags.gradients(grad_weights, mask)
+    grad_offset, grad_mask = _gradients_of_weights(grad_weights, taps_y, taps_x, mask)
     return (
         _as_image(grad_table.to(input.dtype), input) if need_input else None,
         grad_offset if need_offset else None,
@@ -132,60 +136,62 @@ def gradients_by_bags(
 
 
 class _Corners(NamedTuple):
-    """The two pixels round each position along one axis."""
+    """The two pixels round each position along one axis; all (2, N, K, Y, X)."""
 
-    pixel: Tensor  # (N, Y, X, K, 2), within [0, length)
-    share: Tensor  # (N, Y, X, K, 2), zero where the pixel lies outside the axis
-    slope: Tensor  # (N, Y, X, K, 2), derivative of `share` by the position
-
-
-class _Bags(NamedTuple):
-    """Which rows of the table every tap reads, and with which weights."""
-
-    rows: Tensor  # (P, K, 4), int32 where it suffices; corners outside name a border row
-    weights: Tensor  # (P, K, 4), bilinear share times mask, zero for corners outside the input
-    y: _Corners
-    x: _Corners
-
-    def gradients(self, grad_weights: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of offset and mask, given those of `weights`."""
-        grad = grad_weights.view(*self.y.share.shape, 2)  # (N, Y, X, K, 2, 2)
-        grad_y = (grad * self.x.share.unsqueeze(-2)).sum(-1)  # of y's shares, without the mask
-        grad_x = (grad * self.y.share.unsqueeze(-1)).sum(-2)
-        grad_mask = (grad_y * self.y.share).sum(-1).permute(0, 3, 1, 2)  # (N, K, Y, X)
-        grads = [(grad_y * self.y.slope).sum(-1), (grad_x * self.x.slope).sum(-1)]
-        grad_offset = torch.stack([each.permute(0, 3, 1, 2) * mask for each in grads], dim=2)
-        return grad_offset.flatten(1, 2), grad_mask
+    pixel: Tensor  # within [0, length), int32
+    share: Tensor  # zero where the pixel lies outside the axis
+    slope: Tensor  # derivative of `share` by the position
 
 
-def _bags(
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> _Bags:
-    batch, _, height, width = input.shape
-    taps = mask.shape[1]
-    dy, dx = offset.unflatten(1, (taps, 2)).permute(2, 0, 3, 4, 1)  # each (N, Y, X, K)
+def _tap_corners(
+    input: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+) -> tuple[_Corners, _Corners]:
+    """Where every tap reads, along y and along x."""
+    height, width = input.shape[2:]
+    dy, dx = offset.unflatten(1, (-1, 2)).unbind(2)  # each (N, K, Y, X)
     tap_y, tap_x = _tap_positions(offset, weight, stride, padding, dilation)
-    y, x = _corners(dy + tap_y, height), _corners(dx + tap_x, width)
-    masked_x = x.share * mask.permute(0, 2, 3, 1).unsqueeze(-1)
-    weights = y.share.unsqueeze(-1) * masked_x.unsqueeze(-2)  # (N, Y, X, K, 2, 2)
+    return _corners(dy + tap_y, height), _corners(dx + tap_x, width)
 
-    index_dtype = torch.int32 if input.shape[0] * height * width < 2**31 else torch.int64
+
+def _bags(input: Tensor, y: _Corners, x: _Corners, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Which rows of the table every tap reads, and with which weights.
+
+    Returns:
+        rows (P, K, 4), int32 where it suffices, a border row for a corner outside the input, and
+        weights (P, K, 4), bilinear share times mask, zero for a corner outside.
+    """
+    batch, _, height, width = input.shape
+    weights = y.share.unsqueeze(1) * (x.share * mask)  # (2, 2, N, K, Y, X)
+
+    index_dtype = torch.int32 if batch * height * width < 2**31 else torch.int64
     image = torch.arange(batch, device=input.device, dtype=index_dtype) * height
-    line = (y.pixel.to(index_dtype) + image.view(-1, 1, 1, 1, 1)) * width
-    rows = line.unsqueeze(-1) + x.pixel.to(index_dtype).unsqueeze(-2)
-    return _Bags(rows.reshape(-1, taps, 4), weights.reshape(-1, taps, 4), y, x)
+    line = (y.pixel.to(index_dtype) + image.view(-1, 1, 1, 1)) * width
+    rows = line.unsqueeze(1) + x.pixel.to(index_dtype)
+    return _by_position(rows), _by_position(weights)
+
+
+def _by_position(corners: Tensor) -> Tensor:
+    """(2, 2, N, K, Y, X) -> (P, K, 4)."""
+    return corners.permute(2, 4, 5, 3, 0, 1).reshape(-1, corners.shape[3], 4).contiguous()
+
+
+def _gradients_of_weights(
+    grad_weights: Tensor, y: _Corners, x: _Corners, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of offset and mask, given those of the bags' weights (P, K, 4)."""
+    batch, taps, height, width = mask.shape
+    grad = grad_weights.view(batch, height, width, taps, 2, 2).permute(4, 5, 0, 3, 1, 2)
+    grad_y = (grad * x.share).sum(1)  # of y's shares, without the mask
+    grad_x = (grad * y.share.unsqueeze(1)).sum(0)
+    grad_mask = (grad_y * y.share).sum(0)
+    grads = [(grad_y * y.slope).sum(0) * mask, (grad_x * x.slope).sum(0) * mask]
+    return torch.stack(grads, dim=2).flatten(1, 2), grad_mask
 
 
 def _tap_positions(
     offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[Tensor, Tensor]:
-    """Where the taps lie without offsets, in input pixels: y as (Y, 1, K), x as (X, K)."""
+    """Where the taps lie without offsets, in input pixels: y as (K, Y, 1), x as (K, 1, X)."""
 
     def steps(length: int, step: int) -> Tensor:
         return torch.arange(length, device=offset.device, dtype=offset.dtype) * step
@@ -193,19 +199,19 @@ def _tap_positions(
     kernel_y, kernel_x = map(steps, weight.shape[2:], dilation)
     origin_y, origin_x = map(steps, offset.shape[2:], stride)
     kernel_y, kernel_x = torch.meshgrid(kernel_y, kernel_x, indexing="ij")  # row-major taps
-    tap_y = (origin_y - padding[0]).view(-1, 1, 1) + kernel_y.flatten()
-    tap_x = (origin_x - padding[1]).view(-1, 1) + kernel_x.flatten()
+    tap_y = (origin_y - padding[0]).view(-1, 1) + kernel_y.reshape(-1, 1, 1)
+    tap_x = (origin_x - padding[1]) + kernel_x.reshape(-1, 1, 1)
     return tap_y, tap_x
 
 
 def _corners(position: Tensor, length: int) -> _Corners:
-    """Where each position (N, Y, X, K) lies on an axis of `length` pixels."""
+    """Where each position (N, K, Y, X) lies on an axis of `length` pixels."""
     below = position.floor()
     fraction = position - below
-    pixel = torch.stack((below, below + 1), dim=-1)
+    pixel = torch.stack((below, below + 1))
     inside = (pixel >= 0) & (pixel < length)
-    share = torch.stack((1 - fraction, fraction), dim=-1) * inside
-    slope = inside * position.new_tensor((-1, 1))
+    share = torch.stack((1 - fraction, fraction)) * inside
+    slope = inside * position.new_tensor((-1, 1)).view(2, 1, 1, 1, 1)
     # Clamped again as integers: a coordinate that is not a number must not become a wild index.
     pixel = pixel.clamp(0, length - 1).to(torch.int32).clamp(0, length - 1)
     return _Corners(pixel, share, slope)

@@ -5,62 +5,20 @@ with the kernel at once; backward samples again and computes all gradients in on
 atomic operations. Nothing but the inputs is kept in between.
 """
 
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dyhead.ops import extension
+from dyhead.ops.packed_kernels import pack_once
 
 Pair = tuple[int, int]
 
-DTYPES = (torch.float32, torch.bfloat16)
 # torch.get_float32_matmul_precision() says how float32 operands enter the products of forward:
 # bf16x3 splits each in two bfloat16 and adds three products: nearly float32, on a matrix unit.
 PRECISIONS = {"highest": "float32", "high": "bf16x3", "medium": "bf16"}
-
-
-_shared = threading.local()
-
-
-PackedKernels = dict[tuple[int, str], tuple[Tensor, Tensor]]
-
-
-@contextmanager
-def sharing_packed_kernels(packed: PackedKernels) -> Iterator[None]:
-    """Within the context, convolutions with one kernel share its packed form.
-
-    Packing costs as much as convolving a few hundred positions.
-
-    Args:
-        packed: empty at first; may be used for several contexts as long as no kernel changes.
-    """
-    before = getattr(_shared, "packed", None)
-    _shared.packed = packed
-    try:
-        yield
-    finally:
-        _shared.packed = before
-
-
-def _packed(weight: Tensor, precision: str) -> Tensor | None:
-    """What the operator takes as packed kernel; None lets it pack for itself."""
-    shared = getattr(_shared, "packed", None)
-    if shared is None:
-        return None
-    # With the kernel itself, so that no other one gets its identity.
-    if (id(weight), precision) not in shared:
-        shared[id(weight), precision] = weight, torch.ops.dyhead.pack_kernel(weight, precision)
-    return shared[id(weight), precision][1]
-
-
-def serves(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this back end can be used here; the first call may build the extension."""
-    return device.type == "cpu" and dtype in DTYPES and extension.load()
 
 
 def deform_conv_by_cpp(
@@ -110,8 +68,9 @@ class _DeformConvByCpp(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.options = geometry, precision
+        packed = pack_once(weight, precision, lambda w: torch.ops.dyhead.pack_kernel(w, precision))
         return torch.ops.dyhead.deform_conv_forward(
-            input, offset, mask, weight, bias, geometry, precision, _packed(weight, precision)
+            input, offset, mask, weight, bias, geometry, precision, packed
         )
 
     @staticmethod

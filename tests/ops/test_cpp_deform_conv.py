@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dyhead.ops import extension
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.cpp_deform_conv import deform_conv_by_cpp, serves
+from dyhead.ops.cpp_deform_conv import deform_conv_by_cpp
 
 pytestmark = pytest.mark.skipif(
     not extension.load(), reason="the C++ extension is not there (no compiler, or DYHEAD_CPP=0)"
@@ -249,11 +249,3 @@ def test_cotangents_of_any_layout():
     contiguous = torch.autograd.grad(output, arguments, torch.ones(output.shape))
     for one, other in zip(expanded, contiguous, strict=True):
         assert torch.equal(one, other)
-
-
-def test_serves_the_types_it_computes_in():
-    assert serves(torch.device("cpu"), torch.float32)
-    assert serves(torch.device("cpu"), torch.bfloat16)
-    assert not serves(torch.device("cpu"), torch.float64)
-    assert not serves(torch.device("cpu"), torch.float16)
-    assert not serves(torch.device("cuda"), torch.float32)
