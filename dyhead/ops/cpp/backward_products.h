@@ -50,7 +50,7 @@ at::Tensor pack_transposed_kernel(const Shape& shape, const Slices& slices,
           data + shape.tap_offset(weight, tap) + slices.first(slice) * weight.stride(1),
           weight.stride(0), weight.stride(1), shape.out_channels, slices.channels(slice)};
       Value* to = packed.data_ptr<Value>() + index * rows * slices.width();
-      pack(from, rows, slices.width(), Part::WHOLE, to);
+      pack(from, rows, slices.width(), to);
     }
   });
   return packed;

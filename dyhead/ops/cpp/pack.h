@@ -14,24 +14,18 @@ struct Matrix {
   int64_t rows;
   int64_t columns;
 
+  float unchecked(int64_t row, int64_t column) const {
+    return static_cast<float>(data[row * row_step + column * column_step]);
+  }
+
   float at(int64_t row, int64_t column) const {
-    return row < rows && column < columns
-               ? static_cast<float>(data[row * row_step + column * column_step])
-               : 0.0f;
+    return row < rows && column < columns ? unchecked(row, column) : 0.0f;
   }
 };
 
-// LOW is what rounding to bfloat16 loses: two bfloat16, the rounded whole and the rounded rest,
-// carry 16 of a float's 24 bits.
-enum class Part { WHOLE, LOW };
-
-inline float part_of(float value, Part part) {
-  return part == Part::LOW ? value - static_cast<float>(BFloat16(value)) : value;
-}
-
 // Row by row, padded with zeros to `rows` x `width`.
 template <class T>
-void pack(const Matrix<T>& from, int64_t rows, int64_t width, Part, float* to) {
+void pack(const Matrix<T>& from, int64_t rows, int64_t width, float* to) {
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t column = 0; column < width; ++column) {
       to[row * width + column] = from.at(row, column);
@@ -41,11 +35,11 @@ void pack(const Matrix<T>& from, int64_t rows, int64_t width, Part, float* to) {
 
 // In pairs of rows, padded with zeros to `rows` x `width`.
 template <class T>
-void pack(const Matrix<T>& from, int64_t rows, int64_t width, Part part, BFloat16* to) {
+void pack(const Matrix<T>& from, int64_t rows, int64_t width, BFloat16* to) {
   for (int64_t row = 0; row < rows; row += 2) {
     for (int64_t column = 0; column < width; ++column, to += 2) {
-      to[0] = BFloat16(part_of(from.at(row, column), part));
-      to[1] = BFloat16(part_of(from.at(row + 1, column), part));
+      to[0] = BFloat16(from.at(row, column));
+      to[1] = BFloat16(from.at(row + 1, column));
     }
   }
 }
