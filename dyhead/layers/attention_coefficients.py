@@ -50,9 +50,9 @@ class Attentions:
     scale_sigmoid: Sigmoid | None
     task_sigmoid: Sigmoid | None
 
-    def of_level(self, index: int) -> "Attentions":
-        """The same for one level alone."""
-        return replace(self, branches=(self.branches[index],))
+    def of_levels(self, part: slice) -> "Attentions":
+        """The same for some of the levels alone."""
+        return replace(self, branches=self.branches[part])
 
 
 def attention_coefficients(

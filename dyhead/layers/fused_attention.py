@@ -8,6 +8,7 @@ Shape letters: as in `attention_coefficients`; H x W a level's size, h x w a con
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -57,10 +58,11 @@ def attend(
     is_gpu = parameters["norm.weight"].device.type != "cpu"
     if is_gpu or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return _attend(list(convolved), sizes, attentions, parameters)
-    outputs = []
-    for index, images in enumerate(convolved):  # the maps of one level at a time
-        of_level = attentions.of_level(index)
-        outputs += _attend([images], sizes[index : index + 1], of_level, parameters)
+    # The finest level has most of the memory: it is finished before the others are convolved.
+    levels, outputs = iter(convolved), list[Tensor]()
+    for part in (slice(0, 1), slice(1, len(sizes))):
+        if images := list(islice(levels, part.stop - part.start)):
+            outputs += _attend(images, sizes[part], attentions.of_levels(part), parameters)
     return outputs
 
 
