@@ -54,9 +54,11 @@ def make_cases(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[Va
     return {variant: BlockCase(variant, stack, features) for variant in variants}
 
 
-def make_calls(args: argparse.Namespace) -> dict[tuple[str, str], Call]:
+def make_calls(
+    args: argparse.Namespace, variants: Sequence[Variant]
+) -> dict[tuple[str, str], Call]:
     """By pass and variant."""
-    cases = make_cases(args, block_variants(args.device, args.compile))
+    cases = make_cases(args, variants)
     return {
         (what, v.name): getattr(case, what) for v, case in cases.items() for what in args.passes
     }
@@ -83,7 +85,7 @@ def measure_blocks(args: argparse.Namespace) -> list[Row]:
             rows.append(row)
     if "training" in args.passes:
         add_gradient_errors(cases, rows)
-    peaks = peaks_in_new_process(make_calls, args)
+    peaks = peaks_in_new_process(make_calls, args, list(cases))
     for row in rows:
         row["peak_megabytes"] = megabytes(peaks[row["pass"], row["variant"]])
     return rows

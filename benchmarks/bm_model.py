@@ -176,35 +176,35 @@ def set_threshold(model: DenseDetector, batch: list[dict[str, Any]]) -> None:
     model.test_score_thresh = scores.topk(min(CANDIDATES, len(scores))).values[-1].item()
 
 
-def make_calls(
-    args: argparse.Namespace, workload: Workload, stack: ExitStack | None = None
-) -> dict[str, Call]:
-    """By variant; without `stack` a model that detects stays in its form for that."""
-    cases, _ = prepare(args, workload, stack or ExitStack())
-    return {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
-
-
 def prepare(
-    args: argparse.Namespace, workload: Workload, stack: ExitStack
+    args: argparse.Namespace, workload: Workload, variants: list[Variant], stack: ExitStack
 ) -> tuple[dict[Variant, ModelCase], list[dict[str, Any]]]:
     """Every variant, and the batch; to detect, in the form of evaluation until `stack` closes."""
     cfg = load(workload, args.device, args.opts)
     batch = make_batch(cfg, workload)
     inference = stack if workload.task == "inference" else None
-    return make_cases(cfg, model_variants(args.device), batch, inference), batch
+    return make_cases(cfg, variants, batch, inference), batch
+
+
+def make_calls(
+    args: argparse.Namespace, workload: Workload, variants: list[Variant]
+) -> dict[str, Call]:
+    """By variant; a model that detects stays in the form for that."""
+    cases, _ = prepare(args, workload, variants, ExitStack())
+    return {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
 
 
 def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
     """One row per variant: all timed in turn, then each one's memory."""
     with ExitStack() as stack:
-        cases, batch = prepare(args, workload, stack)
+        cases, batch = prepare(args, workload, model_variants(args.device), stack)
         calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
         timings = time_interleaved(calls, args.rounds, args.device)
         rows = [
             describe(workload, batch, case, timings[variant.name], timings[BASELINE.name])
             for variant, case in cases.items()
         ]
-    peaks = peaks_in_new_process(make_calls, args, workload)
+    peaks = peaks_in_new_process(make_calls, args, workload, list(cases))
     for row in rows:
         row["peak_megabytes"] = megabytes(peaks[row["variant"]])
     return rows

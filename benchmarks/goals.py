@@ -12,6 +12,7 @@ Row = dict[str, Any]
 Results = dict[str, dict[str, list[Row]]]  # rows by device ("cpu", "cuda") and benchmark
 
 FLOAT32 = ("float32",)
+BFLOAT16 = ("bfloat16",)
 ACCURATE = (*FLOAT32, "bf16x3")
 FUSED = {"block": "fused"}
 LARGE_AREAS = ("512 x 512", "768 x 768", "1024 x 1024")
@@ -109,15 +110,20 @@ def _slowest_small(what: str) -> Any:
     return finder("cpu", "block_256", "ratio", {**FUSED, "pass": what}, min)
 
 
-def growth_spread(results: Results) -> float | None:
-    """The worst ratio, over our variants, of the dearest to the cheapest output, less one."""
-    area = {**FUSED, "grows": "area", "value": LARGE_AREAS}
-    levels = {**FUSED, "grows": "levels"}
-    rows = [row for wanted in (area, levels) for row in rows_of(results, "cpu", "growth", wanted)]
-    costs: dict[str, list[float]] = {}
-    for row in rows:
-        costs.setdefault(row["variant"], []).append(row["nanoseconds_per_output"])
-    return max((max(found) / min(found) - 1 for found in costs.values()), default=None)
+def _growth_spread(backend: str, precision: str) -> Callable[[Results], float | None]:
+    """Ratio of the dearest to the cheapest output, less one, over area or levels: the worse."""
+    variant = {**FUSED, "backend": backend, "precision": precision}
+    dimensions = ({"grows": "area", "value": LARGE_AREAS}, {"grows": "levels"})
+
+    def find(results: Results) -> float | None:
+        spreads = []
+        for dimension in dimensions:
+            rows = rows_of(results, "cpu", "growth", {**variant, **dimension})
+            costs = [row["nanoseconds_per_output"] for row in rows]
+            spreads += [max(costs) / min(costs) - 1] if costs else []
+        return max(spreads, default=None)
+
+    return find
 
 
 R50, QUICKSTART = "dyhead_r50_atss_fpn_1x.yaml", "quickstart.yaml"
@@ -133,8 +139,9 @@ GOALS = (
     Goal("C++ bf16: forward", 28, _block("cpp", "bfloat16", "forward")),
     Goal("C++ bf16: forward + backward", 45, _block("cpp", "bfloat16", "training")),
     Goal("ATSS-R50 inference, fp32-accurate", 4.5, _model("cpu", R50, "inference", ACCURATE)),
-    Goal("ATSS-R50 inference, bf16", 10, _model("cpu", R50, "inference", ("bfloat16",))),
+    Goal("ATSS-R50 inference, bf16", 10, _model("cpu", R50, "inference", BFLOAT16)),
     Goal("training step of quickstart, fp32", 5, _model("cpu", QUICKSTART, "training", FLOAT32)),
+    Goal("training step of quickstart, bf16", 5, _model("cpu", QUICKSTART, "training", BFLOAT16)),
     Goal("forward extra memory of a block, C++ fp32, MB", 60, _peak("cpp"), True, ".0f"),
     Goal("forward extra memory of a block, no compiler, MB", 60, _peak("bags"), True, ".0f"),
     Goal("saved per block and image, fp32, MB", 65, _saved("float32"), True, ".0f"),
@@ -152,7 +159,14 @@ GOALS = (
         2.5,
         _against_autocast("model", "training", config=R50),
     ),
-    Goal("cost per output, spread over area and levels", 0.1, growth_spread, True, ".0%"),
+    *(
+        Goal(f"cost per output over area and levels, {text}: spread", 0.1, find, True, ".0%")
+        for text, find in (
+            ("no compiler, fp32", _growth_spread("bags", "float32")),
+            ("C++ fp32", _growth_spread("cpp", "float32")),
+            ("C++ bf16", _growth_spread("cpp", "bfloat16")),
+        )
+    ),
     Goal("256 x 256, slowest fused block, forward", 1, _slowest_small("forward")),
     Goal("256 x 256, slowest fused block, forward + backward", 1, _slowest_small("training")),
 )
