@@ -102,17 +102,19 @@ def _load_or_build(library: Path) -> None:
         if _loads(library):  # another process has built it meanwhile
             return
         _refuse_what_failed(library)
+        compiler = _find_compiler()  # that there is none need not be noted: it is quickly seen
         start = time.monotonic()
         logger.info("Building the C++ extension, once for this machine: about half a minute")
         try:
-            compiler = _build(library)
+            _build(library, compiler)
             if not _loads(library):
                 raise BuildError(f"the library just built does not load: {library}")
         except BuildError as error:
             _failure(library).write_text(f"{os.environ.get('CXX', '')}\n{error}", "utf-8")
             raise
     seconds = time.monotonic() - start
-    logger.info("Built the C++ extension with %s in %.0f s: %s", compiler, seconds, library)
+    name = " ".join(compiler)
+    logger.info("Built the C++ extension with %s in %.0f s: %s", name, seconds, library)
 
 
 def _failure(library: Path) -> Path:
@@ -165,12 +167,11 @@ def _processor_features() -> str:
         return platform.processor()
 
 
-def _build(library: Path) -> str:
-    """Compile and link into place; return the compiler's name.
+def _build(library: Path, compiler: list[str]) -> None:
+    """Compile and link into place.
 
     The finished file is moved to its name in one step, so that nobody ever loads half a library.
     """
-    compiler = _find_compiler()
     flags = _compile_flags(compiler)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         sources = sorted(SOURCES.glob("*.cpp"))
@@ -187,7 +188,6 @@ def _build(library: Path) -> str:
             [[*compiler, *objects, "-o", str(linked), *_link_flags()]], library.with_suffix(".log")
         )
         os.replace(linked, library)
-    return " ".join(compiler)
 
 
 def _find_compiler() -> list[str]:

@@ -124,6 +124,17 @@ def test_without_a_compiler_one_line_says_so(start, monkeypatch):
 
 
 @needs_compiler
+def test_a_compiler_that_comes_later_is_used(start, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "")
+        assert not start()[0]
+    loaded, (line,) = start()
+    assert loaded
+    assert line.startswith("Built")
+
+
+@needs_compiler
 def test_what_the_compiler_said_is_kept_when_it_fails(start, cache, sources):
     (sources / "wrong.cpp").write_text("this is no C++")
     loaded, (line,) = start()
