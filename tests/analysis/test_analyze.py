@@ -32,6 +32,12 @@ def test_parts_make_up_the_whole(quickstart, make_config):
     assert not analysis.unmeasured
 
 
+@pytest.mark.parametrize("backend", ["bags", "torchvision"])
+def test_the_back_end_changes_nothing(analyze, quickstart, monkeypatch, backend):
+    monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
+    assert analyze() == quickstart
+
+
 def test_attentions_make_up_their_block(analyze):
     parts = {part.name: part.cost for part in analyze("MODEL.DYHEAD.NUM_CONVS", "1").parts}
     attentions = [parts[f"{kind} attention"] for kind in ("spatial", "scale", "task")]
