@@ -282,10 +282,12 @@ def test_one_image_is_learned_by_heart(cfg, make_input, original):
         x1, y1, x2, y2 = map(int, box)
         x["image"][:, y1:y2, x1:x2] = brightness
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [200])  # steady at the end
     for _ in range(250):
         optimizer.zero_grad()
         sum(model([x]).values()).backward()
         optimizer.step()
+        schedule.step()
     with torch.no_grad():
         found = model.eval()([x])[0]["instances"]
     best = {k: found[found.pred_classes == k][0] for k in (0, 2)}
