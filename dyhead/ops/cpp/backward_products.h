@@ -42,15 +42,21 @@ at::Tensor pack_transposed_kernel(const Shape& shape, const Slices& slices,
   const at::Tensor packed =
       at::empty({shape.taps, slices.count(), rows * slices.width()},
                 weight.options().dtype(c10::CppTypeToScalarType<Value>::value));
-  const float* data = weight.const_data_ptr<float>();
-  at::parallel_for(0, shape.taps * slices.count(), 1, [&](int64_t begin, int64_t end) {
+  // Some rows of all taps together, whose values lie side by side.
+  constexpr int64_t ROWS = 16;
+  const int64_t blocks = divide_up(rows, ROWS), width = slices.width();
+  at::parallel_for(0, blocks * slices.count(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t index = begin; index < end; ++index) {
-      const int64_t tap = index / slices.count(), slice = index % slices.count();
-      const Matrix<float> from{
-          data + shape.tap_offset(weight, tap) + slices.first(slice) * weight.stride(1),
-          weight.stride(0), weight.stride(1), shape.out_channels, slices.channels(slice)};
-      Value* to = packed.data_ptr<Value>() + index * rows * slices.width();
-      pack(from, rows, slices.width(), to);
+      const int64_t slice = index / blocks, row = index % blocks * ROWS;
+      for (int64_t tap = 0; tap < shape.taps; ++tap) {
+        const Matrix<float> from{
+            weight.const_data_ptr<float>() + shape.tap_offset(weight, tap) +
+                row * weight.stride(0) + slices.first(slice) * weight.stride(1),
+            weight.stride(0), weight.stride(1), shape.out_channels - row, slices.channels(slice)};
+        Value* to =
+            packed.data_ptr<Value>() + ((tap * slices.count() + slice) * rows + row) * width;
+        pack(from, std::min(ROWS, rows - row), width, to);
+      }
     }
   });
   return packed;
