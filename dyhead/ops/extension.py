@@ -200,16 +200,28 @@ def _find_compiler() -> list[str]:
 
 def _compile_flags(compiler: list[str]) -> list[str]:
     flags = ["-O3", "-fPIC", "-DNDEBUG", "-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi"]
-    # The first of each row that the compiler knows: old ones lack C++20, Apple's lacks OpenMP.
-    for row in (["-std=c++20", "-std=c++17"], ["-march=native", "-mcpu=native"], ["-fopenmp"]):
-        flags += next(([flag] for flag in row if _accepts(compiler, flag)), [])
+    # The first of each row that the compiler knows: old ones lack C++20.
+    for row in (["-std=c++20", "-std=c++17"], ["-march=native", "-mcpu=native"]):
+        flags += next(([flag] for flag in row if _accepts(compiler, [flag])), [])
     abi = int(torch.compiled_with_cxx11_abi())
-    return [*flags, f"-D_GLIBCXX_USE_CXX11_ABI={abi}", f"-isystem{TORCH / 'include'}"]
+    abi_flag = f"-D_GLIBCXX_USE_CXX11_ABI={abi}"
+    return [*flags, *_openmp_flags(compiler), abi_flag, f"-isystem{TORCH / 'include'}"]
 
 
-def _accepts(compiler: list[str], flag: str) -> bool:
-    command = [*compiler, flag, "-fsyntax-only", "-x", "c++", os.devnull]
-    return subprocess.run(command, capture_output=True).returncode == 0
+def _openmp_flags(compiler: list[str]) -> list[str]:
+    for flags in (["-fopenmp"], ["-Xclang", "-fopenmp"]):  # the latter is how Apple's wants it
+        if _accepts(compiler, flags, "#include <omp.h>\n"):
+            return flags
+    name = shlex.join(compiler)
+    raise BuildError(
+        f"{name} finds no OpenMP (omp.h), without which the extension would use one thread; on"
+        f' macOS: brew install libomp, then CXX="{name} -I$(brew --prefix libomp)/include"'
+    )
+
+
+def _accepts(compiler: list[str], flags: list[str], source: str = "") -> bool:
+    command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", "-"]
+    return subprocess.run(command, capture_output=True, input=source.encode()).returncode == 0
 
 
 def _link_flags() -> list[str]:

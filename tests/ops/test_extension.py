@@ -4,6 +4,7 @@ import ctypes
 import importlib.util
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -132,6 +133,22 @@ def test_a_compiler_that_comes_later_is_used(start, monkeypatch):
     loaded, (line,) = start()
     assert loaded
     assert line.startswith("Built")
+
+
+@needs_compiler
+def test_a_compiler_without_openmp_is_refused(start, cache, tmp_path, monkeypatch):
+    """It would make the extension, on one thread, slower than plain PyTorch on all of them."""
+    compiler = tmp_path / "c++"
+    compiler.write_text(f"""#!/bin/sh
+for flag; do test "$flag" = -fopenmp && exit 1; done
+exec {shlex.quote(shutil.which("c++") or shutil.which("g++"))} "$@"
+""")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    loaded, (line,) = start()
+    assert not loaded
+    assert f"{compiler} finds no OpenMP" in line
+    assert not list(cache.glob("*.so"))
 
 
 @needs_compiler
