@@ -10,7 +10,7 @@ help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
 	@echo "make lint        ruff, mypy, clang-format       make format    reformat the code"
-	@echo "make bench       measure speed and memory (15 minutes) into benchmarks/results/"
+	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
 	@echo "make results-table  rewrite the table of results in README.md from the headers of configs/"
 	@echo "make clean       remove the virtual environment and all outputs"
 
