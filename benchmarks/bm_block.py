@@ -65,8 +65,18 @@ def make_calls(
 
 
 def measure_blocks(args: argparse.Namespace) -> list[Row]:
-    """One row per pass and variant."""
-    cases = make_cases(args, block_variants(args.device, args.compile))
+    """One row per pass and variant: all timed in turn, then each one's memory."""
+    variants = block_variants(args.device, args.compile)
+    rows = measure_time(args, variants)
+    peaks = peaks_in_new_process(make_calls, args, variants)
+    for row in rows:
+        row["peak_megabytes"] = megabytes(peaks[row["pass"], row["variant"]])
+    return rows
+
+
+def measure_time(args: argparse.Namespace, variants: Sequence[Variant]) -> list[Row]:
+    """All columns but the peak of memory."""
+    cases = make_cases(args, variants)
     exact = exact_outputs(cases[BASELINE])
     errors = {variant: max_error(case.forward(), exact) for variant, case in cases.items()}
     rows = []
@@ -85,9 +95,6 @@ def measure_blocks(args: argparse.Namespace) -> list[Row]:
             rows.append(row)
     if "training" in args.passes:
         add_gradient_errors(cases, rows)
-    peaks = peaks_in_new_process(make_calls, args, list(cases))
-    for row in rows:
-        row["peak_megabytes"] = megabytes(peaks[row["pass"], row["variant"]])
     return rows
 
 

@@ -97,10 +97,15 @@ class ModelCase:
     """A detector in one variant, on one batch."""
 
     def __init__(
-        self, variant: Variant, model: nn.Module, cfg: CfgNode, batch: list[dict[str, Any]]
+        self,
+        variant: Variant,
+        model: nn.Module,
+        cfg: CfgNode,
+        batch: list[dict[str, Any]],
+        form: ExitStack | None,
     ) -> None:
-        """Build the optimizer; nothing runs yet."""
-        self.variant, self.model, self.batch = variant, model, batch
+        """Build the optimizer; nothing runs yet. `form` stays open as long as the case lives."""
+        self.variant, self.model, self.batch, self.form = variant, model, batch, form
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.optimizer = build_optimizer(cfg, model)
 
@@ -146,7 +151,7 @@ def make_cases(
     prepare_execution(cfg, ours)
     if inference is not None:
         inference.enter_context(evaluation_form(cfg, ours))
-    return {v: ModelCase(v, models[v.block], cfg, batch) for v in variants}
+    return {v: ModelCase(v, models[v.block], cfg, batch, inference) for v in variants}
 
 
 @torch.no_grad()
@@ -189,25 +194,33 @@ def prepare(
 def make_calls(
     args: argparse.Namespace, workload: Workload, variants: list[Variant]
 ) -> dict[str, Call]:
-    """By variant; a model that detects stays in the form for that."""
+    """By variant."""
     cases, _ = prepare(args, workload, variants, ExitStack())
     return {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
 
 
 def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
     """One row per variant: all timed in turn, then each one's memory."""
-    with ExitStack() as stack:
-        cases, batch = prepare(args, workload, model_variants(args.device), stack)
-        calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
-        timings = time_interleaved(calls, args.rounds, args.device)
-        rows = [
-            describe(workload, batch, case, timings[variant.name], timings[BASELINE.name])
-            for variant, case in cases.items()
-        ]
-    peaks = peaks_in_new_process(make_calls, args, workload, list(cases))
+    variants = model_variants(args.device)
+    rows = measure_time(workload, args, variants)
+    peaks = peaks_in_new_process(make_calls, args, workload, variants)
     for row in rows:
         row["peak_megabytes"] = megabytes(peaks[row["variant"]])
     return rows
+
+
+def measure_time(
+    workload: Workload, args: argparse.Namespace, variants: list[Variant]
+) -> list[Row]:
+    """All columns but the peak of memory."""
+    with ExitStack() as stack:
+        cases, batch = prepare(args, workload, variants, stack)
+        calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
+        timings = time_interleaved(calls, args.rounds, args.device)
+        return [
+            describe(workload, batch, case, timings[variant.name], timings[BASELINE.name])
+            for variant, case in cases.items()
+        ]
 
 
 def describe(
@@ -217,7 +230,7 @@ def describe(
     timing: Timing,
     baseline: Timing,
 ) -> Row:
-    """All columns but the peak of memory."""
+    """The columns of one variant."""
     height, width = batch[0]["height"], batch[0]["width"]
     row = {
         "config": workload.config.name,

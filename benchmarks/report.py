@@ -30,9 +30,9 @@ Made by `make bench`; do not edit. Ratios are to the baseline of the same run: t
 formulation of the block on torchvision's operator, in float32. Medians of interleaved rounds;
 errors are the largest absolute difference to the baseline in float64; gradient errors compare norms
 with the baseline in float32, for the tensor that differs most. "bags" is plain PyTorch without a
-compiler. Peak memory is what a call takes beyond what was there before, its result included, in a
-process of its own that gives freed memory back at once; saved memory is what a forward pass keeps
-for backward, of a block per image, inputs included and parameters not.
+compiler. Peak memory is what a call takes beyond what was there before, its result included; on a
+CPU in a process of its own that gives freed memory back at once. Saved memory is what a forward
+pass keeps for backward, of a block per image, inputs included and parameters not.
 """
 
 

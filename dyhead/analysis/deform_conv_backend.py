@@ -11,8 +11,7 @@ from dyhead.ops.backends import BACKEND_VARIABLE
 def deform_conv_as_one_operator() -> Iterator[None]:
     """Choose the back end that shows as one operator in a trace and runs on tensors without data.
 
-    It is what a GPU runs. The other back end computes the same and, because of its channels_last
-    layout, keeps a copy of the offsets of most levels for backward: 1 or 2 % of a block's memory.
+    All of them compute the same and keep the same for backward.
     """
     before = os.environ.get(BACKEND_VARIABLE)
     os.environ[BACKEND_VARIABLE] = "torchvision"

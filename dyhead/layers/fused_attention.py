@@ -60,9 +60,10 @@ def attend(
         return _attend(list(convolved), sizes, attentions, parameters)
     # The finest level has most of the memory: it is finished before the others are convolved.
     levels, outputs = iter(convolved), list[Tensor]()
-    for part in (slice(0, 1), slice(1, len(sizes))):
-        if images := list(islice(levels, part.stop - part.start)):
-            outputs += _attend(images, sizes[part], attentions.of_levels(part), parameters)
+    for part in (slice(0, 1), slice(1, len(sizes)))[: len(sizes)]:
+        images = list(islice(levels, part.stop - part.start))
+        outputs += _attend(images, sizes[part], attentions.of_levels(part), parameters)
+        del images  # before the next ones are made
     return outputs
 
 

@@ -131,9 +131,18 @@ class SpatialAttention(nn.Module):
         kernels = {branch: branch.kernel(levels[0].dtype) for branch in branches}
         packed: PackedKernels = {}
         for index in range(len(levels)):
-            with nullcontext() if torch.compiler.is_compiling() else sharing_packed_kernels(packed):
-                convolved = [result for _, result in self._convolve(levels, index, kernels)]
-            yield convolved
+            # Not kept here: whoever takes a level's maps may let go of them before the next.
+            yield self._convolve_packed(levels, index, kernels, packed)
+
+    def _convolve_packed(
+        self,
+        levels: Sequence[Tensor],
+        index: int,
+        kernels: Mapping[DeformableBranch, Kernel],
+        packed: PackedKernels,
+    ) -> list[Tensor]:
+        with nullcontext() if torch.compiler.is_compiling() else sharing_packed_kernels(packed):
+            return [result for _, result in self._convolve(levels, index, kernels)]
 
     def _convolve(
         self,

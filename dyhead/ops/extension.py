@@ -102,11 +102,11 @@ def _load_or_build(library: Path) -> None:
         if _loads(library):  # another process has built it meanwhile
             return
         _refuse_what_failed(library)
-        compiler = _find_compiler()  # that there is none need not be noted: it is quickly seen
+        compiler, openmp = _find_compiler()  # that none serves is quickly seen: it is not noted
         start = time.monotonic()
         logger.info("Building the C++ extension, once for this machine: about half a minute")
         try:
-            _build(library, compiler)
+            _build(library, compiler, openmp)
             if not _loads(library):
                 raise BuildError(f"the library just built does not load: {library}")
         except BuildError as error:
@@ -167,12 +167,12 @@ def _processor_features() -> str:
         return platform.processor()
 
 
-def _build(library: Path, compiler: list[str]) -> None:
+def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
     """Compile and link into place.
 
     The finished file is moved to its name in one step, so that nobody ever loads half a library.
     """
-    flags = _compile_flags(compiler)
+    flags = [*_compile_flags(compiler), *openmp]
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         sources = sorted(SOURCES.glob("*.cpp"))
         objects = [str(Path(folder, f"{source.stem}.o")) for source in sources]
@@ -190,12 +190,20 @@ def _build(library: Path, compiler: list[str]) -> None:
         os.replace(linked, library)
 
 
-def _find_compiler() -> list[str]:
-    candidates = [os.environ.get("CXX", ""), "c++", "g++", "clang++"]
-    for command in map(shlex.split, candidates):
-        if command and shutil.which(command[0]):
-            return command
-    raise BuildError("no C++ compiler found (tried CXX, c++, g++ and clang++)")
+def _find_compiler() -> tuple[list[str], list[str]]:
+    """A compiler that has OpenMP, and the flags for that: on one thread plain PyTorch is faster."""
+    candidates = map(shlex.split, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))
+    found = [command for command in candidates if command and shutil.which(command[0])]
+    for compiler in found:
+        for flags in (["-fopenmp"], ["-Xclang", "-fopenmp"]):  # the latter is how Apple's wants it
+            if _accepts(compiler, flags, "#include <omp.h>\n"):
+                return compiler, flags
+    if not found:
+        raise BuildError("no C++ compiler found (tried CXX, c++, g++ and clang++)")
+    raise BuildError(
+        f"{shlex.join(found[0])} finds no OpenMP (omp.h), without which the extension would use one"
+        ' thread; on macOS: brew install libomp, then CXX="c++ -I$(brew --prefix libomp)/include"'
+    )
 
 
 def _compile_flags(compiler: list[str]) -> list[str]:
@@ -205,18 +213,7 @@ def _compile_flags(compiler: list[str]) -> list[str]:
         flags += next(([flag] for flag in row if _accepts(compiler, [flag])), [])
     abi = int(torch.compiled_with_cxx11_abi())
     abi_flag = f"-D_GLIBCXX_USE_CXX11_ABI={abi}"
-    return [*flags, *_openmp_flags(compiler), abi_flag, f"-isystem{TORCH / 'include'}"]
-
-
-def _openmp_flags(compiler: list[str]) -> list[str]:
-    for flags in (["-fopenmp"], ["-Xclang", "-fopenmp"]):  # the latter is how Apple's wants it
-        if _accepts(compiler, flags, "#include <omp.h>\n"):
-            return flags
-    name = shlex.join(compiler)
-    raise BuildError(
-        f"{name} finds no OpenMP (omp.h), without which the extension would use one thread; on"
-        f' macOS: brew install libomp, then CXX="{name} -I$(brew --prefix libomp)/include"'
-    )
+    return [*flags, abi_flag, f"-isystem{TORCH / 'include'}"]
 
 
 def _accepts(compiler: list[str], flags: list[str], source: str = "") -> bool:

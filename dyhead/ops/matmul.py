@@ -26,7 +26,7 @@ def matmul_nt(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor
     rows, inner = left.shape
     image = left.view(1, rows, 1, inner).permute(0, 3, 1, 2)  # (1, J, P, 1), channels_last
     product = F.conv2d(image, right[:, :, None, None], bias, dilation=2)  # (1, Q, P, 1)
-    return product.permute(0, 2, 3, 1).reshape(rows, len(right))
+    return product.permute(0, 2, 3, 1).reshape(rows, len(right)).contiguous()
 
 
 def matmul_tn(left: Tensor, right: Tensor) -> Tensor:

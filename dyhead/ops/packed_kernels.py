@@ -1,6 +1,6 @@
 """Kernels in the order in which a back end reads them, made once for several convolutions.
 
-Packing a kernel costs as much as convolving a few hundred positions.
+Packing a kernel costs as much as convolving some tens of positions.
 """
 
 import threading

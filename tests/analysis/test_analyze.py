@@ -32,6 +32,18 @@ def test_parts_make_up_the_whole(quickstart, make_config):
     assert not analysis.unmeasured
 
 
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ("MODEL.DEFORM_CONV_BACKEND", "bags"),
+        ("MODEL.CHANNELS_LAST", "False"),
+        ("MODEL.COMPILE.ENABLED", "True"),
+    ],
+)
+def test_how_it_is_executed_changes_nothing(analyze, quickstart, opts):
+    assert analyze(*opts) == quickstart
+
+
 @pytest.mark.parametrize("backend", ["bags", "torchvision"])
 def test_the_back_end_changes_nothing(analyze, quickstart, monkeypatch, backend):
     monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)

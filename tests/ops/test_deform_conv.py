@@ -182,6 +182,24 @@ def test_offsets_that_are_no_numbers_stay_local(value):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_output_channel(backend, dtype):
+    arguments = [tensor.to(dtype) for tensor in make_arguments((3, 3), 1, 1, 1)]
+    one = [*arguments[:3], arguments[3][:1], arguments[4][:1]]
+
+    def output_and_gradients(chosen):
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in one]
+        output = modulated_deform_conv2d(*leaves, 1, 1, 1, chosen)
+        ramp = torch.arange(output.numel(), dtype=dtype).view(output.shape)
+        return output, *torch.autograd.grad(output, leaves, ramp)
+
+    for actual, expected in zip(
+        output_and_gradients(backend), output_and_gradients("torchvision"), strict=True
+    ):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_empty_batch(backend):
     arguments = make_arguments(*GEOMETRIES[0], batch=0)
     output, grads = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, backend)

@@ -135,20 +135,36 @@ def test_a_compiler_that_comes_later_is_used(start, monkeypatch):
     assert line.startswith("Built")
 
 
-@needs_compiler
-def test_a_compiler_without_openmp_is_refused(start, cache, tmp_path, monkeypatch):
-    """It would make the extension, on one thread, slower than plain PyTorch on all of them."""
-    compiler = tmp_path / "c++"
+@pytest.fixture
+def without_openmp(tmp_path, monkeypatch):
+    """Put a compiler that lacks OpenMP first; return its path."""
+    real = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if real is None:
+        pytest.skip("there is no C++ compiler besides CXX")
+    compiler = tmp_path / "compiler"
     compiler.write_text(f"""#!/bin/sh
 for flag; do test "$flag" = -fopenmp && exit 1; done
-exec {shlex.quote(shutil.which("c++") or shutil.which("g++"))} "$@"
+exec {shlex.quote(real)} "$@"
 """)
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    loaded, (line,) = start()
+    return compiler
+
+
+def test_a_compiler_without_openmp_is_refused(start, cache, without_openmp):
+    """On one thread the extension would be slower than plain PyTorch on all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", "")
+        loaded, (line,) = start()
     assert not loaded
-    assert f"{compiler} finds no OpenMP" in line
-    assert not list(cache.glob("*.so"))
+    assert f"{without_openmp} finds no OpenMP" in line
+    assert not list(cache.glob("*.so")) and not list(cache.glob("*.failed"))
+
+
+def test_the_next_compiler_is_asked_for_openmp(start, without_openmp):
+    loaded, (line,) = start()
+    assert loaded
+    assert line.startswith("Built") and str(without_openmp) not in line
 
 
 @needs_compiler

@@ -107,14 +107,14 @@ class Kernel {
                              weight.size(0) - panel - column};
         Value* to = packed() + first_tap * channels * columns +
                     panel * group_size(first_tap) * channels + (tap - first_tap) * channels * width;
-        pack_square(from, channel, column, width, to);
+        pack_block_of_tap(from, channel, column, width, to);
       }
     }
   }
 
   template <class T>
-  void pack_square(const Matrix<T>& from, int64_t channel, int64_t column, int64_t width,
-                   Value* to) const {
+  void pack_block_of_tap(const Matrix<T>& from, int64_t channel, int64_t column, int64_t width,
+                         Value* to) const {
     const int64_t rows = std::min(PACKED_CHANNELS, channels - channel);  // even
     const int64_t count = std::min(PACKED_COLUMNS, width - column);
     const bool is_whole = from.rows >= rows && from.columns >= PACKED_COLUMNS;
