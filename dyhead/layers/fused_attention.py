@@ -133,7 +133,7 @@ class _FusedAttention(torch.autograd.Function):
         for index, (grad, branches) in enumerate(zip(grads, levels, strict=True)):
             present = attentions.branches[index]
             at_level = through[:, index, present.start : present.stop].contiguous()
-            of_level = _of_level(attentions.branches[index], index, *coefficients)
+            of_level = _of_level(attentions, index, *coefficients)
             grad_images += branch_mix.mix_backward(grad, branches, *of_level, at_level)
         return None, None, None, *grad_parameters, *grad_images
 
@@ -162,9 +162,7 @@ def _mix_levels(
         at_size = (image for image in images if tuple(image.shape[1:3]) == size)
         out = next(at_size) if overwrite else None
         outputs.append(
-            branch_mix.mix_forward(
-                images, *_of_level(attentions.branches[index], index, *coefficients), size, out
-            )
+            branch_mix.mix_forward(images, *_of_level(attentions, index, *coefficients), size, out)
         )
     return moments, tuple(outputs)
 
@@ -177,9 +175,7 @@ def _coefficient_gradients(
 ) -> tuple[Tensor, Tensor]:
     """The gradients of scales (L, B, N, C) and lines (L, 5, N, C)."""
     sums = [
-        branch_mix.mix_reductions(
-            grad, branches, *_of_level(attentions.branches[index], index, *coefficients)
-        )
+        branch_mix.mix_reductions(grad, branches, *_of_level(attentions, index, *coefficients))
         for index, (grad, branches) in enumerate(zip(grads, levels, strict=True))
     ]
     grad_scales = _stack_branches([grad_scales.unbind() for grad_scales, _ in sums], attentions)
@@ -234,8 +230,11 @@ def _stack_branches(levels: Sequence[Sequence[Tensor]], attentions: Attentions) 
     return torch.stack(rows).unflatten(0, (len(levels), attentions.slots))
 
 
-def _of_level(present: range, index: int, scales: Tensor, lines: Tensor) -> tuple[Tensor, Tensor]:
+def _of_level(
+    attentions: Attentions, index: int, scales: Tensor, lines: Tensor
+) -> tuple[Tensor, Tensor]:
     """The coefficients of one level, of the branches that it has."""
+    present = attentions.branches[index]
     return scales[index, present.start : present.stop], lines[index]
 
 
@@ -262,8 +261,7 @@ def _attend_composed(
     outputs = []
     for index, images in enumerate(wide):
         of_level = (
-            tensor[..., None, None]
-            for tensor in _of_level(attentions.branches[index], index, scales, lines)
+            tensor[..., None, None] for tensor in _of_level(attentions, index, scales, lines)
         )
         scale, (shift, slope1, offset1, slope2, offset2) = of_level
         mixed = shift
