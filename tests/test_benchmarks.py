@@ -1,8 +1,8 @@
 """The benchmarks measure what they say: the baseline equals our block; every script runs, small."""
 
 import argparse
-import functools
 import gc
+import importlib
 import json
 import os
 from pathlib import Path
@@ -150,16 +150,19 @@ def test_peak_memory_sees_temporaries_and_results() -> None:
     assert 20 * 2**20 <= peak < 24 * 2**20
 
 
-def make_calls_of_two_sizes(args: argparse.Namespace, mebibytes: int) -> dict[str, measure.Call]:
-    return {
-        name: functools.partial(torch.ones, count * mebibytes * 2**18)
-        for name, count in (("once", 1), ("twice", 2))
-    }
-
-
-def test_peaks_are_measured_in_a_new_process() -> None:
+def test_peaks_are_measured_in_a_new_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "two_sizes.py").write_text("""
+import functools, torch
+def make_calls(args, mebibytes):
+    sizes = {"once": mebibytes, "twice": 2 * mebibytes}
+    return {name: functools.partial(torch.ones, size * 2**18) for name, size in sizes.items()}
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+    two_sizes = importlib.import_module("two_sizes")
     args = argparse.Namespace(device=CPU, threads=1)
-    peaks = measure.peaks_in_new_process(make_calls_of_two_sizes, args, 10)
+    peaks = measure.peaks_in_new_process(two_sizes.make_calls, args, 10)
     if peaks["once"] is None or peaks["twice"] is None:
         pytest.skip("this system does not tell")
     # Linux counts resident pages in batches.
