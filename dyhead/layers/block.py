@@ -6,7 +6,7 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-from dyhead.layers.fused_attention import attend
+from dyhead.layers.fused_attention import attend, parts_of_pyramid
 from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
@@ -80,9 +80,11 @@ class DyHeadBlock(nn.Module):
     def _attend_fused(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """`_attend` for every level, its attentions after the convolutions fused."""
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        convolved = self.spatial_attention.convolve([_prepare(level) for level in levels])
+        parts = parts_of_pyramid(len(levels), levels[0].device)
+        prepared = [_prepare(level) for level in levels]
+        convolved = self.spatial_attention.convolve(prepared, parts)
         scale = None if self.scale_first else self.scale_attention
-        return attend(convolved, sizes, self.spatial_attention, scale, self.task_attention)
+        return attend(convolved, parts, sizes, self.spatial_attention, scale, self.task_attention)
 
     def _attend(self, levels: Sequence[Tensor], index: int) -> Tensor:
         branches = self.spatial_attention(levels, index)

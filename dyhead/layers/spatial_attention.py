@@ -5,9 +5,8 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +15,11 @@ from torch import Tensor, nn
 from dyhead.layers.offset_conv import predict_offsets
 from dyhead.layers.options import BlockOptions
 from dyhead.ops import (
+    DeformConv,
     PackedKernels,
     crop,
     flat_read,
-    modulated_deform_conv2d,
+    foreach_modulated_deform_conv2d,
     resize_mask,
     resize_offset,
     sharing_packed_kernels,
@@ -31,6 +31,9 @@ NORM_GROUPS = 16
 
 Where = tuple[Tensor, Tensor]  # offset and mask
 Kernel = tuple[Tensor, Tensor | None]  # weight and bias
+
+# Which branch, the level that it samples, and where.
+Convolution = tuple["DeformableBranch", Tensor, Where | None]
 
 # How offset and mask of a level come to the size of the coarser level.
 _FITS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -59,24 +62,16 @@ class DeformableBranch(nn.Module):
         """Convolve and normalise; arguments and result are those of `convolve`."""
         return self.norm(self.convolve(feature, where))
 
-    def convolve(
-        self, feature: Tensor, where: Where | None, kernel: Kernel | None = None
-    ) -> Tensor:
+    def convolve(self, feature: Tensor, where: Where | None) -> Tensor:
         """Convolve (N, C, H, W) to (N, O, Y, X) = (N, O, ceil(H / stride), ceil(W / stride)).
 
         Args:
             feature: the level to sample.
             where: offset (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`, and mask
                 (N, 9, Y, X); None for an ordinary convolution.
-            kernel: weight and bias, if they are at hand in the type of `feature`.
         """
-        weight, bias = kernel or (self.weight, self.bias)
-        padding = KERNEL_SIZE // 2
-        if where is None:
-            return F.conv2d(feature, weight, bias, self.stride, padding)
-        return modulated_deform_conv2d(
-            feature, *where, weight, bias, stride=self.stride, padding=padding
-        )
+        (output,) = _convolve_together([(self, feature, where)], {})
+        return output
 
     def kernel(self, dtype: torch.dtype) -> Kernel:
         """Weight and bias in `dtype`."""
@@ -115,52 +110,55 @@ class SpatialAttention(nn.Module):
             ValueError: the levels' sizes do not fit.
         """
         return [
-            _upsample(branch.norm(convolved), levels[index])
-            for branch, convolved in self._convolve(levels, index)
+            _upsample(branch(feature, where), levels[index])
+            for branch, feature, where in self._convolutions(levels, index)
         ]
 
-    def convolve(self, levels: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-        """Run the convolutions of `forward` level by level, and nothing that follows them.
+    def convolve(
+        self, levels: Sequence[Tensor], parts: Iterable[range]
+    ) -> Iterator[list[list[Tensor]]]:
+        """Run the convolutions of `forward`, and nothing that follows them.
+
+        Args:
+            levels: as for `forward`.
+            parts: which levels' convolutions to run together.
 
         Yields:
-            (N, O, h, w) of the finer, the same and the coarser level, where there is one, for each
-            of `levels`, in the type of the levels. The coarser one is not upsampled yet.
+            For each part, for each of its levels: (N, O, h, w) of the finer, the same and the
+            coarser level, where there is one, in the type of the levels. The coarser one is not
+            upsampled yet.
         """
         branches = self.finer, self.same, self.coarser
         # Once for all levels: every copy that a convolution reads is kept for backward.
         kernels = {branch: branch.kernel(levels[0].dtype) for branch in branches}
         packed: PackedKernels = {}
-        for index in range(len(levels)):
-            # Not kept here: whoever takes a level's maps may let go of them before the next.
-            yield self._convolve_packed(levels, index, kernels, packed)
+        for part in parts:
+            # Not kept here: whoever takes a part's maps may let go of them before the next.
+            yield self._convolve_part(levels, part, kernels, packed)
 
-    def _convolve_packed(
+    def _convolve_part(
         self,
         levels: Sequence[Tensor],
-        index: int,
+        part: range,
         kernels: Mapping[DeformableBranch, Kernel],
         packed: PackedKernels,
-    ) -> list[Tensor]:
+    ) -> list[list[Tensor]]:
+        by_level = [list(self._convolutions(levels, index)) for index in part]
+        together = [convolution for of_level in by_level for convolution in of_level]
         with nullcontext() if torch.compiler.is_compiling() else sharing_packed_kernels(packed):
-            return [result for _, result in self._convolve(levels, index, kernels)]
+            outputs = iter(_convolve_together(together, kernels))
+        return [[next(outputs) for _ in of_level] for of_level in by_level]
 
-    def _convolve(
-        self,
-        levels: Sequence[Tensor],
-        index: int,
-        kernels: Mapping[DeformableBranch, Kernel] = MappingProxyType({}),
-    ) -> Iterator[tuple[DeformableBranch, Tensor]]:
-        """The branches of a level and their outputs, neither normalised nor upsampled."""
+    def _convolutions(self, levels: Sequence[Tensor], index: int) -> Iterator[Convolution]:
+        """What is convolved for a level."""
         level = levels[index]
         where = self.offsets(level)
         if index > 0:
             _check_halved(levels[index - 1], level)
-            finer = levels[index - 1]
-            yield self.finer, self.finer.convolve(finer, where, kernels.get(self.finer))
-        yield self.same, self.same.convolve(level, where, kernels.get(self.same))
+            yield self.finer, levels[index - 1], where
+        yield self.same, level, where
         if index < len(levels) - 1:
-            coarser, where = self._fit_coarser(levels[index + 1], level, where)
-            yield self.coarser, self.coarser.convolve(coarser, where, kernels.get(self.coarser))
+            yield self.coarser, *self._fit_coarser(levels[index + 1], level, where)
 
     def offsets(self, level: Tensor) -> Where | None:
         """Predict where to look, in float32 at least: 16 bits cannot hold coordinates of pixels.
@@ -195,6 +193,26 @@ class SpatialAttention(nn.Module):
         fit_offset, fit_mask = _FITS[self.coarser_offsets]
         height, width = coarser.shape[-2:]
         return coarser, (fit_offset(where[0], height, width), fit_mask(where[1], height, width))
+
+
+def _convolve_together(
+    convolutions: Sequence[Convolution], kernels: Mapping[DeformableBranch, Kernel]
+) -> list[Tensor]:
+    """The outputs of convolutions that do not depend on each other.
+
+    Args:
+        convolutions: all deformable, or all ordinary.
+        kernels: weights and biases that are at hand in the type of the features.
+    """
+    padding = KERNEL_SIZE // 2
+    deformable, outputs = [], []
+    for branch, feature, where in convolutions:
+        kernel = kernels.get(branch, (branch.weight, branch.bias))
+        if where is None:
+            outputs.append(F.conv2d(feature, *kernel, branch.stride, padding))
+        else:
+            deformable.append(DeformConv(feature, *where, *kernel, branch.stride, padding))
+    return outputs or foreach_modulated_deform_conv2d(deformable)
 
 
 def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:

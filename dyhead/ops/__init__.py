@@ -1,16 +1,22 @@
 """Operators and their back ends, free of Detectron2 and of the rest of the project."""
 
 from dyhead.ops.backends import BACKENDS, choose_backend, set_default_backend
-from dyhead.ops.deform_conv import modulated_deform_conv2d
+from dyhead.ops.deform_conv import (
+    DeformConv,
+    foreach_modulated_deform_conv2d,
+    modulated_deform_conv2d,
+)
 from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
 from dyhead.ops.packed_kernels import PackedKernels, sharing_packed_kernels
 
 __all__ = [
     "BACKENDS",
+    "DeformConv",
     "PackedKernels",
     "choose_backend",
     "crop",
     "flat_read",
+    "foreach_modulated_deform_conv2d",
     "modulated_deform_conv2d",
     "resize_mask",
     "resize_offset",

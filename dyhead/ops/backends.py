@@ -2,8 +2,10 @@
 
 A back end is a function
 `deform_conv_by_<name>(input, offset, mask, weight, bias, stride, padding, dilation)`,
-differentiable in all tensors, and beside it `gradients_by_<name>(grad_output, input, offset, mask,
-weight, stride, padding, dilation, needed)`, which gives the five gradients. They get shapes that
+differentiable in all tensors; if it can run several convolutions at once, a function
+`foreach_deform_conv_by_<name>` of a list of such arguments; and beside it
+`gradients_by_<name>(grad_output, input, offset, mask, weight, stride, padding, dilation, needed)`,
+which gives the five gradients. They get shapes that
 were checked; input, weight and bias of one type, offset and mask in float32 (float64 for float64),
 since 16 bits cannot hold the coordinates of pixels. They accumulate in float32 at least and answer
 in the types of their arguments.
@@ -20,7 +22,8 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,9 +93,13 @@ def choose_backend(
 
 
 @functools.cache
-def implementation(name: str) -> Callable[..., Tensor]:
-    """The function of a back end that `choose_backend` gave."""
-    return getattr(importlib.import_module(_MODULES[name]), f"deform_conv_by_{name}")
+def implementation(name: str) -> Callable[[Sequence[tuple[Any, ...]]], list[Tensor]]:
+    """The function of a back end that `choose_backend` gave, for any number of convolutions."""
+    module = importlib.import_module(_MODULES[name])
+    if together := getattr(module, f"foreach_deform_conv_by_{name}", None):
+        return together
+    function = getattr(module, f"deform_conv_by_{name}")
+    return lambda calls: [function(*call) for call in calls]
 
 
 @functools.cache

@@ -1,77 +1,82 @@
 """What a fused DyHead block does to whole maps: per-channel moments, and one pass that mixes them.
 
 Between these passes everything is per image and channel, and small: `layers.fused_attention`. Every
-pass reads its maps once and keeps nothing of their size besides its result.
+pass reads its maps once and keeps nothing of their size besides its result. Per level,
 
     z = sum_b scale_b * up_b(y_b) + shift
     output = max(slope1 * z + offset1, slope2 * z + offset2)
 
-Shape letters: N images, C channels, H x W the level's grid, h x w a branch's own grid, B branches.
-`up_b` is bilinear interpolation with aligned corners from h x w to H x W, and nothing where both
-are the same. Maps are (N, height, width, C), contiguous, all of one data type: float32, float64,
-bfloat16 or float16. Coefficients, moments and sums are float32, float64 for float64 maps; they are
-contiguous, and all arithmetic is done in their type. Nothing here is recorded by autograd.
+Shape letters: L levels, B branches, N images, C channels, H x W a level's grid, h x w a map's own
+grid. `up_b` is bilinear interpolation with aligned corners from h x w to H x W, and nothing where
+both are the same. Maps y_b are (N, h, w, C), contiguous, each of its level's size or smaller, all
+of one data type: float32, float64, bfloat16 or float16. They come as L lists of B; a map that a
+level does not have is None, at the beginning or at the end of its list. Coefficients, moments and
+sums are float32, float64 for float64 maps; they are contiguous, and all arithmetic is done in their
+type. Nothing here is recorded by autograd.
 
 Coefficients:
-    scales: (B, N, C), one row per branch.
-    lines: (5, N, C): shift, slope1, offset1, slope2, offset2.
+    scales: (L, B, N, C); what belongs to a missing map is not read.
+    lines: (L, 5, N, C): shift, slope1, offset1, slope2, offset2.
 
-The four functions of this module choose an implementation, each a module with the same four
-functions: `torch_branch_mix` everywhere, `cpp_branch_mix` on CPU where the extension is there,
-`triton_branch_mix` on CUDA where its `serves(device)` says so.
+The four functions of this module choose an implementation: `torch_branch_mix` everywhere,
+`cpp_branch_mix` on CPU where the extension is there, both level by level; `triton_branch_mix`, for
+all levels at once, on CUDA where its `serves(device)` says so.
 """
 
 import functools
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from dyhead.ops import cpp_branch_mix, torch_branch_mix
+from dyhead.ops.branch_mix_by_level import ByLevel, Maps
 
 Size = tuple[int, int]
 
+_BY_TORCH, _BY_CPP = ByLevel(torch_branch_mix), ByLevel(cpp_branch_mix)
 
-def channel_moments(image: Tensor, size: Size) -> Tensor:
-    """Measure every channel of every image.
+
+def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
+    """Measure every channel of every image of every map.
 
     Args:
-        image: (N, h, w, C).
-        size: H, W, to which the image will be upsampled; its own size if it will not.
+        maps: L lists of B.
+        sizes: H, W of every level, to which smaller maps will be upsampled.
 
     Returns:
-        (3, N, C): mean, variance (the mean squared distance from the mean, accurate also where
-        the mean is much larger than the deviation), and mean after upsampling to `size`, which
-        weights the positions unevenly.
+        (L, B, 3, N, C): mean, variance (the mean squared distance from the mean, accurate also
+        where the mean is much larger than the deviation), and mean after upsampling, which weights
+        the positions unevenly; zeros where there is no map.
     """
-    return _implementation(image).channel_moments(image, size)
+    return _implementation(_present(maps)).channel_moments(maps, sizes)
 
 
 def mix_forward(
-    branches: Sequence[Tensor],
+    maps: Maps,
     scales: Tensor,
     lines: Tensor,
-    size: Size,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Compute the output.
+    sizes: Sequence[Size],
+    overwrite: bool = False,
+) -> list[Tensor]:
+    """Compute the outputs.
 
     Args:
-        branches: B maps (N, h_b, w_b, C), each of the level's size or smaller.
+        maps: L lists of B.
         scales, lines: the coefficients.
-        size: H, W.
-        out: (N, H, W, C) to write to; may be a branch of the level's size, which is then lost.
+        sizes: H, W of every level.
+        overwrite: outputs may take the place of maps, which are then lost; that saves memory.
 
     Returns:
-        (N, H, W, C) of the branches' type.
+        (N, H, W, C) of every level, of the maps' type, contiguous.
     """
-    return _implementation(*branches).mix_forward(branches, scales, lines, size, out)
+    return _implementation(_present(maps)).mix_forward(maps, scales, lines, sizes, overwrite)
 
 
 def mix_reductions(
-    grad_output: Tensor, branches: Sequence[Tensor], scales: Tensor, lines: Tensor
+    grads: Sequence[Tensor], maps: Maps, scales: Tensor, lines: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradients of the coefficients: sums over positions.
 
@@ -81,53 +86,53 @@ def mix_reductions(
         slope1: sum of g1 * z; offset1: sum of g1; slope2 and offset2 likewise with g2.
 
     Args:
-        grad_output: (N, H, W, C) of the branches' type, contiguous.
-        branches, scales, lines: as for `mix_forward`.
+        grads: of the outputs, (N, H, W, C) of the maps' type, contiguous.
+        maps, scales, lines: as for `mix_forward`.
 
     Returns:
-        The gradients of scales (B, N, C) and of lines (5, N, C).
+        The gradients of scales (L, B, N, C), zero where there is no map, and of lines
+        (L, 5, N, C).
     """
-    return _implementation(grad_output, *branches).mix_reductions(
-        grad_output, branches, scales, lines
-    )
+    chosen = _implementation((*grads, *_present(maps)))
+    return chosen.mix_reductions(grads, maps, scales, lines)
 
 
 def mix_backward(
-    grad_output: Tensor,
-    branches: Sequence[Tensor],
-    scales: Tensor,
-    lines: Tensor,
-    moments: Tensor,
-) -> list[Tensor]:
-    """Compute the gradients of the branches, those through their moments included.
+    grads: Sequence[Tensor], maps: Maps, scales: Tensor, lines: Tensor, moments: Tensor
+) -> list[list[Tensor | None]]:
+    """Compute the gradients of the maps, those through their moments included.
 
     With dz as in `mix_reductions`, and up_b^T the transpose of the upsampling:
         gradient of y_b = up_b^T(scale_b * dz + pooled_b) + constant_b + slope_b * y_b.
 
     Args:
-        grad_output, branches, scales, lines: as for `mix_reductions`.
-        moments: (3, B, N, C): pooled, constant, slope: what one position gets from the gradients of
-            the three moments.
+        grads, maps, scales, lines: as for `mix_reductions`.
+        moments: (3, L, B, N, C): pooled, constant, slope: what one position gets from the gradients
+            of the three moments.
 
     Returns:
-        B maps, each of its branch's shape and type, contiguous.
+        L lists of B, each gradient of its map's shape and type, contiguous; None for None.
     """
-    return _implementation(grad_output, *branches).mix_backward(
-        grad_output, branches, scales, lines, moments
-    )
+    chosen = _implementation((*grads, *_present(maps)))
+    return chosen.mix_backward(grads, maps, scales, lines, moments)
 
 
-def _implementation(*images: Tensor) -> Any:
-    """The module that serves these images."""
+def _present(maps: Maps) -> list[Tensor]:
+    return [image for level in maps for image in level if image is not None]
+
+
+def _implementation(images: Iterable[Tensor]) -> Any:
+    """What serves these images: an object with the functions of this module."""
+    images = list(images)
     device, dtype = images[0].device, images[0].dtype
     if any(type(image) is not Tensor for image in images):
         # Tensors without data, as in tracing, are of a subclass: only PyTorch's operators know it.
-        return torch_branch_mix
+        return _BY_TORCH
     if device.type == "cuda" and (triton := _triton_module()) and triton.serves(device):
         return triton
     if device.type == "cpu" and dtype in cpp_branch_mix.DTYPES and cpp_branch_mix.serves():
-        return cpp_branch_mix
-    return torch_branch_mix
+        return _BY_CPP
+    return _BY_TORCH
 
 
 @functools.cache

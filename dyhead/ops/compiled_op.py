@@ -40,8 +40,8 @@ def deform_conv_as_operator(
     """
     function = implementation(choose_backend(input.device, backend, input.dtype))
     with torch.autocast(input.device.type, enabled=False):
-        output = function(
-            input, offset, mask, weight, bias, tuple(stride), tuple(padding), tuple(dilation)
+        (output,) = function(
+            [(input, offset, mask, weight, bias, tuple(stride), tuple(padding), tuple(dilation))]
         )
     return _laid_out(output, _describe_output(input, offset, weight))
 

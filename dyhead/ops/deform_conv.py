@@ -4,6 +4,9 @@ Shape letters: N batch, C input channels, O output channels, H x W input size, Y
 K = kernel height * kernel width sampling points ("taps") in row-major order.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,19 @@ from dyhead.ops.backends import choose_backend, implementation
 from dyhead.ops.compiled_op import deform_conv_as_operator
 
 Pair = tuple[int, int]
+
+
+class DeformConv(NamedTuple):
+    """The arguments of one convolution: those of `modulated_deform_conv2d`."""
+
+    input: Tensor
+    offset: Tensor
+    mask: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: int | Pair = 1
+    padding: int | Pair = 0
+    dilation: int | Pair = 1
 
 
 def modulated_deform_conv2d(
@@ -54,22 +70,58 @@ def modulated_deform_conv2d(
     Raises:
         ValueError: shapes do not fit each other, or there is no such back end on this device.
     """
-    geometry = _pair(stride), _pair(padding), _pair(dilation)
+    convolution = DeformConv(input, offset, mask, weight, bias, stride, padding, dilation)
+    (output,) = foreach_modulated_deform_conv2d([convolution], backend)
+    return output
+
+
+def foreach_modulated_deform_conv2d(
+    convolutions: Sequence[DeformConv], backend: str | None = None
+) -> list[Tensor]:
+    """Run several convolutions that do not depend on each other, at once where a back end can.
+
+    On a GPU convolutions that agree in everything but images and their sizes, offsets, kernels'
+    values and strides share their launches, which is what counts where images are small.
+
+    Args:
+        convolutions: at least one; all on one device, their inputs of one type.
+        backend: as for `modulated_deform_conv2d`.
+
+    Returns:
+        What `modulated_deform_conv2d` returns, for each.
+
+    Raises:
+        ValueError: as `modulated_deform_conv2d` does, or devices or types differ.
+    """
+    calls = [_checked(convolution) for convolution in convolutions]
+    device, dtype = calls[0].input.device, calls[0].input.dtype
+    if any((call.input.device, call.input.dtype) != (device, dtype) for call in calls):
+        raise ValueError("Convolutions that run together need inputs of one device and one type.")
+    if torch.compiler.is_compiling():
+        return [
+            deform_conv_as_operator(*call[:5], *map(_pair, call[5:]), backend or "")
+            for call in calls
+        ]
+    function = implementation(choose_backend(device, backend, dtype))
+    with torch.autocast(device.type, enabled=False):
+        return function(calls)
+
+
+def _checked(convolution: DeformConv) -> DeformConv:
+    """The convolution as a back end takes it: shapes that fit, its types, its pairs."""
+    input, offset, mask, weight, bias, *options = convolution
+    geometry = tuple(map(_pair, options))
     _check_shapes(input, offset, mask, weight, bias, *geometry)
     dtype = _compute_type(input)
     exact = torch.promote_types(dtype, torch.float32)
-    tensors = (
+    return DeformConv(
         input.to(dtype),
         offset.to(exact),
         mask.to(exact),
         weight.to(dtype),
         None if bias is None else bias.to(dtype),
+        *geometry,
     )
-    if torch.compiler.is_compiling():
-        return deform_conv_as_operator(*tensors, *map(list, geometry), backend or "")
-    function = implementation(choose_backend(input.device, backend, dtype))
-    with torch.autocast(input.device.type, enabled=False):
-        return function(*tensors, *geometry)
 
 
 def _compute_type(input: Tensor) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The passes of `branch_mix` in Triton, for CUDA.
+"""The passes of `branch_mix` in Triton, for CUDA: a launch or two for all levels and branches.
 
 Triton is optional: `branch_mix` comes here only where it is installed and `serves` says so.
 
@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from dyhead.ops import torch_branch_mix, triton_deform_conv
+from dyhead.ops.branch_mix_by_level import ByLevel, Maps
+from dyhead.ops.triton_tables import block_table, device_table, join_rows, split_rows
 
 Size = tuple[int, int]
 
 MAX_BRANCHES = 3  # of the kernels: a pyramid's level has two neighbours
-MAX_PARTS = 256  # of the positions, where sums over them are taken
+MAX_PARTS = 256  # of the positions of one level, where sums over them are taken
 TILE_VALUES = 4096
+
+_BY_TORCH = ByLevel(torch_branch_mix)
 
 
 def serves(device: torch.device) -> bool:
@@ -25,182 +29,261 @@ def serves(device: torch.device) -> bool:
     return triton_deform_conv.serves(device)
 
 
-def channel_moments(image: Tensor, size: Size) -> Tensor:
+def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
     """See `branch_mix.channel_moments`."""
-    if _unfit([image]):
-        return torch_branch_mix.channel_moments(image, size)
+    if _unfit(maps):
+        return _BY_TORCH.channel_moments(maps, sizes)
     from dyhead.ops.triton_moments_kernels import join_moments_kernel, moments_kernel
 
-    batch, height, width, channels = image.shape
-    upsampled = size != (height, width)
-    tiles = _tiles(channels)
-    parts, span = _parts(height * width, tiles["BLOCK_P"])
-    partial = image.new_empty(parts, 3, batch, channels, dtype=torch.float32)
-    moments = image.new_empty(3, batch, channels, dtype=torch.float32)
-    with torch.cuda.device_of(image):
-        moments_kernel[parts, batch, _blocks(channels, tiles["BLOCK_C"])](
-            image,
+    pyramid = _Pyramid(maps, sizes)
+    tiles = _tiles(pyramid.channels)
+    span, parts, ranges = pyramid.parts(pyramid.map_lengths, tiles["BLOCK_P"])
+    shape = pyramid.images, pyramid.channels
+    partial = pyramid.table.new_empty(len(parts), 3, *shape, dtype=torch.float32)
+    moments = partial.new_empty(len(maps), len(maps[0]), 3, *shape)
+    with torch.cuda.device_of(partial):
+        moments_kernel[pyramid.grid(parts, tiles)](
+            pyramid.maps,
+            parts,
+            pyramid.table,
             partial,
+            pyramid.images,
             span,
-            batch,
-            *size,
-            height,
-            width,
-            CHANNELS=channels,
-            UPSAMPLED=upsampled,
-            WIDE=image.numel() >= 2**31,
+            CHANNELS=pyramid.channels,
             **tiles,
         )
-        join_moments_kernel[batch, _blocks(channels, 16)](
+        join_moments_kernel[pyramid.grid(ranges, _JOIN)](
+            pyramid.maps,
+            ranges,
             partial,
             moments,
-            parts,
+            pyramid.images,
             span,
-            height * width,
-            size[0] * size[1],
-            batch,
-            CHANNELS=channels,
-            UPSAMPLED=upsampled,
+            CHANNELS=pyramid.channels,
             **_JOIN,
         )
     return moments
 
 
 def mix_forward(
-    branches: Sequence[Tensor],
-    scales: Tensor,
-    lines: Tensor,
-    size: Size,
-    out: Tensor | None = None,
-) -> Tensor:
+    maps: Maps, scales: Tensor, lines: Tensor, sizes: Sequence[Size], overwrite: bool = False
+) -> list[Tensor]:
     """See `branch_mix.mix_forward`."""
-    if _unfit(branches):
-        return torch_branch_mix.mix_forward(branches, scales, lines, size, out)
+    if _unfit(maps):
+        return _BY_TORCH.mix_forward(maps, scales, lines, sizes, overwrite)
     from dyhead.ops.triton_mix_kernels import forward_kernel
 
-    batch, *_, channels = branches[0].shape
-    output = branches[0].new_empty(batch, *size, channels) if out is None else out
-    tiles = _tiles(channels)
+    pyramid = _Pyramid(maps, sizes)
+    tiles = _tiles(pyramid.channels)
+    blocks = pyramid.blocks(pyramid.level_lengths, tiles["BLOCK_P"])
+    rows = pyramid.images * sum(pyramid.level_lengths)
+    output = pyramid.table.new_empty(rows, pyramid.channels)
     with torch.cuda.device_of(output):
-        forward_kernel[_grid(output, tiles)](
-            *_padded(branches),
+        forward_kernel[pyramid.grid(blocks, tiles)](
+            pyramid.maps,
+            pyramid.levels,
+            blocks,
+            pyramid.table,
             scales,
             lines,
             output,
-            *_sizes(output, branches),
-            **_constants(output, branches),
+            pyramid.images,
+            CHANNELS=pyramid.channels,
+            BRANCHES=len(maps[0]),
             **tiles,
         )
-    return output
+    return split_rows(output, [(pyramid.images, *size, pyramid.channels) for size in sizes])
 
 
 def mix_reductions(
-    grad_output: Tensor, branches: Sequence[Tensor], scales: Tensor, lines: Tensor
+    grads: Sequence[Tensor], maps: Maps, scales: Tensor, lines: Tensor
 ) -> tuple[Tensor, Tensor]:
     """See `branch_mix.mix_reductions`."""
-    if _unfit(branches):
-        return torch_branch_mix.mix_reductions(grad_output, branches, scales, lines)
+    if _unfit(maps):
+        return _BY_TORCH.mix_reductions(grads, maps, scales, lines)
     from dyhead.ops.triton_mix_kernels import join_reductions_kernel, reductions_kernel
 
-    batch, height, width, channels = grad_output.shape
-    tiles = _tiles(channels, TILE_VALUES // 4)  # seven sums stay in registers
-    parts, span = _parts(height * width, tiles["BLOCK_P"])
-    partial = scales.new_empty(parts, 4 + len(branches), batch, channels)
+    pyramid = _Pyramid(maps, _sizes(grads))
+    grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])
+    branches = len(maps[0])
+    tiles = _tiles(pyramid.channels, TILE_VALUES // 4)  # seven sums stay in registers
+    span, parts, ranges = pyramid.parts(pyramid.level_lengths, tiles["BLOCK_P"])
+    partial = scales.new_empty(len(parts), 4 + branches, pyramid.images, pyramid.channels)
     grad_scales, grad_lines = torch.empty_like(scales), torch.empty_like(lines)
-    with torch.cuda.device_of(grad_output):
-        reductions_kernel[parts, batch, _blocks(channels, tiles["BLOCK_C"])](
-            grad_output,
-            *_padded(branches),
+    with torch.cuda.device_of(partial):
+        reductions_kernel[pyramid.grid(parts, tiles)](
+            pyramid.maps,
+            pyramid.levels,
+            parts,
+            pyramid.table,
             scales,
             lines,
+            grad_rows,
             partial,
+            pyramid.images,
             span,
-            *_sizes(grad_output, branches),
-            **_constants(grad_output, branches),
+            CHANNELS=pyramid.channels,
+            BRANCHES=branches,
             **tiles,
         )
-        join_reductions_kernel[batch, _blocks(channels, 16)](
+        join_reductions_kernel[pyramid.grid(ranges, _JOIN)](
+            ranges,
             partial,
             lines,
             grad_scales,
             grad_lines,
-            parts,
-            batch,
-            CHANNELS=channels,
-            BRANCHES=len(branches),
+            pyramid.images,
+            CHANNELS=pyramid.channels,
+            BRANCHES=branches,
             **_JOIN,
         )
     return grad_scales, grad_lines
 
 
 def mix_backward(
-    grad_output: Tensor,
-    branches: Sequence[Tensor],
-    scales: Tensor,
-    lines: Tensor,
-    moments: Tensor,
-) -> list[Tensor]:
+    grads: Sequence[Tensor], maps: Maps, scales: Tensor, lines: Tensor, moments: Tensor
+) -> list[list[Tensor | None]]:
     """See `branch_mix.mix_backward`."""
-    if _unfit(branches):
-        return torch_branch_mix.mix_backward(grad_output, branches, scales, lines, moments)
-    from dyhead.ops.triton_mix_backward_kernels import backward_kernel
+    if _unfit(maps):
+        return _BY_TORCH.mix_backward(grads, maps, scales, lines, moments)
+    from dyhead.ops.triton_mix_backward_kernels import backward_kernel, finish_upsampled_kernel
 
-    same = [branch.shape == grad_output.shape for branch in branches]
-    # A smaller branch's position gets shares of several of the level's: those need float32.
-    gradients = [
-        torch.empty_like(branch) if is_same else torch.zeros_like(branch, dtype=torch.float32)
-        for branch, is_same in zip(branches, same, strict=True)
-    ]
-    tiles = _tiles(grad_output.shape[-1], TILE_VALUES // 2)
-    with torch.cuda.device_of(grad_output):
-        backward_kernel[_grid(grad_output, tiles)](
-            grad_output,
-            *_padded(branches),
+    pyramid = _Pyramid(maps, _sizes(grads))
+    grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])
+    gradients = torch.empty_like(pyramid.table)
+    # A smaller map's position gets shares of several of the level's: those need float32.
+    rows = pyramid.images * sum(pyramid.upsampled_lengths)
+    collected = scales.new_zeros(max(rows, 1), pyramid.channels)
+    tiles = _tiles(pyramid.channels, TILE_VALUES // 2)
+    blocks = pyramid.blocks(pyramid.level_lengths, tiles["BLOCK_P"])
+    count = len(maps) * len(maps[0])
+    with torch.cuda.device_of(gradients):
+        backward_kernel[pyramid.grid(blocks, tiles)](
+            pyramid.maps,
+            pyramid.levels,
+            blocks,
+            pyramid.table,
             scales,
             lines,
+            grad_rows,
             moments,
-            *_padded(gradients),
-            *_sizes(grad_output, branches),
-            **_constants(grad_output, branches),
+            gradients,
+            collected,
+            pyramid.images,
+            count,
+            CHANNELS=pyramid.channels,
+            BRANCHES=len(maps[0]),
             **tiles,
         )
-        return [
-            gradient if is_same else _finish(gradient, branch, *moments[1:, index])
-            for index, (gradient, branch, is_same) in enumerate(
-                zip(gradients, branches, same, strict=True)
+        if rows:
+            tiles = _tiles(pyramid.channels)
+            blocks = pyramid.blocks(pyramid.upsampled_lengths, tiles["BLOCK_P"])
+            finish_upsampled_kernel[pyramid.grid(blocks, tiles)](
+                pyramid.maps,
+                blocks,
+                pyramid.table,
+                moments,
+                collected,
+                gradients,
+                pyramid.images,
+                count,
+                CHANNELS=pyramid.channels,
+                **tiles,
             )
-        ]
-
-
-def _finish(collected: Tensor, branch: Tensor, constant: Tensor, slope: Tensor) -> Tensor:
-    """Complete the gradient of a smaller branch: what comes through its moments, its type."""
-    from dyhead.ops.triton_mix_backward_kernels import finish_upsampled_kernel
-
-    batch, height, width, channels = branch.shape
-    gradient = torch.empty_like(branch)
-    tiles = _tiles(channels)
-    finish_upsampled_kernel[_grid(branch, tiles)](
-        collected,
-        branch,
-        constant,
-        slope,
-        gradient,
-        batch,
-        height * width,
-        CHANNELS=channels,
-        WIDE=branch.numel() >= 2**31,
-        **tiles,
-    )
-    return gradient
+    return pyramid.as_maps(gradients)
 
 
 _JOIN = {"BLOCK_S": MAX_PARTS, "BLOCK_C": 16, "num_warps": 4, "enable_fp_fusion": True}
 
 
-def _unfit(branches: Sequence[Tensor]) -> bool:
+class _Pyramid:
+    """All maps as the kernels see them.
+
+    Attributes:
+        table: (rows, C) of all maps, in their order in memory.
+        maps: (L * B, `triton_mix_reading.MAP_FIELDS`).
+        levels: (L, `triton_mix_reading.LEVEL_FIELDS`).
+        map_lengths, upsampled_lengths: positions of an image, of all maps and of those that are
+            smaller than their level; 0 for all others.
+        level_lengths: the same of every level.
+        images, channels: N, C.
+    """
+
+    def __init__(self, maps: Maps, sizes: Sequence[Size]) -> None:
+        flat = [image for level in maps for image in level]
+        level_sizes = [size for size, level in zip(sizes, maps, strict=True) for _ in level]
+        self.present = [index for index, image in enumerate(flat) if image is not None]
+        images = [image for image in flat if image is not None]
+        self.images, *_, self.channels = images[0].shape
+        self.table, first_rows = join_rows(
+            [image.flatten(0, 2) for image in images], any_order=True
+        )
+        self.shapes = [image.shape for image in images]
+        self.first_rows = first_rows
+        self.maps_per_level = len(maps[0])
+
+        rows = [(0, 0, 0, *size, 0) for size in level_sizes]
+        self.map_lengths, self.upsampled_lengths = [0] * len(flat), [0] * len(flat)
+        collected = 0
+        for index, first_row, image in zip(self.present, first_rows, images, strict=True):
+            _, height, width, _ = image.shape
+            rows[index] = (first_row, height, width, *level_sizes[index], collected)
+            self.map_lengths[index] = height * width
+            if (height, width) != tuple(level_sizes[index]):
+                self.upsampled_lengths[index] = height * width
+                collected += self.images * height * width
+        self.level_lengths = [height * width for height, width in sizes]
+        level_rows, first_row = [], 0
+        for height, width in sizes:
+            level_rows.append((first_row, height, width))
+            first_row += self.images * height * width
+        is_wide = max(len(self.table), first_row) * self.channels >= WIDE
+        self.maps = device_table(tuple(rows), self.table.device, is_wide)
+        self.levels = device_table(tuple(level_rows), self.table.device, is_wide)
+
+    def blocks(self, lengths: Sequence[int], block: int) -> Tensor:
+        """(blocks, 2): the map or level, and the first position, of each block."""
+        return block_table(tuple(lengths), block, self.table.device)
+
+    def parts(self, lengths: Sequence[int], block: int) -> tuple[int, Tensor, Tensor]:
+        """Cut into as many parts as one kernel can join.
+
+        Returns:
+            The length of a part, a multiple of `block`; as from `blocks`, the parts; and of every
+            map or level its first part and their number.
+        """
+        span = _blocks(_blocks(max(lengths), block), MAX_PARTS) * block
+        ranges, first = [], 0
+        for length in lengths:
+            ranges.append((first, _blocks(length, span)))
+            first += _blocks(length, span)
+        return span, self.blocks(lengths, span), device_table(tuple(ranges), self.table.device)
+
+    def grid(self, blocks: Tensor, tiles: dict[str, Any]) -> tuple[int, int, int]:
+        return len(blocks), self.images, _blocks(self.channels, tiles["BLOCK_C"])
+
+    def as_maps(self, table: Tensor) -> list[list[Tensor | None]]:
+        """(rows, C) like `table` as L lists of B, without copies."""
+        order = sorted(range(len(self.present)), key=self.first_rows.__getitem__)
+        parts = split_rows(table, [self.shapes[index] for index in order])
+        flat: list[Tensor | None] = [None] * len(self.map_lengths)
+        for index, part in zip(order, parts, strict=True):
+            flat[self.present[index]] = part
+        starts = range(0, len(flat), self.maps_per_level)
+        return [flat[start : start + self.maps_per_level] for start in starts]
+
+
+WIDE = 2**31  # values; more need addresses of 64 bits
+
+
+def _unfit(maps: Maps) -> bool:
     """Whether these maps are for plain PyTorch: double precision, nothing at all, or too many."""
-    first = branches[0]
-    return first.dtype == torch.float64 or not first.numel() or len(branches) > MAX_BRANCHES
+    first = next(image for image in maps[0] if image is not None)
+    return first.dtype == torch.float64 or not first.numel() or len(maps[0]) > MAX_BRANCHES
+
+
+def _sizes(grads: Sequence[Tensor]) -> list[Size]:
+    return [(grad.shape[1], grad.shape[2]) for grad in grads]
 
 
 def _tiles(channels: int, values: int = TILE_VALUES) -> dict[str, Any]:
@@ -211,41 +294,6 @@ def _tiles(channels: int, values: int = TILE_VALUES) -> dict[str, Any]:
         "BLOCK_C": block,
         "num_warps": 8,
         "enable_fp_fusion": True,  # named, since Triton's default changes with its version
-    }
-
-
-def _parts(positions: int, block: int) -> tuple[int, int]:
-    """How many parts the positions are cut into, and the length of one."""
-    blocks = _blocks(positions, block)
-    span = _blocks(blocks, MAX_PARTS) * block
-    return _blocks(positions, span), span
-
-
-def _grid(level: Tensor, tiles: dict[str, Any]) -> tuple[int, int, int]:
-    batch, height, width, channels = level.shape
-    blocks = _blocks(height * width, tiles["BLOCK_P"])
-    return blocks, batch, _blocks(channels, tiles["BLOCK_C"])
-
-
-def _padded(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """As many tensors as the kernels take; they do not look at those that are not there."""
-    return [*tensors, *[tensors[0]] * (MAX_BRANCHES - len(tensors))]
-
-
-def _sizes(level: Tensor, branches: Sequence[Tensor]) -> list[int]:
-    """The run-time sizes: images, the level's height and width, and each branch's."""
-    sizes = [size for branch in _padded(branches) for size in branch.shape[1:3]]
-    return [*level.shape[:3], *sizes]
-
-
-def _constants(level: Tensor, branches: Sequence[Tensor]) -> dict[str, Any]:
-    """The constants that a kernel is compiled for."""
-    same = [branch.shape == level.shape for branch in _padded(branches)]
-    return {
-        "CHANNELS": level.shape[-1],
-        "BRANCHES": len(branches),
-        **{f"SAME{index}": is_same for index, is_same in enumerate(same)},
-        "WIDE": level.numel() >= 2**31,
     }
 
 

@@ -2,18 +2,20 @@
 
 Sampling and matrix product are one kernel: a tile of columns is sampled into shared memory and
 multiplied there, so that the columns, K times larger than the input, never reach device memory.
-Backward makes the tiles again. Products accumulate in float32 whatever the dtype.
+Backward makes the tiles again. Products accumulate in float32 whatever the dtype. Several
+convolutions, as those of all levels and branches of a DyHead block, share their launches.
 
 Triton is optional: without it, or where it does not work, `serves` says so and nothing raises.
 
-Shape letters: as in `deform_conv`; P = N * Y * X output positions, R = N * H * W input pixels.
+Shape letters: as in `deform_conv`; P output positions and R input pixels of all convolutions.
 """
 
 import functools
 import importlib.util
+import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
+from dyhead.ops.triton_problems import Layout, Problems, as_table
+from dyhead.ops.triton_tables import join_rows, split_rows
 
 Pair = tuple[int, int]
 
@@ -138,72 +142,84 @@ def deform_conv_by_triton(
     Returns:
         (N, O, Y, X) of dtype T, laid out as channels_last.
     """
-    if input.dtype == torch.float64:
-        return deform_conv_by_bags(input, offset, mask, weight, bias, stride, padding, dilation)
-    return _DeformConvByTriton.apply(input, offset, mask, weight, bias, stride, padding, dilation)
+    call = (input, offset, mask, weight, bias, stride, padding, dilation)
+    (output,) = foreach_deform_conv_by_triton([call])
+    return output
 
 
-class _DeformConvByTriton(torch.autograd.Function):
-    """Keeps for backward nothing but its inputs."""
+def foreach_deform_conv_by_triton(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
+    """Compute `deform_conv_by_triton` of every element, as many in one launch as fit together."""
+    if calls[0][0].dtype == torch.float64:
+        return [deform_conv_by_bags(*call) for call in calls]
+    outputs: dict[int, Tensor] = {}
+    for indices in _alike(calls):
+        together = _run([calls[index] for index in indices])
+        outputs.update(zip(indices, together, strict=True))
+    return [outputs[index] for index in range(len(calls))]
+
+
+def _alike(calls: Sequence[tuple[Any, ...]]) -> list[list[int]]:
+    """Which calls one launch can serve."""
+    groups: dict[Any, list[int]] = {}
+    for index, (input, _, _, weight, bias, _, padding, dilation) in enumerate(calls):
+        key = input.shape[0], weight.shape, bias is None, padding, dilation
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _run(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
+    """`foreach_deform_conv_by_triton` of calls that one launch can serve."""
+    input_of = _numbered(id(call[0]) for call in calls)
+    kernel_of = _numbered((id(call[3]), id(call[4])) for call in calls)
+    inputs = _each_once([call[0] for call in calls], input_of)
+    weights = _each_once([call[3] for call in calls], kernel_of)
+    biases = _each_once([call[4] for call in calls], kernel_of)
+    # One kernel's convolutions follow each other: what it gets of their gradients is a sum of rows.
+    order = sorted(range(len(calls)), key=kernel_of.__getitem__)
+    offsets, masks = ([calls[index][field] for index in order] for field in (1, 2))
+    layout = Layout(
+        tuple(input_of[index] for index in order),
+        tuple(kernel_of[index] for index in order),
+        tuple(calls[index][5] for index in order),
+        *calls[0][6:],
+    )
+    images = _DeformConvsByTriton.apply(layout, *inputs, *weights, *biases, *offsets, *masks)
+    outputs = dict(zip(order, images, strict=True))
+    return [outputs[index].permute(0, 3, 1, 2) for index in range(len(calls))]
+
+
+def _numbered(keys: Iterable[Hashable]) -> list[int]:
+    """The same number for the same key, from 0 in order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
+
+
+def _each_once(values: Sequence[Any], numbers: Sequence[int]) -> list[Any]:
+    """The value of each number."""
+    return [value for _, value in sorted(dict(zip(numbers, values, strict=True)).items())]
+
+
+class _DeformConvsByTriton(torch.autograd.Function):
+    """Keeps for backward nothing but its inputs; outputs are (N, Y, X, O)."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        offset: Tensor,
-        mask: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-    ) -> Tensor:
-        ctx.save_for_backward(input, offset, mask, weight)
-        ctx.geometry = stride, padding, dilation
-        return _compute_output(input, offset, mask, weight, bias, *ctx.geometry)
+    def forward(ctx: Any, layout: Layout, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs, weights, biases, offsets, masks = layout.split(tensors)
+        ctx.save_for_backward(*inputs, *weights, *offsets, *masks)
+        ctx.layout = layout
+        problems = Problems(layout, inputs, weights, offsets, masks)
+        output = _compute_outputs(problems, biases)
+        return tuple(split_rows(output, problems.output_shapes))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad[:5]
-        arguments = (grad_output, *ctx.saved_tensors, *ctx.geometry, needed)
-        grads = gradients_by_triton(*arguments)
-        return *grads, None, None, None
-
-
-def _compute_output(
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> Tensor:
-    """Compute the output alone; arguments as in `deform_conv_by_triton`."""
-    from dyhead.ops.triton_deform_kernels import forward_kernel
-
-    call = _Call(input, offset, mask, weight, stride, padding, dilation)
-    output = input.new_empty(call.positions, call.outputs)  # (P, O)
-    tiles = forward_tiles(input.dtype, call.channels, call.outputs, call.positions)
-    grid = (_blocks(call.positions, tiles["BLOCK_P"]), _blocks(call.outputs, tiles["BLOCK_O"]))
-    if call.positions:
-        with torch.cuda.device_of(input):
-            forward_kernel[grid](
-                call.table,
-                call.offset,
-                call.mask,
-                call.kernel,
-                call.kernel if bias is None else bias,
-                output,
-                call.positions,
-                *call.sizes,
-                HAS_BIAS=bias is not None,
-                **call.options,
-                **tiles,
-            )
-    return call.as_image(output)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weights, _, offsets, masks = ctx.layout.split(ctx.saved_tensors, has_biases=False)
+        problems = Problems(ctx.layout, inputs, weights, offsets, masks)
+        dtype = problems.table.dtype
+        rows, _ = join_rows([grad.to(dtype).contiguous().flatten(0, 2) for grad in grads])
+        needed = ctx.layout.split(ctx.needs_input_grad[1:])
+        return None, *itertools.chain(*_gradients(problems, rows, needed))
 
 
 def gradients_by_triton(
@@ -218,139 +234,132 @@ def gradients_by_triton(
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of input, offset, mask, weight and bias; None where not needed."""
-    call = _Call(input, offset, mask, weight, stride, padding, dilation)
-    grad_rows = _as_table(grad_output.to(input.dtype))  # (P, O)
-    need_input, need_offset, need_mask, need_weight, need_bias = needed
-    with torch.cuda.device_of(input):
-        by_sample = _sample_gradients(call, grad_rows, need_input, need_offset or need_mask)
-        grad_weight = _weight_gradient(call, grad_rows) if need_weight else None
-    grad_input, grad_offset, grad_mask = by_sample
-    return (
-        grad_input,
-        grad_offset if need_offset else None,
-        grad_mask if need_mask else None,
-        grad_weight,
-        grad_rows.sum(0, dtype=torch.float32).to(weight.dtype) if need_bias else None,
+    problems = Problems(
+        Layout((0,), (0,), (stride,), padding, dilation), [input], [weight], [offset], [mask]
     )
+    need_input, need_offset, need_mask, need_weight, need_bias = ([need] for need in needed)
+    rows = as_table(grad_output.to(input.dtype))
+    by_kind = _gradients(
+        problems, rows, (need_input, need_weight, need_bias, need_offset, need_mask)
+    )
+    (grad_input,), (grad_weight,), (grad_bias,), (grad_offset,), (grad_mask,) = by_kind
+    return grad_input, grad_offset, grad_mask, grad_weight, grad_bias
 
 
-class _Call:
-    """One problem as the kernels see it: tables, strides, sizes and constants."""
+def _compute_outputs(problems: Problems, biases: Sequence[Tensor | None]) -> Tensor:
+    """(P, O)."""
+    from dyhead.ops.triton_deform_kernels import forward_kernel
 
-    def __init__(
-        self,
-        input: Tensor,
-        offset: Tensor,
-        mask: Tensor,
-        weight: Tensor,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-    ) -> None:
-        self.batch, self.channels, self.height, self.width = input.shape
-        self.outputs, _, kernel_y, kernel_x = weight.shape
-        self.taps = kernel_y * kernel_x
-        self.out_height, self.out_width = offset.shape[2:]
-        self.positions = self.batch * self.out_height * self.out_width
-        self.table = _as_table(input)  # (R, C)
-        self.kernel = weight.permute(0, 2, 3, 1).contiguous()  # (O, kernel height, width, C)
-        # Any layout will do, slices of one convolution's channels too: no copy of what is strided.
-        self.offset, self.mask = offset.flatten(2), mask.flatten(2)
-        self.sizes = (
-            self.out_height * self.out_width,
-            self.out_width,
-            self.height,
-            self.width,
-            *self.offset.stride(),
-            *self.mask.stride(),
+    output = problems.table.new_empty(problems.positions, problems.outputs)
+    if not problems.positions:
+        return output
+    given = [bias for bias in biases if bias is not None]
+    tiles = forward_tiles(output.dtype, problems.channels, problems.outputs, problems.positions)
+    blocks = problems.blocks(tiles["BLOCK_P"])
+    with torch.cuda.device_of(output):
+        forward_kernel[len(blocks), _blocks(problems.outputs, tiles["BLOCK_O"])](
+            problems.records,
+            blocks,
+            problems.table,
+            problems.planes,
+            problems.kernels,
+            torch.stack(given) if given else problems.kernels,
+            output,
+            HAS_BIAS=bool(given),
+            PRECISION=precision(output.dtype),
+            **problems.constants,
+            **tiles,
         )
-        values = max(self.table.numel(), self.positions * max(self.outputs, 2 * self.taps))
-        self.options = {
-            "CHANNELS": self.channels,
-            "OUTPUTS": self.outputs,
-            "TAPS": self.taps,
-            "KERNEL_X": kernel_x,
-            "STRIDE_Y": stride[0],
-            "STRIDE_X": stride[1],
-            "PADDING_Y": padding[0],
-            "PADDING_X": padding[1],
-            "DILATION_Y": dilation[0],
-            "DILATION_X": dilation[1],
-            "WIDE": max(values, _reach(self.offset), _reach(self.mask)) >= 2**31,
-            "PRECISION": precision(input.dtype),
-        }
+    return output
 
-    def as_image(self, rows: Tensor) -> Tensor:
-        """(P, O) -> (N, O, Y, X), a view."""
-        return rows.view(self.batch, self.out_height, self.out_width, self.outputs).permute(
-            0, 3, 1, 2
+
+def _gradients(
+    problems: Problems, grad_rows: Tensor, needed: Sequence[Sequence[bool]]
+) -> list[list[Tensor | None]]:
+    """Gradients of inputs, weights, biases, offsets and masks; None where not needed."""
+    need_inputs, need_weights, need_biases, need_offsets, need_masks = needed
+    with torch.cuda.device_of(grad_rows):
+        inputs, offsets, masks = _sample_gradients(
+            problems, grad_rows, any(need_inputs), any(need_offsets) or any(need_masks)
         )
+        weights = _weight_gradients(problems, grad_rows) if any(need_weights) else []
+    biases = [
+        rows.sum(0, dtype=torch.float32).to(grad_rows.dtype)
+        for rows in (grad_rows.split(problems.positions_of_kernels) if any(need_biases) else [])
+    ]
+    found = (inputs, weights, biases, offsets, masks)
+    return [
+        [gradients[index] if need else None for index, need in enumerate(of_kind)]
+        for gradients, of_kind in zip(found, needed, strict=True)
+    ]
 
 
 def _sample_gradients(
-    call: _Call, grad_rows: Tensor, need_input: bool, need_samples: bool
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Gradients of input, offset and mask; None where not needed."""
+    problems: Problems, grad_rows: Tensor, need_inputs: bool, need_samples: bool
+) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """Gradients of inputs, offsets and masks; nothing useful where not needed."""
     from dyhead.ops.triton_deform_kernels import backward_samples_kernel
 
-    if not (need_input or need_samples):
-        return None, None, None
-    dtype, out_size = call.table.dtype, (call.out_height, call.out_width)
-    grad_table = grad_rows.new_zeros(
-        call.table.shape if need_input else (1, 1), dtype=torch.float32
-    )
+    if not (need_inputs or need_samples):
+        return [], [], []
+    dtype, taps = problems.table.dtype, problems.taps
+    shape = problems.table.shape if need_inputs else (1, 1)
+    grad_table = grad_rows.new_zeros(shape, dtype=torch.float32)
     # Written whole where needed; the kernel needs an address also where not.
-    grad_offset = call.offset.new_empty(call.batch, 2 * call.taps, *out_size)
-    grad_mask = call.mask.new_empty(call.batch, call.taps, *out_size)
-    tiles = backward_samples_tiles(dtype, call.channels, call.outputs)
-    if call.positions:
-        backward_samples_kernel[(_blocks(call.positions, tiles["BLOCK_P"]), call.taps)](
-            call.table,
-            call.offset,
-            call.mask,
-            call.kernel,
+    grad_offset = problems.planes.new_empty(2 * taps * problems.positions)
+    grad_mask = problems.planes.new_empty(taps * problems.positions)
+    tiles = backward_samples_tiles(dtype, problems.channels, problems.outputs)
+    if problems.positions:
+        blocks = problems.blocks(tiles["BLOCK_P"])
+        backward_samples_kernel[len(blocks), taps](
+            problems.records,
+            blocks,
+            problems.table,
+            problems.planes,
+            problems.kernels,
             grad_rows,
             grad_table,
             grad_offset,
             grad_mask,
-            call.positions,
-            *call.sizes,
-            NEED_TABLE=need_input,
+            NEED_TABLE=need_inputs,
             NEED_SAMPLES=need_samples,
-            **call.options,
+            PRECISION=precision(dtype),
+            **problems.constants,
             **tiles,
         )
-    grad_input = None
-    if need_input:
-        image = grad_table.to(dtype).view(call.batch, call.height, call.width, call.channels)
-        grad_input = image.permute(0, 3, 1, 2)
-    return grad_input, grad_offset, grad_mask
+    return (
+        problems.as_inputs(grad_table.to(dtype)) if need_inputs else [],
+        problems.as_planes(grad_offset, 2 * taps),
+        problems.as_planes(grad_mask, taps),
+    )
 
 
-def _weight_gradient(call: _Call, grad_rows: Tensor) -> Tensor:
-    """Gradient of the convolution's weight, laid out as channels_last."""
-    from dyhead.ops.triton_deform_kernels import backward_weight_kernel
+def _weight_gradients(problems: Problems, grad_rows: Tensor) -> list[Tensor]:
+    """Gradients of the weights, laid out as channels_last."""
+    from dyhead.ops.triton_deform_kernels import backward_kernels_kernel
 
-    tiles = backward_weight_tiles(call.table.dtype, call.channels, call.outputs)
-    splits = _splits(call, tiles)
-    span = _blocks(_blocks(call.positions, splits), tiles["BLOCK_P"]) * tiles["BLOCK_P"]
-    if not call.positions:
-        return torch.zeros_like(call.kernel).permute(0, 3, 1, 2)
-    partial = grad_rows.new_empty(splits, *call.kernel.shape, dtype=torch.float32)
-    tap_blocks = call.taps * _blocks(call.channels, tiles["BLOCK_C"])
-    backward_weight_kernel[tap_blocks, _blocks(call.outputs, tiles["BLOCK_O"]), splits](
-        call.table,
-        call.offset,
-        call.mask,
+    kernels = problems.kernels
+    if not problems.positions:
+        return list(torch.zeros_like(kernels).permute(0, 1, 4, 2, 3))
+    tiles = backward_weight_tiles(kernels.dtype, problems.channels, problems.outputs)
+    tap_blocks = problems.taps * _blocks(problems.channels, tiles["BLOCK_C"])
+    out_blocks = _blocks(problems.outputs, tiles["BLOCK_O"])
+    splits = _splits(problems, len(kernels) * tap_blocks * out_blocks)
+    parts = problems.parts(tiles["BLOCK_P"], splits)
+    partial = grad_rows.new_empty(len(kernels), splits, *kernels.shape[1:], dtype=torch.float32)
+    backward_kernels_kernel[tap_blocks, out_blocks, len(parts)](
+        problems.records,
+        problems.blocks(tiles["BLOCK_P"]),
+        parts,
+        problems.table,
+        problems.planes,
         grad_rows,
         partial,
-        call.positions,
-        span,
-        *call.sizes,
-        **call.options,
+        PRECISION=precision(kernels.dtype),
+        **problems.constants,
         **tiles,
     )
-    return partial.sum(0).to(call.kernel.dtype).permute(0, 3, 1, 2)
+    return list(partial.sum(1).to(kernels.dtype).permute(0, 1, 4, 2, 3))
 
 
 def forward_tiles(
@@ -390,14 +399,13 @@ def _tiles(positions: int, channels: int, outputs: int, warps: int, stages: int)
     }
 
 
-def _splits(call: "_Call", tiles: dict[str, int]) -> int:
-    """Into how many parts the weight's gradient cuts the positions."""
-    programs = call.taps * _blocks(call.channels, tiles["BLOCK_C"])
-    programs *= _blocks(call.outputs, tiles["BLOCK_O"])
-    device, processors = call.table.device, 4
+def _splits(problems: Problems, programs: int) -> int:
+    """Into how many parts the gradient of each weight cuts the positions."""
+    device, processors = problems.table.device, 4
     if device.type == "cuda":
         processors = torch.cuda.get_device_properties(device).multi_processor_count
-    return max(1, min(2 * processors // programs, call.positions // MIN_SPAN))
+    positions = min(problems.positions_of_kernels)
+    return max(1, min(2 * processors // programs, positions // MIN_SPAN))
 
 
 def precision(dtype: torch.dtype) -> str:
@@ -421,13 +429,3 @@ def _tile(length: int, limit: int) -> int:
 
 def _blocks(length: int, block: int) -> int:
     return -(-length // block)
-
-
-def _reach(planes: Tensor) -> int:
-    """How far apart the first and last value of a strided tensor lie."""
-    return sum((size - 1) * step for size, step in zip(planes.shape, planes.stride(), strict=True))
-
-
-def _as_table(image: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N * H * W, C), without a copy where the image is channels_last."""
-    return image.permute(0, 2, 3, 1).flatten(0, 2).contiguous()

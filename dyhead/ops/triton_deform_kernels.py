@@ -1,9 +1,12 @@
 """The Triton kernels of `triton_deform_conv`; importing this file needs Triton.
 
-Everything is a table with channels side by side: the input (R, C), the output and its gradient
-(P, O), the kernel (O, K, C). Columns exist only as tiles in registers and shared memory.
+One launch serves several convolutions. Everything is a table with channels side by side: the inputs
+(R, C), the outputs and their gradients (P, O), the kernels (W, O, K, C); `planes` is the memory of
+all offsets and masks. `records` says where in them each convolution's part is, `blocks` which
+convolution and which positions of it each block of BLOCK_P positions has. Columns exist only as
+tiles in registers and shared memory.
 
-Shape letters: P = N * Y * X output positions, R = N * H * W input pixels, K taps; a tile has
+Shape letters: P output positions of all convolutions, R input pixels, K taps, W kernels; a tile has
 BLOCK_P positions, BLOCK_C input channels and BLOCK_O output channels.
 """
 
@@ -11,72 +14,59 @@ import triton
 import triton.language as tl
 
 from dyhead.ops.triton_sampling import (
+    FIRST_POSITION,
+    FIRST_ROW,
+    HEIGHT,
+    KERNEL,
+    MASK,
+    OFFSET,
+    OUT_SIZE,
+    WIDTH,
     add_product,
     corners,
     gather,
+    locate,
+    own_block,
+    planes_at,
     read_tap,
     sample_columns,
     shares,
 )
 
-# Sizes differ from level to level and from image to image: one compiled kernel serves them all.
-_SIZES = (
-    "positions",
-    "out_size",
-    "out_width",
-    "height",
-    "width",
-    "offset_image",
-    "offset_channel",
-    "offset_pixel",
-    "mask_image",
-    "mask_channel",
-    "mask_pixel",
-)
 
-
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit
 def forward_kernel(
+    records,
+    blocks,
     table,
-    offset,
-    mask,
-    kernel,
-    bias,
+    planes,
+    kernels,
+    biases,
     output,
-    positions,
-    out_size,
-    out_width,
-    height,
-    width,
-    offset_image,
-    offset_channel,
-    offset_pixel,
-    mask_image,
-    mask_channel,
-    mask_pixel,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
     KERNEL_X: tl.constexpr,
-    STRIDE_Y: tl.constexpr,
-    STRIDE_X: tl.constexpr,
     PADDING_Y: tl.constexpr,
     PADDING_X: tl.constexpr,
     DILATION_Y: tl.constexpr,
     DILATION_X: tl.constexpr,
     HAS_BIAS: tl.constexpr,
-    WIDE: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """output (P, O) = columns (P, K * C) @ kernel^T + bias. Grid: (P blocks, O blocks)."""
-    position = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    if WIDE:
-        position = position.to(tl.int64)
+    """output = columns @ kernel^T + bias. Grid: (blocks, O blocks)."""
+    record, position, is_position = own_block(records, blocks, tl.program_id(0), BLOCK_P)
+    image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
+    offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
+    mask_at, mask_channel = planes_at(record, MASK, image, pixel)
+    height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
+    image_row = tl.load(record + FIRST_ROW) + image * height * width
+    of_kernel = tl.load(record + KERNEL) * OUTPUTS
     out_channel = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
-    is_position = position < positions
+    is_output = out_channel < OUTPUTS
     total = tl.zeros((BLOCK_P, BLOCK_O), dtype=tl.float32)
     channel_blocks: tl.constexpr = (CHANNELS + BLOCK_C - 1) // BLOCK_C
     # One loop over taps and channel blocks: the compiler overlaps the next tile's reads with
@@ -84,128 +74,110 @@ def forward_kernel(
     for step in range(TAPS * channel_blocks):
         tap = step // channel_blocks
         channel = (step % channel_blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
-        columns = sample_columns(
-            table,
-            position,
+        tap_y, tap_x, importance = read_tap(
+            planes + offset_at,
+            offset_channel,
+            planes + mask_at,
+            mask_channel,
+            y,
+            x,
             is_position,
             tap,
-            channel,
-            offset,
-            mask,
-            out_size,
-            out_width,
-            height,
-            width,
-            offset_image,
-            offset_channel,
-            offset_pixel,
-            mask_image,
-            mask_channel,
-            mask_pixel,
-            CHANNELS,
             KERNEL_X,
-            STRIDE_Y,
-            STRIDE_X,
-            PADDING_Y,
-            PADDING_X,
             DILATION_Y,
             DILATION_X,
+        )
+        columns = sample_columns(
+            table,
+            image_row,
+            height,
+            width,
+            tap_y,
+            tap_x,
+            importance,
+            is_position,
+            channel,
+            CHANNELS,
             BLOCK_C,
         )
         weight = tl.load(
-            kernel + (out_channel * TAPS + tap)[None, :] * CHANNELS + channel[:, None],
-            mask=(out_channel < OUTPUTS)[None, :] & (channel < CHANNELS)[:, None],
+            kernels
+            + ((of_kernel + out_channel) * TAPS + tap)[None, :] * CHANNELS
+            + channel[:, None],
+            mask=is_output[None, :] & (channel < CHANNELS)[:, None],
             other=0.0,
         )
         total = add_product(total, columns, weight, PRECISION)
     if HAS_BIAS:
-        added = tl.load(bias + out_channel, mask=out_channel < OUTPUTS, other=0.0)
+        added = tl.load(biases + of_kernel + out_channel, mask=is_output, other=0.0)
         total += added.to(tl.float32)[None, :]
+    row = tl.load(record + FIRST_POSITION) + position
     tl.store(
-        output + position[:, None] * OUTPUTS + out_channel[None, :],
+        output + row[:, None] * OUTPUTS + out_channel[None, :],
         total.to(output.dtype.element_ty),
-        mask=is_position[:, None] & (out_channel < OUTPUTS)[None, :],
+        mask=is_position[:, None] & is_output[None, :],
     )
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit
 def backward_samples_kernel(
+    records,
+    blocks,
     table,
-    offset,
-    mask,
-    kernel,
+    planes,
+    kernels,
     grad_output,
     grad_table,
     grad_offset,
     grad_mask,
-    positions,
-    out_size,
-    out_width,
-    height,
-    width,
-    offset_image,
-    offset_channel,
-    offset_pixel,
-    mask_image,
-    mask_channel,
-    mask_pixel,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
     KERNEL_X: tl.constexpr,
-    STRIDE_Y: tl.constexpr,
-    STRIDE_X: tl.constexpr,
     PADDING_Y: tl.constexpr,
     PADDING_X: tl.constexpr,
     DILATION_Y: tl.constexpr,
     DILATION_X: tl.constexpr,
     NEED_TABLE: tl.constexpr,
     NEED_SAMPLES: tl.constexpr,
-    WIDE: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """Gradients of table, offset and mask. Grid: (P blocks, K).
+    """Gradients of table, offsets and masks. Grid: (blocks, K).
 
     A program owns one tap of its positions and walks over all channels, so that only the pixels of
     the table, which many samples share, need atomic additions. grad_table is float32 and zeroed;
-    grad_offset (N, 2K, Y, X) and grad_mask (N, K, Y, X) are contiguous.
+    grad_offset and grad_mask hold (N, 2K, Y, X) and (N, K, Y, X) of one convolution after another.
     """
-    position = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    if WIDE:
-        position = position.to(tl.int64)
+    record, position, is_position = own_block(records, blocks, tl.program_id(0), BLOCK_P)
     tap = tl.program_id(1)
-    is_position = position < positions
-    image, y, x, importance = read_tap(
-        offset,
-        mask,
-        position,
+    image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
+    offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
+    mask_at, mask_channel = planes_at(record, MASK, image, pixel)
+    tap_y, tap_x, importance = read_tap(
+        planes + offset_at,
+        offset_channel,
+        planes + mask_at,
+        mask_channel,
+        y,
+        x,
         is_position,
         tap,
-        out_size,
-        out_width,
-        offset_image,
-        offset_channel,
-        offset_pixel,
-        mask_image,
-        mask_channel,
-        mask_pixel,
         KERNEL_X,
-        STRIDE_Y,
-        STRIDE_X,
-        PADDING_Y,
-        PADDING_X,
         DILATION_Y,
         DILATION_X,
     )
-    line, part_y, is_top, is_bottom = corners(y, height)
-    place, part_x, is_left, is_right = corners(x, width)
+    height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
+    line, part_y, is_top, is_bottom = corners(tap_y, height)
+    place, part_x, is_left, is_right = corners(tap_x, width)
     top, bottom = shares(part_y, is_top, is_bottom)
     left, right = shares(part_x, is_left, is_right)
     is_top, is_bottom = is_top & is_position, is_bottom & is_position
-    row = (image * height + line) * width + place
+    row = tl.load(record + FIRST_ROW) + (image * height + line) * width + place
+    of_kernel = tl.load(record + KERNEL) * OUTPUTS
+    first_position = tl.load(record + FIRST_POSITION)
 
     # What the columns' gradient answers to each corner's pixel, summed over channels.
     at_top_left = tl.zeros((BLOCK_P,), dtype=tl.float32)
@@ -219,12 +191,14 @@ def backward_samples_kernel(
             out_channel = out_start + tl.arange(0, BLOCK_O)
             is_output = out_channel < OUTPUTS
             grad_rows = tl.load(
-                grad_output + position[:, None] * OUTPUTS + out_channel[None, :],
+                grad_output + (first_position + position)[:, None] * OUTPUTS + out_channel[None, :],
                 mask=is_position[:, None] & is_output[None, :],
                 other=0.0,
             )
             weight = tl.load(
-                kernel + (out_channel * TAPS + tap)[:, None] * CHANNELS + channel[None, :],
+                kernels
+                + ((of_kernel + out_channel) * TAPS + tap)[:, None] * CHANNELS
+                + channel[None, :],
                 mask=is_output[:, None] & (channel < CHANNELS)[None, :],
                 other=0.0,
             )
@@ -257,109 +231,96 @@ def backward_samples_kernel(
             )
 
     if NEED_SAMPLES:
-        pixel = position % out_size
+        out_size = tl.load(record + OUT_SIZE)
         by_top = left * at_top_left + right * at_top_right
         by_bottom = left * at_bottom_left + right * at_bottom_right
         by_left = top * at_top_left + bottom * at_bottom_left
         by_right = top * at_top_right + bottom * at_bottom_right
-        grad_y_at = grad_offset + (image * (2 * TAPS) + 2 * tap) * out_size + pixel
-        grad_mask_at = grad_mask + (image * TAPS + tap) * out_size + pixel
+        before = first_position * TAPS  # values of a mask, of the convolutions before this one
+        grad_y_at = grad_offset + 2 * before + (image * (2 * TAPS) + 2 * tap) * out_size + pixel
+        grad_mask_at = grad_mask + before + (image * TAPS + tap) * out_size + pixel
         tl.store(grad_y_at, (by_bottom - by_top) * importance, mask=is_position)
         tl.store(grad_y_at + out_size, (by_right - by_left) * importance, mask=is_position)
         tl.store(grad_mask_at, top * by_top + bottom * by_bottom, mask=is_position)
 
 
-@triton.jit(do_not_specialize=(*_SIZES, "span"))
-def backward_weight_kernel(
+@triton.jit
+def backward_kernels_kernel(
+    records,
+    blocks,
+    parts,
     table,
-    offset,
-    mask,
+    planes,
     grad_output,
     partial,
-    positions,
-    span,
-    out_size,
-    out_width,
-    height,
-    width,
-    offset_image,
-    offset_channel,
-    offset_pixel,
-    mask_image,
-    mask_channel,
-    mask_pixel,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
     KERNEL_X: tl.constexpr,
-    STRIDE_Y: tl.constexpr,
-    STRIDE_X: tl.constexpr,
     PADDING_Y: tl.constexpr,
     PADDING_X: tl.constexpr,
     DILATION_Y: tl.constexpr,
     DILATION_X: tl.constexpr,
-    WIDE: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """partial (S, O, K, C) = grad_output^T @ columns over `span` positions each.
+    """partial (S, O, K, C) = grad_output^T @ columns, each over the blocks of one part.
 
-    Grid: (K * C blocks, O blocks, S). Columns are sampled again; their sum over S follows outside.
+    Grid: (K * C blocks, O blocks, S). Columns are sampled again; sums over the parts of one kernel
+    follow outside. parts (S, 2): first block, and the block after the last.
     """
     channel_blocks: tl.constexpr = (CHANNELS + BLOCK_C - 1) // BLOCK_C
     tap = tl.program_id(0) // channel_blocks
     channel = (tl.program_id(0) % channel_blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
     out_channel = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
     is_output = out_channel < OUTPUTS
-    first = tl.program_id(2) * span
+    part = tl.program_id(2)
     total = tl.zeros((BLOCK_O, BLOCK_C), dtype=tl.float32)
-    for start in range(first, tl.minimum(first + span, positions), BLOCK_P):
-        position = start + tl.arange(0, BLOCK_P)
-        if WIDE:
-            position = position.to(tl.int64)
-        is_position = position < positions
-        columns = sample_columns(
-            table,
-            position,
+    for block in range(tl.load(parts + 2 * part), tl.load(parts + 2 * part + 1)):
+        record, position, is_position = own_block(records, blocks, block, BLOCK_P)
+        image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
+        offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
+        mask_at, mask_channel = planes_at(record, MASK, image, pixel)
+        tap_y, tap_x, importance = read_tap(
+            planes + offset_at,
+            offset_channel,
+            planes + mask_at,
+            mask_channel,
+            y,
+            x,
             is_position,
             tap,
-            channel,
-            offset,
-            mask,
-            out_size,
-            out_width,
-            height,
-            width,
-            offset_image,
-            offset_channel,
-            offset_pixel,
-            mask_image,
-            mask_channel,
-            mask_pixel,
-            CHANNELS,
             KERNEL_X,
-            STRIDE_Y,
-            STRIDE_X,
-            PADDING_Y,
-            PADDING_X,
             DILATION_Y,
             DILATION_X,
+        )
+        height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
+        image_row = tl.load(record + FIRST_ROW) + image * height * width
+        columns = sample_columns(
+            table,
+            image_row,
+            height,
+            width,
+            tap_y,
+            tap_x,
+            importance,
+            is_position,
+            channel,
+            CHANNELS,
             BLOCK_C,
         )
+        row = tl.load(record + FIRST_POSITION) + position
         grad_rows = tl.load(
-            grad_output + position[:, None] * OUTPUTS + out_channel[None, :],
+            grad_output + row[:, None] * OUTPUTS + out_channel[None, :],
             mask=is_position[:, None] & is_output[None, :],
             other=0.0,
         )
         total = add_product(total, tl.trans(grad_rows), columns, PRECISION)
-    split = tl.program_id(2)
-    if WIDE:
-        split = split.to(tl.int64)
     tl.store(
         partial
-        + ((split * OUTPUTS + out_channel) * TAPS + tap)[:, None] * CHANNELS
+        + ((part.to(tl.int64) * OUTPUTS + out_channel) * TAPS + tap)[:, None] * CHANNELS
         + channel[None, :],
         total,
         mask=is_output[:, None] & (channel < CHANNELS)[None, :],

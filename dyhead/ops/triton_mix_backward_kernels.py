@@ -7,13 +7,18 @@ import triton
 import triton.language as tl
 
 from dyhead.ops.triton_mix_reading import (
-    SIZES,
+    COLLECTED_ROW,
+    LEVEL_FIELDS,
+    MAP_FIELDS,
+    corner_rows,
     image_row,
+    image_rows,
+    is_upsampled,
     line_gradients,
-    neighbours,
-    place,
+    own_part,
     read_mixed,
     read_rows,
+    size_of,
 )
 
 
@@ -26,211 +31,166 @@ def _add_rows(table, row, values, wanted, channel, CHANNELS: tl.constexpr):
 
 @triton.jit
 def _write_gradient(
-    gradient,
-    part,
-    through_mix,
-    moments,
+    gradients,
+    collected,
+    maps,
     index,
+    part,
+    grad_mixed,
+    scales,
+    moments,
+    count,
     images,
     image,
     position,
     is_position,
     channel,
-    height,
-    width,
-    branch_height,
-    branch_width,
     CHANNELS: tl.constexpr,
-    BRANCHES: tl.constexpr,
-    SAME: tl.constexpr,
 ):
-    """One branch's gradient, whole; of a smaller branch what the mix gives, added up."""
+    """One map's gradient, whole; of an upsampled map what the mix gives, added up."""
+    record = maps + index * MAP_FIELDS
     is_channel = (channel < CHANNELS)[None, :]
-    through_mix += image_row(moments, index, images, image, channel, CHANNELS)
-    if SAME:
-        through_mix += image_row(moments, BRANCHES + index, images, image, channel, CHANNELS)
-        through_mix += part * image_row(
-            moments, 2 * BRANCHES + index, images, image, channel, CHANNELS
+    through = grad_mixed * image_row(scales, index, images, image, channel, CHANNELS)
+    through += image_row(moments, index, images, image, channel, CHANNELS)
+    if is_upsampled(record):
+        first_row = tl.load(record + COLLECTED_ROW)
+        a_row, b_row, c_row, d_row, share_y, share_x = corner_rows(
+            record, first_row, image, position
         )
-        row = image * height * width + position
-        tl.store(
-            gradient + row[:, None] * CHANNELS + channel[None, :],
-            through_mix.to(gradient.dtype.element_ty),
-            mask=is_position[:, None] & is_channel,
-        )
-    else:
-        above, below, share_y = neighbours(position // width, branch_height, height)
-        left, right, share_x = neighbours(position % width, branch_width, width)
         wanted = is_position[:, None] & is_channel
-        lower = through_mix * share_y[:, None]
-        upper = through_mix - lower
-        above = (image * branch_height + above) * branch_width
-        below = (image * branch_height + below) * branch_width
-        _add_rows(gradient, above + left, upper * (1 - share_x)[:, None], wanted, channel, CHANNELS)
-        _add_rows(gradient, above + right, upper * share_x[:, None], wanted, channel, CHANNELS)
-        _add_rows(gradient, below + left, lower * (1 - share_x)[:, None], wanted, channel, CHANNELS)
-        _add_rows(gradient, below + right, lower * share_x[:, None], wanted, channel, CHANNELS)
+        lower = through * share_y[:, None]
+        upper = through - lower
+        _add_rows(collected, a_row, upper * (1 - share_x)[:, None], wanted, channel, CHANNELS)
+        _add_rows(collected, b_row, upper * share_x[:, None], wanted, channel, CHANNELS)
+        _add_rows(collected, c_row, lower * (1 - share_x)[:, None], wanted, channel, CHANNELS)
+        _add_rows(collected, d_row, lower * share_x[:, None], wanted, channel, CHANNELS)
+    else:
+        through += image_row(moments, count + index, images, image, channel, CHANNELS)
+        through += part * image_row(moments, 2 * count + index, images, image, channel, CHANNELS)
+        height, width = size_of(record)
+        is_there = is_position & (position < height * width)  # nowhere, if there is no map
+        row = image_rows(record, image, position)
+        tl.store(
+            gradients + row[:, None] * CHANNELS + channel[None, :],
+            through.to(gradients.dtype.element_ty),
+            mask=is_there[:, None] & is_channel,
+        )
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=("images", "count"))
 def backward_kernel(
-    grad_output,
-    branch0,
-    branch1,
-    branch2,
+    maps,
+    levels,
+    blocks,
+    table,
     scales,
     lines,
+    grad_output,
     moments,
-    gradient0,
-    gradient1,
-    gradient2,
+    gradients,
+    collected,
     images,
-    height,
-    width,
-    height0,
-    width0,
-    height1,
-    width1,
-    height2,
-    width2,
+    count,
     CHANNELS: tl.constexpr,
     BRANCHES: tl.constexpr,
-    SAME0: tl.constexpr,
-    SAME1: tl.constexpr,
-    SAME2: tl.constexpr,
-    WIDE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Gradients of the branches; of smaller ones, float32 and zeroed, only what the mix gives.
+    """Gradients of the maps; of upsampled ones, in `collected`, only what the mix gives.
 
-    Grid: (P blocks, N, C blocks). moments: (3, B, N, C).
+    Grid: (blocks, N, C blocks). moments: (3, L, B, N, C); count is L * B.
     """
-    image, channel, _ = place(WIDE, 2, BLOCK_C)
-    position = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    level, first = own_part(blocks)
+    record = levels + level * LEVEL_FIELDS
+    height, width = size_of(record)
+    image = tl.program_id(1)
+    channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    position = first + tl.arange(0, BLOCK_P)
     is_position = position < height * width
     part0, part1, part2, mixed = read_mixed(
-        branch0,
-        branch1,
-        branch2,
+        table,
+        maps,
         scales,
         lines,
+        level,
+        images,
         image,
         position,
         is_position,
         channel,
-        images,
-        height,
-        width,
-        height0,
-        width0,
-        height1,
-        width1,
-        height2,
-        width2,
         CHANNELS,
         BRANCHES,
-        SAME0,
-        SAME1,
-        SAME2,
     )
     _, _, grad_mixed = line_gradients(
         grad_output,
         lines,
+        level,
         mixed,
         images,
         image,
         channel,
-        image * height * width + position,
+        image_rows(record, image, position),
         is_position,
         CHANNELS,
     )
-    _write_gradient(
-        gradient0,
-        part0,
-        grad_mixed * image_row(scales, 0, images, image, channel, CHANNELS),
-        moments,
-        0,
-        images,
-        image,
-        position,
-        is_position,
-        channel,
-        height,
-        width,
-        height0,
-        width0,
-        CHANNELS,
-        BRANCHES,
-        SAME0,
-    )
-    if BRANCHES > 1:
+    for branch in tl.static_range(BRANCHES):
+        part = part0
+        if branch == 1:
+            part = part1
+        if branch == 2:
+            part = part2
         _write_gradient(
-            gradient1,
-            part1,
-            grad_mixed * image_row(scales, 1, images, image, channel, CHANNELS),
+            gradients,
+            collected,
+            maps,
+            level * BRANCHES + branch,
+            part,
+            grad_mixed,
+            scales,
             moments,
-            1,
+            count,
             images,
             image,
             position,
             is_position,
             channel,
-            height,
-            width,
-            height1,
-            width1,
             CHANNELS,
-            BRANCHES,
-            SAME1,
-        )
-    if BRANCHES > 2:
-        _write_gradient(
-            gradient2,
-            part2,
-            grad_mixed * image_row(scales, 2, images, image, channel, CHANNELS),
-            moments,
-            2,
-            images,
-            image,
-            position,
-            is_position,
-            channel,
-            height,
-            width,
-            height2,
-            width2,
-            CHANNELS,
-            BRANCHES,
-            SAME2,
         )
 
 
-@triton.jit(do_not_specialize=("images", "positions"))
+@triton.jit(do_not_specialize=("images", "count"))
 def finish_upsampled_kernel(
+    maps,
+    blocks,
+    table,
+    moments,
     collected,
-    branch,
-    constant,
-    slope,
-    gradient,
+    gradients,
     images,
-    positions,
+    count,
     CHANNELS: tl.constexpr,
-    WIDE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """gradient = collected + constant + slope * branch. Grid: (P blocks, N, C blocks)."""
-    image, channel, _ = place(WIDE, 2, BLOCK_C)
-    position = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
-    is_position = position < positions
-    row = image * positions + position
-    total = read_rows(collected, row, is_position, channel, CHANNELS)
-    total += image_row(constant, 0, images, image, channel, CHANNELS)
-    values = read_rows(branch, row, is_position, channel, CHANNELS)
-    total += values * image_row(slope, 0, images, image, channel, CHANNELS)
+    """gradient = collected + constant + slope * y, of upsampled maps. Grid: (blocks, N, C blocks).
+
+    `blocks` has blocks of upsampled maps alone.
+    """
+    index, first = own_part(blocks)
+    record = maps + index * MAP_FIELDS
+    height, width = size_of(record)
+    image = tl.program_id(1)
+    channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    position = first + tl.arange(0, BLOCK_P)
+    is_position = position < height * width
+    collected_row = tl.load(record + COLLECTED_ROW) + image * height * width + position
+    row = image_rows(record, image, position)
+    total = read_rows(collected, collected_row, is_position, channel, CHANNELS)
+    total += image_row(moments, count + index, images, image, channel, CHANNELS)
+    values = read_rows(table, row, is_position, channel, CHANNELS)
+    total += values * image_row(moments, 2 * count + index, images, image, channel, CHANNELS)
     tl.store(
-        gradient + row[:, None] * CHANNELS + channel[None, :],
-        total.to(gradient.dtype.element_ty),
+        gradients + row[:, None] * CHANNELS + channel[None, :],
+        total.to(gradients.dtype.element_ty),
         mask=is_position[:, None] & (channel < CHANNELS)[None, :],
     )

@@ -1,7 +1,9 @@
-"""The Triton kernels of `triton_branch_mix`; importing this file needs Triton.
+"""Triton kernels of `triton_branch_mix`: the mix, and the sums of its gradient.
 
+One launch serves all levels: `blocks` says which level and which of its positions a program has.
 A program owns a tile of BLOCK_P positions and BLOCK_C channels of one image; where sums over
 positions are wanted it walks over `span` positions, and a second, small kernel joins the S parts.
+Importing this file needs Triton.
 
 Shape letters: as in `branch_mix`.
 """
@@ -10,74 +12,55 @@ import triton
 import triton.language as tl
 
 from dyhead.ops.triton_mix_reading import (
-    SIZES,
-    image_row,
+    LEVEL_FIELDS,
+    image_rows,
     line_gradients,
-    place,
+    line_values,
+    own_part,
     read_mixed,
+    size_of,
 )
 
 
-@triton.jit(do_not_specialize=SIZES)
+@triton.jit(do_not_specialize=("images",))
 def forward_kernel(
-    branch0,
-    branch1,
-    branch2,
+    maps,
+    levels,
+    blocks,
+    table,
     scales,
     lines,
     output,
     images,
-    height,
-    width,
-    height0,
-    width0,
-    height1,
-    width1,
-    height2,
-    width2,
     CHANNELS: tl.constexpr,
     BRANCHES: tl.constexpr,
-    SAME0: tl.constexpr,
-    SAME1: tl.constexpr,
-    SAME2: tl.constexpr,
-    WIDE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """output = max of the two lines. Grid: (P blocks, N, C blocks)."""
-    image, channel, _ = place(WIDE, 2, BLOCK_C)
-    position = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    """output = max of the two lines. Grid: (blocks, N, C blocks)."""
+    level, first = own_part(blocks)
+    record = levels + level * LEVEL_FIELDS
+    height, width = size_of(record)
+    image = tl.program_id(1)
+    channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    position = first + tl.arange(0, BLOCK_P)
     is_position = position < height * width
     _, _, _, mixed = read_mixed(
-        branch0,
-        branch1,
-        branch2,
+        table,
+        maps,
         scales,
         lines,
+        level,
+        images,
         image,
         position,
         is_position,
         channel,
-        images,
-        height,
-        width,
-        height0,
-        width0,
-        height1,
-        width1,
-        height2,
-        width2,
         CHANNELS,
         BRANCHES,
-        SAME0,
-        SAME1,
-        SAME2,
     )
-    value1 = mixed * image_row(lines, 1, images, image, channel, CHANNELS)
-    value1 += image_row(lines, 2, images, image, channel, CHANNELS)
-    value2 = mixed * image_row(lines, 3, images, image, channel, CHANNELS)
-    value2 += image_row(lines, 4, images, image, channel, CHANNELS)
-    row = image * height * width + position
+    value1, value2 = line_values(lines, level, mixed, images, image, channel, CHANNELS)
+    row = image_rows(record, image, position)
     tl.store(
         output + row[:, None] * CHANNELS + channel[None, :],
         tl.maximum(value1, value2, propagate_nan=tl.PropagateNan.ALL).to(output.dtype.element_ty),
@@ -85,37 +68,29 @@ def forward_kernel(
     )
 
 
-@triton.jit(do_not_specialize=(*SIZES, "span"))
+@triton.jit(do_not_specialize=("images", "span"))
 def reductions_kernel(
-    grad_output,
-    branch0,
-    branch1,
-    branch2,
+    maps,
+    levels,
+    blocks,
+    table,
     scales,
     lines,
+    grad_output,
     partial,
-    span,
     images,
-    height,
-    width,
-    height0,
-    width0,
-    height1,
-    width1,
-    height2,
-    width2,
+    span,
     CHANNELS: tl.constexpr,
     BRANCHES: tl.constexpr,
-    SAME0: tl.constexpr,
-    SAME1: tl.constexpr,
-    SAME2: tl.constexpr,
-    WIDE: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     """partial (S, 4 + B, N, C): g1 * z, g1, g2 * z, g2, and dz * up_b. Grid: (S, N, C blocks)."""
-    image, channel, part = place(WIDE, 2, BLOCK_C)
-    first_position = tl.program_id(0) * span
+    level, first_position = own_part(blocks)
+    record = levels + level * LEVEL_FIELDS
+    height, width = size_of(record)
+    image = tl.program_id(1)
+    channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     slope1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     offset1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     slope2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -123,43 +98,33 @@ def reductions_kernel(
     scale0 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
-    last = tl.minimum(first_position + span, height * width)
+    last = tl.minimum(first_position + span, (height * width).to(tl.int32))
     for start in range(first_position, last, BLOCK_P):
         position = start + tl.arange(0, BLOCK_P)
         is_position = position < height * width
         part0, part1, part2, mixed = read_mixed(
-            branch0,
-            branch1,
-            branch2,
+            table,
+            maps,
             scales,
             lines,
+            level,
+            images,
             image,
             position,
             is_position,
             channel,
-            images,
-            height,
-            width,
-            height0,
-            width0,
-            height1,
-            width1,
-            height2,
-            width2,
             CHANNELS,
             BRANCHES,
-            SAME0,
-            SAME1,
-            SAME2,
         )
         first, second, grad_mixed = line_gradients(
             grad_output,
             lines,
+            level,
             mixed,
             images,
             image,
             channel,
-            image * height * width + position,
+            image_rows(record, image, position),
             is_position,
             CHANNELS,
         )
@@ -173,7 +138,8 @@ def reductions_kernel(
         if BRANCHES > 2:
             scale2 += grad_mixed * part2
     step = images * CHANNELS
-    at = partial + (part * (4 + BRANCHES) * images + image) * CHANNELS + channel
+    row = tl.program_id(0) * (4 + BRANCHES)
+    at = partial + (row * images + image) * CHANNELS + channel
     is_channel = channel < CHANNELS
     tl.store(at, tl.sum(slope1, axis=0), mask=is_channel)
     tl.store(at + step, tl.sum(offset1, axis=0), mask=is_channel)
@@ -187,44 +153,60 @@ def reductions_kernel(
 
 
 @triton.jit
-def _part_sum(partial, parts, index, row, images, channel, ROWS, CHANNELS, BLOCK_S):
-    """The sum over S of one row of `partial`: (BLOCK_C,)."""
+def _part_sum(partial, first, parts, index, row, images, channel, ROWS, CHANNELS, BLOCK_S):
+    """The sum over the parts of a level of one row of `partial`: (BLOCK_C,)."""
     part = tl.arange(0, BLOCK_S)
-    at = partial + (((part * ROWS + index) * images + row) * CHANNELS)[:, None] + channel[None, :]
+    at = ((first + part) * ROWS + index) * images + row
     wanted = (part < parts)[:, None] & (channel < CHANNELS)[None, :]
-    return tl.sum(tl.load(at, mask=wanted, other=0.0), axis=0)
+    values = tl.load(partial + (at * CHANNELS)[:, None] + channel[None, :], mask=wanted, other=0.0)
+    return tl.sum(values, axis=0)
 
 
-@triton.jit(do_not_specialize=("parts", "images"))
+@triton.jit(do_not_specialize=("images",))
 def join_reductions_kernel(
+    ranges,
     partial,
     lines,
     grad_scales,
     grad_lines,
-    parts,
     images,
     CHANNELS: tl.constexpr,
     BRANCHES: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradients of the coefficients from `partial`. Grid: (N, C blocks)."""
-    image = tl.program_id(0)
-    channel = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    """The gradients of the coefficients from `partial`. Grid: (L, N, C blocks).
+
+    ranges (L, 2): first part, and number of parts.
+    """
+    level, image = tl.program_id(0), tl.program_id(1)
+    first, parts = tl.load(ranges + 2 * level), tl.load(ranges + 2 * level + 1)
+    channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = channel < CHANNELS
     step = images * CHANNELS
-    here = image * CHANNELS + channel
+    at = grad_lines + (5 * level * images + image) * CHANNELS + channel
     shift = tl.zeros((BLOCK_C,), dtype=tl.float32)
     for line in tl.static_range(4):
         total = _part_sum(
-            partial, parts, line, image, images, channel, 4 + BRANCHES, CHANNELS, BLOCK_S
+            partial, first, parts, line, image, images, channel, 4 + BRANCHES, CHANNELS, BLOCK_S
         )
-        tl.store(grad_lines + (line + 1) * step + here, total, mask=is_channel)
+        tl.store(at + (line + 1) * step, total, mask=is_channel)
         if line % 2 == 1:  # dz is what a line gets, times its slope
-            shift += total * tl.load(lines + line * step + here, mask=is_channel, other=0.0)
-    tl.store(grad_lines + here, shift, mask=is_channel)
+            slope_at = lines + ((5 * level + line) * images + image) * CHANNELS + channel
+            shift += total * tl.load(slope_at, mask=is_channel, other=0.0)
+    tl.store(at, shift, mask=is_channel)
     for branch in tl.static_range(BRANCHES):
         total = _part_sum(
-            partial, parts, 4 + branch, image, images, channel, 4 + BRANCHES, CHANNELS, BLOCK_S
+            partial,
+            first,
+            parts,
+            4 + branch,
+            image,
+            images,
+            channel,
+            4 + BRANCHES,
+            CHANNELS,
+            BLOCK_S,
         )
-        tl.store(grad_scales + branch * step + here, total, mask=is_channel)
+        row = (level * BRANCHES + branch) * images + image
+        tl.store(grad_scales + row * CHANNELS + channel, total, mask=is_channel)

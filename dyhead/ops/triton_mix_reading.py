@@ -1,25 +1,44 @@
 """What the Triton kernels of `triton_branch_mix` read; importing this file needs Triton.
 
+All maps of a pyramid are rows of one table (rows, C), all outputs of another; `maps` and `levels`
+say where in them each map and each level is, and how large.
+
 Shape letters: as in `branch_mix`; a tile has BLOCK_P positions and BLOCK_C channels of one image.
 """
 
 import triton
 import triton.language as tl
 
-# Sizes differ from level to level and from image to image: one compiled kernel serves them all.
-BRANCH_SIZES = ("height0", "width0", "height1", "width1", "height2", "width2")
-SIZES = ("height", "width", "images", *BRANCH_SIZES)
+# What the record of a map says, in this order; a map that a level lacks has no height.
+FIRST_ROW = tl.constexpr(0)
+HEIGHT = tl.constexpr(1)
+WIDTH = tl.constexpr(2)
+LEVEL_HEIGHT = tl.constexpr(3)
+LEVEL_WIDTH = tl.constexpr(4)
+COLLECTED_ROW = tl.constexpr(5)  # among the maps that are upsampled
+MAP_FIELDS = tl.constexpr(6)
+# The record of a level begins in the same way.
+LEVEL_FIELDS = tl.constexpr(3)
 
 
 @triton.jit
-def place(WIDE: tl.constexpr, AXIS: tl.constexpr, BLOCK_C: tl.constexpr):
-    """This program's image, channels and part; 64 bits wide where addresses need it."""
-    image = tl.program_id(1)
+def own_part(blocks):
+    """This program's map or level, and its first position there."""
     part = tl.program_id(0)
-    if WIDE:
-        image = image.to(tl.int64)
-        part = part.to(tl.int64)
-    return image, tl.program_id(AXIS) * BLOCK_C + tl.arange(0, BLOCK_C), part
+    return tl.load(blocks + 2 * part), tl.load(blocks + 2 * part + 1)
+
+
+@triton.jit
+def size_of(record):
+    """Height and width of a map or a level."""
+    return tl.load(record + HEIGHT), tl.load(record + WIDTH)
+
+
+@triton.jit
+def image_rows(record, image, position):
+    """The rows at which positions of an image of a map or a level are."""
+    height, width = size_of(record)
+    return tl.load(record + FIRST_ROW) + image * height * width + position
 
 
 @triton.jit
@@ -32,8 +51,37 @@ def neighbours(at, length, target):
 
 
 @triton.jit
+def corner_rows(record, first_row, image, position):
+    """Where positions of a level lie on a smaller map of it.
+
+    Args:
+        first_row: of the map.
+
+    Returns:
+        The rows of the corners (upper left, upper right, lower left, lower right), and the shares
+        of the lower and of the right ones.
+    """
+    height, width = size_of(record)
+    level_height, level_width = tl.load(record + LEVEL_HEIGHT), tl.load(record + LEVEL_WIDTH)
+    above, below, share_y = neighbours(position // level_width, height, level_height)
+    left, right, share_x = neighbours(position % level_width, width, level_width)
+    above = first_row + (image * height + above) * width
+    below = first_row + (image * height + below) * width
+    return above + left, above + right, below + left, below + right, share_y, share_x
+
+
+@triton.jit
+def is_upsampled(record):
+    """Whether a map is smaller than its level."""
+    height, width = size_of(record)
+    is_lower = height != tl.load(record + LEVEL_HEIGHT)
+    is_narrower = width != tl.load(record + LEVEL_WIDTH)
+    return (height > 0) & (is_lower | is_narrower)
+
+
+@triton.jit
 def read_rows(table, row, is_row, channel, CHANNELS: tl.constexpr):
-    """Rows of a (positions, C) table as float32."""
+    """Rows of a (rows, C) table as float32."""
     wanted = is_row[:, None] & (channel < CHANNELS)[None, :]
     values = tl.load(table + row[:, None] * CHANNELS + channel[None, :], mask=wanted, other=0.0)
     return values.to(tl.float32)
@@ -47,123 +95,80 @@ def image_row(coefficients, index, images, image, channel, CHANNELS: tl.constexp
 
 
 @triton.jit
-def read_branch(
-    branch,
-    image,
-    position,
-    is_position,
-    channel,
-    height,
-    width,
-    branch_height,
-    branch_width,
-    CHANNELS: tl.constexpr,
-    SAME: tl.constexpr,
-):
-    """A branch at positions of the level, upsampled where it is smaller."""
-    if SAME:
-        value = read_rows(branch, image * height * width + position, is_position, channel, CHANNELS)
-    else:
-        above, below, share_y = neighbours(position // width, branch_height, height)
-        left, right, share_x = neighbours(position % width, branch_width, width)
-        above = (image * branch_height + above) * branch_width
-        below = (image * branch_height + below) * branch_width
-        a = read_rows(branch, above + left, is_position, channel, CHANNELS)
-        b = read_rows(branch, above + right, is_position, channel, CHANNELS)
-        c = read_rows(branch, below + left, is_position, channel, CHANNELS)
-        d = read_rows(branch, below + right, is_position, channel, CHANNELS)
+def read_branch(table, record, image, position, is_position, channel, CHANNELS: tl.constexpr):
+    """A map at positions of its level, upsampled where it is smaller; zero where there is none."""
+    if is_upsampled(record):
+        first_row = tl.load(record + FIRST_ROW)
+        a_row, b_row, c_row, d_row, share_y, share_x = corner_rows(
+            record, first_row, image, position
+        )
+        a = read_rows(table, a_row, is_position, channel, CHANNELS)
+        b = read_rows(table, b_row, is_position, channel, CHANNELS)
+        c = read_rows(table, c_row, is_position, channel, CHANNELS)
+        d = read_rows(table, d_row, is_position, channel, CHANNELS)
         upper = a + (b - a) * share_x[:, None]
         lower = c + (d - c) * share_x[:, None]
         value = upper + (lower - upper) * share_y[:, None]
+    else:
+        height, width = size_of(record)
+        is_there = is_position & (position < height * width)
+        row = image_rows(record, image, position)
+        value = read_rows(table, row, is_there, channel, CHANNELS)
     return value
 
 
 @triton.jit
 def read_mixed(
-    branch0,
-    branch1,
-    branch2,
+    table,
+    maps,
     scales,
     lines,
+    level,
+    images,
     image,
     position,
     is_position,
     channel,
-    images,
-    height,
-    width,
-    height0,
-    width0,
-    height1,
-    width1,
-    height2,
-    width2,
     CHANNELS: tl.constexpr,
     BRANCHES: tl.constexpr,
-    SAME0: tl.constexpr,
-    SAME1: tl.constexpr,
-    SAME2: tl.constexpr,
 ):
-    """The branches at the positions, and z. Branches that are not there repeat the first one."""
-    part0 = read_branch(
-        branch0,
-        image,
-        position,
-        is_position,
-        channel,
-        height,
-        width,
-        height0,
-        width0,
-        CHANNELS,
-        SAME0,
-    )
+    """The branches at positions of a level, and z. Beyond BRANCHES the first one is repeated."""
+    record = maps + level * BRANCHES * MAP_FIELDS
+    scale = level * BRANCHES
+    part0 = read_branch(table, record, image, position, is_position, channel, CHANNELS)
     part1, part2 = part0, part0
-    mixed = image_row(lines, 0, images, image, channel, CHANNELS)
-    mixed += part0 * image_row(scales, 0, images, image, channel, CHANNELS)
+    mixed = image_row(lines, 5 * level, images, image, channel, CHANNELS)
+    mixed += part0 * image_row(scales, scale, images, image, channel, CHANNELS)
     if BRANCHES > 1:
-        part1 = read_branch(
-            branch1,
-            image,
-            position,
-            is_position,
-            channel,
-            height,
-            width,
-            height1,
-            width1,
-            CHANNELS,
-            SAME1,
-        )
-        mixed += part1 * image_row(scales, 1, images, image, channel, CHANNELS)
+        record += MAP_FIELDS
+        part1 = read_branch(table, record, image, position, is_position, channel, CHANNELS)
+        mixed += part1 * image_row(scales, scale + 1, images, image, channel, CHANNELS)
     if BRANCHES > 2:
-        part2 = read_branch(
-            branch2,
-            image,
-            position,
-            is_position,
-            channel,
-            height,
-            width,
-            height2,
-            width2,
-            CHANNELS,
-            SAME2,
-        )
-        mixed += part2 * image_row(scales, 2, images, image, channel, CHANNELS)
+        record += MAP_FIELDS
+        part2 = read_branch(table, record, image, position, is_position, channel, CHANNELS)
+        mixed += part2 * image_row(scales, scale + 2, images, image, channel, CHANNELS)
     return part0, part1, part2, mixed
 
 
 @triton.jit
+def line_values(lines, level, mixed, images, image, channel, CHANNELS: tl.constexpr):
+    """Both lines at z."""
+    value1 = mixed * image_row(lines, 5 * level + 1, images, image, channel, CHANNELS)
+    value1 += image_row(lines, 5 * level + 2, images, image, channel, CHANNELS)
+    value2 = mixed * image_row(lines, 5 * level + 3, images, image, channel, CHANNELS)
+    value2 += image_row(lines, 5 * level + 4, images, image, channel, CHANNELS)
+    return value1, value2
+
+
+@triton.jit
 def line_gradients(
-    grad_output, lines, mixed, images, image, channel, row, is_row, CHANNELS: tl.constexpr
+    grad_output, lines, level, mixed, images, image, channel, row, is_row, CHANNELS: tl.constexpr
 ):
     """What the two lines and z get of the gradient: half each where the lines are equal."""
-    slope1 = image_row(lines, 1, images, image, channel, CHANNELS)
-    slope2 = image_row(lines, 3, images, image, channel, CHANNELS)
-    value1 = mixed * slope1 + image_row(lines, 2, images, image, channel, CHANNELS)
-    value2 = mixed * slope2 + image_row(lines, 4, images, image, channel, CHANNELS)
+    value1, value2 = line_values(lines, level, mixed, images, image, channel, CHANNELS)
     grad = read_rows(grad_output, row, is_row, channel, CHANNELS)
     first = tl.where(value1 > value2, grad, tl.where(value1 == value2, 0.5 * grad, 0.0))
     second = grad - first
+    slope1 = image_row(lines, 5 * level + 1, images, image, channel, CHANNELS)
+    slope2 = image_row(lines, 5 * level + 3, images, image, channel, CHANNELS)
     return first, second, first * slope1 + second * slope2

@@ -6,6 +6,21 @@ Shape letters: as in `triton_deform_kernels`.
 import triton
 import triton.language as tl
 
+# What the record of a problem says, in this order: see `triton_deform_conv._Problems`.
+POSITIONS = tl.constexpr(0)
+FIRST_POSITION = tl.constexpr(1)
+OUT_SIZE = tl.constexpr(2)
+OUT_WIDTH = tl.constexpr(3)
+FIRST_ROW = tl.constexpr(4)
+HEIGHT = tl.constexpr(5)
+WIDTH = tl.constexpr(6)
+KERNEL = tl.constexpr(7)
+STRIDE_Y = tl.constexpr(8)
+STRIDE_X = tl.constexpr(9)
+OFFSET = tl.constexpr(10)  # first value; strides of images, channels, rows, columns
+MASK = tl.constexpr(15)
+FIELDS = tl.constexpr(20)
+
 
 @triton.jit
 def corners(position, length):
@@ -27,39 +42,60 @@ def shares(fraction, first, second):
 
 
 @triton.jit
+def own_block(records, blocks, block, BLOCK_P: tl.constexpr):
+    """The record of a block's problem, the positions in that problem, and which of them exist."""
+    record = records + tl.load(blocks + 2 * block) * FIELDS
+    first = tl.load(blocks + 2 * block + 1).to(records.dtype.element_ty)
+    position = first + tl.arange(0, BLOCK_P)
+    return record, position, position < tl.load(record + POSITIONS)
+
+
+@triton.jit
+def locate(record, position, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
+    """Where output positions are.
+
+    Returns:
+        The image, the output pixel within it, and where the first tap is without an offset: y, x.
+    """
+    out_size, out_width = tl.load(record + OUT_SIZE), tl.load(record + OUT_WIDTH)
+    image, pixel = position // out_size, position % out_size
+    out_y, out_x = pixel // out_width, pixel % out_width
+    y = out_y * tl.load(record + STRIDE_Y) - PADDING_Y
+    x = out_x * tl.load(record + STRIDE_X) - PADDING_X
+    return image, pixel, y, x
+
+
+@triton.jit
+def planes_at(record, FIELD: tl.constexpr, image, pixel):
+    """The address of the first channel at output pixels of a map, and the step between channels."""
+    out_width = tl.load(record + OUT_WIDTH)
+    at = tl.load(record + FIELD) + image * tl.load(record + FIELD + 1)
+    at += (pixel // out_width) * tl.load(record + FIELD + 3)
+    at += (pixel % out_width) * tl.load(record + FIELD + 4)
+    return at, tl.load(record + FIELD + 2)
+
+
+@triton.jit
 def read_tap(
-    offset,
-    mask,
-    position,
+    offset_at,
+    offset_channel,
+    mask_at,
+    mask_channel,
+    y,
+    x,
     is_position,
     tap,
-    out_size,
-    out_width,
-    offset_image,
-    offset_channel,
-    offset_pixel,
-    mask_image,
-    mask_channel,
-    mask_pixel,
     KERNEL_X: tl.constexpr,
-    STRIDE_Y: tl.constexpr,
-    STRIDE_X: tl.constexpr,
-    PADDING_Y: tl.constexpr,
-    PADDING_X: tl.constexpr,
     DILATION_Y: tl.constexpr,
     DILATION_X: tl.constexpr,
 ):
-    """Where one tap of each output position reads (image, y, x), and its importance."""
-    image = position // out_size
-    pixel = position % out_size
-    offset_at = offset + image * offset_image + pixel * offset_pixel + 2 * tap * offset_channel
-    mask_at = mask + image * mask_image + pixel * mask_pixel + tap * mask_channel
-    dy = tl.load(offset_at, mask=is_position, other=0.0)
-    dx = tl.load(offset_at + offset_channel, mask=is_position, other=0.0)
-    importance = tl.load(mask_at, mask=is_position, other=0.0)
-    tap_y = (pixel // out_width) * STRIDE_Y + ((tap // KERNEL_X) * DILATION_Y - PADDING_Y)
-    tap_x = (pixel % out_width) * STRIDE_X + ((tap % KERNEL_X) * DILATION_X - PADDING_X)
-    return image, dy + tap_y.to(tl.float32), dx + tap_x.to(tl.float32), importance
+    """Where one tap of each output position reads: y, x, and its importance."""
+    dy = tl.load(offset_at + 2 * tap * offset_channel, mask=is_position, other=0.0)
+    dx = tl.load(offset_at + (2 * tap + 1) * offset_channel, mask=is_position, other=0.0)
+    importance = tl.load(mask_at + tap * mask_channel, mask=is_position, other=0.0)
+    tap_y = y + (tap // KERNEL_X) * DILATION_Y
+    tap_x = x + (tap % KERNEL_X) * DILATION_X
+    return dy + tap_y.to(tl.float32), dx + tap_x.to(tl.float32), importance
 
 
 @triton.jit
@@ -74,62 +110,29 @@ def gather(table, row, is_inside, channel, CHANNELS: tl.constexpr, BLOCK_C: tl.c
 @triton.jit
 def sample_columns(
     table,
-    position,
-    is_position,
-    tap,
-    channel,
-    offset,
-    mask,
-    out_size,
-    out_width,
+    image_row,
     height,
     width,
-    offset_image,
-    offset_channel,
-    offset_pixel,
-    mask_image,
-    mask_channel,
-    mask_pixel,
+    y,
+    x,
+    importance,
+    is_position,
+    channel,
     CHANNELS: tl.constexpr,
-    KERNEL_X: tl.constexpr,
-    STRIDE_Y: tl.constexpr,
-    STRIDE_X: tl.constexpr,
-    PADDING_Y: tl.constexpr,
-    PADDING_X: tl.constexpr,
-    DILATION_Y: tl.constexpr,
-    DILATION_X: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Sample one tap: (BLOCK_P, BLOCK_C), weighted in float32, in the table's dtype."""
-    image, y, x, importance = read_tap(
-        offset,
-        mask,
-        position,
-        is_position,
-        tap,
-        out_size,
-        out_width,
-        offset_image,
-        offset_channel,
-        offset_pixel,
-        mask_image,
-        mask_channel,
-        mask_pixel,
-        KERNEL_X,
-        STRIDE_Y,
-        STRIDE_X,
-        PADDING_Y,
-        PADDING_X,
-        DILATION_Y,
-        DILATION_X,
-    )
+    """Sample one tap at y, x: (BLOCK_P, BLOCK_C), weighted in float32, in the table's dtype.
+
+    Args:
+        image_row: the row of `table` at which the image of each position begins.
+    """
     line, part_y, is_top, is_bottom = corners(y, height)
     place, part_x, is_left, is_right = corners(x, width)
     top, bottom = shares(part_y, is_top, is_bottom)
     left, right = shares(part_x, is_left, is_right)
     left, right = left * importance, right * importance
     is_top, is_bottom = is_top & is_position, is_bottom & is_position
-    row = (image * height + line) * width + place
+    row = image_row + line * width + place
     a = gather(table, row, is_top & is_left, channel, CHANNELS, BLOCK_C)
     b = gather(table, row + 1, is_top & is_right, channel, CHANNELS, BLOCK_C)
     c = gather(table, row + width, is_bottom & is_left, channel, CHANNELS, BLOCK_C)

@@ -7,33 +7,52 @@ set before anything imports Triton.
 import pytest
 import torch
 
-from dyhead.ops import torch_branch_mix, triton_branch_mix
+from dyhead.layers import BlockOptions, DyHeadBlock
+from dyhead.ops import (
+    backends,
+    branch_mix,
+    torch_branch_mix,
+    triton_branch_mix,
+    triton_deform_kernels,
+    triton_mix_backward_kernels,
+    triton_mix_kernels,
+    triton_moments_kernels,
+)
+from dyhead.ops.branch_mix_by_level import ByLevel
+from dyhead.ops.triton_tables import join_rows
 
 TOLERANCES = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
-LEVELS = [  # the level's size, the branches' sizes
-    ((6, 9), [(6, 9), (6, 9), (3, 5)]),
-    ((7, 5), [(7, 5), (4, 3)]),
-    ((5, 6), [(5, 6), (5, 6)]),
-    ((3, 4), [(3, 4)]),
-    ((4, 3), [(1, 2), (4, 3)]),
-    ((1, 1), [(1, 1), (1, 1)]),
-]
+# Of every level its size and the sizes of its maps, None for one that it lacks.
+PYRAMIDS = {
+    "block": [
+        ((6, 9), [None, (6, 9), (3, 5)]),
+        ((3, 5), [(3, 5), (3, 5), (2, 3)]),
+        ((2, 3), [(2, 3), (2, 3), None]),
+    ],
+    "two branches": [((7, 5), [(7, 5), (4, 3)]), ((5, 6), [(5, 6), (5, 6)])],
+    "smaller one first": [((4, 3), [(1, 2), (4, 3)])],
+    "one level": [((3, 4), [(3, 4)])],
+    "one position": [((1, 1), [(1, 1), (1, 1)])],
+}
+BY_LEVEL = ByLevel(torch_branch_mix)
 
 
-def make_arguments(level, dtype, *, batch=2, channels=20):
-    """Gradient of the output, branches, scales, lines, moments and size."""
-    size, branch_sizes = level
-    count = len(branch_sizes)
+def make_arguments(pyramid, dtype, *, batch=2, channels=20):
+    """Gradients of the outputs, maps, scales, lines, moments and sizes."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
         return torch.randn(shape, generator=generator)
 
-    branches = [normal(batch, *branch, channels).to(dtype) for branch in branch_sizes]
-    grad_output = normal(batch, *size, channels).to(dtype)
-    scales, lines = normal(count, batch, channels), normal(5, batch, channels)
-    lines[:, :1, 0] = 0  # equal lines share the gradient
-    return grad_output, branches, scales, lines, normal(3, count, batch, channels), size
+    sizes = [size for size, _ in pyramid]
+    maps = [
+        [own and normal(batch, *own, channels).to(dtype) for own in level] for _, level in pyramid
+    ]
+    grads = [normal(batch, *size, channels).to(dtype) for size in sizes]
+    scales = normal(len(maps), len(maps[0]), batch, channels)
+    lines = normal(len(maps), 5, batch, channels)
+    lines[:, :, :1, 0] = 0  # equal lines share the gradient
+    return grads, maps, scales, lines, normal(3, *scales.shape), sizes
 
 
 def in_float64(value):
@@ -42,111 +61,178 @@ def in_float64(value):
     return value.double() if isinstance(value, torch.Tensor) else value
 
 
+def flat(value):
+    """All tensors and Nones of nested lists."""
+    if isinstance(value, list | tuple):
+        return [item for part in value for item in flat(part)]
+    return [value]
+
+
 def assert_close(ours, theirs, tolerance):
+    ours, theirs = flat(ours), flat(theirs)
     assert len(ours) == len(theirs)
     for mine, expected in zip(ours, theirs, strict=True):
+        if expected is None:
+            assert mine is None
+            continue
         assert mine.shape == expected.shape
-        assert mine.is_contiguous()
         error = (mine.double() - expected).abs().max()
         assert error <= tolerance * expected.abs().max().clamp(min=1)
 
 
+def without_missing(sums, maps):
+    """Gradients of scales are of no meaning where there is no map: they must be zero."""
+    for index, level in enumerate(maps):
+        for slot, image in enumerate(level):
+            assert image is not None or not sums[0][index, slot].any()
+    return sums
+
+
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("level", LEVELS)
-def test_every_pass_equals_the_float64_double(level, dtype):
-    arguments = make_arguments(level, dtype)
-    grad, branches, scales, lines, moments, size = arguments
-    grad64, branches64, scales64, lines64, moments64, _ = map(in_float64, arguments)
+@pytest.mark.parametrize("name", PYRAMIDS)
+def test_every_pass_equals_the_float64_double(name, dtype):
+    arguments = make_arguments(PYRAMIDS[name], dtype)
+    grads, maps, scales, lines, moments, sizes = arguments
+    grads64, maps64, scales64, lines64, moments64, _ = map(in_float64, arguments)
     tolerance = TOLERANCES[dtype]
 
-    output = triton_branch_mix.mix_forward(branches, scales, lines, size)
-    expected = torch_branch_mix.mix_forward(branches64, scales64, lines64, size)
-    assert output.dtype == dtype
-    assert_close([output], [expected], tolerance)
+    measured = triton_branch_mix.channel_moments(maps, sizes)
+    assert measured.dtype == torch.float32
+    assert_close(measured, BY_LEVEL.channel_moments(maps64, sizes), 2e-6)
 
-    sums = triton_branch_mix.mix_reductions(grad, branches, scales, lines)
-    expected_sums = torch_branch_mix.mix_reductions(grad64, branches64, scales64, lines64)
+    outputs = triton_branch_mix.mix_forward(maps, scales, lines, sizes)
+    expected = BY_LEVEL.mix_forward(maps64, scales64, lines64, sizes, overwrite=False)
+    assert all(output.dtype == dtype for output in outputs)
+    assert_close(outputs, expected, tolerance)
+
+    sums = triton_branch_mix.mix_reductions(grads, maps, scales, lines)
+    expected_sums = BY_LEVEL.mix_reductions(grads64, maps64, scales64, lines64)
     assert all(total.dtype == torch.float32 for total in sums)
-    assert_close(sums, expected_sums, 2e-6)
+    assert_close(without_missing(sums, maps), expected_sums, 2e-6)
 
-    grads = triton_branch_mix.mix_backward(grad, branches, scales, lines, moments)
-    expected_grads = torch_branch_mix.mix_backward(grad64, branches64, scales64, lines64, moments64)
-    assert all(gradient.dtype == dtype for gradient in grads)
-    assert_close(grads, expected_grads, tolerance)
+    gradients = triton_branch_mix.mix_backward(grads, maps, scales, lines, moments)
+    expected_gradients = BY_LEVEL.mix_backward(grads64, maps64, scales64, lines64, moments64)
+    assert all(gradient is None or gradient.dtype == dtype for gradient in flat(gradients))
+    assert_close(gradients, expected_gradients, tolerance)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize(
     "own, size", [((6, 9), (6, 9)), ((3, 5), (6, 9)), ((4, 7), (7, 13)), ((1, 2), (4, 3))]
 )
-def test_moments_equal_the_float64_double(own, size, dtype):
-    image = make_arguments((own, [own]), dtype, channels=33)[0]
-    moments = triton_branch_mix.channel_moments(image, size)
-    expected = torch_branch_mix.channel_moments(image.double(), size)
-    assert moments.dtype == torch.float32
-    assert_close([moments], [expected], 2e-6)
+def test_moments_of_one_map(own, size, dtype):
+    maps = make_arguments([(size, [own])], dtype, channels=33)[1]
+    moments = triton_branch_mix.channel_moments(maps, [size])
+    assert_close(moments, BY_LEVEL.channel_moments(in_float64(maps), [size]), 2e-6)
 
 
 def test_variance_of_a_deviation_much_smaller_than_the_mean(monkeypatch):
     monkeypatch.setattr(triton_branch_mix, "TILE_VALUES", 64)
     monkeypatch.setattr(triton_branch_mix, "MAX_PARTS", 4)
-    image = make_arguments(((20, 9), [(20, 9)]), torch.float32, channels=5)[0] * 0.01 + 300
-    moments = triton_branch_mix.channel_moments(image, (20, 9))
-    expected = torch_branch_mix.channel_moments(image.double(), (20, 9))
-    torch.testing.assert_close(moments[1].double(), expected[1], rtol=1e-3, atol=0)
+    size = (20, 9)
+    ((image,),) = make_arguments([(size, [size])], torch.float32, channels=5)[1]
+    image = image * 0.01 + 300
+    moments = triton_branch_mix.channel_moments([[image]], [size])
+    expected = BY_LEVEL.channel_moments([[image.double()]], [size])
+    torch.testing.assert_close(moments[0, 0, 1].double(), expected[0, 0, 1], rtol=1e-3, atol=0)
 
 
-def test_many_tiles_parts_and_channels():
-    arguments = make_arguments(((6, 5), [(6, 5), (3, 3)]), torch.float32, channels=300)
-    grad, branches, scales, lines, moments, size = [
-        value[:, :1] if index in (2, 3) else value for index, value in enumerate(arguments)
+def every_pass(passes, grads, maps, scales, lines, moments, sizes):
+    return [
+        passes.channel_moments(maps, sizes),
+        passes.mix_forward(maps, scales, lines, sizes, False),
+        passes.mix_reductions(grads, maps, scales, lines),
+        passes.mix_backward(grads, maps, scales, lines, moments),
     ]
-    grad, branches = grad[:1], [branch[:1] for branch in branches]
-    scales, lines, moments = scales.contiguous(), lines.contiguous(), moments[:, :, :1].contiguous()
-    inputs = grad, branches, scales, lines
-    ours = [
-        triton_branch_mix.mix_forward(*inputs[1:], size),
-        *triton_branch_mix.mix_reductions(*inputs),
-        *triton_branch_mix.mix_backward(*inputs, moments),
-        triton_branch_mix.channel_moments(branches[1], size),
-    ]
-    inputs, moments = [in_float64(value) for value in inputs], moments.double()
-    theirs = [
-        torch_branch_mix.mix_forward(*inputs[1:], size),
-        *torch_branch_mix.mix_reductions(*inputs),
-        *torch_branch_mix.mix_backward(*inputs, moments),
-        torch_branch_mix.channel_moments(inputs[1][1], size),
-    ]
-    assert_close(ours, theirs, 5e-6)
+
+
+def test_many_tiles_parts_and_channels(monkeypatch):
+    monkeypatch.setattr(triton_branch_mix, "TILE_VALUES", 1024)
+    monkeypatch.setattr(triton_branch_mix, "MAX_PARTS", 4)
+    arguments = make_arguments(PYRAMIDS["block"], torch.float32, batch=1, channels=300)
+    ours = every_pass(triton_branch_mix, *arguments)
+    assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 
 
 def test_addresses_of_64_bits(monkeypatch):
-    constants = triton_branch_mix._constants
-    monkeypatch.setattr(triton_branch_mix, "_constants", lambda *a: {**constants(*a), "WIDE": True})
-    grad, branches, scales, lines, moments, size = make_arguments(LEVELS[0], torch.float32)
-    inputs = grad, branches, scales, lines
-    assert_close(
-        [
-            triton_branch_mix.mix_forward(*inputs[1:], size),
-            *triton_branch_mix.mix_reductions(*inputs),
-            *triton_branch_mix.mix_backward(*inputs, moments),
-        ],
-        [
-            torch_branch_mix.mix_forward(*inputs[1:], size),
-            *torch_branch_mix.mix_reductions(*inputs),
-            *torch_branch_mix.mix_backward(*inputs, moments),
-        ],
-        1e-5,
-    )
+    monkeypatch.setattr(triton_branch_mix, "WIDE", 0)
+    arguments = make_arguments(PYRAMIDS["block"], torch.float32)
+    ours = every_pass(triton_branch_mix, *arguments)
+    assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 
 
 def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
-    level = ((3, 4), [(3, 4)] * 4)
+    pyramid = [((3, 4), [(3, 4)] * 4)]
     for dtype, batch in ((torch.float32, 2), (torch.float64, 2), (torch.float32, 0)):
-        grad, branches, scales, lines, moments, size = make_arguments(level, dtype, batch=batch)
+        arguments = make_arguments(pyramid, dtype, batch=batch)
         if dtype == torch.float64:
-            scales, lines, moments = scales.double(), lines.double(), moments.double()
-        inputs = branches, scales, lines
-        ours = triton_branch_mix.mix_forward(*inputs, size)
-        torch.testing.assert_close(ours, torch_branch_mix.mix_forward(*inputs, size))
-        assert len(triton_branch_mix.mix_backward(grad, *inputs, moments)) == 4
+            arguments = [in_float64(value) for value in arguments]
+        ours = every_pass(triton_branch_mix, *arguments)
+        for mine, other in zip(flat(ours), flat(every_pass(BY_LEVEL, *arguments)), strict=True):
+            assert torch.equal(mine, other)
+
+
+KERNELS = {
+    triton_deform_kernels: ["forward", "backward_samples", "backward_kernels"],
+    triton_moments_kernels: ["moments", "join_moments"],
+    triton_mix_kernels: ["forward", "reductions", "join_reductions"],
+    triton_mix_backward_kernels: ["backward", "finish_upsampled"],
+}
+
+
+class Counting:
+    """A kernel that counts its launches."""
+
+    def __init__(self, kernel, launches):
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid):
+        self.launches.append(self.kernel)
+        return self.kernel[grid]
+
+
+@pytest.fixture
+def triton_everywhere(monkeypatch):
+    monkeypatch.setenv(backends.BACKEND_VARIABLE, "triton")
+    monkeypatch.setattr(branch_mix, "_implementation", lambda images: triton_branch_mix)
+    assert triton_branch_mix.serves(torch.device("cpu"))  # whose self-check launches kernels, too
+
+
+@pytest.mark.parametrize("coarser_offsets", ["flat_read", "crop", "resize"])
+def test_a_block_takes_one_launch_of_every_kernel(coarser_offsets, monkeypatch, triton_everywhere):
+    """However many levels and branches it has, and with the plain block's results."""
+    launches = []
+    for module, names in KERNELS.items():
+        for name in names:
+            kernel = Counting(getattr(module, name + "_kernel"), launches)
+            monkeypatch.setattr(module, name + "_kernel", kernel)
+    torch.manual_seed(0)
+    block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets))
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+    plain = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets, fused=False))
+    plain.load_state_dict(block.state_dict())
+    levels = [torch.randn(2, 32, *size) for size in [(6, 9), (3, 5), (2, 3)]]
+
+    leaves = [level.clone().requires_grad_() for level in levels]
+    outputs = block(leaves)
+    assert len(launches) == 4
+    grads = torch.autograd.grad(outputs, [*leaves, *block.parameters()], outputs)
+    assert len(launches) == len(set(launches)) == 10
+
+    leaves = [level.double().requires_grad_() for level in levels]
+    exact = plain.double()(leaves)
+    cotangents = [output.double() for output in outputs]
+    exact_grads = torch.autograd.grad(exact, [*leaves, *plain.parameters()], cotangents)
+    assert_close([*outputs, *grads], [*exact, *exact_grads], 1e-5)
+
+
+def test_blocks_hand_on_levels_that_need_no_copy(triton_everywhere):
+    """What one block gives lies in memory as the next one reads it."""
+    block = DyHeadBlock(16, 16)
+    outputs = block([torch.randn(2, 16, *size) for size in [(6, 9), (3, 5), (2, 3)]])
+    rows = [output.permute(0, 2, 3, 1).flatten(0, 2) for output in outputs]
+    table, first_rows = join_rows(rows)
+    assert table.data_ptr() == rows[0].data_ptr()
+    assert first_rows == [0, 108, 138]

@@ -10,9 +10,14 @@ import math
 import pytest
 import torch
 
-from dyhead.ops import triton_deform_conv
+from dyhead.ops import flat_read, triton_deform_conv, triton_deform_kernels
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.triton_deform_conv import deform_conv_by_triton, serves
+from dyhead.ops.triton_deform_conv import (
+    deform_conv_by_triton,
+    foreach_deform_conv_by_triton,
+    serves,
+)
+from dyhead.ops.triton_problems import Problems
 
 GEOMETRIES = [  # kernel, stride, padding, dilation
     ((3, 3), (1, 1), (1, 1), (1, 1)),
@@ -117,10 +122,101 @@ def test_any_layout_and_slices_of_one_convolutions_channels():
 
 
 def test_addresses_of_64_bits(monkeypatch):
-    monkeypatch.setattr(triton_deform_conv, "_reach", lambda planes: 2**31)
+    monkeypatch.setattr(Problems, "_sizes", lambda self: (2**31,))
     arguments = make_arguments(GEOMETRIES[0], torch.float32, batch=1, size=(3, 4))
     ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[0])
     assert_close(ours, expected_outcome(arguments, GEOMETRIES[0]), 2e-6)
+
+
+def make_pyramid(dtype, *, batch=2, channels=20, outputs=18):
+    """What a DyHead block convolves: three kernels on levels and their neighbours."""
+    sizes = [(6, 9), (3, 5), (2, 3)]
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator)
+
+    levels = [normal(batch, channels, *size).to(dtype) for size in sizes]
+    maps = [normal(batch, 27, *size) for size in sizes]
+    kernels = [
+        (normal(outputs, channels, 3, 3).to(dtype), normal(outputs).to(dtype)) for _ in range(3)
+    ]
+    return [*levels, *maps, *(tensor for kernel in kernels for tensor in kernel)]
+
+
+def convolve_pyramid(function, tensors):
+    levels, maps, kernels = tensors[:3], tensors[3:6], tensors[6:]
+    finer, same, coarser = zip(kernels[::2], kernels[1::2], strict=True)
+    calls = []
+    for index, (level, planes) in enumerate(zip(levels, maps, strict=True)):
+        where = planes[:, :18], planes[:, 18:]
+        geometry = ((1, 1), (1, 1), (1, 1))
+        if index > 0:
+            calls.append((levels[index - 1], *where, *finer, (2, 2), *geometry[1:]))
+        calls.append((level, *where, *same, *geometry))
+        if index < 2:
+            fitted = [flat_read(part, *levels[index + 1].shape[2:]) for part in where]
+            calls.append((levels[index + 1], *fitted, *coarser, *geometry))
+    return function(calls)
+
+
+def pyramid_outcome(function, tensors):
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    outputs = convolve_pyramid(function, leaves)
+    cotangents = [
+        torch.linspace(-1, 1, output.numel()).view(output.shape).to(output.dtype)
+        for output in outputs
+    ]
+    return [*outputs, *torch.autograd.grad(outputs, leaves, cotangents)]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_convolutions_of_a_pyramid_share_their_launches(dtype, monkeypatch):
+    """Levels, strides and kernels that differ: one launch forward, two backward."""
+    tensors, launches = make_pyramid(dtype), []
+    for name in ("forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"):
+        kernel = getattr(triton_deform_kernels, name)
+        monkeypatch.setattr(triton_deform_kernels, name, Noting(kernel, name, launches))
+    ours = pyramid_outcome(foreach_deform_conv_by_triton, tensors)
+    expected = pyramid_outcome(
+        lambda calls: [deform_conv_by_bags(*call) for call in calls],
+        [tensor.double() for tensor in tensors],
+    )
+    assert_close(ours, expected, TOLERANCES[dtype])
+    assert launches == ["forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"]
+
+
+class Noting:
+    """A kernel that notes its launches."""
+
+    def __init__(self, kernel, name, launches):
+        self.kernel, self.name, self.launches = kernel, name, launches
+
+    def __getitem__(self, grid):
+        self.launches.append(self.name)
+        return self.kernel[grid]
+
+
+def test_what_differs_in_more_than_sizes_and_strides_is_launched_apart():
+    near = make_arguments(GEOMETRIES[0], torch.float32)
+    small = make_arguments(GEOMETRIES[2], torch.float32, channels=5)
+    calls = [
+        (*near, *GEOMETRIES[0][1:]),
+        (*small, *GEOMETRIES[2][1:]),
+        (*near[:4], None, *GEOMETRIES[0][1:]),
+    ]
+    for ours, call in zip(foreach_deform_conv_by_triton(calls), calls, strict=True):
+        torch.testing.assert_close(ours, deform_conv_by_bags(*call), rtol=1e-5, atol=1e-5)
+
+
+def test_outputs_of_one_launch_may_be_overwritten():
+    tensors = [tensor.requires_grad_() for tensor in make_pyramid(torch.float32)]
+    outputs = convolve_pyramid(foreach_deform_conv_by_triton, tensors)
+    before = outputs[1].detach().clone()
+    torch.relu_(outputs[0])
+    assert torch.equal(outputs[1], before)
+    sum(output.sum() for output in outputs).backward()
+    assert all(tensor.grad.isfinite().all() for tensor in tensors)
 
 
 @pytest.mark.parametrize("position", [-1.5, -1.0, -0.75, -0.25, 0.0, 2.0, 2.25, 2.75, 3.0, 3.5])
@@ -183,8 +279,9 @@ def test_the_self_check_passes_even_within_inference_mode_and_autocast():
 
 def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
     triton_deform_conv._serves.cache_clear()
-    genuine = triton_deform_conv._weight_gradient
-    monkeypatch.setattr(triton_deform_conv, "_weight_gradient", lambda *a: genuine(*a) * 1.1)
+    genuine = triton_deform_conv._weight_gradients
+    wrong = lambda *a: [grad * 1.1 for grad in genuine(*a)]  # noqa: E731
+    monkeypatch.setattr(triton_deform_conv, "_weight_gradients", wrong)
     assert not serves(torch.device("cpu"))
     assert not serves(torch.device("cpu"))
     assert len(caplog.records) == 1

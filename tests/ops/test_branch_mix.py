@@ -18,10 +18,9 @@ LEVELS = {
 }
 
 
-@pytest.fixture(params=["torch", "cpp", "interface"])
+@pytest.fixture(params=["torch", "cpp"])
 def passes(request):
-    if request.param == "interface":
-        return branch_mix
+    """The passes over one level."""
     if request.param == "cpp" and not cpp_branch_mix.serves():
         pytest.skip("no C++ extension here")
     return importlib.import_module(f"dyhead.ops.{request.param}_branch_mix")
@@ -166,3 +165,75 @@ def test_empty_batch(passes):
     assert (grad_scales.shape, grad_lines.shape) == ((1, 0, 16), (5, 0, 16))
     corrections = torch.ones(3, 1, 0, 16)
     assert passes.mix_backward(image, [image], scales, lines, corrections)[0].shape == image.shape
+
+
+PYRAMIDS = {
+    "three levels": [(9, 7), (5, 4), (3, 2)],
+    "two levels": [(4, 6), (2, 3)],
+    "one level": [(5, 3)],
+    "same size": [(1, 1), (1, 1)],
+}
+
+
+def make_pyramid(sizes, dtype):
+    """Maps (finer, same, coarser of every level), scales, lines and gradients of the outputs."""
+    maps, grads = [], []
+    for index, size in enumerate(sizes):
+        own = [size if index else None, size, sizes[index + 1] if index + 1 < len(sizes) else None]
+        own = own if len(sizes) > 1 else [size]
+        (*branches,), _, _, grad = make_level([s for s in own if s] + [size], dtype)
+        branches = iter(branches)
+        maps.append([next(branches) if s else None for s in own])
+        grads.append(grad.roll(1, 1).contiguous())
+    generator = torch.Generator().manual_seed(1)
+    small = torch.promote_types(dtype, torch.float32)
+    levels, slots = len(maps), len(maps[0])
+    scales = torch.randn(levels, slots, 2, 24, generator=generator).to(small)
+    lines = torch.randn(levels, 5, 2, 24, generator=generator).to(small)
+    return maps, scales, lines, grads
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pyramid", PYRAMIDS)
+def test_all_levels_of_a_pyramid(pyramid, dtype):
+    """What a level lacks stays out of everything, wherever it is."""
+    sizes = PYRAMIDS[pyramid]
+    maps, scales, lines, grads = make_pyramid(sizes, dtype)
+    corrections = torch.rand(3, *scales.shape).to(scales.dtype)
+    moments = branch_mix.channel_moments(maps, sizes)
+    outputs = branch_mix.mix_forward(maps, scales, lines, sizes)
+    grad_scales, grad_lines = branch_mix.mix_reductions(grads, maps, scales, lines)
+    gradients = branch_mix.mix_backward(grads, maps, scales, lines, corrections)
+    for index, (level, size) in enumerate(zip(maps, sizes, strict=True)):
+        slots = [slot for slot, image in enumerate(level) if image is not None]
+        wide = [level[slot].double().requires_grad_() for slot in slots]
+        row, line = doubles(scales[index, slots], lines[index])
+        output = expected_mix(wide, row, line, size)
+        assert_near(outputs[index], output, dtype)
+        through_mix = torch.autograd.grad(output, [row, line], grads[index].double(), True)
+        assert_near(grad_scales[index, slots], through_mix[0], dtype)
+        assert_near(grad_lines[index], through_mix[1], dtype)
+        expected = torch.autograd.grad(output, wide, grads[index].double(), True)
+        pooled, constant, slope = corrections[:, index, slots, :, None, None].double()
+        for number, (slot, image) in enumerate(zip(slots, wide, strict=True)):
+            assert_near(moments[index, slot], expected_moments(image.detach(), size), dtype)
+            (spread,) = torch.autograd.grad(
+                upsample(image, size), image, pooled[number].expand(2, *size, 24)
+            )
+            total = expected[number] + spread + constant[number] + slope[number] * image
+            assert_near(gradients[index][slot], total.detach(), dtype)
+        for slot in set(range(len(level))) - set(slots):
+            assert gradients[index][slot] is None
+            assert not moments[index, slot].any()
+            assert not grad_scales[index, slot].any()
+
+
+def test_outputs_may_take_the_place_of_maps():
+    sizes = PYRAMIDS["three levels"]
+    maps, scales, lines, _ = make_pyramid(sizes, torch.float32)
+    expected = branch_mix.mix_forward(maps, scales, lines, sizes)
+    addresses = {image.data_ptr() for level in maps for image in level if image is not None}
+    outputs = branch_mix.mix_forward(maps, scales, lines, sizes, overwrite=True)
+    for output, other in zip(outputs, expected, strict=True):
+        assert torch.equal(output, other)
+        assert output.data_ptr() in addresses  # on CPU they do

@@ -26,8 +26,8 @@ def test_equals_plain_pytorch_under_tritons_interpreter():
     assert result.returncode == 0, result.stdout[-10000:] + result.stderr[-2000:]
 
 
-def compile_kernel(name, kind, capability):
-    """Compile for a level of 256 channels with two branches of its size and one smaller."""
+def compile_kernel(name, kind, capability, addresses):
+    """Compile for 256 channels and three branches."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -44,13 +44,14 @@ def compile_kernel(name, kind, capability):
     if name.startswith("join"):
         tiles = dict(triton_branch_mix._JOIN)
     options = {key: tiles.pop(key) for key in ("num_warps", "enable_fp_fusion")}
-    constants = {"CHANNELS": 256, "BRANCHES": 3, "UPSAMPLED": True, "WIDE": False, **tiles}
-    constants |= {"SAME0": True, "SAME1": True, "SAME2": False}
-    maps = ("image_map", "branch", "branch0", "branch1", "branch2", "output", "grad_output")
-    maps = (*maps, "gradient", "gradient0", "gradient1")
-    small = ("scales", "lines", "partial", "moments", "grad_scales", "grad_lines", "constant")
-    small = (*small, "slope", "collected", "gradient2")
-    pointers = {**dict.fromkeys(maps, kind), **dict.fromkeys(small, "fp32")}
+    constants = {"CHANNELS": 256, "BRANCHES": 3, **tiles}
+    small = ("scales", "lines", "partial", "moments", "grad_scales", "grad_lines", "collected")
+    pointers = {
+        **dict.fromkeys(("table", "output", "grad_output", "gradients"), kind),
+        **dict.fromkeys(small, "fp32"),
+        **dict.fromkeys(("maps", "levels"), addresses),
+        **dict.fromkeys(("blocks", "ranges"), "i32"),
+    }
     constants = {key: value for key, value in constants.items() if key in function.arg_names}
     signature, attributes = {}, {}
     for index, argument in enumerate(function.arg_names):
@@ -71,7 +72,14 @@ def compile_kernel(name, kind, capability):
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton interprets")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind, capability", [("bf16", 90), ("fp16", 90), ("fp32", 90), ("bf16", 80)]
+    "kind, capability, addresses",
+    [
+        ("bf16", 90, "i32"),
+        ("bf16", 90, "i64"),
+        ("fp16", 90, "i32"),
+        ("fp32", 90, "i32"),
+        ("bf16", 80, "i32"),
+    ],
 )
 @pytest.mark.parametrize(
     "name",
@@ -85,6 +93,6 @@ def compile_kernel(name, kind, capability):
         "finish_upsampled_kernel",
     ],
 )
-def test_every_kernel_compiles_for_the_blocks_shapes(name, kind, capability):
+def test_every_kernel_compiles_for_the_blocks_shapes(name, kind, capability, addresses):
     pytest.importorskip("triton", minversion="3.3")
-    assert compile_kernel(name, kind, capability).asm["cubin"]
+    assert compile_kernel(name, kind, capability, addresses).asm["cubin"]

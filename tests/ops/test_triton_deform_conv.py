@@ -34,22 +34,20 @@ def test_equals_plain_pytorch_under_tritons_interpreter():
 
 
 def source(function, pointers, constants):
-    """A kernel as it would be called: aligned pointers, sizes that nothing is known about."""
+    """A kernel as it would be called, with aligned pointers."""
     from triton.compiler import ASTSource
 
     signature, attributes = {}, {}
     for index, name in enumerate(function.arg_names):
         if name in constants:
             signature[name] = "constexpr"
-        elif name in pointers:
+        else:
             signature[name] = "*" + pointers[name]
             attributes[(index,)] = [["tt.divisibility", 16]]
-        else:
-            signature[name] = "i32"
     return ASTSource(function, signature, constants, attributes)
 
 
-def compile_kernel(name, dtype, tiles, capability, **constants):
+def compile_kernel(name, dtype, tiles, capability, records="i32", **constants):
     """Compile down to machine code: no GPU is needed for that."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -57,12 +55,13 @@ def compile_kernel(name, dtype, tiles, capability, **constants):
     from dyhead.ops import triton_deform_kernels
 
     kind = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
-    by_dtype = ("table", "kernel", "bias", "output", "grad_output")
-    in_float32 = ("offset", "mask", "grad_table", "grad_offset", "grad_mask", "partial")
+    by_dtype = ("table", "kernels", "biases", "output", "grad_output")
+    in_float32 = ("planes", "grad_table", "grad_offset", "grad_mask", "partial")
     pointers = {**dict.fromkeys(by_dtype, kind), **dict.fromkeys(in_float32, "fp32")}
-    constants |= {"CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3, "WIDE": False}
-    for pair, value in (("STRIDE", 1), ("PADDING", 1), ("DILATION", 1)):
-        constants |= {f"{pair}_Y": value, f"{pair}_X": value}
+    pointers |= {"records": records, "blocks": "i32", "parts": "i32"}
+    constants |= {"CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3}
+    for pair in ("PADDING", "DILATION"):
+        constants |= {f"{pair}_Y": 1, f"{pair}_X": 1}
     options = {key: tiles[key] for key in ("num_warps", "num_stages", "enable_fp_fusion")}
     constants |= {key: value for key, value in tiles.items() if key not in options}
     constants["PRECISION"] = precision(dtype)
@@ -98,6 +97,16 @@ def test_forward_compiles_for_the_blocks_shapes(dtype, capability, positions):
 
 @needs_triton
 @compiles
+@pytest.mark.slow
+def test_forward_compiles_for_addresses_of_64_bits():
+    pytest.importorskip("triton", minversion="3.3")
+    tiles = triton_deform_conv.forward_tiles(torch.bfloat16, 256, 256, 100_000)
+    constants = {"HAS_BIAS": True, "records": "i64"}
+    assert compile_kernel("forward_kernel", torch.bfloat16, tiles, 90, **constants).asm["cubin"]
+
+
+@needs_triton
+@compiles
 @pytest.mark.parametrize("dtype, capability", CASES)
 def test_backward_compiles_for_the_blocks_shapes(dtype, capability):
     pytest.importorskip("triton", minversion="3.3")
@@ -105,7 +114,7 @@ def test_backward_compiles_for_the_blocks_shapes(dtype, capability):
     needs = {"NEED_TABLE": True, "NEED_SAMPLES": True}
     by_sample = compile_kernel("backward_samples_kernel", dtype, tiles, capability, **needs)
     tiles = triton_deform_conv.backward_weight_tiles(dtype, 256, 256)
-    by_weight = compile_kernel("backward_weight_kernel", dtype, tiles, capability)
+    by_weight = compile_kernel("backward_kernels_kernel", dtype, tiles, capability)
     for compiled in (by_sample, by_weight):
         assert compiled.asm["cubin"]
         if capability == 80:

@@ -1,0 +1,152 @@
+"""Several deformable convolutions as the Triton kernels of `triton_deform_conv` see them.
+
+Shape letters: as in `deform_conv`; P output positions and R input pixels of all convolutions, W
+kernels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dyhead.ops.triton_tables import (
+    block_table,
+    device_table,
+    join_rows,
+    join_storages,
+    split_rows,
+)
+
+Pair = tuple[int, int]
+
+
+class Layout(NamedTuple):
+    """Which tensors each convolution uses, and how.
+
+    Attributes:
+        inputs, kernels: of each convolution its input and its kernel, both by number; kernels in
+            ascending order.
+        strides: of each convolution.
+        padding, dilation: of all.
+    """
+
+    inputs: tuple[int, ...]
+    kernels: tuple[int, ...]
+    strides: tuple[Pair, ...]
+    padding: Pair
+    dilation: Pair
+
+    def split(self, values: Sequence[Any], has_biases: bool = True) -> list[list[Any]]:
+        """Undo the concatenation of inputs, weights, biases, offsets and masks."""
+        kernels, count = self.kernels[-1] + 1, len(self.kernels)
+        rest = iter(values)
+        counts = (max(self.inputs) + 1, kernels, kernels * has_biases, count, count)
+        return [[next(rest) for _ in range(length)] for length in counts]
+
+
+class Problems:
+    """Tables, sizes and constants of the kernels.
+
+    Attributes:
+        table: (R, C) of all inputs.
+        kernels: (W, O, kernel height, kernel width, C).
+        planes: the memory of all offsets and masks.
+        records: (convolutions, `triton_sampling.FIELDS`).
+        output_shapes: (N, Y, X, O) of each convolution.
+        lengths: output positions of each convolution, N * Y * X.
+        positions_of_kernels: the same, of the convolutions of each kernel together.
+        positions: P.
+        constants: of every kernel.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        inputs: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        offsets: Sequence[Tensor],
+        masks: Sequence[Tensor],
+    ) -> None:
+        self.layout = layout
+        self.outputs, self.channels, *kernel_size = weights[0].shape
+        self.taps = kernel_size[0] * kernel_size[1]
+        self.input_shapes = [input.shape for input in inputs]
+        self.output_shapes = [(len(mask), *mask.shape[2:], self.outputs) for mask in masks]
+        self.lengths = [mask.numel() // self.taps for mask in masks]
+        self.positions = sum(self.lengths)
+        self.positions_of_kernels = [
+            sum(n for n, of in zip(self.lengths, layout.kernels, strict=True) if of == kernel)
+            for kernel in range(len(weights))
+        ]
+        self.table, first_rows = join_rows([as_table(input) for input in inputs])
+        self.kernels = torch.stack([weight.permute(0, 2, 3, 1) for weight in weights])
+        self.planes, places = join_storages([*offsets, *masks])
+        rows, first_position = [], 0
+        for index, (stride, length) in enumerate(zip(layout.strides, self.lengths, strict=True)):
+            height, width = inputs[layout.inputs[index]].shape[2:]
+            out_height, out_width = masks[index].shape[2:]
+            rows.append(
+                (
+                    length,
+                    first_position,
+                    out_height * out_width,
+                    out_width,
+                    first_rows[layout.inputs[index]],
+                    height,
+                    width,
+                    layout.kernels[index],
+                    *stride,
+                    places[index].first,
+                    *places[index].strides,
+                    places[len(masks) + index].first,
+                    *places[len(masks) + index].strides,
+                )
+            )
+            first_position += length
+        largest = max(self.positions * max(self.outputs, 2 * self.taps), *self._sizes())
+        self.records = device_table(tuple(rows), self.table.device, largest >= 2**31)
+        self.constants = {
+            "CHANNELS": self.channels,
+            "OUTPUTS": self.outputs,
+            "TAPS": self.taps,
+            "KERNEL_X": kernel_size[1],
+            "PADDING_Y": layout.padding[0],
+            "PADDING_X": layout.padding[1],
+            "DILATION_Y": layout.dilation[0],
+            "DILATION_X": layout.dilation[1],
+        }
+
+    def _sizes(self) -> tuple[int, ...]:
+        """How many values the tables have that convolutions of any size share."""
+        return self.table.numel(), self.planes.numel(), self.kernels.numel()
+
+    def blocks(self, block: int) -> Tensor:
+        """(blocks, 2): the convolution and the first position of each block of positions."""
+        return block_table(tuple(self.lengths), block, self.table.device)
+
+    def parts(self, block: int, splits: int) -> Tensor:
+        """Cut the blocks of each kernel: (W * splits, 2), a part's first block and its end."""
+        rows, end = [], 0
+        for kernel in range(len(self.kernels)):
+            begin = end
+            for length, of in zip(self.lengths, self.layout.kernels, strict=True):
+                end += -(-length // block) if of == kernel else 0
+            cuts = [begin + (end - begin) * part // splits for part in range(splits + 1)]
+            rows += list(zip(cuts[:-1], cuts[1:], strict=True))
+        return device_table(tuple(rows), self.table.device)
+
+    def as_inputs(self, table: Tensor) -> list[Tensor]:
+        """(R, C) to (N, C, H, W) of every input, without copies."""
+        shapes = [(batch, *size, channels) for batch, channels, *size in self.input_shapes]
+        return [image.permute(0, 3, 1, 2) for image in split_rows(table, shapes)]
+
+    def as_planes(self, values: Tensor, channels: int) -> list[Tensor]:
+        """The (N, channels, Y, X) of every convolution, one after the other, without copies."""
+        shapes = [(batch, channels, *size) for batch, *size, _ in self.output_shapes]
+        return split_rows(values, shapes)
+
+
+def as_table(image: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C), without a copy where the image is channels_last."""
+    return image.permute(0, 2, 3, 1).flatten(0, 2).contiguous()

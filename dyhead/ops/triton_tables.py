@@ -1,0 +1,127 @@
+"""How several tensors of different sizes enter one launch of a Triton kernel.
+
+A kernel takes few addresses. So the tensors of all problems become parts of one piece of memory,
+as most of them are already, and small tables of integers say where each problem's part begins and
+how large it is.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Tensors that are together a smaller part of their storage than this are copied without the rest.
+SMALLEST_SHARE = 0.25
+
+
+@lru_cache(maxsize=4096)
+def device_table(
+    rows: tuple[tuple[int, ...], ...], device: torch.device, is_wide: bool = False
+) -> Tensor:
+    """(rows, fields) of int32, of int64 if `is_wide`; copied to a device once, for CUDA graphs."""
+    dtype = torch.int64 if is_wide else torch.int32
+    with torch.inference_mode(False):  # a tensor made in inference could not serve training
+        return torch.tensor(rows, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=4096)
+def block_table(lengths: tuple[int, ...], block: int, device: torch.device) -> Tensor:
+    """Cut problems of these lengths into blocks: (blocks, 2), the problem and the first position.
+
+    Problems come in order, and at least one is not empty.
+    """
+    rows = [
+        (index, start) for index, length in enumerate(lengths) for start in range(0, length, block)
+    ]
+    return device_table(tuple(rows), device)
+
+
+def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor, list[int]]:
+    """Bring (R_i, C) tables into one, without a copy where they lie one after the other.
+
+    Args:
+        tables: at least one; contiguous, of one type and device.
+        any_order: let their order in memory be their order in the result.
+
+    Returns:
+        (R, C), and the row at which each table begins.
+    """
+    order = list(range(len(tables)))
+    if any_order:
+        order.sort(key=lambda index: tables[index].data_ptr())
+    ordered = [tables[index] for index in order]
+    ends = list(itertools.accumulate(len(table) for table in ordered))
+    begins = dict(zip(order, [0, *ends], strict=False))
+    first_rows = [begins[index] for index in range(len(tables))]
+    if _follow_each_other(ordered):
+        channels = ordered[0].shape[1]
+        return ordered[0].as_strided((ends[-1], channels), (channels, 1)), first_rows
+    return torch.cat(ordered), first_rows
+
+
+def _follow_each_other(tables: Sequence[Tensor]) -> bool:
+    address = tables[0].data_ptr()
+    storage = tables[0].untyped_storage().data_ptr()
+    for table in tables:
+        if table.untyped_storage().data_ptr() != storage or table.data_ptr() != address:
+            return False
+        address += table.numel() * table.element_size()
+    return True
+
+
+class Place(NamedTuple):
+    """Where a tensor's values are in a piece of memory: its first one, and its strides."""
+
+    first: int
+    strides: tuple[int, ...]
+
+
+def join_storages(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Place]]:
+    """Bring tensors of any strides into one piece of memory, in one copy at most.
+
+    Args:
+        tensors: at least one; of one type and device.
+
+    Returns:
+        A one-dimensional tensor, and where in it each tensor is.
+    """
+    wanted = Counter[int]()
+    for tensor in {id(tensor): tensor for tensor in tensors}.values():
+        wanted[_memory(tensor).data_ptr()] += tensor.numel()
+    memories: dict[int, tuple[int, Tensor]] = {}  # by address, with where they begin
+    places, end = [], 0
+    for tensor in tensors:
+        memory = _memory(tensor)
+        if wanted[memory.data_ptr()] < SMALLEST_SHARE * memory.numel():
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+            memory = _memory(tensor)
+        begin, _ = memories.setdefault(memory.data_ptr(), (end, memory))
+        if begin == end:
+            end += memory.numel()
+        places.append(Place(begin + int(tensor.storage_offset()), tensor.stride()))
+    parts = [memory for _, memory in memories.values()]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)), places
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    """All values of a tensor's storage."""
+    count = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor.as_strided((count,), (1,), 0)
+
+
+def split_rows(table: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Parts of (R, C), in order, each of its shape and without a copy.
+
+    To autograd they are tensors of their own, not views: each may be overwritten.
+    """
+    parts, begin = [], int(table.storage_offset())
+    for shape in shapes:
+        strides = torch.empty(shape, device="meta").stride()
+        part = table.new_empty(0)
+        parts.append(part.set_(table.untyped_storage(), begin, torch.Size(shape), strides))
+        begin += part.numel()
+    return parts
