@@ -17,7 +17,6 @@ images; C channels; G groups of the norm.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import SpatialAttention
 from dyhead.layers.task_attention import DyReLU
+from dyhead.ops.device_constants import device_constant
 
 Parameters = dict[str, Tensor]
 Sigmoid = Callable[[Tensor], Tensor]
@@ -147,21 +147,15 @@ def branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
 
 
 def constant_table(rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """(L, B, 1, 1) of the type of `like`; copied to a device once, so that CUDA graphs may use it.
+    """(L, B, 1, 1) of the type of `like`.
 
     Tensors without data, as in tracing, are of a subclass and must not be kept.
     """
     if torch.compiler.is_compiling() or type(like) is not Tensor:
-        return torch.tensor(rows, dtype=like.dtype, device=like.device)[..., None, None]
-    return _kept_table(rows, like.dtype, like.device)
-
-
-@lru_cache(maxsize=256)
-def _kept_table(
-    rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    with torch.inference_mode(False):  # a tensor made in inference could not serve training
-        return torch.tensor(rows, dtype=dtype, device=device)[..., None, None]
+        table = torch.tensor(rows, dtype=like.dtype, device=like.device)
+    else:
+        table = device_constant(tuple, (rows,), like.dtype, like.device)
+    return table[..., None, None]
 
 
 def _group_norm(

@@ -5,14 +5,16 @@ Triton is optional: `branch_mix` comes here only where it is installed and `serv
 Shape letters: as in `branch_mix`; S parts of the positions.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dyhead.ops import torch_branch_mix, triton_deform_conv
+from dyhead.ops import torch_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel, Maps
+from dyhead.ops.triton_check import passes_check, values
 from dyhead.ops.triton_tables import block_table, device_table, join_rows, split_rows
 
 Size = tuple[int, int]
@@ -25,8 +27,35 @@ _BY_TORCH = ByLevel(torch_branch_mix)
 
 
 def serves(device: torch.device) -> bool:
-    """Whether Triton works on `device`: as the deformable convolution's self-check found."""
-    return triton_deform_conv.serves(device)
+    """Whether Triton works on `device`; see `triton_check.passes_check`."""
+    return passes_check(device, _outcomes, "The passes of fused blocks use plain PyTorch")
+
+
+def _outcomes(
+    device: torch.device, dtype: torch.dtype
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Results of all passes over a tiny pyramid, ours and plain PyTorch's."""
+    sizes = [(5, 4), (3, 2)]
+    fine, coarse, below, above, scales, lines, moments = (
+        value.to(device)
+        for value in values(
+            *((1, 5, 4, 18), (1, 3, 2, 18), (1, 3, 2, 18), (1, 3, 2, 18)),
+            *((2, 3, 1, 18), (2, 5, 1, 18), (3, 2, 3, 1, 18)),
+        )
+    )
+    results = []
+    for passes, kind in ((sys.modules[__name__], dtype), (_BY_TORCH, torch.float32)):
+        first, second, third, fourth = (
+            image.to(dtype).to(kind) for image in (fine, coarse, below, above)
+        )
+        maps, grads = [[None, first, second], [third, fourth, None]], [first, third]
+        found = [passes.channel_moments(maps, sizes)]
+        found += passes.mix_forward(maps, scales, lines, sizes, overwrite=False)
+        found += passes.mix_reductions(grads, maps, scales, lines)
+        for level in passes.mix_backward(grads, maps, scales, lines, moments):
+            found += [gradient for gradient in level if gradient is not None]
+        results.append(found)
+    return results[0], results[1]
 
 
 def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:

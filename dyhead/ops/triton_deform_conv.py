@@ -10,11 +10,7 @@ Triton is optional: without it, or where it does not work, `serves` says so and 
 Shape letters: as in `deform_conv`; P output positions and R input pixels of all convolutions.
 """
 
-import functools
-import importlib.util
 import itertools
-import logging
-import os
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
@@ -23,12 +19,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
+from dyhead.ops.triton_check import is_interpreted, passes_check, values
 from dyhead.ops.triton_problems import Layout, Problems, as_table
 from dyhead.ops.triton_tables import join_rows, split_rows
 
 Pair = tuple[int, int]
-
-logger = logging.getLogger(__name__)
 
 # Up to here a level has too few tiles to fill a GPU: small tiles and deeper pipelines win.
 SMALL_LEVEL = 4096
@@ -38,88 +33,42 @@ MIN_SPAN = 256
 
 
 def serves(device: torch.device) -> bool:
-    """Whether this back end works on `device`: tried once on a small problem, then remembered.
-
-    False, with one warning in the log, where Triton is missing or does not work: it compiles on
-    first use and needs a working C compiler for that. False without a warning on other devices;
-    Triton's interpreter (TRITON_INTERPRET=1) serves CPU, for tests.
-    """
-    if device.type != "cuda" and not (device.type == "cpu" and _interpreted()):
-        return False
-    if device.type == "cuda" and device.index is None:
-        if not torch.cuda.is_available():
-            return False
-        device = torch.device("cuda", torch.cuda.current_device())
-    return _serves(device)
+    """Whether this back end works on `device`; see `triton_check.passes_check`."""
+    return passes_check(device, _outcomes, "The deformable convolution uses torchvision")
 
 
-def _interpreted() -> bool:
-    return os.environ.get("TRITON_INTERPRET", "0") == "1"
-
-
-@functools.cache
-def _serves(device: torch.device) -> bool:
-    reason = _reason_against(device)
-    if reason:
-        logger.warning(
-            "The deformable convolution uses torchvision instead of Triton on %s: %s",
-            device,
-            reason,
-        )
-    return not reason
-
-
-def _reason_against(device: torch.device) -> str:
-    """Why this back end cannot serve `device`; empty if it can."""
-    if not _is_installed():
-        return "Triton is not installed."
-    try:
-        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-            return "it needs compute capability 8.0."
-        for dtype in (torch.float32, torch.bfloat16):
-            if not _agrees_with_bags(device, dtype):
-                return f"its {dtype} results differ from those of plain PyTorch."
-    except torch.OutOfMemoryError:
-        raise  # says nothing about the kernels
-    except Exception as error:  # whatever goes wrong in a compiler: there is another back end
-        logger.debug("Triton's self-check failed.", exc_info=True)
-        return f"its self-check failed with {type(error).__name__}: {error}"
-    return ""
-
-
-def _is_installed() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-def _agrees_with_bags(device: torch.device, dtype: torch.dtype) -> bool:
-    """Compare a tiny problem, forward and backward, with plain PyTorch in float32."""
-    tolerance = 5e-3 if dtype == torch.float32 else 2e-2  # TF32 may be allowed
-    shapes = ((1, 18, 5, 7), (1, 18, 3, 5), (1, 9, 3, 5), (17, 18, 3, 3), (17,), (1, 17, 3, 5))
-    steps = (0.37, 0.71, 0.53, 0.29, 0.43, 0.61)
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autocast(device.type, enabled=False),
-    ):
-        values = [
-            (torch.arange(torch.Size(shape).numel(), dtype=torch.float32) * step).sin().view(shape)
-            for shape, step in zip(shapes, steps, strict=True)
-        ]
-        dtypes = (dtype, torch.float32, torch.float32, dtype, dtype, dtype)
-        rounded = [value.to(device, kind) for value, kind in zip(values, dtypes, strict=True)]
-        results = []
-        exact = [value.float() for value in rounded]
-        cases: Any = ((deform_conv_by_triton, rounded), (deform_conv_by_bags, exact))
-        for function, (*arguments, grad_output) in cases:
-            leaves = [value.detach().requires_grad_() for value in arguments]
-            output = function(*leaves, (1, 1), (1, 1), (2, 2))
-            grads = torch.autograd.grad(output, leaves, grad_output)
-            results.append([output, *grads])
-    return all(
-        ours.shape == theirs.shape
-        and bool((ours.float() - theirs).abs().max() <= tolerance * theirs.abs().max())
-        for ours, theirs in zip(*results, strict=True)
+def _outcomes(
+    device: torch.device, dtype: torch.dtype
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Outputs and gradients of two convolutions in one launch, ours and plain PyTorch's."""
+    exact = values(
+        *((1, 18, 5, 7), (17, 18, 3, 3), (17,)),
+        *((1, 18, 4, 6), (17, 18, 3, 3), (17,)),
+        *((1, 17, 3, 5), (1, 17, 1, 2)),
     )
+    exact = [value.to(device, dtype).float() for value in exact]
+    planes = values((1, 27, 3, 5), (1, 27, 1, 2))
+    wheres = [
+        [part.to(device).requires_grad_() for part in whole.split((18, 9), dim=1)]
+        for whole in planes
+    ]
+    results = []
+    for function, kind in (
+        (foreach_deform_conv_by_triton, dtype),
+        (lambda calls: [deform_conv_by_bags(*call) for call in calls], torch.float32),
+    ):
+        tensors = [value.to(kind).requires_grad_() for value in exact[:6]]
+        (x1, weight1, bias1, x2, weight2, bias2), (where1, where2) = tensors, wheres
+        outputs = function(
+            [
+                (x1, *where1, weight1, bias1, (1, 1), (1, 1), (2, 2)),
+                (x2, *where2, weight2, bias2, (2, 2), (1, 1), (2, 2)),
+            ]
+        )
+        grads = [value.to(kind) for value in exact[6:]]
+        leaves = [*tensors, *where1, *where2]
+        results.append([*outputs, *torch.autograd.grad(outputs, leaves, grads)])
+    return results[0], results[1]
 
 
 def deform_conv_by_triton(
@@ -414,7 +363,7 @@ def precision(dtype: torch.dtype) -> str:
     Otherwise every factor is split into two TF32 parts, which keeps float32's precision.
     """
     if dtype != torch.float32:
-        return "emulated" if _interpreted() else "ieee"
+        return "emulated" if is_interpreted() else "ieee"
     matmul = torch.backends.cuda.matmul
     # Newer versions refuse to tell the older setting once the newer one was used.
     setting = getattr(matmul, "fp32_precision", None)

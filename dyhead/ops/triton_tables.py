@@ -8,36 +8,36 @@ how large it is.
 import itertools
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dyhead.ops.device_constants import device_constant
+
+Rows = tuple[tuple[int, ...], ...]
+
 # Tensors that are together a smaller part of their storage than this are copied without the rest.
 SMALLEST_SHARE = 0.25
 
 
-@lru_cache(maxsize=4096)
-def device_table(
-    rows: tuple[tuple[int, ...], ...], device: torch.device, is_wide: bool = False
-) -> Tensor:
-    """(rows, fields) of int32, of int64 if `is_wide`; copied to a device once, for CUDA graphs."""
-    dtype = torch.int64 if is_wide else torch.int32
-    with torch.inference_mode(False):  # a tensor made in inference could not serve training
-        return torch.tensor(rows, dtype=dtype, device=device)
+def device_table(rows: Rows, device: torch.device, is_wide: bool = False) -> Tensor:
+    """(rows, fields) of int32, of int64 if `is_wide`."""
+    return device_constant(tuple, (rows,), torch.int64 if is_wide else torch.int32, device)
 
 
-@lru_cache(maxsize=4096)
 def block_table(lengths: tuple[int, ...], block: int, device: torch.device) -> Tensor:
     """Cut problems of these lengths into blocks: (blocks, 2), the problem and the first position.
 
     Problems come in order, and at least one is not empty.
     """
-    rows = [
+    return device_constant(_cut, (lengths, block), torch.int32, device)
+
+
+def _cut(lengths: tuple[int, ...], block: int) -> Rows:
+    return tuple(
         (index, start) for index, length in enumerate(lengths) for start in range(0, length, block)
-    ]
-    return device_table(tuple(rows), device)
+    )
 
 
 def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor, list[int]]:
@@ -64,10 +64,9 @@ def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor
 
 
 def _follow_each_other(tables: Sequence[Tensor]) -> bool:
-    address = tables[0].data_ptr()
-    storage = tables[0].untyped_storage().data_ptr()
+    address, storage = tables[0].data_ptr(), _address(tables[0])
     for table in tables:
-        if table.untyped_storage().data_ptr() != storage or table.data_ptr() != address:
+        if _address(table) != storage or table.data_ptr() != address:
             return False
         address += table.numel() * table.element_size()
     return True
@@ -91,26 +90,29 @@ def join_storages(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Place]]:
     """
     wanted = Counter[int]()
     for tensor in {id(tensor): tensor for tensor in tensors}.values():
-        wanted[_memory(tensor).data_ptr()] += tensor.numel()
-    memories: dict[int, tuple[int, Tensor]] = {}  # by address, with where they begin
+        wanted[_address(tensor)] += tensor.numel()
+    parts: dict[int, tuple[int, Tensor]] = {}  # by address, with where they begin
     places, end = [], 0
     for tensor in tensors:
-        memory = _memory(tensor)
-        if wanted[memory.data_ptr()] < SMALLEST_SHARE * memory.numel():
+        if wanted[_address(tensor)] < SMALLEST_SHARE * _capacity(tensor):
             tensor = tensor.clone(memory_format=torch.contiguous_format)
-            memory = _memory(tensor)
-        begin, _ = memories.setdefault(memory.data_ptr(), (end, memory))
-        if begin == end:
-            end += memory.numel()
+        if _address(tensor) not in parts:
+            parts[_address(tensor)] = end, tensor.as_strided((_capacity(tensor),), (1,), 0)
+            end += _capacity(tensor)
+        begin, _ = parts[_address(tensor)]
         places.append(Place(begin + int(tensor.storage_offset()), tensor.stride()))
-    parts = [memory for _, memory in memories.values()]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)), places
+    memories = [memory for _, memory in parts.values()]
+    return (memories[0] if len(memories) == 1 else torch.cat(memories)), places
 
 
-def _memory(tensor: Tensor) -> Tensor:
-    """All values of a tensor's storage."""
-    count = tensor.untyped_storage().nbytes() // tensor.element_size()
-    return tensor.as_strided((count,), (1,), 0)
+def _address(tensor: Tensor) -> int:
+    """Of a tensor's storage."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _capacity(tensor: Tensor) -> int:
+    """How many values a tensor's storage has."""
+    return tensor.untyped_storage().nbytes() // tensor.element_size()
 
 
 def split_rows(table: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:

@@ -13,6 +13,8 @@ from dyhead.ops import (
     branch_mix,
     torch_branch_mix,
     triton_branch_mix,
+    triton_check,
+    triton_deform_conv,
     triton_deform_kernels,
     triton_mix_backward_kernels,
     triton_mix_kernels,
@@ -172,6 +174,18 @@ def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
             assert torch.equal(mine, other)
 
 
+def test_the_self_check_finds_wrong_sums(monkeypatch, caplog):
+    triton_check._passes.cache_clear()
+    assert triton_branch_mix.serves(torch.device("cpu"))
+    triton_check._passes.cache_clear()
+    genuine = triton_branch_mix.mix_reductions
+    wrong = lambda *a: [1.1 * total for total in genuine(*a)]  # noqa: E731
+    monkeypatch.setattr(triton_branch_mix, "mix_reductions", wrong)
+    assert not triton_branch_mix.serves(torch.device("cpu"))
+    assert "fused blocks use plain PyTorch instead of Triton on cpu" in caplog.text
+    triton_check._passes.cache_clear()
+
+
 KERNELS = {
     triton_deform_kernels: ["forward", "backward_samples", "backward_kernels"],
     triton_moments_kernels: ["moments", "join_moments"],
@@ -195,7 +209,8 @@ class Counting:
 def triton_everywhere(monkeypatch):
     monkeypatch.setenv(backends.BACKEND_VARIABLE, "triton")
     monkeypatch.setattr(branch_mix, "_implementation", lambda images: triton_branch_mix)
-    assert triton_branch_mix.serves(torch.device("cpu"))  # whose self-check launches kernels, too
+    for module in (triton_branch_mix, triton_deform_conv):  # whose self-checks launch kernels, too
+        assert module.serves(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("coarser_offsets", ["flat_read", "crop", "resize"])

@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from dyhead.ops import flat_read, triton_deform_conv, triton_deform_kernels
+from dyhead.ops import flat_read, triton_check, triton_deform_conv, triton_deform_kernels
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.triton_deform_conv import (
     deform_conv_by_triton,
@@ -272,13 +272,13 @@ def test_saves_nothing_but_its_inputs():
 
 
 def test_the_self_check_passes_even_within_inference_mode_and_autocast():
-    triton_deform_conv._serves.cache_clear()
+    triton_check._passes.cache_clear()
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert serves(torch.device("cpu"))
 
 
 def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
-    triton_deform_conv._serves.cache_clear()
+    triton_check._passes.cache_clear()
     genuine = triton_deform_conv._weight_gradients
     wrong = lambda *a: [grad * 1.1 for grad in genuine(*a)]  # noqa: E731
     monkeypatch.setattr(triton_deform_conv, "_weight_gradients", wrong)
@@ -286,4 +286,4 @@ def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
     assert not serves(torch.device("cpu"))
     assert len(caplog.records) == 1
     assert "torchvision instead of Triton on cpu" in caplog.text
-    triton_deform_conv._serves.cache_clear()
+    triton_check._passes.cache_clear()

@@ -1,4 +1,4 @@
-"""Triton's deformable convolution: its tests under the interpreter, what compiles, and `serves`."""
+"""Triton's deformable convolution: its tests under the interpreter, and what compiles."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dyhead.ops import triton_deform_conv
-from dyhead.ops.triton_deform_conv import precision, serves
+from dyhead.ops.triton_deform_conv import precision
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -119,38 +119,6 @@ def test_backward_compiles_for_the_blocks_shapes(dtype, capability):
         assert compiled.asm["cubin"]
         if capability == 80:
             assert compiled.metadata.shared <= 99 * 1024
-
-
-@compiles
-def test_does_not_serve_cpu_and_says_nothing(caplog):
-    assert not serves(torch.device("cpu"))
-    assert not caplog.records
-
-
-@compiles
-def test_without_triton_one_warning_names_the_back_end_that_serves_instead(monkeypatch, caplog):
-    monkeypatch.setattr(triton_deform_conv, "_is_installed", lambda: False)
-    triton_deform_conv._serves.cache_clear()
-    device = torch.device("cuda", 0)
-    assert not serves(device)
-    assert not serves(device)
-    assert len(caplog.records) == 1
-    assert "torchvision instead of Triton on cuda:0: Triton is not installed." in caplog.text
-    triton_deform_conv._serves.cache_clear()
-
-
-@compiles
-def test_a_failing_self_check_is_a_warning_not_an_error(monkeypatch, caplog):
-    def fail(device, dtype):
-        raise RuntimeError("no C compiler")
-
-    monkeypatch.setattr(triton_deform_conv, "_is_installed", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    monkeypatch.setattr(triton_deform_conv, "_agrees_with_bags", fail)
-    triton_deform_conv._serves.cache_clear()
-    assert not serves(torch.device("cuda", 0))
-    assert "RuntimeError: no C compiler" in caplog.text
-    triton_deform_conv._serves.cache_clear()
 
 
 def test_tf32_only_where_pytorch_allows_it():

@@ -1,0 +1,42 @@
+"""Small tensors that depend on sizes alone, copied to a device once instead of at every call."""
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_in_graphs: dict[int, Tensor] = {}
+
+
+def device_constant(
+    make: Callable[..., Any],
+    arguments: tuple[Hashable, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """A tensor of the numbers that `make(*arguments)` gives, which must be the same at every call.
+
+    A CUDA graph may use it: one that it has seen is kept for good, since the graph keeps its
+    address; others are forgotten after some thousands of newer ones.
+    """
+    constant = _kept(make, arguments, dtype, device)
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        _in_graphs[id(constant)] = constant
+    return constant
+
+
+@lru_cache(maxsize=4096)
+def _kept(
+    make: Callable[..., Any],
+    arguments: tuple[Hashable, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    # In a thread of its own, which shares neither inference mode, whose tensors could not serve
+    # training, nor the memory that torch.compile sets aside for what a CUDA graph allocates.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        numbers = make(*arguments)
+        return thread.submit(torch.tensor, numbers, dtype=dtype, device=device).result()
