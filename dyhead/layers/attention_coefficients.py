@@ -147,15 +147,8 @@ def branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
 
 
 def constant_table(rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """(L, B, 1, 1) of the type of `like`.
-
-    Tensors without data, as in tracing, are of a subclass and must not be kept.
-    """
-    if torch.compiler.is_compiling() or type(like) is not Tensor:
-        table = torch.tensor(rows, dtype=like.dtype, device=like.device)
-    else:
-        table = device_constant(tuple, (rows,), like.dtype, like.device)
-    return table[..., None, None]
+    """(L, B, 1, 1) of the type of `like`."""
+    return device_constant(tuple, (rows,), like)[..., None, None]
 
 
 def _group_norm(

@@ -17,6 +17,7 @@ products is ever rounded to 16 bits.
 Shape letters: as in `deform_conv`; P = N * Y * X output positions, R = N * H * W rows of the table.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dyhead.ops.device_constants import device_constant
 from dyhead.ops.matmul import matmul_nt, matmul_tn
 from dyhead.ops.packed_kernels import pack_once
 
@@ -140,17 +142,44 @@ class _Corners(NamedTuple):
 
     pixel: Tensor  # within [0, length), int32
     share: Tensor  # zero where the pixel lies outside the axis
-    slope: Tensor  # derivative of `share` by the position
+    inside: Tensor  # whether it does not
 
 
 def _tap_corners(
     input: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[_Corners, _Corners]:
     """Where every tap reads, along y and along x."""
-    height, width = input.shape[2:]
-    dy, dx = offset.unflatten(1, (-1, 2)).unbind(2)  # each (N, K, Y, X)
-    tap_y, tap_x = _tap_positions(offset, weight, stride, padding, dilation)
-    return _corners(dy + tap_y, height), _corners(dx + tap_x, width)
+    along_y, along_x = offset.unflatten(1, (-1, 2)).unbind(2)  # each (N, K, Y, X)
+    kernel_size = tuple(weight.shape[2:])
+    corners = []
+    for axis, positions in enumerate((along_y, along_x)):
+        geometry = offset.shape[2 + axis], stride[axis], padding[axis], dilation[axis]
+        taps = device_constant(_tap_positions, (kernel_size, axis, *geometry), offset)
+        taps = taps[:, None, :] if axis else taps[:, :, None]  # (K, Y, 1) or (K, 1, X)
+        corners.append(_corners(positions + taps, input.shape[2 + axis]))
+    return corners[0], corners[1]
+
+
+def _tap_positions(
+    kernel_size: Pair, axis: int, outputs: int, stride: int, padding: int, dilation: int
+) -> list[list[int]]:
+    """Where the taps lie along an axis without offsets, in input pixels: (K, outputs)."""
+    return [
+        [position * stride - padding + tap[axis] * dilation for position in range(outputs)]
+        for tap in itertools.product(*map(range, kernel_size))  # row-major
+    ]
+
+
+def _corners(position: Tensor, length: int) -> _Corners:
+    """Where each position (N, K, Y, X) lies on an axis of `length` pixels."""
+    below = position.floor()
+    fraction = position - below
+    pixel = torch.stack((below, below + 1))
+    inside = (pixel >= 0) & (pixel < length)
+    share = torch.stack((1 - fraction, fraction)) * inside
+    # Clamped again as integers: a coordinate that is not a number must not become a wild index.
+    pixel = pixel.clamp(0, length - 1).to(torch.int32).clamp(0, length - 1)
+    return _Corners(pixel, share, inside)
 
 
 def _bags(input: Tensor, y: _Corners, x: _Corners, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,9 +193,11 @@ def _bags(input: Tensor, y: _Corners, x: _Corners, mask: Tensor) -> tuple[Tensor
     weights = y.share.unsqueeze(1) * (x.share * mask)  # (2, 2, N, K, Y, X)
 
     index_dtype = torch.int32 if batch * height * width < 2**31 else torch.int64
-    image = torch.arange(batch, device=input.device, dtype=index_dtype) * height
-    line = (y.pixel.to(index_dtype) + image.view(-1, 1, 1, 1)) * width
-    rows = line.unsqueeze(1) + x.pixel.to(index_dtype)
+    line = y.pixel.to(index_dtype)
+    if batch > 1:
+        image = torch.arange(batch, device=input.device, dtype=index_dtype) * height
+        line = line + image.view(-1, 1, 1, 1)
+    rows = (line * width).unsqueeze(1) + x.pixel.to(index_dtype)
     return _by_position(rows), _by_position(weights)
 
 
@@ -184,37 +215,14 @@ def _gradients_of_weights(
     grad_y = (grad * x.share).sum(1)  # of y's shares, without the mask
     grad_x = (grad * y.share.unsqueeze(1)).sum(0)
     grad_mask = (grad_y * y.share).sum(0)
-    grads = [(grad_y * y.slope).sum(0) * mask, (grad_x * x.slope).sum(0) * mask]
+    grads = [_through_shares(grad_y, y) * mask, _through_shares(grad_x, x) * mask]
     return torch.stack(grads, dim=2).flatten(1, 2), grad_mask
 
 
-def _tap_positions(
-    offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[Tensor, Tensor]:
-    """Where the taps lie without offsets, in input pixels: y as (K, Y, 1), x as (K, 1, X)."""
-
-    def steps(length: int, step: int) -> Tensor:
-        return torch.arange(length, device=offset.device, dtype=offset.dtype) * step
-
-    kernel_y, kernel_x = map(steps, weight.shape[2:], dilation)
-    origin_y, origin_x = map(steps, offset.shape[2:], stride)
-    kernel_y, kernel_x = torch.meshgrid(kernel_y, kernel_x, indexing="ij")  # row-major taps
-    tap_y = (origin_y - padding[0]).view(-1, 1) + kernel_y.reshape(-1, 1, 1)
-    tap_x = (origin_x - padding[1]) + kernel_x.reshape(-1, 1, 1)
-    return tap_y, tap_x
-
-
-def _corners(position: Tensor, length: int) -> _Corners:
-    """Where each position (N, K, Y, X) lies on an axis of `length` pixels."""
-    below = position.floor()
-    fraction = position - below
-    pixel = torch.stack((below, below + 1))
-    inside = (pixel >= 0) & (pixel < length)
-    share = torch.stack((1 - fraction, fraction)) * inside
-    slope = inside * position.new_tensor((-1, 1)).view(2, 1, 1, 1, 1)
-    # Clamped again as integers: a coordinate that is not a number must not become a wild index.
-    pixel = pixel.clamp(0, length - 1).to(torch.int32).clamp(0, length - 1)
-    return _Corners(pixel, share, slope)
+def _through_shares(grad: Tensor, corners: _Corners) -> Tensor:
+    """The gradient of a position: one share grows by as much as the other shrinks."""
+    before, after = grad * corners.inside
+    return after - before
 
 
 def _as_table(image: Tensor) -> Tensor:

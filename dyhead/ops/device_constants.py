@@ -14,16 +14,26 @@ _in_graphs: dict[int, Tensor] = {}
 def device_constant(
     make: Callable[..., Any],
     arguments: tuple[Hashable, ...],
-    dtype: torch.dtype,
-    device: torch.device,
+    like: Tensor,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """A tensor of the numbers that `make(*arguments)` gives, which must be the same at every call.
 
     A CUDA graph may use it: one that it has seen is kept for good, since the graph keeps its
     address; others are forgotten after some thousands of newer ones.
+
+    Args:
+        make: a function of a module.
+        arguments: hashable.
+        like: on whose device the constant shall be.
+        dtype: that of `like`, unless given.
     """
-    constant = _kept(make, arguments, dtype, device)
-    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+    dtype = dtype or like.dtype
+    if torch.compiler.is_compiling() or type(like) is not Tensor:
+        # Tensors without data, as in tracing, are of a subclass and must not be kept.
+        return torch.tensor(make(*arguments), dtype=dtype, device=like.device)
+    constant = _kept(make, arguments, dtype, like.device)
+    if like.is_cuda and torch.cuda.is_current_stream_capturing():
         _in_graphs[id(constant)] = constant
     return constant
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from dyhead.ops.device_constants import device_constant
+
 Size = tuple[int, int]
 Chunk = tuple[slice, slice]  # images, rows
 
@@ -22,7 +24,7 @@ GPU_CHUNK_VALUES = 2**26
 def channel_moments(image: Tensor, size: Size) -> Tensor:
     """See `branch_mix.channel_moments`."""
     batch, height, width, channels = image.shape
-    dtype = statistics_dtype(image)
+    dtype = _wide(image)
     mean, variance, pooled = image.new_zeros(3, batch, channels, dtype=dtype)
     weights = None if size == (height, width) else _pooling_weights(image, size)  # (h, w)
     for images, rows in _chunks(image, (height, width)):
@@ -99,8 +101,8 @@ def mix_backward(
     return [gradient.finish() for gradient in gradients]
 
 
-def statistics_dtype(image: Tensor) -> torch.dtype:
-    """In which type statistics of `image` are taken: at least float32."""
+def _wide(image: Tensor) -> torch.dtype:
+    """The type of sums over `image`: at least float32."""
     return torch.promote_types(image.dtype, torch.float32)
 
 
@@ -161,7 +163,7 @@ class _Source:
 
     def __init__(self, branch: Tensor, size: Size) -> None:
         self.branch = branch
-        self.dtype = statistics_dtype(branch)
+        self.dtype = _wide(branch)
         self.same_size = _size(branch) == size
         if not self.same_size:
             self.rows = _neighbours(branch.shape[1], size[0], branch)
@@ -235,19 +237,35 @@ def _neighbours(length: int, target: int, image: Tensor) -> tuple[Tensor, Tensor
     Returns:
         The positions before and after, and the share of the latter: each (target,).
     """
-    steps = torch.arange(target, device=image.device)
-    # Integers, since rounding must not carry the last position beyond the end.
-    numerator, denominator = steps * (length - 1), max(target - 1, 1)
-    low = numerator // denominator
-    share = (numerator % denominator).to(statistics_dtype(image)) / denominator
-    return low, (low + 1).clamp(max=length - 1), share
+    low, high = device_constant(_aligned_positions, (length, target), image, torch.int64)
+    return low, high, device_constant(_aligned_shares, (length, target), image, _wide(image))
 
 
 def _pooling_weights(image: Tensor, size: Size) -> Tensor:
     """How much each position counts in the mean after upsampling: (h, w), with a sum of 1."""
-    weights = []
-    for length, target in zip(_size(image), size, strict=True):
-        low, high, share = _neighbours(length, target, image)
-        counts = share.new_zeros(length)
-        weights.append(counts.index_add_(0, low, 1 - share).index_add_(0, high, share) / target)
-    return weights[0][:, None] * weights[1]
+    rows, columns = (
+        device_constant(_pooling_shares, (length, target), image, _wide(image))
+        for length, target in zip(_size(image), size, strict=True)
+    )
+    return rows[:, None] * columns
+
+
+def _aligned_positions(length: int, target: int) -> tuple[list[int], list[int]]:
+    # Integers, since rounding must not carry the last position beyond the end.
+    low = [at * (length - 1) // max(target - 1, 1) for at in range(target)]
+    return low, [min(position + 1, length - 1) for position in low]
+
+
+def _aligned_shares(length: int, target: int) -> list[float]:
+    steps = max(target - 1, 1)
+    return [at * (length - 1) % steps / steps for at in range(target)]
+
+
+def _pooling_shares(length: int, target: int) -> list[float]:
+    shares = [0.0] * length
+    for before, after, share in zip(
+        *_aligned_positions(length, target), _aligned_shares(length, target), strict=True
+    ):
+        shares[before] += (1 - share) / target
+        shares[after] += share / target
+    return shares

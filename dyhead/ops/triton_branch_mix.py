@@ -267,12 +267,12 @@ class _Pyramid:
             level_rows.append((first_row, height, width))
             first_row += self.images * height * width
         is_wide = max(len(self.table), first_row) * self.channels >= WIDE
-        self.maps = device_table(tuple(rows), self.table.device, is_wide)
-        self.levels = device_table(tuple(level_rows), self.table.device, is_wide)
+        self.maps = device_table(tuple(rows), self.table, is_wide)
+        self.levels = device_table(tuple(level_rows), self.table, is_wide)
 
     def blocks(self, lengths: Sequence[int], block: int) -> Tensor:
         """(blocks, 2): the map or level, and the first position, of each block."""
-        return block_table(tuple(lengths), block, self.table.device)
+        return block_table(tuple(lengths), block, self.table)
 
     def parts(self, lengths: Sequence[int], block: int) -> tuple[int, Tensor, Tensor]:
         """Cut into as many parts as one kernel can join.
@@ -286,7 +286,7 @@ class _Pyramid:
         for length in lengths:
             ranges.append((first, _blocks(length, span)))
             first += _blocks(length, span)
-        return span, self.blocks(lengths, span), device_table(tuple(ranges), self.table.device)
+        return span, self.blocks(lengths, span), device_table(tuple(ranges), self.table)
 
     def grid(self, blocks: Tensor, tiles: dict[str, Any]) -> tuple[int, int, int]:
         return len(blocks), self.images, _blocks(self.channels, tiles["BLOCK_C"])

@@ -105,7 +105,7 @@ class Problems:
             )
             first_position += length
         largest = max(self.positions * max(self.outputs, 2 * self.taps), *self._sizes())
-        self.records = device_table(tuple(rows), self.table.device, largest >= 2**31)
+        self.records = device_table(tuple(rows), self.table, largest >= 2**31)
         self.constants = {
             "CHANNELS": self.channels,
             "OUTPUTS": self.outputs,
@@ -123,7 +123,7 @@ class Problems:
 
     def blocks(self, block: int) -> Tensor:
         """(blocks, 2): the convolution and the first position of each block of positions."""
-        return block_table(tuple(self.lengths), block, self.table.device)
+        return block_table(tuple(self.lengths), block, self.table)
 
     def parts(self, block: int, splits: int) -> Tensor:
         """Cut the blocks of each kernel: (W * splits, 2), a part's first block and its end."""
@@ -134,7 +134,7 @@ class Problems:
                 end += -(-length // block) if of == kernel else 0
             cuts = [begin + (end - begin) * part // splits for part in range(splits + 1)]
             rows += list(zip(cuts[:-1], cuts[1:], strict=True))
-        return device_table(tuple(rows), self.table.device)
+        return device_table(tuple(rows), self.table)
 
     def as_inputs(self, table: Tensor) -> list[Tensor]:
         """(R, C) to (N, C, H, W) of every input, without copies."""

@@ -21,17 +21,17 @@ Rows = tuple[tuple[int, ...], ...]
 SMALLEST_SHARE = 0.25
 
 
-def device_table(rows: Rows, device: torch.device, is_wide: bool = False) -> Tensor:
-    """(rows, fields) of int32, of int64 if `is_wide`."""
-    return device_constant(tuple, (rows,), torch.int64 if is_wide else torch.int32, device)
+def device_table(rows: Rows, like: Tensor, is_wide: bool = False) -> Tensor:
+    """(rows, fields) of int32, of int64 if `is_wide`, on the device of `like`."""
+    return device_constant(tuple, (rows,), like, torch.int64 if is_wide else torch.int32)
 
 
-def block_table(lengths: tuple[int, ...], block: int, device: torch.device) -> Tensor:
+def block_table(lengths: tuple[int, ...], block: int, like: Tensor) -> Tensor:
     """Cut problems of these lengths into blocks: (blocks, 2), the problem and the first position.
 
-    Problems come in order, and at least one is not empty.
+    Problems come in order, and at least one is not empty. On the device of `like`.
     """
-    return device_constant(_cut, (lengths, block), torch.int32, device)
+    return device_constant(_cut, (lengths, block), like, torch.int32)
 
 
 def _cut(lengths: tuple[int, ...], block: int) -> Rows:

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from dyhead.ops import device_constants
 from dyhead.ops.device_constants import device_constant
 
-CPU = torch.device("cpu")
+LIKE = torch.empty(0)
 
 
 def test_a_constant_is_made_once_per_type():
@@ -16,29 +17,36 @@ def test_a_constant_is_made_once_per_type():
         made.append(count)
         return range(count)
 
-    first = device_constant(make, (3,), torch.int32, CPU)
+    first = device_constant(make, (3,), LIKE, torch.int32)
     assert first.tolist() == [0, 1, 2]
-    assert device_constant(make, (3,), torch.int32, CPU) is first
-    assert device_constant(make, (3,), torch.float32, CPU).dtype == torch.float32
-    assert device_constant(make, (2,), torch.int32, CPU).tolist() == [0, 1]
+    assert device_constant(make, (3,), LIKE, torch.int32) is first
+    assert device_constant(make, (3,), LIKE).dtype == torch.float32
+    assert device_constant(make, (2,), LIKE, torch.int32).tolist() == [0, 1]
     assert made == [3, 3, 2]
 
 
 def test_what_inference_makes_serves_training():
     with torch.inference_mode():
-        constant = device_constant(tuple, ((0.5, 2.0),), torch.float32, CPU)
+        constant = device_constant(tuple, ((0.5, 2.0),), LIKE)
     factor = torch.ones(2, requires_grad=True)
     (factor * constant).sum().backward()
     assert factor.grad.tolist() == [0.5, 2.0]
 
 
+def test_tensors_without_data_are_not_kept():
+    with FakeTensorMode():
+        fake = device_constant(tuple, ((7.0, 8.0),), torch.empty(0))
+        assert isinstance(fake, FakeTensor)
+    assert type(device_constant(tuple, ((7.0, 8.0),), LIKE)) is torch.Tensor
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_cuda_graph_keeps_what_it_uses():
-    device = torch.device("cuda", torch.cuda.current_device())
-    constant = device_constant(tuple, ((1.0, 2.0),), torch.float32, device)
+    like = torch.empty(0, device="cuda")
+    constant = device_constant(tuple, ((1.0, 2.0),), like)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        doubled = 2 * device_constant(tuple, ((1.0, 2.0),), torch.float32, device)
+        doubled = 2 * device_constant(tuple, ((1.0, 2.0),), like)
     address = constant.data_ptr()
     del constant
     device_constants._kept.cache_clear()

@@ -11,20 +11,20 @@ from dyhead.ops.triton_tables import (
     split_rows,
 )
 
-CPU = torch.device("cpu")
+LIKE = torch.empty(0)
 
 
 def test_tables_of_small_and_large_numbers():
     rows = ((1, 2), (3, 4))
-    assert device_table(rows, CPU).tolist() == [[1, 2], [3, 4]]
-    assert device_table(rows, CPU).dtype == torch.int32
-    assert device_table(rows, CPU, is_wide=True).dtype == torch.int64
+    assert device_table(rows, LIKE).tolist() == [[1, 2], [3, 4]]
+    assert device_table(rows, LIKE).dtype == torch.int32
+    assert device_table(rows, LIKE, is_wide=True).dtype == torch.int64
 
 
 def test_blocks_cover_every_position_once():
     lengths, block = (70, 0, 64, 1), 32
     covered = [set() for _ in lengths]
-    for index, start in block_table(lengths, block, CPU).tolist():
+    for index, start in block_table(lengths, block, LIKE).tolist():
         positions = set(range(start, min(start + block, lengths[index])))
         assert positions
         assert not positions & covered[index]
