@@ -80,7 +80,7 @@ class DyHeadBlock(nn.Module):
     def _attend_fused(self, levels: Sequence[Tensor]) -> list[Tensor]:
         """`_attend` for every level, its attentions after the convolutions fused."""
         sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        parts = parts_of_pyramid(len(levels), levels[0].device)
+        parts = parts_of_pyramid(levels)
         prepared = [_prepare(level) for level in levels]
         convolved = self.spatial_attention.convolve(prepared, parts)
         scale = None if self.scale_first else self.scale_attention

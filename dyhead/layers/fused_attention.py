@@ -31,16 +31,23 @@ from dyhead.ops.branch_mix_by_level import Maps
 Size = tuple[int, int]
 
 
-def parts_of_pyramid(levels: int, device: torch.device) -> list[range]:
-    """Which levels to finish together: all, but on CPU without gradients.
+# Values of the finest level from which on its maps' memory counts for more than a pass of its own.
+LARGE_LEVEL = 2**21
+
+
+def parts_of_pyramid(levels: Sequence[Tensor]) -> list[range]:
+    """Which levels to finish together: all, but for large ones on a CPU without gradients.
 
     There the finest level, which has most of the memory, is finished before the others are
     convolved. On a GPU few launches count for more than memory does.
     """
-    apart = device.type == "cpu" and not torch.is_grad_enabled()
-    if levels == 1 or not apart or torch.compiler.is_compiling():
-        return [range(levels)]
-    return [range(1), range(1, levels)]
+    finest = levels[0]
+    apart = finest.device.type == "cpu" and not torch.is_grad_enabled()
+    if len(levels) == 1 or not apart or torch.compiler.is_compiling():
+        return [range(len(levels))]
+    if finest.numel() < LARGE_LEVEL:
+        return [range(len(levels))]
+    return [range(1), range(1, len(levels))]
 
 
 def attend(

@@ -1,6 +1,7 @@
 """The fused block against the plain one, which is its specification."""
 
 import contextlib
+import weakref
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from dyhead.layers import BlockOptions, DyHeadBlock
+from dyhead.layers import BlockOptions, DyHeadBlock, fused_attention
 from dyhead.ops import cpp_branch_mix
 
 PYRAMIDS = {
@@ -180,7 +181,9 @@ def test_frozen_parts(trained):
             assert leaf.grad is None
 
 
-def test_nothing_is_recorded_without_gradients():
+@pytest.mark.parametrize("large_level", [0, 2**21])  # the finest level apart, or all together
+def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
+    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", large_level)
     fused, plain = make_blocks()
     levels = make_levels(PYRAMIDS["odd"])
     for mode in (torch.no_grad, torch.inference_mode):
@@ -190,6 +193,24 @@ def test_nothing_is_recorded_without_gradients():
             assert_same(outputs, plain(levels), 1e-10)
     # What was kept from inference must serve training.
     assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+
+
+def test_maps_of_a_large_level_are_let_go_before_the_others_are_convolved(monkeypatch):
+    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", 0)
+    fused, _ = make_blocks()
+    alive = weakref.WeakSet()
+    convolve_part = fused.spatial_attention._convolve_part
+
+    def note(*arguments):
+        assert not alive
+        maps = convolve_part(*arguments)
+        alive.update(image for level in maps[: arguments[1].start == 0] for image in level[1:])
+        return maps
+
+    monkeypatch.setattr(fused.spatial_attention, "_convolve_part", note)
+    with torch.no_grad():
+        outputs = fused(make_levels(PYRAMIDS["odd"]))
+    assert len(outputs) == len(PYRAMIDS["odd"])
 
 
 def test_backward_can_be_repeated():
