@@ -30,7 +30,6 @@ from dyhead.ops.branch_mix_by_level import Maps
 
 Size = tuple[int, int]
 
-
 # Values of the finest level from which on its maps' memory counts for more than a pass of its own.
 LARGE_LEVEL = 2**21
 
@@ -41,13 +40,12 @@ def parts_of_pyramid(levels: Sequence[Tensor]) -> list[range]:
     There the finest level, which has most of the memory, is finished before the others are
     convolved. On a GPU few launches count for more than memory does.
     """
-    finest = levels[0]
-    apart = finest.device.type == "cpu" and not torch.is_grad_enabled()
-    if len(levels) == 1 or not apart or torch.compiler.is_compiling():
-        return [range(len(levels))]
-    if finest.numel() < LARGE_LEVEL:
-        return [range(len(levels))]
-    return [range(1), range(1, len(levels))]
+    count, finest = len(levels), levels[0]
+    is_large = finest.device.type == "cpu" and finest.numel() >= LARGE_LEVEL
+    is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if count == 1 or is_recorded or not is_large:
+        return [range(count)]
+    return [range(1), range(1, count)]
 
 
 def attend(
@@ -77,11 +75,11 @@ def attend(
     """
     attentions, parameters = describe(spatial, scale, task, len(sizes))
     outputs: list[Tensor] = []
-    images = iter(convolved)
+    of_parts = iter(convolved)
     for part in parts:
         levels = slice(part.start, part.stop)
-        of_part = attentions.of_levels(levels)
-        outputs += _attend(next(images), sizes[levels], of_part, parameters)
+        present = attentions.of_levels(levels)
+        outputs += _attend(next(of_parts), sizes[levels], present, parameters)
     return outputs
 
 

@@ -5,10 +5,9 @@ A back end is a function
 differentiable in all tensors; if it can run several convolutions at once, a function
 `foreach_deform_conv_by_<name>` of a list of such arguments; and beside it
 `gradients_by_<name>(grad_output, input, offset, mask, weight, stride, padding, dilation, needed)`,
-which gives the five gradients. They get shapes that
-were checked; input, weight and bias of one type, offset and mask in float32 (float64 for float64),
-since 16 bits cannot hold the coordinates of pixels. They accumulate in float32 at least and answer
-in the types of their arguments.
+which gives the five gradients. They get shapes that were checked; input, weight and bias of one
+type, offset and mask in float32 (float64 for float64), since 16 bits cannot hold the coordinates of
+pixels. They accumulate in float32 at least and answer in the types of their arguments.
 
 | | serves |
 | --- | --- |

@@ -14,6 +14,7 @@ from dyhead.ops.backends import choose_backend, implementation
 from dyhead.ops.compiled_op import deform_conv_as_operator
 
 Pair = tuple[int, int]
+Converted = dict[tuple[int, torch.dtype], Tensor]  # by the identity of what was converted
 
 
 class DeformConv(NamedTuple):
@@ -84,16 +85,19 @@ def foreach_modulated_deform_conv2d(
     values and strides share their launches, which is what counts where images are small.
 
     Args:
-        convolutions: at least one; all on one device, their inputs of one type.
+        convolutions: all on one device, their inputs of one type.
         backend: as for `modulated_deform_conv2d`.
 
     Returns:
-        What `modulated_deform_conv2d` returns, for each.
+        What `modulated_deform_conv2d` returns, for each; they may be parts of one storage.
 
     Raises:
         ValueError: as `modulated_deform_conv2d` does, or devices or types differ.
     """
-    calls = [_checked(convolution) for convolution in convolutions]
+    if not convolutions:
+        return []
+    converted: Converted = {}
+    calls = [_checked(convolution, converted) for convolution in convolutions]
     device, dtype = calls[0].input.device, calls[0].input.dtype
     if any((call.input.device, call.input.dtype) != (device, dtype) for call in calls):
         raise ValueError("Convolutions that run together need inputs of one device and one type.")
@@ -107,19 +111,31 @@ def foreach_modulated_deform_conv2d(
         return function(calls)
 
 
-def _checked(convolution: DeformConv) -> DeformConv:
-    """The convolution as a back end takes it: shapes that fit, its types, its pairs."""
+def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:
+    """The convolution as a back end takes it: shapes that fit, its types, its pairs.
+
+    Args:
+        convolution: as it was given.
+        converted: what other convolutions of the list share with it stays shared.
+    """
     input, offset, mask, weight, bias, *options = convolution
     geometry = tuple(map(_pair, options))
     _check_shapes(input, offset, mask, weight, bias, *geometry)
     dtype = _compute_type(input)
     exact = torch.promote_types(dtype, torch.float32)
+
+    def convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        key = id(tensor), dtype
+        if key not in converted:
+            converted[key] = tensor.to(dtype)
+        return converted[key]
+
     return DeformConv(
-        input.to(dtype),
-        offset.to(exact),
-        mask.to(exact),
-        weight.to(dtype),
-        None if bias is None else bias.to(dtype),
+        convert(input, dtype),
+        convert(offset, exact),
+        convert(mask, exact),
+        convert(weight, dtype),
+        None if bias is None else convert(bias, dtype),
         *geometry,
     )
 

@@ -45,8 +45,11 @@ def _kept(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
+    numbers = torch.tensor(make(*arguments), dtype=dtype)
     # In a thread of its own, which shares neither inference mode, whose tensors could not serve
     # training, nor the memory that torch.compile sets aside for what a CUDA graph allocates.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        numbers = make(*arguments)
-        return thread.submit(torch.tensor, numbers, dtype=dtype, device=device).result()
+        constant = thread.submit(torch.empty, numbers.shape, dtype=dtype, device=device).result()
+    if device.type == "cuda":
+        numbers = numbers.pin_memory()  # so that nothing waits for the copy
+    return constant.copy_(numbers, non_blocking=True)

@@ -15,13 +15,15 @@ from torch import Tensor
 from dyhead.ops import torch_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel, Maps
 from dyhead.ops.triton_check import passes_check, values
-from dyhead.ops.triton_tables import block_table, device_table, join_rows, split_rows
+from dyhead.ops.triton_pyramid import Pyramid
+from dyhead.ops.triton_tables import MOST_RECORDS, join_rows, split_rows
 
 Size = tuple[int, int]
 
 MAX_BRANCHES = 3  # of the kernels: a pyramid's level has two neighbours
 MAX_PARTS = 256  # of the positions of one level, where sums over them are taken
 TILE_VALUES = 4096
+_JOIN = {"BLOCK_S": MAX_PARTS, "BLOCK_C": 16, "num_warps": 4, "enable_fp_fusion": True}
 
 _BY_TORCH = ByLevel(torch_branch_mix)
 
@@ -64,31 +66,31 @@ def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
         return _BY_TORCH.channel_moments(maps, sizes)
     from dyhead.ops.triton_moments_kernels import join_moments_kernel, moments_kernel
 
-    pyramid = _Pyramid(maps, sizes)
+    pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
-    span, parts, ranges = pyramid.parts(pyramid.map_lengths, tiles["BLOCK_P"])
+    span = _span(pyramid.map_lengths, tiles["BLOCK_P"])
+    parts = pyramid.count_blocks(pyramid.map_lengths, span)
     shape = pyramid.images, pyramid.channels
-    partial = pyramid.table.new_empty(len(parts), 3, *shape, dtype=torch.float32)
+    partial = pyramid.table.new_empty(parts, 3, *shape, dtype=torch.float32)
     moments = partial.new_empty(len(maps), len(maps[0]), 3, *shape)
+    constants = {"MAPS": len(pyramid.map_lengths), "CHANNELS": pyramid.channels}
     with torch.cuda.device_of(partial):
-        moments_kernel[pyramid.grid(parts, tiles)](
+        moments_kernel[_grid(parts, pyramid, tiles)](
             pyramid.maps,
-            parts,
             pyramid.table,
             partial,
             pyramid.images,
             span,
-            CHANNELS=pyramid.channels,
+            **constants,
             **tiles,
         )
-        join_moments_kernel[pyramid.grid(ranges, _JOIN)](
+        join_moments_kernel[_grid(len(pyramid.map_lengths), pyramid, _JOIN)](
             pyramid.maps,
-            ranges,
             partial,
             moments,
             pyramid.images,
             span,
-            CHANNELS=pyramid.channels,
+            **constants,
             **_JOIN,
         )
     return moments
@@ -102,23 +104,21 @@ def mix_forward(
         return _BY_TORCH.mix_forward(maps, scales, lines, sizes, overwrite)
     from dyhead.ops.triton_mix_kernels import forward_kernel
 
-    pyramid = _Pyramid(maps, sizes)
+    pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
-    blocks = pyramid.blocks(pyramid.level_lengths, tiles["BLOCK_P"])
+    blocks = pyramid.count_blocks(pyramid.level_lengths, tiles["BLOCK_P"])
     rows = pyramid.images * sum(pyramid.level_lengths)
     output = pyramid.table.new_empty(rows, pyramid.channels)
     with torch.cuda.device_of(output):
-        forward_kernel[pyramid.grid(blocks, tiles)](
+        forward_kernel[_grid(blocks, pyramid, tiles)](
             pyramid.maps,
             pyramid.levels,
-            blocks,
             pyramid.table,
             scales,
             lines,
             output,
             pyramid.images,
-            CHANNELS=pyramid.channels,
-            BRANCHES=len(maps[0]),
+            **pyramid.constants,
             **tiles,
         )
     return split_rows(output, [(pyramid.images, *size, pyramid.channels) for size in sizes])
@@ -132,18 +132,19 @@ def mix_reductions(
         return _BY_TORCH.mix_reductions(grads, maps, scales, lines)
     from dyhead.ops.triton_mix_kernels import join_reductions_kernel, reductions_kernel
 
-    pyramid = _Pyramid(maps, _sizes(grads))
+    pyramid = Pyramid(maps, _sizes(grads))
     grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])
-    branches = len(maps[0])
-    tiles = _tiles(pyramid.channels, TILE_VALUES // 4)  # seven sums stay in registers
-    span, parts, ranges = pyramid.parts(pyramid.level_lengths, tiles["BLOCK_P"])
-    partial = scales.new_empty(len(parts), 4 + branches, pyramid.images, pyramid.channels)
+    tiles = _tiles(
+        pyramid.channels, TILE_VALUES // 4
+    )  # a sum per branch and four stay in registers
+    span = _span(pyramid.level_lengths, tiles["BLOCK_P"])
+    parts = pyramid.count_blocks(pyramid.level_lengths, span)
+    partial = scales.new_empty(parts, 4 + len(maps[0]), pyramid.images, pyramid.channels)
     grad_scales, grad_lines = torch.empty_like(scales), torch.empty_like(lines)
     with torch.cuda.device_of(partial):
-        reductions_kernel[pyramid.grid(parts, tiles)](
+        reductions_kernel[_grid(parts, pyramid, tiles)](
             pyramid.maps,
             pyramid.levels,
-            parts,
             pyramid.table,
             scales,
             lines,
@@ -151,19 +152,19 @@ def mix_reductions(
             partial,
             pyramid.images,
             span,
-            CHANNELS=pyramid.channels,
-            BRANCHES=branches,
+            **pyramid.constants,
             **tiles,
         )
-        join_reductions_kernel[pyramid.grid(ranges, _JOIN)](
-            ranges,
+        join_reductions_kernel[_grid(len(maps), pyramid, _JOIN)](
+            pyramid.maps,
+            pyramid.levels,
             partial,
             lines,
             grad_scales,
             grad_lines,
             pyramid.images,
-            CHANNELS=pyramid.channels,
-            BRANCHES=branches,
+            span,
+            **pyramid.constants,
             **_JOIN,
         )
     return grad_scales, grad_lines
@@ -177,20 +178,18 @@ def mix_backward(
         return _BY_TORCH.mix_backward(grads, maps, scales, lines, moments)
     from dyhead.ops.triton_mix_backward_kernels import backward_kernel, finish_upsampled_kernel
 
-    pyramid = _Pyramid(maps, _sizes(grads))
+    pyramid = Pyramid(maps, _sizes(grads))
     grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])
     gradients = torch.empty_like(pyramid.table)
     # A smaller map's position gets shares of several of the level's: those need float32.
     rows = pyramid.images * sum(pyramid.upsampled_lengths)
     collected = scales.new_zeros(max(rows, 1), pyramid.channels)
     tiles = _tiles(pyramid.channels, TILE_VALUES // 2)
-    blocks = pyramid.blocks(pyramid.level_lengths, tiles["BLOCK_P"])
-    count = len(maps) * len(maps[0])
+    blocks = pyramid.count_blocks(pyramid.level_lengths, tiles["BLOCK_P"])
     with torch.cuda.device_of(gradients):
-        backward_kernel[pyramid.grid(blocks, tiles)](
+        backward_kernel[_grid(blocks, pyramid, tiles)](
             pyramid.maps,
             pyramid.levels,
-            blocks,
             pyramid.table,
             scales,
             lines,
@@ -199,132 +198,52 @@ def mix_backward(
             gradients,
             collected,
             pyramid.images,
-            count,
-            CHANNELS=pyramid.channels,
-            BRANCHES=len(maps[0]),
+            **pyramid.constants,
             **tiles,
         )
-        if rows:
-            tiles = _tiles(pyramid.channels)
-            blocks = pyramid.blocks(pyramid.upsampled_lengths, tiles["BLOCK_P"])
-            finish_upsampled_kernel[pyramid.grid(blocks, tiles)](
+        tiles = _tiles(pyramid.channels)
+        blocks = pyramid.count_blocks(pyramid.upsampled_lengths, tiles["BLOCK_P"])
+        if blocks:
+            finish_upsampled_kernel[_grid(blocks, pyramid, tiles)](
                 pyramid.maps,
-                blocks,
                 pyramid.table,
                 moments,
                 collected,
                 gradients,
                 pyramid.images,
-                count,
-                CHANNELS=pyramid.channels,
+                **pyramid.constants,
                 **tiles,
             )
     return pyramid.as_maps(gradients)
 
 
-_JOIN = {"BLOCK_S": MAX_PARTS, "BLOCK_C": 16, "num_warps": 4, "enable_fp_fusion": True}
-
-
-class _Pyramid:
-    """All maps as the kernels see them.
-
-    Attributes:
-        table: (rows, C) of all maps, in their order in memory.
-        maps: (L * B, `triton_mix_reading.MAP_FIELDS`).
-        levels: (L, `triton_mix_reading.LEVEL_FIELDS`).
-        map_lengths, upsampled_lengths: positions of an image, of all maps and of those that are
-            smaller than their level; 0 for all others.
-        level_lengths: the same of every level.
-        images, channels: N, C.
-    """
-
-    def __init__(self, maps: Maps, sizes: Sequence[Size]) -> None:
-        flat = [image for level in maps for image in level]
-        level_sizes = [size for size, level in zip(sizes, maps, strict=True) for _ in level]
-        self.present = [index for index, image in enumerate(flat) if image is not None]
-        images = [image for image in flat if image is not None]
-        self.images, *_, self.channels = images[0].shape
-        self.table, first_rows = join_rows(
-            [image.flatten(0, 2) for image in images], any_order=True
-        )
-        self.shapes = [image.shape for image in images]
-        self.first_rows = first_rows
-        self.maps_per_level = len(maps[0])
-
-        rows = [(0, 0, 0, *size, 0) for size in level_sizes]
-        self.map_lengths, self.upsampled_lengths = [0] * len(flat), [0] * len(flat)
-        collected = 0
-        for index, first_row, image in zip(self.present, first_rows, images, strict=True):
-            _, height, width, _ = image.shape
-            rows[index] = (first_row, height, width, *level_sizes[index], collected)
-            self.map_lengths[index] = height * width
-            if (height, width) != tuple(level_sizes[index]):
-                self.upsampled_lengths[index] = height * width
-                collected += self.images * height * width
-        self.level_lengths = [height * width for height, width in sizes]
-        level_rows, first_row = [], 0
-        for height, width in sizes:
-            level_rows.append((first_row, height, width))
-            first_row += self.images * height * width
-        is_wide = max(len(self.table), first_row) * self.channels >= WIDE
-        self.maps = device_table(tuple(rows), self.table, is_wide)
-        self.levels = device_table(tuple(level_rows), self.table, is_wide)
-
-    def blocks(self, lengths: Sequence[int], block: int) -> Tensor:
-        """(blocks, 2): the map or level, and the first position, of each block."""
-        return block_table(tuple(lengths), block, self.table)
-
-    def parts(self, lengths: Sequence[int], block: int) -> tuple[int, Tensor, Tensor]:
-        """Cut into as many parts as one kernel can join.
-
-        Returns:
-            The length of a part, a multiple of `block`; as from `blocks`, the parts; and of every
-            map or level its first part and their number.
-        """
-        span = _blocks(_blocks(max(lengths), block), MAX_PARTS) * block
-        ranges, first = [], 0
-        for length in lengths:
-            ranges.append((first, _blocks(length, span)))
-            first += _blocks(length, span)
-        return span, self.blocks(lengths, span), device_table(tuple(ranges), self.table)
-
-    def grid(self, blocks: Tensor, tiles: dict[str, Any]) -> tuple[int, int, int]:
-        return len(blocks), self.images, _blocks(self.channels, tiles["BLOCK_C"])
-
-    def as_maps(self, table: Tensor) -> list[list[Tensor | None]]:
-        """(rows, C) like `table` as L lists of B, without copies."""
-        order = sorted(range(len(self.present)), key=self.first_rows.__getitem__)
-        parts = split_rows(table, [self.shapes[index] for index in order])
-        flat: list[Tensor | None] = [None] * len(self.map_lengths)
-        for index, part in zip(order, parts, strict=True):
-            flat[self.present[index]] = part
-        starts = range(0, len(flat), self.maps_per_level)
-        return [flat[start : start + self.maps_per_level] for start in starts]
-
-
-WIDE = 2**31  # values; more need addresses of 64 bits
-
-
 def _unfit(maps: Maps) -> bool:
     """Whether these maps are for plain PyTorch: double precision, nothing at all, or too many."""
     first = next(image for image in maps[0] if image is not None)
-    return first.dtype == torch.float64 or not first.numel() or len(maps[0]) > MAX_BRANCHES
+    too_many = len(maps[0]) > MAX_BRANCHES or len(maps) * len(maps[0]) > MOST_RECORDS
+    return first.dtype == torch.float64 or not first.numel() or too_many
 
 
 def _sizes(grads: Sequence[Tensor]) -> list[Size]:
     return [(grad.shape[1], grad.shape[2]) for grad in grads]
 
 
-def _tiles(channels: int, values: int = TILE_VALUES) -> dict[str, Any]:
-    """As many channels as there are, up to 256, and positions to fill the tile."""
+def _grid(blocks: int, pyramid: Pyramid, tiles: dict[str, Any]) -> tuple[int, int, int]:
+    return blocks, pyramid.images, -(-pyramid.channels // tiles["BLOCK_C"])
+
+
+def _span(lengths: Sequence[int], block: int) -> int:
+    """How long parts of the positions are, so that one kernel can join those of a map or level."""
+    blocks = -(-max(lengths) // block)
+    return -(-blocks // MAX_PARTS) * block
+
+
+def _tiles(channels: int, count: int | None = None) -> dict[str, Any]:
+    """As many channels as there are, up to 256, and positions to fill a tile of `count` values."""
     block = min(max(16, 1 << (channels - 1).bit_length()), 256)
     return {
-        "BLOCK_P": values // block,
+        "BLOCK_P": (count or TILE_VALUES) // block,
         "BLOCK_C": block,
         "num_warps": 8,
         "enable_fp_fusion": True,  # named, since Triton's default changes with its version
     }
-
-
-def _blocks(length: int, block: int) -> int:
-    return -(-length // block)

@@ -1,10 +1,10 @@
 """Whether Triton can be trusted on a device: its kernels are tried on a tiny problem first."""
 
-import functools
 import importlib.util
 import logging
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 # What kernels give on a device for a data type, and what plain PyTorch gives in float32.
 Outcomes = Callable[[torch.device, torch.dtype], tuple[Sequence[Tensor], Sequence[Tensor]]]
+
+_known: dict[tuple[torch.device, Outcomes], bool] = {}
 
 
 def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
@@ -33,7 +35,12 @@ def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool
         if not torch.cuda.is_available():
             return False
         device = torch.device("cuda", torch.cuda.current_device())
-    return _passes(device, outcomes, instead)
+    key = device, outcomes
+    if key not in _known:
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            return False  # a graph cannot record the check: it has to wait
+        _known[key] = _passes(device, outcomes, instead)
+    return _known[key]
 
 
 def is_interpreted() -> bool:
@@ -50,7 +57,6 @@ def values(*shapes: Sequence[int]) -> list[Tensor]:
     ]
 
 
-@functools.cache
 def _passes(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
     reason = _reason_against(device, outcomes)
     if reason:
@@ -66,12 +72,10 @@ def _reason_against(device: torch.device, outcomes: Outcomes) -> str:
         if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
             return "it needs compute capability 8.0."
         for dtype in (torch.float32, torch.bfloat16):
-            with (
-                torch.inference_mode(False),
-                torch.enable_grad(),
-                torch.autocast(device.type, enabled=False),
-            ):
-                ours, expected = outcomes(device, dtype)
+            # In a thread of its own, which shares no mode of the caller's: neither inference nor
+            # autocast, nor hooks on saved tensors, as activation checkpointing has.
+            with ThreadPoolExecutor(max_workers=1) as thread:
+                ours, expected = thread.submit(outcomes, device, dtype).result()
             if not _agree(ours, expected, dtype):
                 return f"its {dtype} results differ from those of plain PyTorch."
     except torch.OutOfMemoryError:

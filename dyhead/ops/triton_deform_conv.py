@@ -21,14 +21,15 @@ from torch.autograd.function import once_differentiable
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.triton_check import is_interpreted, passes_check, values
 from dyhead.ops.triton_problems import Layout, Problems, as_table
-from dyhead.ops.triton_tables import join_rows, split_rows
+from dyhead.ops.triton_tables import MOST_RECORDS, join_rows, split_rows
 
 Pair = tuple[int, int]
 
-# Up to here a level has too few tiles to fill a GPU: small tiles and deeper pipelines win.
-SMALL_LEVEL = 4096
-# The weight's gradient is summed over parts of the positions, each at least so long, as many as
-# fill the processors with two programs each; every part costs one more float32 copy of the weight.
+# Up to so many positions a launch has too few tiles to fill a GPU: small tiles and deeper pipelines
+# win.
+FEW_POSITIONS = 4096
+# Gradients of weights are summed over parts of the positions, each about so long at least, as many
+# as fill the processors with two programs each; every part costs one more float32 copy of a weight.
 MIN_SPAN = 256
 
 
@@ -113,7 +114,11 @@ def _alike(calls: Sequence[tuple[Any, ...]]) -> list[list[int]]:
     for index, (input, _, _, weight, bias, _, padding, dilation) in enumerate(calls):
         key = input.shape[0], weight.shape, bias is None, padding, dilation
         groups.setdefault(key, []).append(index)
-    return list(groups.values())
+    return [
+        group[start : start + MOST_RECORDS]
+        for group in groups.values()
+        for start in range(0, len(group), MOST_RECORDS)
+    ]
 
 
 def _run(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
@@ -143,9 +148,9 @@ def _numbered(keys: Iterable[Hashable]) -> list[int]:
     return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
-def _each_once(values: Sequence[Any], numbers: Sequence[int]) -> list[Any]:
-    """The value of each number."""
-    return [value for _, value in sorted(dict(zip(numbers, values, strict=True)).items())]
+def _each_once(tensors: Sequence[Any], numbers: Sequence[int]) -> list[Any]:
+    """The tensor of each number."""
+    return [tensor for _, tensor in sorted(dict(zip(numbers, tensors, strict=True)).items())]
 
 
 class _DeformConvsByTriton(torch.autograd.Function):
@@ -206,9 +211,8 @@ def _compute_outputs(problems: Problems, biases: Sequence[Tensor | None]) -> Ten
     tiles = forward_tiles(output.dtype, problems.channels, problems.outputs, problems.positions)
     blocks = problems.blocks(tiles["BLOCK_P"])
     with torch.cuda.device_of(output):
-        forward_kernel[len(blocks), _blocks(problems.outputs, tiles["BLOCK_O"])](
+        forward_kernel[blocks, _blocks(problems.outputs, tiles["BLOCK_O"])](
             problems.records,
-            blocks,
             problems.table,
             problems.planes,
             problems.kernels,
@@ -260,9 +264,8 @@ def _sample_gradients(
     tiles = backward_samples_tiles(dtype, problems.channels, problems.outputs)
     if problems.positions:
         blocks = problems.blocks(tiles["BLOCK_P"])
-        backward_samples_kernel[len(blocks), taps](
+        backward_samples_kernel[blocks, taps](
             problems.records,
-            blocks,
             problems.table,
             problems.planes,
             problems.kernels,
@@ -293,12 +296,11 @@ def _weight_gradients(problems: Problems, grad_rows: Tensor) -> list[Tensor]:
     tiles = backward_weight_tiles(kernels.dtype, problems.channels, problems.outputs)
     tap_blocks = problems.taps * _blocks(problems.channels, tiles["BLOCK_C"])
     out_blocks = _blocks(problems.outputs, tiles["BLOCK_O"])
-    splits = _splits(problems, len(kernels) * tap_blocks * out_blocks)
-    parts = problems.parts(tiles["BLOCK_P"], splits)
-    partial = grad_rows.new_empty(len(kernels), splits, *kernels.shape[1:], dtype=torch.float32)
+    splits = _splits(problems, tap_blocks * out_blocks)
+    parts, counts = problems.parts(tiles["BLOCK_P"], splits)
+    partial = grad_rows.new_empty(len(parts), *kernels.shape[1:], dtype=torch.float32)
     backward_kernels_kernel[tap_blocks, out_blocks, len(parts)](
         problems.records,
-        problems.blocks(tiles["BLOCK_P"]),
         parts,
         problems.table,
         problems.planes,
@@ -308,7 +310,8 @@ def _weight_gradients(problems: Problems, grad_rows: Tensor) -> list[Tensor]:
         **problems.constants,
         **tiles,
     )
-    return list(partial.sum(1).to(kernels.dtype).permute(0, 1, 4, 2, 3))
+    sums = (of_kernel.sum(0) for of_kernel in partial.split(counts))
+    return [total.to(kernels.dtype).permute(0, 3, 1, 2) for total in sums]
 
 
 def forward_tiles(
@@ -316,7 +319,7 @@ def forward_tiles(
 ) -> dict[str, int]:
     """Tile sizes of the forward kernel: all output channels at once, so as to sample once."""
     wide = dtype == torch.float32
-    if positions <= SMALL_LEVEL:
+    if positions <= FEW_POSITIONS:
         return _tiles(32, _tile(channels, 32 if wide else 64), _tile(outputs, 64), 4, 4)
     if wide:
         return _tiles(64, _tile(channels, 32), _tile(outputs, 128), 8, 2)
@@ -349,12 +352,11 @@ def _tiles(positions: int, channels: int, outputs: int, warps: int, stages: int)
 
 
 def _splits(problems: Problems, programs: int) -> int:
-    """Into how many parts the gradient of each weight cuts the positions."""
+    """Into about how many parts the gradients of the weights cut the positions."""
     device, processors = problems.table.device, 4
     if device.type == "cuda":
         processors = torch.cuda.get_device_properties(device).multi_processor_count
-    positions = min(problems.positions_of_kernels)
-    return max(1, min(2 * processors // programs, positions // MIN_SPAN))
+    return max(1, min(2 * processors // programs, problems.positions // MIN_SPAN))
 
 
 def precision(dtype: torch.dtype) -> str:

@@ -2,9 +2,9 @@
 
 One launch serves several convolutions. Everything is a table with channels side by side: the inputs
 (R, C), the outputs and their gradients (P, O), the kernels (W, O, K, C); `planes` is the memory of
-all offsets and masks. `records` says where in them each convolution's part is, `blocks` which
-convolution and which positions of it each block of BLOCK_P positions has. Columns exist only as
-tiles in registers and shared memory.
+all offsets and masks. `records` says where in them the part of each of COUNT convolutions is. The
+positions of all convolutions are cut into blocks of BLOCK_P, one convolution's after the other's.
+Columns exist only as tiles in registers and shared memory.
 
 Shape letters: P output positions of all convolutions, R input pixels, K taps, W kernels; a tile has
 BLOCK_P positions, BLOCK_C input channels and BLOCK_O output channels.
@@ -37,12 +37,12 @@ from dyhead.ops.triton_sampling import (
 @triton.jit
 def forward_kernel(
     records,
-    blocks,
     table,
     planes,
     kernels,
     biases,
     output,
+    COUNT: tl.constexpr,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
@@ -58,7 +58,7 @@ def forward_kernel(
     BLOCK_O: tl.constexpr,
 ):
     """output = columns @ kernel^T + bias. Grid: (blocks, O blocks)."""
-    record, position, is_position = own_block(records, blocks, tl.program_id(0), BLOCK_P)
+    record, position, is_position = own_block(records, tl.program_id(0), COUNT, BLOCK_P)
     image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
     offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
     mask_at, mask_channel = planes_at(record, MASK, image, pixel)
@@ -122,7 +122,6 @@ def forward_kernel(
 @triton.jit
 def backward_samples_kernel(
     records,
-    blocks,
     table,
     planes,
     kernels,
@@ -130,6 +129,7 @@ def backward_samples_kernel(
     grad_table,
     grad_offset,
     grad_mask,
+    COUNT: tl.constexpr,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
@@ -151,7 +151,7 @@ def backward_samples_kernel(
     the table, which many samples share, need atomic additions. grad_table is float32 and zeroed;
     grad_offset and grad_mask hold (N, 2K, Y, X) and (N, K, Y, X) of one convolution after another.
     """
-    record, position, is_position = own_block(records, blocks, tl.program_id(0), BLOCK_P)
+    record, position, is_position = own_block(records, tl.program_id(0), COUNT, BLOCK_P)
     tap = tl.program_id(1)
     image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
     offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
@@ -247,12 +247,12 @@ def backward_samples_kernel(
 @triton.jit
 def backward_kernels_kernel(
     records,
-    blocks,
     parts,
     table,
     planes,
     grad_output,
     partial,
+    COUNT: tl.constexpr,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
@@ -279,7 +279,7 @@ def backward_kernels_kernel(
     part = tl.program_id(2)
     total = tl.zeros((BLOCK_O, BLOCK_C), dtype=tl.float32)
     for block in range(tl.load(parts + 2 * part), tl.load(parts + 2 * part + 1)):
-        record, position, is_position = own_block(records, blocks, block, BLOCK_P)
+        record, position, is_position = own_block(records, block, COUNT, BLOCK_P)
         image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
         offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
         mask_at, mask_channel = planes_at(record, MASK, image, pixel)

@@ -6,19 +6,21 @@ Shape letters: as in `branch_mix`; a tile has BLOCK_P positions and BLOCK_C chan
 import triton
 import triton.language as tl
 
+from dyhead.ops.triton_finding import find_block
 from dyhead.ops.triton_mix_reading import (
     COLLECTED_ROW,
     LEVEL_FIELDS,
     MAP_FIELDS,
+    POSITIONS,
+    UPSAMPLED_POSITIONS,
     corner_rows,
     image_row,
     image_rows,
     is_upsampled,
     line_gradients,
-    own_part,
     read_mixed,
     read_rows,
-    size_of,
+    scale_row,
 )
 
 
@@ -39,18 +41,18 @@ def _write_gradient(
     grad_mixed,
     scales,
     moments,
-    count,
     images,
     image,
     position,
     is_position,
     channel,
+    COUNT: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
     """One map's gradient, whole; of an upsampled map what the mix gives, added up."""
     record = maps + index * MAP_FIELDS
     is_channel = (channel < CHANNELS)[None, :]
-    through = grad_mixed * image_row(scales, index, images, image, channel, CHANNELS)
+    through = grad_mixed * scale_row(scales, index, record, images, image, channel, CHANNELS)
     through += image_row(moments, index, images, image, channel, CHANNELS)
     if is_upsampled(record):
         first_row = tl.load(record + COLLECTED_ROW)
@@ -65,10 +67,11 @@ def _write_gradient(
         _add_rows(collected, c_row, lower * (1 - share_x)[:, None], wanted, channel, CHANNELS)
         _add_rows(collected, d_row, lower * share_x[:, None], wanted, channel, CHANNELS)
     else:
-        through += image_row(moments, count + index, images, image, channel, CHANNELS)
-        through += part * image_row(moments, 2 * count + index, images, image, channel, CHANNELS)
-        height, width = size_of(record)
-        is_there = is_position & (position < height * width)  # nowhere, if there is no map
+        through += image_row(moments, COUNT + index, images, image, channel, CHANNELS)
+        through += part * image_row(moments, 2 * COUNT + index, images, image, channel, CHANNELS)
+        is_there = is_position & (
+            position < tl.load(record + POSITIONS)
+        )  # nowhere, if there is no map
         row = image_rows(record, image, position)
         tl.store(
             gradients + row[:, None] * CHANNELS + channel[None, :],
@@ -77,11 +80,10 @@ def _write_gradient(
         )
 
 
-@triton.jit(do_not_specialize=("images", "count"))
+@triton.jit(do_not_specialize=("images",))
 def backward_kernel(
     maps,
     levels,
-    blocks,
     table,
     scales,
     lines,
@@ -90,23 +92,23 @@ def backward_kernel(
     gradients,
     collected,
     images,
-    count,
-    CHANNELS: tl.constexpr,
+    LEVELS: tl.constexpr,
     BRANCHES: tl.constexpr,
+    CHANNELS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     """Gradients of the maps; of upsampled ones, in `collected`, only what the mix gives.
 
-    Grid: (blocks, N, C blocks). moments: (3, L, B, N, C); count is L * B.
+    Grid: (blocks, N, C blocks). moments: (3, L, B, N, C).
     """
-    level, first = own_part(blocks)
+    program = tl.program_id(0)
+    level, first = find_block(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
     record = levels + level * LEVEL_FIELDS
-    height, width = size_of(record)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     position = first + tl.arange(0, BLOCK_P)
-    is_position = position < height * width
+    is_position = position < tl.load(record + POSITIONS)
     part0, part1, part2, mixed = read_mixed(
         table,
         maps,
@@ -148,42 +150,44 @@ def backward_kernel(
             grad_mixed,
             scales,
             moments,
-            count,
             images,
             image,
             position,
             is_position,
             channel,
+            LEVELS * BRANCHES,
             CHANNELS,
         )
 
 
-@triton.jit(do_not_specialize=("images", "count"))
+@triton.jit(do_not_specialize=("images",))
 def finish_upsampled_kernel(
     maps,
-    blocks,
     table,
     moments,
     collected,
     gradients,
     images,
-    count,
+    LEVELS: tl.constexpr,
+    BRANCHES: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     """gradient = collected + constant + slope * y, of upsampled maps. Grid: (blocks, N, C blocks).
 
-    `blocks` has blocks of upsampled maps alone.
+    The blocks are those of upsampled maps alone.
     """
-    index, first = own_part(blocks)
+    count: tl.constexpr = LEVELS * BRANCHES
+    lengths = maps + UPSAMPLED_POSITIONS
+    index, first = find_block(lengths, tl.program_id(0), BLOCK_P, MAP_FIELDS, count)
     record = maps + index * MAP_FIELDS
-    height, width = size_of(record)
+    positions = tl.load(record + POSITIONS)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     position = first + tl.arange(0, BLOCK_P)
-    is_position = position < height * width
-    collected_row = tl.load(record + COLLECTED_ROW) + image * height * width + position
+    is_position = position < positions
+    collected_row = tl.load(record + COLLECTED_ROW) + image * positions + position
     row = image_rows(record, image, position)
     total = read_rows(collected, collected_row, is_position, channel, CHANNELS)
     total += image_row(moments, count + index, images, image, channel, CHANNELS)

@@ -1,7 +1,7 @@
 """Triton kernels of `triton_branch_mix`: the mix, and the sums of its gradient.
 
-One launch serves all levels: `blocks` says which level and which of its positions a program has.
-A program owns a tile of BLOCK_P positions and BLOCK_C channels of one image; where sums over
+One launch serves all levels, whose positions are cut into blocks, one level's after the other's. A
+program owns a tile of BLOCK_P positions and BLOCK_C channels of one image; where sums over
 positions are wanted it walks over `span` positions, and a second, small kernel joins the S parts.
 Importing this file needs Triton.
 
@@ -11,40 +11,45 @@ Shape letters: as in `branch_mix`.
 import triton
 import triton.language as tl
 
+from dyhead.ops.triton_finding import blocks_of, find_block
 from dyhead.ops.triton_mix_reading import (
     LEVEL_FIELDS,
+    MAP_FIELDS,
+    POSITIONS,
     image_rows,
     line_gradients,
     line_values,
-    own_part,
     read_mixed,
-    size_of,
 )
+
+# Of the sums over positions that `reductions_kernel` takes, those for the two lines.
+LINE_SUMS = tl.constexpr(4)
 
 
 @triton.jit(do_not_specialize=("images",))
 def forward_kernel(
     maps,
     levels,
-    blocks,
     table,
     scales,
     lines,
     output,
     images,
-    CHANNELS: tl.constexpr,
+    LEVELS: tl.constexpr,
     BRANCHES: tl.constexpr,
+    CHANNELS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     """output = max of the two lines. Grid: (blocks, N, C blocks)."""
-    level, first = own_part(blocks)
+    program = tl.program_id(0)
+    level, first = find_block(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
     record = levels + level * LEVEL_FIELDS
-    height, width = size_of(record)
+    positions = tl.load(record + POSITIONS)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     position = first + tl.arange(0, BLOCK_P)
-    is_position = position < height * width
+    is_position = position < positions
     _, _, _, mixed = read_mixed(
         table,
         maps,
@@ -72,7 +77,6 @@ def forward_kernel(
 def reductions_kernel(
     maps,
     levels,
-    blocks,
     table,
     scales,
     lines,
@@ -80,15 +84,20 @@ def reductions_kernel(
     partial,
     images,
     span,
-    CHANNELS: tl.constexpr,
+    LEVELS: tl.constexpr,
     BRANCHES: tl.constexpr,
+    CHANNELS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """partial (S, 4 + B, N, C): g1 * z, g1, g2 * z, g2, and dz * up_b. Grid: (S, N, C blocks)."""
-    level, first_position = own_part(blocks)
+    """partial (S, LINE_SUMS + B, N, C): g1 * z, g1, g2 * z, g2, and dz * up_b.
+
+    Grid: (S, N, C blocks).
+    """
+    part = tl.program_id(0)
+    level, first_position = find_block(levels + POSITIONS, part, span, LEVEL_FIELDS, LEVELS)
     record = levels + level * LEVEL_FIELDS
-    height, width = size_of(record)
+    positions = tl.load(record + POSITIONS).to(tl.int32)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     slope1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -98,10 +107,10 @@ def reductions_kernel(
     scale0 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
-    last = tl.minimum(first_position + span, (height * width).to(tl.int32))
+    last = tl.minimum(first_position + span, positions)
     for start in range(first_position, last, BLOCK_P):
         position = start + tl.arange(0, BLOCK_P)
-        is_position = position < height * width
+        is_position = position < positions
         part0, part1, part2, mixed = read_mixed(
             table,
             maps,
@@ -138,7 +147,7 @@ def reductions_kernel(
         if BRANCHES > 2:
             scale2 += grad_mixed * part2
     step = images * CHANNELS
-    row = tl.program_id(0) * (4 + BRANCHES)
+    row = part.to(tl.int64) * (LINE_SUMS + BRANCHES)
     at = partial + (row * images + image) * CHANNELS + channel
     is_channel = channel < CHANNELS
     tl.store(at, tl.sum(slope1, axis=0), mask=is_channel)
@@ -156,31 +165,31 @@ def reductions_kernel(
 def _part_sum(partial, first, parts, index, row, images, channel, ROWS, CHANNELS, BLOCK_S):
     """The sum over the parts of a level of one row of `partial`: (BLOCK_C,)."""
     part = tl.arange(0, BLOCK_S)
-    at = ((first + part) * ROWS + index) * images + row
+    at = ((first.to(tl.int64) + part) * ROWS + index) * images + row
     wanted = (part < parts)[:, None] & (channel < CHANNELS)[None, :]
     values = tl.load(partial + (at * CHANNELS)[:, None] + channel[None, :], mask=wanted, other=0.0)
     return tl.sum(values, axis=0)
 
 
-@triton.jit(do_not_specialize=("images",))
+@triton.jit(do_not_specialize=("images", "span"))
 def join_reductions_kernel(
-    ranges,
+    maps,
+    levels,
     partial,
     lines,
     grad_scales,
     grad_lines,
     images,
-    CHANNELS: tl.constexpr,
+    span,
+    LEVELS: tl.constexpr,
     BRANCHES: tl.constexpr,
+    CHANNELS: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradients of the coefficients from `partial`. Grid: (L, N, C blocks).
-
-    ranges (L, 2): first part, and number of parts.
-    """
+    """The gradients of the coefficients from `partial`. Grid: (L, N, C blocks)."""
     level, image = tl.program_id(0), tl.program_id(1)
-    first, parts = tl.load(ranges + 2 * level), tl.load(ranges + 2 * level + 1)
+    first, parts = blocks_of(levels + POSITIONS, level, span, LEVEL_FIELDS, LEVELS)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = channel < CHANNELS
     step = images * CHANNELS
@@ -188,7 +197,16 @@ def join_reductions_kernel(
     shift = tl.zeros((BLOCK_C,), dtype=tl.float32)
     for line in tl.static_range(4):
         total = _part_sum(
-            partial, first, parts, line, image, images, channel, 4 + BRANCHES, CHANNELS, BLOCK_S
+            partial,
+            first,
+            parts,
+            line,
+            image,
+            images,
+            channel,
+            LINE_SUMS + BRANCHES,
+            CHANNELS,
+            BLOCK_S,
         )
         tl.store(at + (line + 1) * step, total, mask=is_channel)
         if line % 2 == 1:  # dz is what a line gets, times its slope
@@ -200,13 +218,15 @@ def join_reductions_kernel(
             partial,
             first,
             parts,
-            4 + branch,
+            LINE_SUMS + branch,
             image,
             images,
             channel,
-            4 + BRANCHES,
+            LINE_SUMS + BRANCHES,
             CHANNELS,
             BLOCK_S,
         )
-        row = (level * BRANCHES + branch) * images + image
-        tl.store(grad_scales + row * CHANNELS + channel, total, mask=is_channel)
+        index = level * BRANCHES + branch
+        is_there = tl.load(maps + index * MAP_FIELDS + POSITIONS) > 0
+        at = grad_scales + (index * images + image) * CHANNELS + channel
+        tl.store(at, tl.where(is_there, total, 0.0), mask=is_channel)

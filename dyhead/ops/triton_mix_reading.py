@@ -9,23 +9,18 @@ Shape letters: as in `branch_mix`; a tile has BLOCK_P positions and BLOCK_C chan
 import triton
 import triton.language as tl
 
-# What the record of a map says, in this order; a map that a level lacks has no height.
-FIRST_ROW = tl.constexpr(0)
-HEIGHT = tl.constexpr(1)
-WIDTH = tl.constexpr(2)
-LEVEL_HEIGHT = tl.constexpr(3)
-LEVEL_WIDTH = tl.constexpr(4)
-COLLECTED_ROW = tl.constexpr(5)  # among the maps that are upsampled
-MAP_FIELDS = tl.constexpr(6)
+# What the record of a map says, in this order; a map that a level lacks has no positions.
+POSITIONS = tl.constexpr(0)  # of an image
+FIRST_ROW = tl.constexpr(1)
+HEIGHT = tl.constexpr(2)
+WIDTH = tl.constexpr(3)
+LEVEL_HEIGHT = tl.constexpr(4)
+LEVEL_WIDTH = tl.constexpr(5)
+UPSAMPLED_POSITIONS = tl.constexpr(6)  # those of a map that is smaller than its level, else none
+COLLECTED_ROW = tl.constexpr(7)  # first row among the maps that are smaller
+MAP_FIELDS = tl.constexpr(8)
 # The record of a level begins in the same way.
-LEVEL_FIELDS = tl.constexpr(3)
-
-
-@triton.jit
-def own_part(blocks):
-    """This program's map or level, and its first position there."""
-    part = tl.program_id(0)
-    return tl.load(blocks + 2 * part), tl.load(blocks + 2 * part + 1)
+LEVEL_FIELDS = tl.constexpr(4)
 
 
 @triton.jit
@@ -73,10 +68,7 @@ def corner_rows(record, first_row, image, position):
 @triton.jit
 def is_upsampled(record):
     """Whether a map is smaller than its level."""
-    height, width = size_of(record)
-    is_lower = height != tl.load(record + LEVEL_HEIGHT)
-    is_narrower = width != tl.load(record + LEVEL_WIDTH)
-    return (height > 0) & (is_lower | is_narrower)
+    return tl.load(record + UPSAMPLED_POSITIONS) > 0
 
 
 @triton.jit
@@ -95,6 +87,14 @@ def image_row(coefficients, index, images, image, channel, CHANNELS: tl.constexp
 
 
 @triton.jit
+def scale_row(scales, index, record, images, image, channel, CHANNELS: tl.constexpr):
+    """A map's row of the scales, as (1, BLOCK_C); zero where there is no map."""
+    at = scales + (index * images + image) * CHANNELS + channel
+    channels = tl.minimum(tl.load(record + POSITIONS), 1) * CHANNELS
+    return tl.load(at, mask=channel < channels, other=0.0)[None, :]
+
+
+@triton.jit
 def read_branch(table, record, image, position, is_position, channel, CHANNELS: tl.constexpr):
     """A map at positions of its level, upsampled where it is smaller; zero where there is none."""
     if is_upsampled(record):
@@ -110,8 +110,7 @@ def read_branch(table, record, image, position, is_position, channel, CHANNELS: 
         lower = c + (d - c) * share_x[:, None]
         value = upper + (lower - upper) * share_y[:, None]
     else:
-        height, width = size_of(record)
-        is_there = is_position & (position < height * width)
+        is_there = is_position & (position < tl.load(record + POSITIONS))
         row = image_rows(record, image, position)
         value = read_rows(table, row, is_there, channel, CHANNELS)
     return value
@@ -138,15 +137,15 @@ def read_mixed(
     part0 = read_branch(table, record, image, position, is_position, channel, CHANNELS)
     part1, part2 = part0, part0
     mixed = image_row(lines, 5 * level, images, image, channel, CHANNELS)
-    mixed += part0 * image_row(scales, scale, images, image, channel, CHANNELS)
+    mixed += part0 * scale_row(scales, scale, record, images, image, channel, CHANNELS)
     if BRANCHES > 1:
         record += MAP_FIELDS
         part1 = read_branch(table, record, image, position, is_position, channel, CHANNELS)
-        mixed += part1 * image_row(scales, scale + 1, images, image, channel, CHANNELS)
+        mixed += part1 * scale_row(scales, scale + 1, record, images, image, channel, CHANNELS)
     if BRANCHES > 2:
         record += MAP_FIELDS
         part2 = read_branch(table, record, image, position, is_position, channel, CHANNELS)
-        mixed += part2 * image_row(scales, scale + 2, images, image, channel, CHANNELS)
+        mixed += part2 * scale_row(scales, scale + 2, record, images, image, channel, CHANNELS)
     return part0, part1, part2, mixed
 
 

@@ -6,13 +6,14 @@ Shape letters: as in `branch_mix`; S parts of the positions of all maps.
 import triton
 import triton.language as tl
 
+from dyhead.ops.triton_finding import blocks_of, find_block
 from dyhead.ops.triton_mix_reading import (
     LEVEL_HEIGHT,
     LEVEL_WIDTH,
     MAP_FIELDS,
+    POSITIONS,
     image_rows,
     is_upsampled,
-    own_part,
     read_rows,
     size_of,
 )
@@ -35,11 +36,11 @@ def _pooling_weight(at, length, target):
 @triton.jit(do_not_specialize=("images", "span"))
 def moments_kernel(
     maps,
-    blocks,
     table,
     partial,
     images,
     span,
+    MAPS: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
@@ -49,10 +50,11 @@ def moments_kernel(
     Grid: (S, N, C blocks). Every place of the tile follows the mean and the squares of its own
     positions (Welford, 1962), so that nothing large is subtracted.
     """
-    index, first = own_part(blocks)
+    part = tl.program_id(0)
+    index, first = find_block(maps + POSITIONS, part, span, MAP_FIELDS, MAPS)
     record = maps + index * MAP_FIELDS
     height, width = size_of(record)
-    positions = (height * width).to(tl.int32)
+    positions = tl.load(record + POSITIONS).to(tl.int32)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     mean = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -76,7 +78,7 @@ def moments_kernel(
     joint = tl.sum(mean * count[:, None], axis=0) / total
     distance = mean - joint[None, :]
     squares += distance * distance * count[:, None]
-    at = partial + (tl.program_id(0) * 3 * images + image) * CHANNELS + channel
+    at = partial + (part.to(tl.int64) * 3 * images + image) * CHANNELS + channel
     is_channel = channel < CHANNELS
     tl.store(at, joint, mask=is_channel)
     tl.store(at + images * CHANNELS, tl.sum(squares, axis=0), mask=is_channel)
@@ -86,30 +88,31 @@ def moments_kernel(
 @triton.jit(do_not_specialize=("images", "span"))
 def join_moments_kernel(
     maps,
-    ranges,
     partial,
     moments,
     images,
     span,
+    MAPS: tl.constexpr,
     CHANNELS: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
     """moments (maps, 3, N, C) from `partial`, zero of a map that is not there.
 
-    Grid: (maps, N, C blocks). ranges (maps, 2): first part, and number of parts.
+    Grid: (maps, N, C blocks).
     """
     index, image = tl.program_id(0), tl.program_id(1)
     record = maps + index * MAP_FIELDS
-    height, width = size_of(record)
-    positions = tl.maximum(height * width, 1).to(tl.float32)
-    first, parts = tl.load(ranges + 2 * index), tl.load(ranges + 2 * index + 1)
+    length = tl.load(record + POSITIONS)
+    positions = tl.maximum(length, 1).to(tl.float32)
+    first, parts = blocks_of(maps + POSITIONS, index, span, MAP_FIELDS, MAPS)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = channel < CHANNELS
     part = tl.arange(0, BLOCK_S)
-    at = partial + (((first + part) * 3 * images + image) * CHANNELS)[:, None] + channel[None, :]
+    row = (first.to(tl.int64) + part) * 3 * images + image
+    at = partial + (row * CHANNELS)[:, None] + channel[None, :]
     wanted = (part < parts)[:, None] & is_channel[None, :]
-    left = height * width - part * span
+    left = length - part * span
     count = tl.maximum(tl.minimum(left, span), 0).to(tl.float32)[:, None]
     means = tl.load(at, mask=wanted, other=0.0)
     mean = tl.sum(means * count, axis=0) / positions
@@ -118,7 +121,7 @@ def join_moments_kernel(
     variance = tl.sum(squares + distance * distance * count, axis=0) / positions
     sums = tl.load(at + 2 * images * CHANNELS, mask=wanted, other=0.0)
     up_positions = tl.load(record + LEVEL_HEIGHT) * tl.load(record + LEVEL_WIDTH)
-    pooled = tl.sum(sums, axis=0) / up_positions.to(tl.float32)
+    pooled = tl.sum(sums, axis=0) / tl.maximum(up_positions, 1).to(tl.float32)
     into = moments + (index * 3 * images + image) * CHANNELS + channel
     tl.store(into, mean, mask=is_channel)
     tl.store(into + images * CHANNELS, variance, mask=is_channel)

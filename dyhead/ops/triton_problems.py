@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dyhead.ops.triton_tables import (
-    block_table,
     device_table,
     join_rows,
     join_storages,
@@ -107,6 +106,7 @@ class Problems:
         largest = max(self.positions * max(self.outputs, 2 * self.taps), *self._sizes())
         self.records = device_table(tuple(rows), self.table, largest >= 2**31)
         self.constants = {
+            "COUNT": len(masks),
             "CHANNELS": self.channels,
             "OUTPUTS": self.outputs,
             "TAPS": self.taps,
@@ -121,20 +121,31 @@ class Problems:
         """How many values the tables have that convolutions of any size share."""
         return self.table.numel(), self.planes.numel(), self.kernels.numel()
 
-    def blocks(self, block: int) -> Tensor:
-        """(blocks, 2): the convolution and the first position of each block of positions."""
-        return block_table(tuple(self.lengths), block, self.table)
+    def blocks(self, block: int) -> int:
+        """How many blocks of positions there are, none with positions of two convolutions."""
+        return sum(self._blocks_of_kernels(block))
 
-    def parts(self, block: int, splits: int) -> Tensor:
-        """Cut the blocks of each kernel: (W * splits, 2), a part's first block and its end."""
-        rows, end = [], 0
-        for kernel in range(len(self.kernels)):
-            begin = end
-            for length, of in zip(self.lengths, self.layout.kernels, strict=True):
-                end += -(-length // block) if of == kernel else 0
-            cuts = [begin + (end - begin) * part // splits for part in range(splits + 1)]
+    def parts(self, block: int, count: int) -> tuple[Tensor, list[int]]:
+        """Cut the blocks into about `count` parts of like length, each of one kernel.
+
+        Returns:
+            (S, 2), a part's first block and its end, and how many parts each kernel has.
+        """
+        blocks = self._blocks_of_kernels(block)
+        longest = max(-(-sum(blocks) // count), 1)
+        rows, counts, begin = [], [], 0
+        for of_kernel in blocks:
+            counts.append(max(-(-of_kernel // longest), 1))
+            cuts = [begin + of_kernel * part // counts[-1] for part in range(counts[-1] + 1)]
             rows += list(zip(cuts[:-1], cuts[1:], strict=True))
-        return device_table(tuple(rows), self.table)
+            begin += of_kernel
+        return device_table(tuple(rows), self.table), counts
+
+    def _blocks_of_kernels(self, block: int) -> list[int]:
+        blocks = [0] * len(self.kernels)
+        for length, kernel in zip(self.lengths, self.layout.kernels, strict=True):
+            blocks[kernel] += -(-length // block)
+        return blocks
 
     def as_inputs(self, table: Tensor) -> list[Tensor]:
         """(R, C) to (N, C, H, W) of every input, without copies."""

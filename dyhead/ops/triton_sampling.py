@@ -6,7 +6,9 @@ Shape letters: as in `triton_deform_kernels`.
 import triton
 import triton.language as tl
 
-# What the record of a problem says, in this order: see `triton_deform_conv._Problems`.
+from dyhead.ops.triton_finding import find_block
+
+# What the record of a problem says, in this order: see `triton_problems.Problems`.
 POSITIONS = tl.constexpr(0)
 FIRST_POSITION = tl.constexpr(1)
 OUT_SIZE = tl.constexpr(2)
@@ -42,11 +44,11 @@ def shares(fraction, first, second):
 
 
 @triton.jit
-def own_block(records, blocks, block, BLOCK_P: tl.constexpr):
+def own_block(records, block, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
     """The record of a block's problem, the positions in that problem, and which of them exist."""
-    record = records + tl.load(blocks + 2 * block) * FIELDS
-    first = tl.load(blocks + 2 * block + 1).to(records.dtype.element_ty)
-    position = first + tl.arange(0, BLOCK_P)
+    index, first = find_block(records + POSITIONS, block, BLOCK_P, FIELDS, COUNT)
+    record = records + index * FIELDS
+    position = first.to(records.dtype.element_ty) + tl.arange(0, BLOCK_P)
     return record, position, position < tl.load(record + POSITIONS)
 
 

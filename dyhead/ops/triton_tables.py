@@ -17,6 +17,7 @@ from dyhead.ops.device_constants import device_constant
 
 Rows = tuple[tuple[int, ...], ...]
 
+MOST_RECORDS = 32  # of a table that a kernel searches; a power of two
 # Tensors that are together a smaller part of their storage than this are copied without the rest.
 SMALLEST_SHARE = 0.25
 
@@ -26,33 +27,20 @@ def device_table(rows: Rows, like: Tensor, is_wide: bool = False) -> Tensor:
     return device_constant(tuple, (rows,), like, torch.int64 if is_wide else torch.int32)
 
 
-def block_table(lengths: tuple[int, ...], block: int, like: Tensor) -> Tensor:
-    """Cut problems of these lengths into blocks: (blocks, 2), the problem and the first position.
-
-    Problems come in order, and at least one is not empty. On the device of `like`.
-    """
-    return device_constant(_cut, (lengths, block), like, torch.int32)
-
-
-def _cut(lengths: tuple[int, ...], block: int) -> Rows:
-    return tuple(
-        (index, start) for index, length in enumerate(lengths) for start in range(0, length, block)
-    )
-
-
 def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor, list[int]]:
     """Bring (R_i, C) tables into one, without a copy where they lie one after the other.
 
     Args:
         tables: at least one; contiguous, of one type and device.
-        any_order: let their order in memory be their order in the result.
+        any_order: where their order in memory saves a copy, let it be that of the result.
 
     Returns:
         (R, C), and the row at which each table begins.
     """
     order = list(range(len(tables)))
     if any_order:
-        order.sort(key=lambda index: tables[index].data_ptr())
+        by_address = sorted(order, key=lambda index: tables[index].data_ptr())
+        order = by_address if _follow_each_other([tables[i] for i in by_address]) else order
     ordered = [tables[index] for index in order]
     ends = list(itertools.accumulate(len(table) for table in ordered))
     begins = dict(zip(order, [0, *ends], strict=False))
@@ -100,7 +88,9 @@ def join_storages(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Place]]:
             parts[_address(tensor)] = end, tensor.as_strided((_capacity(tensor),), (1,), 0)
             end += _capacity(tensor)
         begin, _ = parts[_address(tensor)]
-        places.append(Place(begin + int(tensor.storage_offset()), tensor.stride()))
+        strides = zip(tensor.shape, tensor.stride(), strict=True)
+        steps = tuple(0 if length == 1 else step for length, step in strides)  # 1: never taken
+        places.append(Place(begin + int(tensor.storage_offset()), steps))
     memories = [memory for _, memory in parts.values()]
     return (memories[0] if len(memories) == 1 else torch.cat(memories)), places
 

@@ -4,8 +4,13 @@ Not collected by itself: `test_triton_branch_mix` runs it with TRITON_INTERPRET=
 set before anything imports Triton.
 """
 
+import contextlib
+import math
+
 import pytest
 import torch
+from torch.autograd.graph import save_on_cpu
+from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock
 from dyhead.ops import (
@@ -19,6 +24,7 @@ from dyhead.ops import (
     triton_mix_backward_kernels,
     triton_mix_kernels,
     triton_moments_kernels,
+    triton_pyramid,
 )
 from dyhead.ops.branch_mix_by_level import ByLevel
 from dyhead.ops.triton_tables import join_rows
@@ -136,7 +142,7 @@ def test_variance_of_a_deviation_much_smaller_than_the_mean(monkeypatch):
     image = image * 0.01 + 300
     moments = triton_branch_mix.channel_moments([[image]], [size])
     expected = BY_LEVEL.channel_moments([[image.double()]], [size])
-    torch.testing.assert_close(moments[0, 0, 1].double(), expected[0, 0, 1], rtol=1e-3, atol=0)
+    torch.testing.assert_close(moments[0, 0, 1].double(), expected[0, 0, 1], rtol=5e-3, atol=0)
 
 
 def every_pass(passes, grads, maps, scales, lines, moments, sizes):
@@ -157,15 +163,32 @@ def test_many_tiles_parts_and_channels(monkeypatch):
 
 
 def test_addresses_of_64_bits(monkeypatch):
-    monkeypatch.setattr(triton_branch_mix, "WIDE", 0)
+    monkeypatch.setattr(triton_pyramid, "WIDE", 0)
     arguments = make_arguments(PYRAMIDS["block"], torch.float32)
+    pyramid = triton_pyramid.Pyramid(arguments[1], arguments[-1])
+    assert {pyramid.maps.dtype, pyramid.levels.dtype} == {torch.int64}
     ours = every_pass(triton_branch_mix, *arguments)
     assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 
 
+def test_what_belongs_to_a_missing_map_is_neither_read_nor_written():
+    grads, maps, scales, lines, moments, sizes = make_arguments(PYRAMIDS["block"], torch.float32)
+    scales[0, 0] = scales[2, 2] = math.nan
+    moments[:, 0, 0] = moments[:, 2, 2] = math.nan
+    for output in triton_branch_mix.mix_forward(maps, scales, lines, sizes):
+        assert output.isfinite().all()
+    for gradient in flat(triton_branch_mix.mix_backward(grads, maps, scales, lines, moments)):
+        assert gradient is None or gradient.isfinite().all()
+    grads[0][0, 0, 0] = math.inf
+    grad_scales, _ = triton_branch_mix.mix_reductions(grads, maps, scales, lines)
+    assert not grad_scales[0, 0].any()
+    assert not grad_scales[2, 2].any()
+
+
 def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
-    pyramid = [((3, 4), [(3, 4)] * 4)]
-    for dtype, batch in ((torch.float32, 2), (torch.float64, 2), (torch.float32, 0)):
+    four = [((3, 4), [(3, 4)] * 4)]
+    cases = [(four, torch.float32, 2), (four, torch.float64, 2), (four, torch.float32, 0)]
+    for pyramid, dtype, batch in [*cases, ([((1, 1), [(1, 1)])] * 33, torch.float32, 1)]:
         arguments = make_arguments(pyramid, dtype, batch=batch)
         if dtype == torch.float64:
             arguments = [in_float64(value) for value in arguments]
@@ -175,34 +198,27 @@ def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
 
 
 def test_the_self_check_finds_wrong_sums(monkeypatch, caplog):
-    triton_check._passes.cache_clear()
+    triton_check._known.clear()
     assert triton_branch_mix.serves(torch.device("cpu"))
-    triton_check._passes.cache_clear()
+    triton_check._known.clear()
     genuine = triton_branch_mix.mix_reductions
     wrong = lambda *a: [1.1 * total for total in genuine(*a)]  # noqa: E731
     monkeypatch.setattr(triton_branch_mix, "mix_reductions", wrong)
     assert not triton_branch_mix.serves(torch.device("cpu"))
     assert "fused blocks use plain PyTorch instead of Triton on cpu" in caplog.text
-    triton_check._passes.cache_clear()
+    triton_check._known.clear()
 
 
 KERNELS = {
-    triton_deform_kernels: ["forward", "backward_samples", "backward_kernels"],
-    triton_moments_kernels: ["moments", "join_moments"],
-    triton_mix_kernels: ["forward", "reductions", "join_reductions"],
-    triton_mix_backward_kernels: ["backward", "finish_upsampled"],
+    triton_deform_kernels: [
+        "forward_kernel",
+        "backward_samples_kernel",
+        "backward_kernels_kernel",
+    ],
+    triton_moments_kernels: ["moments_kernel", "join_moments_kernel"],
+    triton_mix_kernels: ["forward_kernel", "reductions_kernel", "join_reductions_kernel"],
+    triton_mix_backward_kernels: ["backward_kernel", "finish_upsampled_kernel"],
 }
-
-
-class Counting:
-    """A kernel that counts its launches."""
-
-    def __init__(self, kernel, launches):
-        self.kernel, self.launches = kernel, launches
-
-    def __getitem__(self, grid):
-        self.launches.append(self.kernel)
-        return self.kernel[grid]
 
 
 @pytest.fixture
@@ -214,13 +230,11 @@ def triton_everywhere(monkeypatch):
 
 
 @pytest.mark.parametrize("coarser_offsets", ["flat_read", "crop", "resize"])
-def test_a_block_takes_one_launch_of_every_kernel(coarser_offsets, monkeypatch, triton_everywhere):
+def test_a_block_takes_one_launch_of_every_kernel(
+    coarser_offsets, note_launches, triton_everywhere
+):
     """However many levels and branches it has, and with the plain block's results."""
-    launches = []
-    for module, names in KERNELS.items():
-        for name in names:
-            kernel = Counting(getattr(module, name + "_kernel"), launches)
-            monkeypatch.setattr(module, name + "_kernel", kernel)
+    lists = [note_launches(module, names) for module, names in KERNELS.items()]
     torch.manual_seed(0)
     block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets))
     with torch.no_grad():
@@ -232,15 +246,35 @@ def test_a_block_takes_one_launch_of_every_kernel(coarser_offsets, monkeypatch, 
 
     leaves = [level.clone().requires_grad_() for level in levels]
     outputs = block(leaves)
-    assert len(launches) == 4
+    assert sum(map(len, lists)) == 4
     grads = torch.autograd.grad(outputs, [*leaves, *block.parameters()], outputs)
-    assert len(launches) == len(set(launches)) == 10
+    assert [sorted(names) for names in lists] == [sorted(names) for names in KERNELS.values()]
 
     leaves = [level.double().requires_grad_() for level in levels]
     exact = plain.double()(leaves)
     cotangents = [output.double() for output in outputs]
     exact_grads = torch.autograd.grad(exact, [*leaves, *plain.parameters()], cotangents)
     assert_close([*outputs, *grads], [*exact, *exact_grads], 1e-5)
+
+
+@pytest.mark.parametrize("context", ["checkpoint", "save_on_cpu", "first use in a checkpoint"])
+def test_a_block_in_activation_checkpointing(context, triton_everywhere):
+    block = DyHeadBlock(16, 16)
+    levels = [torch.randn(2, 16, *size) for size in [(5, 4), (3, 2)]]
+    if context.startswith("first"):
+        triton_check._known.clear()
+
+    def run(mode):
+        leaves = [level.clone().requires_grad_() for level in levels]
+        if "checkpoint" in mode:
+            outputs = checkpoint(block, leaves, use_reentrant=False)
+        else:
+            with save_on_cpu() if mode else contextlib.nullcontext():
+                outputs = block(leaves)
+        return [*outputs, *torch.autograd.grad(outputs, leaves, outputs)]
+
+    for ours, theirs in zip(run(context), run(""), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_blocks_hand_on_levels_that_need_no_copy(triton_everywhere):

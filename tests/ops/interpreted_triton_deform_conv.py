@@ -17,7 +17,7 @@ from dyhead.ops.triton_deform_conv import (
     foreach_deform_conv_by_triton,
     serves,
 )
-from dyhead.ops.triton_problems import Problems
+from dyhead.ops.triton_problems import Layout, Problems
 
 GEOMETRIES = [  # kernel, stride, padding, dilation
     ((3, 3), (1, 1), (1, 1), (1, 1)),
@@ -92,7 +92,7 @@ def test_any_number_of_channels(channels, outputs):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_several_tiles_and_splits_of_the_positions(dtype, monkeypatch):
-    monkeypatch.setattr(triton_deform_conv, "SMALL_LEVEL", 0)
+    monkeypatch.setattr(triton_deform_conv, "FEW_POSITIONS", 0)
     monkeypatch.setattr(triton_deform_conv, "MIN_SPAN", 16)
     geometry = ((1, 1), (1, 1), (0, 0), (1, 1))
     arguments = make_arguments(geometry, dtype, batch=3, channels=72, outputs=24, size=(7, 9))
@@ -121,9 +121,21 @@ def test_any_layout_and_slices_of_one_convolutions_channels():
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+def cut(planes):
+    return planes[:, :18], planes[:, 18:]
+
+
+def make_problems(arguments):
+    x, offset, mask, weight, _ = arguments
+    layout = Layout((0,), (0,), ((1, 1),), (1, 1), (1, 1))
+    return Problems(layout, [x], [weight], [offset], [mask])
+
+
 def test_addresses_of_64_bits(monkeypatch):
-    monkeypatch.setattr(Problems, "_sizes", lambda self: (2**31,))
     arguments = make_arguments(GEOMETRIES[0], torch.float32, batch=1, size=(3, 4))
+    assert make_problems(arguments).records.dtype == torch.int32
+    monkeypatch.setattr(Problems, "_sizes", lambda self: (2**31,))
+    assert make_problems(arguments).records.dtype == torch.int64
     ours = outcome(deform_conv_by_triton, arguments, GEOMETRIES[0])
     assert_close(ours, expected_outcome(arguments, GEOMETRIES[0]), 2e-6)
 
@@ -171,37 +183,24 @@ def pyramid_outcome(function, tensors):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-def test_convolutions_of_a_pyramid_share_their_launches(dtype, monkeypatch):
+def test_convolutions_of_a_pyramid_share_their_launches(dtype, note_launches):
     """Levels, strides and kernels that differ: one launch forward, two backward."""
-    tensors, launches = make_pyramid(dtype), []
-    for name in ("forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"):
-        kernel = getattr(triton_deform_kernels, name)
-        monkeypatch.setattr(triton_deform_kernels, name, Noting(kernel, name, launches))
+    names = ["forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"]
+    tensors, launches = make_pyramid(dtype), note_launches(triton_deform_kernels, names)
     ours = pyramid_outcome(foreach_deform_conv_by_triton, tensors)
     expected = pyramid_outcome(
         lambda calls: [deform_conv_by_bags(*call) for call in calls],
         [tensor.double() for tensor in tensors],
     )
     assert_close(ours, expected, TOLERANCES[dtype])
-    assert launches == ["forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"]
-
-
-class Noting:
-    """A kernel that notes its launches."""
-
-    def __init__(self, kernel, name, launches):
-        self.kernel, self.name, self.launches = kernel, name, launches
-
-    def __getitem__(self, grid):
-        self.launches.append(self.name)
-        return self.kernel[grid]
+    assert launches == names
 
 
 def test_what_differs_in_more_than_sizes_and_strides_is_launched_apart():
     near = make_arguments(GEOMETRIES[0], torch.float32)
     small = make_arguments(GEOMETRIES[2], torch.float32, channels=5)
     calls = [
-        (*near, *GEOMETRIES[0][1:]),
+        *[(*near, *GEOMETRIES[0][1:])] * 33,  # one more than a launch takes
         (*small, *GEOMETRIES[2][1:]),
         (*near[:4], None, *GEOMETRIES[0][1:]),
     ]
@@ -217,6 +216,60 @@ def test_outputs_of_one_launch_may_be_overwritten():
     assert torch.equal(outputs[1], before)
     sum(output.sum() for output in outputs).backward()
     assert all(tensor.grad.isfinite().all() for tensor in tensors)
+
+
+@pytest.mark.parametrize("wanted", [[0], [1, 3, 7], [5], [2, 10, 11]])
+def test_gradients_of_some_tensors_and_outputs_that_nobody_uses(wanted):
+    tensors = make_pyramid(torch.float32)
+    results, used = [], None
+    for function, kind in (
+        (lambda calls: [deform_conv_by_bags(*call) for call in calls], torch.float64),
+        (foreach_deform_conv_by_triton, torch.float32),
+    ):
+        leaves = [tensor.to(kind) for tensor in tensors]
+        for index in wanted:
+            leaves[index].requires_grad_()
+        outputs = convolve_pyramid(function, leaves)
+        used = used or [i for i, output in enumerate(outputs) if output.requires_grad and i != 1]
+        outputs = [outputs[index] for index in used]
+        cotangents = [output.new_ones(()).expand_as(output) for output in outputs]
+        results.append(
+            torch.autograd.grad(outputs, [leaves[index] for index in wanted], cotangents)
+        )
+    exact, ours = results
+    assert_close(ours, exact, 2e-6)
+
+
+@pytest.mark.parametrize("change", ["expanded", "overlapping", "reversed"])
+def test_tensors_that_share_memory_in_odd_ways(change):
+    x, offset, mask, weight, bias = make_arguments(GEOMETRIES[0], torch.float32)
+    other = x * 2
+    if change == "expanded":
+        offset, mask = offset[:1, :1].expand_as(offset), mask[..., :1].expand_as(mask)
+    elif change == "overlapping":
+        mask = offset[:, 3:12]
+    else:
+        joint = torch.stack((x, other)).permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        other, x = joint  # the first one lies after the second
+    calls = [(image, offset, mask, weight, bias, *GEOMETRIES[0][1:]) for image in (x, other)]
+    for ours, call in zip(foreach_deform_conv_by_triton(calls), calls, strict=True):
+        exact = deform_conv_by_bags(*(value.double() for value in call[:5]), *call[5:])
+        assert_close([ours], [exact], 2e-6)
+
+
+def test_every_kernel_gets_parts_in_proportion_to_its_positions():
+    tensors = make_pyramid(torch.float32)
+    levels, maps, weights = tensors[:3], tensors[3:6], tensors[6::2]
+    layout = Layout((0, 0, 1), (0, 1, 1), ((1, 1),) * 3, (1, 1), (1, 1))
+    where = [maps[0], maps[0], maps[1]]
+    problems = Problems(layout, levels[:2], weights[:2], *zip(*map(cut, where), strict=True))
+    parts, counts = problems.parts(16, 5)
+    blocks = [-(-108 // 16), -(-108 // 16) + -(-30 // 16)]
+    assert counts == [2, 3]  # of 7 and 9 blocks
+    assert parts[0, 0] == 0
+    assert parts[counts[0] - 1, 1] == blocks[0]
+    assert parts[-1, 1] == sum(blocks)
+    assert torch.equal(parts[1:, 0], parts[:-1, 1])
 
 
 @pytest.mark.parametrize("position", [-1.5, -1.0, -0.75, -0.25, 0.0, 2.0, 2.25, 2.75, 3.0, 3.5])
@@ -272,13 +325,13 @@ def test_saves_nothing_but_its_inputs():
 
 
 def test_the_self_check_passes_even_within_inference_mode_and_autocast():
-    triton_check._passes.cache_clear()
+    triton_check._known.clear()
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert serves(torch.device("cpu"))
 
 
 def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
-    triton_check._passes.cache_clear()
+    triton_check._known.clear()
     genuine = triton_deform_conv._weight_gradients
     wrong = lambda *a: [grad * 1.1 for grad in genuine(*a)]  # noqa: E731
     monkeypatch.setattr(triton_deform_conv, "_weight_gradients", wrong)
@@ -286,4 +339,4 @@ def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
     assert not serves(torch.device("cpu"))
     assert len(caplog.records) == 1
     assert "torchvision instead of Triton on cpu" in caplog.text
-    triton_check._passes.cache_clear()
+    triton_check._known.clear()

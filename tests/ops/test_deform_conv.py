@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
-from dyhead.ops import bilinear_bags, modulated_deform_conv2d
+from dyhead.ops import (
+    DeformConv,
+    bilinear_bags,
+    foreach_modulated_deform_conv2d,
+    modulated_deform_conv2d,
+)
 
 BACKENDS = ("bags", "torchvision")
 GEOMETRIES = [  # kernel, stride, padding, dilation
@@ -327,3 +332,39 @@ def test_empty_maps_are_refused(shape):
         modulated_deform_conv2d(
             input, torch.zeros(1, 18, *size), torch.zeros(1, 9, *size), weight, padding=2
         )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_several_convolutions_at_once_equal_them_one_by_one(backend):
+    calls = [DeformConv(*make_arguments(*geometry), *geometry[1:]) for geometry in GEOMETRIES]
+    outputs = foreach_modulated_deform_conv2d(calls, backend)
+    for output, call in zip(outputs, calls, strict=True):
+        torch.testing.assert_close(output, modulated_deform_conv2d(*call, backend=backend))
+
+
+def test_no_convolution_at_all():
+    assert foreach_modulated_deform_conv2d([]) == []
+
+
+def test_several_convolutions_need_one_type():
+    first = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])
+    second = DeformConv(*(tensor.float() for tensor in first[:5]), *first[5:])
+    with pytest.raises(ValueError, match="one device and one type"):
+        foreach_modulated_deform_conv2d([first, second])
+
+
+def test_what_convolutions_share_they_share_under_autocast_too(monkeypatch):
+    taken = []
+    bags = bilinear_bags.deform_conv_by_bags
+    monkeypatch.setattr(
+        "dyhead.ops.deform_conv.implementation",
+        lambda name: lambda calls: taken.extend(calls) or [bags(*call) for call in calls],
+    )
+    arguments = [tensor.float() for tensor in make_arguments(*GEOMETRIES[0])]
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = foreach_modulated_deform_conv2d(
+            [DeformConv(*arguments, padding=1), DeformConv(*arguments, padding=1)], "bags"
+        )
+    assert torch.equal(*outputs)
+    assert all(first is second for first, second in zip(taken[0][:5], taken[1][:5], strict=True))
+    assert taken[0][0].dtype == torch.bfloat16

@@ -44,13 +44,12 @@ def compile_kernel(name, kind, capability, addresses):
     if name.startswith("join"):
         tiles = dict(triton_branch_mix._JOIN)
     options = {key: tiles.pop(key) for key in ("num_warps", "enable_fp_fusion")}
-    constants = {"CHANNELS": 256, "BRANCHES": 3, **tiles}
+    constants = {"CHANNELS": 256, "LEVELS": 5, "BRANCHES": 3, "MAPS": 15, **tiles}
     small = ("scales", "lines", "partial", "moments", "grad_scales", "grad_lines", "collected")
     pointers = {
         **dict.fromkeys(("table", "output", "grad_output", "gradients"), kind),
         **dict.fromkeys(small, "fp32"),
         **dict.fromkeys(("maps", "levels"), addresses),
-        **dict.fromkeys(("blocks", "ranges"), "i32"),
     }
     constants = {key: value for key, value in constants.items() if key in function.arg_names}
     signature, attributes = {}, {}

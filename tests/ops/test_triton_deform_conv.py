@@ -58,8 +58,8 @@ def compile_kernel(name, dtype, tiles, capability, records="i32", **constants):
     by_dtype = ("table", "kernels", "biases", "output", "grad_output")
     in_float32 = ("planes", "grad_table", "grad_offset", "grad_mask", "partial")
     pointers = {**dict.fromkeys(by_dtype, kind), **dict.fromkeys(in_float32, "fp32")}
-    pointers |= {"records": records, "blocks": "i32", "parts": "i32"}
-    constants |= {"CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3}
+    pointers |= {"records": records, "parts": "i32"}
+    constants |= {"COUNT": 13, "CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3}
     for pair in ("PADDING", "DILATION"):
         constants |= {f"{pair}_Y": 1, f"{pair}_X": 1}
     options = {key: tiles[key] for key in ("num_warps", "num_stages", "enable_fp_fusion")}
@@ -98,11 +98,25 @@ def test_forward_compiles_for_the_blocks_shapes(dtype, capability, positions):
 @needs_triton
 @compiles
 @pytest.mark.slow
-def test_forward_compiles_for_addresses_of_64_bits():
+def test_every_kernel_compiles_for_addresses_of_64_bits():
     pytest.importorskip("triton", minversion="3.3")
-    tiles = triton_deform_conv.forward_tiles(torch.bfloat16, 256, 256, 100_000)
-    constants = {"HAS_BIAS": True, "records": "i64"}
-    assert compile_kernel("forward_kernel", torch.bfloat16, tiles, 90, **constants).asm["cubin"]
+    dtype = torch.bfloat16
+    needs = {"NEED_TABLE": True, "NEED_SAMPLES": True}
+    for name, tiles, constants in (
+        (
+            "forward_kernel",
+            triton_deform_conv.forward_tiles(dtype, 256, 256, 9),
+            {"HAS_BIAS": True},
+        ),
+        (
+            "backward_samples_kernel",
+            triton_deform_conv.backward_samples_tiles(dtype, 256, 256),
+            needs,
+        ),
+        ("backward_kernels_kernel", triton_deform_conv.backward_weight_tiles(dtype, 256, 256), {}),
+    ):
+        compiled = compile_kernel(name, dtype, tiles, 90, records="i64", **constants)
+        assert compiled.asm["cubin"]
 
 
 @needs_triton
