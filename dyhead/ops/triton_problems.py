@@ -4,6 +4,7 @@ Shape letters: as in `deform_conv`; P output positions and R input pixels of all
 kernels.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from dyhead.ops.triton_tables import (
+    WIDE,
+    Place,
     device_table,
     join_rows,
     join_storages,
@@ -74,37 +77,13 @@ class Problems:
         self.output_shapes = [(len(mask), *mask.shape[2:], self.outputs) for mask in masks]
         self.lengths = [mask.numel() // self.taps for mask in masks]
         self.positions = sum(self.lengths)
-        self.positions_of_kernels = [
-            sum(n for n, of in zip(self.lengths, layout.kernels, strict=True) if of == kernel)
-            for kernel in range(len(weights))
-        ]
+        self.positions_of_kernels = self._of_kernels(self.lengths)
         self.table, first_rows = join_rows([as_table(input) for input in inputs])
         self.kernels = torch.stack([weight.permute(0, 2, 3, 1) for weight in weights])
         self.planes, places = join_storages([*offsets, *masks])
-        rows, first_position = [], 0
-        for index, (stride, length) in enumerate(zip(layout.strides, self.lengths, strict=True)):
-            height, width = inputs[layout.inputs[index]].shape[2:]
-            out_height, out_width = masks[index].shape[2:]
-            rows.append(
-                (
-                    length,
-                    first_position,
-                    out_height * out_width,
-                    out_width,
-                    first_rows[layout.inputs[index]],
-                    height,
-                    width,
-                    layout.kernels[index],
-                    *stride,
-                    places[index].first,
-                    *places[index].strides,
-                    places[len(masks) + index].first,
-                    *places[len(masks) + index].strides,
-                )
-            )
-            first_position += length
+        rows = self._record_rows(first_rows, places[: len(masks)], places[len(masks) :])
         largest = max(self.positions * max(self.outputs, 2 * self.taps), *self._sizes())
-        self.records = device_table(tuple(rows), self.table, largest >= 2**31)
+        self.records = device_table(rows, self.table, largest >= WIDE)
         self.constants = {
             "COUNT": len(masks),
             "CHANNELS": self.channels,
@@ -117,13 +96,30 @@ class Problems:
             "DILATION_X": layout.dilation[1],
         }
 
+    def _record_rows(
+        self, first_rows: Sequence[int], offsets: Sequence[Place], masks: Sequence[Place]
+    ) -> tuple[tuple[int, ...], ...]:
+        """What each convolution's record says, in the order of `triton_sampling`."""
+        first_positions = [0, *itertools.accumulate(self.lengths)]
+        rows = []
+        for index, (input, kernel, stride) in enumerate(
+            zip(self.layout.inputs, self.layout.kernels, self.layout.strides, strict=True)
+        ):
+            _, out_height, out_width, _ = self.output_shapes[index]
+            output = self.lengths[index], first_positions[index], out_height * out_width, out_width
+            image = first_rows[input], *self.input_shapes[input][2:]
+            offset, mask = offsets[index], masks[index]
+            samples = offset.first, *offset.strides, mask.first, *mask.strides
+            rows.append((*output, *image, kernel, *stride, *samples))
+        return tuple(rows)
+
     def _sizes(self) -> tuple[int, ...]:
         """How many values the tables have that convolutions of any size share."""
         return self.table.numel(), self.planes.numel(), self.kernels.numel()
 
     def blocks(self, block: int) -> int:
         """How many blocks of positions there are, none with positions of two convolutions."""
-        return sum(self._blocks_of_kernels(block))
+        return sum(-(-length // block) for length in self.lengths)
 
     def parts(self, block: int, count: int) -> tuple[Tensor, list[int]]:
         """Cut the blocks into about `count` parts of like length, each of one kernel.
@@ -131,7 +127,7 @@ class Problems:
         Returns:
             (S, 2), a part's first block and its end, and how many parts each kernel has.
         """
-        blocks = self._blocks_of_kernels(block)
+        blocks = self._of_kernels([-(-length // block) for length in self.lengths])
         longest = max(-(-sum(blocks) // count), 1)
         rows, counts, begin = [], [], 0
         for of_kernel in blocks:
@@ -141,11 +137,12 @@ class Problems:
             begin += of_kernel
         return device_table(tuple(rows), self.table), counts
 
-    def _blocks_of_kernels(self, block: int) -> list[int]:
-        blocks = [0] * len(self.kernels)
-        for length, kernel in zip(self.lengths, self.layout.kernels, strict=True):
-            blocks[kernel] += -(-length // block)
-        return blocks
+    def _of_kernels(self, counts: Sequence[int]) -> list[int]:
+        """Sums over the convolutions of each kernel."""
+        sums = [0] * (self.layout.kernels[-1] + 1)
+        for count, kernel in zip(counts, self.layout.kernels, strict=True):
+            sums[kernel] += count
+        return sums
 
     def as_inputs(self, table: Tensor) -> list[Tensor]:
         """(R, C) to (N, C, H, W) of every input, without copies."""

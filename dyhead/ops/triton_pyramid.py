@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dyhead.ops.branch_mix_by_level import Maps
-from dyhead.ops.triton_tables import device_table, join_rows, split_rows
+from dyhead.ops.triton_tables import WIDE, device_table, join_rows, split_rows
 
 Size = tuple[int, int]
-
-WIDE = 2**31  # values; more need addresses of 64 bits
 
 
 class Pyramid:
@@ -60,10 +58,8 @@ class Pyramid:
             if (height, width) != tuple(level_size):
                 self.upsampled_lengths[index] = length
             upsampled = self.upsampled_lengths[index]
-            rows[index] = (
-                *(length, first_row, height, width, *level_size),
-                *(upsampled, collected),
-            )
+            own = length, first_row, height, width
+            rows[index] = (*own, *level_size, upsampled, collected)
             collected += self.images * upsampled
         return tuple(rows)
 

@@ -17,6 +17,7 @@ from dyhead.ops.device_constants import device_constant
 
 Rows = tuple[tuple[int, ...], ...]
 
+WIDE = 2**31  # values; more of them need addresses of 64 bits
 MOST_RECORDS = 32  # of a table that a kernel searches; a power of two
 # Tensors that are together a smaller part of their storage than this are copied without the rest.
 SMALLEST_SHARE = 0.25
