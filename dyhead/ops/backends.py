@@ -27,6 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dyhead.ops.triton_check import is_interpreted
+
 logger = logging.getLogger(__name__)
 
 BACKEND_VARIABLE = "DYHEAD_DEFORM_CONV"
@@ -156,8 +158,7 @@ def _why_not_cpp(device: torch.device) -> str:
 
 
 def _why_not_triton(device: torch.device) -> str:
-    is_interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
-    if device.type != "cuda" and not is_interpreted:
+    if device.type != "cuda" and not (device.type == "cpu" and is_interpreted()):
         return f"Triton needs a CUDA device, not {device.type} (or TRITON_INTERPRET=1, for tests)"
     if not _served_by("triton", device):
         return "Triton is not installed, or its kernels fail their self-check on this device"

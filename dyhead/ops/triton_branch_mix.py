@@ -16,7 +16,7 @@ from dyhead.ops import torch_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel, Maps
 from dyhead.ops.triton_check import passes_check, values
 from dyhead.ops.triton_pyramid import Pyramid
-from dyhead.ops.triton_tables import MOST_RECORDS, join_rows, split_rows
+from dyhead.ops.triton_tables import MOST_RECORDS, count_blocks, join_rows, split_rows
 
 Size = tuple[int, int]
 
@@ -69,7 +69,7 @@ def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
     pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
     span = _span(pyramid.map_lengths, tiles["BLOCK_P"])
-    parts = pyramid.count_blocks(pyramid.map_lengths, span)
+    parts = count_blocks(pyramid.map_lengths, span)
     shape = pyramid.images, pyramid.channels
     partial = pyramid.table.new_empty(parts, 3, *shape, dtype=torch.float32)
     moments = partial.new_empty(len(maps), len(maps[0]), 3, *shape)
@@ -106,7 +106,7 @@ def mix_forward(
 
     pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
-    blocks = pyramid.count_blocks(pyramid.level_lengths, tiles["BLOCK_P"])
+    blocks = count_blocks(pyramid.level_lengths, tiles["BLOCK_P"])
     rows = pyramid.images * sum(pyramid.level_lengths)
     output = pyramid.table.new_empty(rows, pyramid.channels)
     with torch.cuda.device_of(output):
@@ -138,7 +138,7 @@ def mix_reductions(
         pyramid.channels, TILE_VALUES // 4
     )  # a sum per branch and four stay in registers
     span = _span(pyramid.level_lengths, tiles["BLOCK_P"])
-    parts = pyramid.count_blocks(pyramid.level_lengths, span)
+    parts = count_blocks(pyramid.level_lengths, span)
     partial = scales.new_empty(parts, 4 + len(maps[0]), pyramid.images, pyramid.channels)
     grad_scales, grad_lines = torch.empty_like(scales), torch.empty_like(lines)
     with torch.cuda.device_of(partial):
@@ -185,7 +185,7 @@ def mix_backward(
     rows = pyramid.images * sum(pyramid.upsampled_lengths)
     collected = scales.new_zeros(max(rows, 1), pyramid.channels)
     tiles = _tiles(pyramid.channels, TILE_VALUES // 2)
-    blocks = pyramid.count_blocks(pyramid.level_lengths, tiles["BLOCK_P"])
+    blocks = count_blocks(pyramid.level_lengths, tiles["BLOCK_P"])
     with torch.cuda.device_of(gradients):
         backward_kernel[_grid(blocks, pyramid, tiles)](
             pyramid.maps,
@@ -202,7 +202,7 @@ def mix_backward(
             **tiles,
         )
         tiles = _tiles(pyramid.channels)
-        blocks = pyramid.count_blocks(pyramid.upsampled_lengths, tiles["BLOCK_P"])
+        blocks = count_blocks(pyramid.upsampled_lengths, tiles["BLOCK_P"])
         if blocks:
             finish_upsampled_kernel[_grid(blocks, pyramid, tiles)](
                 pyramid.maps,

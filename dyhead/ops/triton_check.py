@@ -1,5 +1,6 @@
 """Whether Triton can be trusted on a device: its kernels are tried on a tiny problem first."""
 
+import functools
 import importlib.util
 import logging
 import os
@@ -13,8 +14,6 @@ logger = logging.getLogger(__name__)
 
 # What kernels give on a device for a data type, and what plain PyTorch gives in float32.
 Outcomes = Callable[[torch.device, torch.dtype], tuple[Sequence[Tensor], Sequence[Tensor]]]
-
-_known: dict[tuple[torch.device, Outcomes], bool] = {}
 
 
 def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
@@ -35,12 +34,7 @@ def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool
         if not torch.cuda.is_available():
             return False
         device = torch.device("cuda", torch.cuda.current_device())
-    key = device, outcomes
-    if key not in _known:
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
-            return False  # a graph cannot record the check: it has to wait
-        _known[key] = _passes(device, outcomes, instead)
-    return _known[key]
+    return _passes(device, outcomes, instead)
 
 
 def is_interpreted() -> bool:
@@ -57,6 +51,7 @@ def values(*shapes: Sequence[int]) -> list[Tensor]:
     ]
 
 
+@functools.cache
 def _passes(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
     reason = _reason_against(device, outcomes)
     if reason:

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.triton_check import is_interpreted, passes_check, values
 from dyhead.ops.triton_problems import Layout, Problems, as_table
-from dyhead.ops.triton_tables import MOST_RECORDS, join_rows, split_rows
+from dyhead.ops.triton_tables import MOST_RECORDS, count_blocks, join_rows, split_rows
 
 Pair = tuple[int, int]
 
@@ -209,7 +209,7 @@ def _compute_outputs(problems: Problems, biases: Sequence[Tensor | None]) -> Ten
         return output
     given = [bias for bias in biases if bias is not None]
     tiles = forward_tiles(output.dtype, problems.channels, problems.outputs, problems.positions)
-    blocks = problems.blocks(tiles["BLOCK_P"])
+    blocks = count_blocks(problems.lengths, tiles["BLOCK_P"])
     with torch.cuda.device_of(output):
         forward_kernel[blocks, _blocks(problems.outputs, tiles["BLOCK_O"])](
             problems.records,
@@ -263,7 +263,7 @@ def _sample_gradients(
     grad_mask = problems.planes.new_empty(taps * problems.positions)
     tiles = backward_samples_tiles(dtype, problems.channels, problems.outputs)
     if problems.positions:
-        blocks = problems.blocks(tiles["BLOCK_P"])
+        blocks = count_blocks(problems.lengths, tiles["BLOCK_P"])
         backward_samples_kernel[blocks, taps](
             problems.records,
             problems.table,

@@ -14,6 +14,7 @@ from torch import Tensor
 from dyhead.ops.triton_tables import (
     WIDE,
     Place,
+    count_blocks,
     device_table,
     join_rows,
     join_storages,
@@ -117,17 +118,13 @@ class Problems:
         """How many values the tables have that convolutions of any size share."""
         return self.table.numel(), self.planes.numel(), self.kernels.numel()
 
-    def blocks(self, block: int) -> int:
-        """How many blocks of positions there are, none with positions of two convolutions."""
-        return sum(-(-length // block) for length in self.lengths)
-
     def parts(self, block: int, count: int) -> tuple[Tensor, list[int]]:
         """Cut the blocks into about `count` parts of like length, each of one kernel.
 
         Returns:
             (S, 2), a part's first block and its end, and how many parts each kernel has.
         """
-        blocks = self._of_kernels([-(-length // block) for length in self.lengths])
+        blocks = self._of_kernels([count_blocks([length], block) for length in self.lengths])
         longest = max(-(-sum(blocks) // count), 1)
         rows, counts, begin = [], [], 0
         for of_kernel in blocks:

@@ -70,10 +70,6 @@ class Pyramid:
             first_row += self.images * height * width
         return tuple(rows)
 
-    def count_blocks(self, lengths: Sequence[int], block: int) -> int:
-        """How many blocks the positions of maps or levels are cut into, each of one of them."""
-        return sum(-(-length // block) for length in lengths)
-
     def as_maps(self, table: Tensor) -> list[list[Tensor | None]]:
         """(rows, C) like `table` as L lists of B, without copies."""
         order = sorted(range(len(self.present)), key=self.first_rows.__getitem__)

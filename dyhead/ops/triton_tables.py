@@ -28,6 +28,11 @@ def device_table(rows: Rows, like: Tensor, is_wide: bool = False) -> Tensor:
     return device_constant(tuple, (rows,), like, torch.int64 if is_wide else torch.int32)
 
 
+def count_blocks(lengths: Sequence[int], block: int) -> int:
+    """How many blocks problems of these lengths are cut into, each block of one problem."""
+    return sum(-(-length // block) for length in lengths)
+
+
 def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor, list[int]]:
     """Bring (R_i, C) tables into one, without a copy where they lie one after the other.
 

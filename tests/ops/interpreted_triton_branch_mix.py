@@ -198,15 +198,15 @@ def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
 
 
 def test_the_self_check_finds_wrong_sums(monkeypatch, caplog):
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
     assert triton_branch_mix.serves(torch.device("cpu"))
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
     genuine = triton_branch_mix.mix_reductions
     wrong = lambda *a: [1.1 * total for total in genuine(*a)]  # noqa: E731
     monkeypatch.setattr(triton_branch_mix, "mix_reductions", wrong)
     assert not triton_branch_mix.serves(torch.device("cpu"))
     assert "fused blocks use plain PyTorch instead of Triton on cpu" in caplog.text
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
 
 
 KERNELS = {
@@ -262,7 +262,7 @@ def test_a_block_in_activation_checkpointing(context, triton_everywhere):
     block = DyHeadBlock(16, 16)
     levels = [torch.randn(2, 16, *size) for size in [(5, 4), (3, 2)]]
     if context.startswith("first"):
-        triton_check._known.clear()
+        triton_check._passes.cache_clear()
 
     def run(mode):
         leaves = [level.clone().requires_grad_() for level in levels]

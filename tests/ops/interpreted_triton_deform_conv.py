@@ -325,13 +325,13 @@ def test_saves_nothing_but_its_inputs():
 
 
 def test_the_self_check_passes_even_within_inference_mode_and_autocast():
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert serves(torch.device("cpu"))
 
 
 def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
     genuine = triton_deform_conv._weight_gradients
     wrong = lambda *a: [grad * 1.1 for grad in genuine(*a)]  # noqa: E731
     monkeypatch.setattr(triton_deform_conv, "_weight_gradients", wrong)
@@ -339,4 +339,4 @@ def test_the_self_check_finds_wrong_gradients(monkeypatch, caplog):
     assert not serves(torch.device("cpu"))
     assert len(caplog.records) == 1
     assert "torchvision instead of Triton on cpu" in caplog.text
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()

@@ -13,9 +13,9 @@ MODULES = {"convolution uses torchvision": triton_deform_conv, "plain PyTorch": 
 
 @pytest.fixture(autouse=True)
 def forget():
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
     yield
-    triton_check._known.clear()
+    triton_check._passes.cache_clear()
 
 
 @pytest.fixture

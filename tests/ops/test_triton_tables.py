@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dyhead.ops.triton_tables import (
+    count_blocks,
     device_table,
     join_rows,
     join_storages,
@@ -18,6 +19,10 @@ def test_tables_of_small_and_large_numbers():
     assert device_table(rows, LIKE).tolist() == [[1, 2], [3, 4]]
     assert device_table(rows, LIKE).dtype == torch.int32
     assert device_table(rows, LIKE, is_wide=True).dtype == torch.int64
+
+
+def test_blocks_belong_to_one_problem_each():
+    assert count_blocks([70, 0, 64, 1], 32) == 3 + 0 + 2 + 1
 
 
 def test_rows_that_follow_each_other_are_not_copied():
