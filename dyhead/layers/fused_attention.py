@@ -1,8 +1,9 @@
 """The three attentions after the convolutions, in two passes over memory instead of some thirty.
 
-One pass takes every channel's moments, small computations make coefficients of them
-(`attention_coefficients`), and one pass writes the output (`ops.branch_mix`). For backward only the
-convolutions' outputs and their moments are kept; second derivatives are not available.
+One pass takes every channel's moments, while the convolutions write their outputs where the back
+end can; small computations make coefficients of them (`attention_coefficients`), and one pass
+writes the output (`ops.branch_mix`). For backward only the convolutions' outputs and their moments
+are kept; second derivatives are not available.
 
 Shape letters: as in `attention_coefficients`; H x W a level's size, h x w a convolution's output.
 Maps are the convolutions' outputs as `ops.branch_mix` takes them.
@@ -24,9 +25,9 @@ from dyhead.layers.attention_coefficients import (
     describe,
 )
 from dyhead.layers.scale_attention import ScaleAttention
-from dyhead.layers.spatial_attention import SpatialAttention
+from dyhead.layers.spatial_attention import Convolved, SpatialAttention
 from dyhead.ops import branch_mix
-from dyhead.ops.branch_mix_by_level import Maps
+from dyhead.ops.branch_mix_by_level import Maps, stack_levels
 
 Size = tuple[int, int]
 
@@ -49,7 +50,7 @@ def parts_of_pyramid(levels: Sequence[Tensor]) -> list[range]:
 
 
 def attend(
-    convolved: Iterable[Sequence[Sequence[Tensor]]],
+    convolved: Iterable[Convolved],
     parts: Sequence[range],
     sizes: Sequence[Size],
     spatial: SpatialAttention,
@@ -59,8 +60,8 @@ def attend(
     """Normalise, weight, average and activate what the convolutions of every level gave.
 
     Args:
-        convolved: for each part, for each of its levels, (N, C, h, w) of the finer, the same and
-            the coarser level, where there is one; of the level's size or smaller, all of one type.
+        convolved: for each part what `spatial` gave; images have the level's size or a smaller one,
+            and all one type.
         parts: from `parts_of_pyramid`.
         sizes: H, W of every level.
         spatial: whose convolutions they are.
@@ -84,27 +85,41 @@ def attend(
 
 
 def _attend(
-    convolved: Sequence[Sequence[Tensor]],
+    convolved: Convolved,
     sizes: Sequence[Size],
     attentions: Attentions,
     parameters: Parameters,
 ) -> list[Tensor]:
     """`attend` for some of the levels."""
-    first = convolved[0][0]
+    first = convolved.images[0]
     with torch.autocast(first.device.type, enabled=False):
         dtype = torch.promote_types(first.dtype, torch.float32)
         parameters = {name: parameter.to(dtype) for name, parameter in parameters.items()}
         if torch.compiler.is_compiling():
-            return _attend_composed(convolved, sizes, attentions, parameters)
-        images = [image.permute(0, 2, 3, 1).contiguous() for level in convolved for image in level]
+            return _attend_composed(convolved.images, sizes, attentions, parameters)
+        images = [image.permute(0, 2, 3, 1).contiguous() for image in convolved.images]
+        moments = _moments(convolved.moments, images, sizes, attentions)
         if torch.is_grad_enabled():
             outputs = _FusedAttention.apply(
-                attentions, tuple(parameters), tuple(sizes), *parameters.values(), *images
+                attentions, tuple(parameters), tuple(sizes), moments, *parameters.values(), *images
             )
         else:
             maps = _by_level(images, attentions)
-            _, outputs = _mix(maps, sizes, attentions, parameters, overwrite=True)
+            outputs = _mix(maps, moments, sizes, attentions, parameters, overwrite=True)
     return [output.permute(0, 3, 1, 2) for output in outputs]
+
+
+@torch.no_grad()
+def _moments(
+    taken: Sequence[Tensor] | None,
+    images: Sequence[Tensor],
+    sizes: Sequence[Size],
+    attentions: Attentions,
+) -> Tensor:
+    """(L, B, 3, N, C), as `branch_mix.channel_moments` gives them; taken already, or now."""
+    if taken is None:
+        return branch_mix.channel_moments(_by_level(images, attentions), sizes)
+    return stack_levels(_by_level(taken, attentions))
 
 
 class _FusedAttention(torch.autograd.Function):
@@ -116,11 +131,12 @@ class _FusedAttention(torch.autograd.Function):
         attentions: Attentions,
         names: tuple[str, ...],
         sizes: tuple[Size, ...],
+        moments: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         parameters = dict(zip(names, tensors, strict=False))
         maps = _by_level(tensors[len(names) :], attentions)
-        moments, outputs = _mix(maps, sizes, attentions, parameters)
+        outputs = _mix(maps, moments, sizes, attentions, parameters)
         ctx.save_for_backward(moments, *tensors)
         ctx.attentions, ctx.names, ctx.sizes = attentions, names, sizes
         return tuple(outputs)
@@ -141,25 +157,25 @@ class _FusedAttention(torch.autograd.Function):
             scales, lines = (tensor.detach() for tensor in recorded)
             sums = branch_mix.mix_reductions(contiguous, maps, scales, lines)
             grad_moments, *grad_parameters = torch.autograd.grad(recorded, leaves, sums)
-        if not any(ctx.needs_input_grad[3 + len(parameters) :]):
-            return None, None, None, *grad_parameters, *[None] * len(images)
+        if not any(ctx.needs_input_grad[4 + len(parameters) :]):
+            return None, None, None, None, *grad_parameters, *[None] * len(images)
         through = _moments_per_position(grad_moments, moments, maps, ctx.sizes)
         by_level = branch_mix.mix_backward(contiguous, maps, scales, lines, through)
         grad_images = [grad for level in by_level for grad in level if grad is not None]
-        return None, None, None, *grad_parameters, *grad_images
+        return None, None, None, None, *grad_parameters, *grad_images
 
 
 def _mix(
     maps: Maps,
+    moments: Tensor,
     sizes: Sequence[Size],
     attentions: Attentions,
     parameters: Parameters,
     overwrite: bool = False,
-) -> tuple[Tensor, list[Tensor]]:
-    """Moments (L, B, 3, N, C) of the maps, and the outputs (N, H, W, C)."""
-    moments = branch_mix.channel_moments(maps, sizes)
+) -> list[Tensor]:
+    """The outputs (N, H, W, C)."""
     scales, lines = attention_coefficients(moments, attentions, parameters)
-    return moments, branch_mix.mix_forward(maps, scales, lines, sizes, overwrite)
+    return branch_mix.mix_forward(maps, scales, lines, sizes, overwrite)
 
 
 def _moments_per_position(
@@ -198,29 +214,29 @@ def _by_level(images: Sequence[Tensor], attentions: Attentions) -> Maps:
 
 
 def _attend_composed(
-    convolved: Sequence[Sequence[Tensor]],
+    images: Sequence[Tensor],
     sizes: Sequence[Size],
     attentions: Attentions,
     parameters: Parameters,
 ) -> list[Tensor]:
     """The same in PyTorch's own differentiable operators, for a compiler to fuse."""
     dtype = parameters["norm.weight"].dtype
-    missing = parameters["norm.weight"].new_zeros(3, *convolved[0][0].shape[:2])
-    wide, moments = [], []
-    for images, size, present in zip(convolved, sizes, attentions.branches, strict=True):
-        wide.append([_resize(image.to(dtype), size) for image in images])
-        measured = map(_moments, (image.to(dtype) for image in images), wide[-1])
-        by_slot = dict(zip(present, measured, strict=True))
-        moments.append(torch.stack([by_slot.get(s, missing) for s in range(attentions.slots)]))
-    scales, lines = attention_coefficients(torch.stack(moments), attentions, parameters)
+    wide = [image.to(dtype) for image in images]
+    level_sizes = (
+        size for size, present in zip(sizes, attentions.branches, strict=True) for _ in present
+    )
+    upsampled = list(map(_resize, wide, level_sizes))
+    moments = stack_levels(_by_level(list(map(_moments_composed, wide, upsampled)), attentions))
+    scales, lines = attention_coefficients(moments, attentions, parameters)
     outputs = []
-    for index, (images, present) in enumerate(zip(wide, attentions.branches, strict=True)):
+    for index, level in enumerate(_by_level(upsampled, attentions)):
         shift, slope1, offset1, slope2, offset2 = lines[index, ..., None, None]
         mixed = shift
-        for slot, image in zip(present, images, strict=True):
-            mixed = mixed + image * scales[index, slot, ..., None, None]
+        for image, scale in zip(level, scales[index, ..., None, None], strict=True):
+            if image is not None:
+                mixed = mixed + image * scale
         output = torch.maximum(mixed * slope1 + offset1, mixed * slope2 + offset2)
-        outputs.append(output.to(convolved[index][0].dtype))
+        outputs.append(output.to(images[0].dtype))
     return outputs
 
 
@@ -230,7 +246,7 @@ def _resize(image: Tensor, size: Size) -> Tensor:
     return F.interpolate(image, size, mode="bilinear", align_corners=True)
 
 
-def _moments(image: Tensor, upsampled: Tensor) -> Tensor:
+def _moments_composed(image: Tensor, upsampled: Tensor) -> Tensor:
     """(N, C, h, w) and (N, C, H, W) to (3, N, C)."""
     variance, mean = torch.var_mean(image, (2, 3), correction=0)
     pooled = mean if upsampled is image else upsampled.mean((2, 3))

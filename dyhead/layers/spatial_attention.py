@@ -6,7 +6,7 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,21 +19,39 @@ from dyhead.ops import (
     PackedKernels,
     crop,
     flat_read,
+    foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
+    modulated_deform_conv2d,
     resize_mask,
     resize_offset,
     sharing_packed_kernels,
 )
 
 KERNEL_SIZE = 3
+PADDING = KERNEL_SIZE // 2
 TAPS = KERNEL_SIZE * KERNEL_SIZE
 NORM_GROUPS = 16
 
 Where = tuple[Tensor, Tensor]  # offset and mask
 Kernel = tuple[Tensor, Tensor | None]  # weight and bias
 
-# Which branch, the level that it samples, and where.
-Convolution = tuple["DeformableBranch", Tensor, Where | None]
+# Which branch, the level that it samples, where, and the size of the level that it is for.
+Convolution = tuple["DeformableBranch", Tensor, Where | None, tuple[int, int]]
+
+
+class Convolved(NamedTuple):
+    """What the convolutions of some levels gave.
+
+    Attributes:
+        images: level after level, (N, O, h, w) of the finer, the same and the coarser level, where
+            there is one. The coarser one is not upsampled yet.
+        moments: (3, N, O) of each image, see `ops.foreach_deform_conv_with_moments`; None if they
+            are still to be taken.
+    """
+
+    images: list[Tensor]
+    moments: list[Tensor] | None
+
 
 # How offset and mask of a level come to the size of the coarser level.
 _FITS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -70,8 +88,11 @@ class DeformableBranch(nn.Module):
             where: offset (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`, and mask
                 (N, 9, Y, X); None for an ordinary convolution.
         """
-        (output,) = _convolve_together([(self, feature, where)], {})
-        return output
+        if where is None:
+            return F.conv2d(feature, self.weight, self.bias, self.stride, PADDING)
+        return modulated_deform_conv2d(
+            feature, *where, self.weight, self.bias, self.stride, PADDING
+        )
 
     def kernel(self, dtype: torch.dtype) -> Kernel:
         """Weight and bias in `dtype`."""
@@ -110,13 +131,11 @@ class SpatialAttention(nn.Module):
             ValueError: the levels' sizes do not fit.
         """
         return [
-            _upsample(branch(feature, where), levels[index])
-            for branch, feature, where in self._convolutions(levels, index)
+            _upsample(branch(feature, where), size)
+            for branch, feature, where, size in self._convolutions(levels, index)
         ]
 
-    def convolve(
-        self, levels: Sequence[Tensor], parts: Iterable[range]
-    ) -> Iterator[list[list[Tensor]]]:
+    def convolve(self, levels: Sequence[Tensor], parts: Iterable[range]) -> Iterator[Convolved]:
         """Run the convolutions of `forward`, and nothing that follows them.
 
         Args:
@@ -124,9 +143,7 @@ class SpatialAttention(nn.Module):
             parts: which levels' convolutions to run together.
 
         Yields:
-            For each part, for each of its levels: (N, O, h, w) of the finer, the same and the
-            coarser level, where there is one, in the type of the levels. The coarser one is not
-            upsampled yet.
+            For each part what its levels' convolutions gave, in the type of the levels.
         """
         branches = self.finer, self.same, self.coarser
         # Once for all levels: every copy that a convolution reads is kept for backward.
@@ -142,23 +159,36 @@ class SpatialAttention(nn.Module):
         part: range,
         kernels: Mapping[DeformableBranch, Kernel],
         packed: PackedKernels,
-    ) -> list[list[Tensor]]:
-        by_level = [list(self._convolutions(levels, index)) for index in part]
-        together = [convolution for of_level in by_level for convolution in of_level]
-        with nullcontext() if torch.compiler.is_compiling() else sharing_packed_kernels(packed):
-            outputs = iter(_convolve_together(together, kernels))
-        return [[next(outputs) for _ in of_level] for of_level in by_level]
+    ) -> Convolved:
+        convolutions = [each for index in part for each in self._convolutions(levels, index)]
+        if self.offset_and_mask is None:
+            images = [
+                F.conv2d(feature, *kernels[branch], branch.stride, PADDING)
+                for branch, feature, _, _ in convolutions
+            ]
+            return Convolved(images, None)
+        calls = [
+            DeformConv(feature, *where, *kernels[branch], branch.stride, PADDING)
+            for branch, feature, where, _ in convolutions
+            if where is not None
+        ]
+        if torch.compiler.is_compiling():
+            return Convolved(foreach_modulated_deform_conv2d(calls), None)
+        level_sizes = [size for *_, size in convolutions]
+        with sharing_packed_kernels(packed):
+            return Convolved(*foreach_deform_conv_with_moments(calls, level_sizes))
 
     def _convolutions(self, levels: Sequence[Tensor], index: int) -> Iterator[Convolution]:
         """What is convolved for a level."""
         level = levels[index]
+        size = level.shape[2], level.shape[3]
         where = self.offsets(level)
         if index > 0:
             _check_halved(levels[index - 1], level)
-            yield self.finer, levels[index - 1], where
-        yield self.same, level, where
+            yield self.finer, levels[index - 1], where, size
+        yield self.same, level, where, size
         if index < len(levels) - 1:
-            yield self.coarser, *self._fit_coarser(levels[index + 1], level, where)
+            yield self.coarser, *self._fit_coarser(levels[index + 1], level, where), size
 
     def offsets(self, level: Tensor) -> Where | None:
         """Predict where to look, in float32 at least: 16 bits cannot hold coordinates of pixels.
@@ -187,32 +217,12 @@ class SpatialAttention(nn.Module):
         Its output is smaller than they are, unless the coarser level is upsampled first.
         """
         if self.coarser_offsets == "upsample_features":
-            return _upsample(coarser, level), where
+            return _upsample(coarser, level.shape[-2:]), where
         if where is None:
             return coarser, None
         fit_offset, fit_mask = _FITS[self.coarser_offsets]
         height, width = coarser.shape[-2:]
         return coarser, (fit_offset(where[0], height, width), fit_mask(where[1], height, width))
-
-
-def _convolve_together(
-    convolutions: Sequence[Convolution], kernels: Mapping[DeformableBranch, Kernel]
-) -> list[Tensor]:
-    """The outputs of convolutions that do not depend on each other.
-
-    Args:
-        convolutions: all deformable, or all ordinary.
-        kernels: weights and biases that are at hand in the type of the features.
-    """
-    padding = KERNEL_SIZE // 2
-    deformable, outputs = [], []
-    for branch, feature, where in convolutions:
-        kernel = kernels.get(branch, (branch.weight, branch.bias))
-        if where is None:
-            outputs.append(F.conv2d(feature, *kernel, branch.stride, padding))
-        else:
-            deformable.append(DeformConv(feature, *where, *kernel, branch.stride, padding))
-    return outputs or foreach_modulated_deform_conv2d(deformable)
 
 
 def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:
@@ -222,17 +232,17 @@ def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:
         in_channels: channels of the level.
         offset_init: "default" or "zero", see `BlockOptions`.
     """
-    convolution = nn.Conv2d(in_channels, 3 * TAPS, KERNEL_SIZE, padding=KERNEL_SIZE // 2)
+    convolution = nn.Conv2d(in_channels, 3 * TAPS, KERNEL_SIZE, padding=PADDING)
     if offset_init == "zero":
         nn.init.zeros_(convolution.weight)
         nn.init.zeros_(convolution.get_parameter("bias"))
     return convolution
 
 
-def _upsample(feature: Tensor, level: Tensor) -> Tensor:
-    if feature.shape[-2:] == level.shape[-2:]:
+def _upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
+    if feature.shape[-2:] == tuple(size):
         return feature
-    return F.interpolate(feature, level.shape[-2:], mode="bilinear", align_corners=True)
+    return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=True)
 
 
 def _check_halved(finer: Tensor, level: Tensor) -> None:

@@ -3,6 +3,7 @@
 from dyhead.ops.backends import BACKENDS, choose_backend, set_default_backend
 from dyhead.ops.deform_conv import (
     DeformConv,
+    foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "choose_backend",
     "crop",
     "flat_read",
+    "foreach_deform_conv_with_moments",
     "foreach_modulated_deform_conv2d",
     "modulated_deform_conv2d",
     "resize_mask",

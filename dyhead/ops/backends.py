@@ -3,7 +3,9 @@
 A back end is a function
 `deform_conv_by_<name>(input, offset, mask, weight, bias, stride, padding, dilation)`,
 differentiable in all tensors; if it can run several convolutions at once, a function
-`foreach_deform_conv_by_<name>` of a list of such arguments; and beside it
+`foreach_deform_conv_by_<name>` of a list of such arguments; if it can take the moments of what it
+writes, `foreach_deform_conv_with_moments_by_<name>` of such a list and of levels' sizes; and beside
+it
 `gradients_by_<name>(grad_output, input, offset, mask, weight, stride, padding, dilation, needed)`,
 which gives the five gradients. They get shapes that were checked; input, weight and bias of one
 type, offset and mask in float32 (float64 for float64), since 16 bits cannot hold the coordinates of
@@ -101,6 +103,13 @@ def implementation(name: str) -> Callable[[Sequence[tuple[Any, ...]]], list[Tens
         return together
     function = getattr(module, f"deform_conv_by_{name}")
     return lambda calls: [function(*call) for call in calls]
+
+
+@functools.cache
+def implementation_with_moments(name: str) -> Callable[..., Any] | None:
+    """The function of a back end behind `foreach_deform_conv_with_moments`, None without one."""
+    module = importlib.import_module(_MODULES[name])
+    return getattr(module, f"foreach_deform_conv_with_moments_by_{name}", None)
 
 
 @functools.cache

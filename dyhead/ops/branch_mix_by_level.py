@@ -57,7 +57,7 @@ class ByLevel:
 
     def channel_moments(self, maps: Maps, sizes: Sequence[Size]) -> Tensor:
         """See `branch_mix.channel_moments`."""
-        return _stack(
+        return stack_levels(
             [
                 [
                     image if image is None else self.passes.channel_moments(image, size)
@@ -124,8 +124,8 @@ def _present(level: Sequence[Tensor | None]) -> tuple[slice, list[Tensor]]:
     return slice(first, first + len(branches)), branches
 
 
-def _stack(rows: Sequence[Sequence[Tensor | None]]) -> Tensor:
-    """Stack (...) per level and branch to (L, B, ...), zeros where one is missing."""
+def stack_levels(rows: Sequence[Sequence[Tensor | None]]) -> Tensor:
+    """Stack L lists of B tensors (...) to (L, B, ...), zeros where one is None."""
     zeros = torch.zeros_like(next(value for value in rows[0] if value is not None))
     values = [zeros if value is None else value for row in rows for value in row]
     return torch.stack(values).unflatten(0, (len(rows), -1))

@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from dyhead.ops.packed_kernels import pack_once
 
 Pair = tuple[int, int]
+Size = tuple[int, int]
 
 # torch.get_float32_matmul_precision() says how float32 operands enter the products of forward:
 # bf16x3 splits each in two bfloat16 and adds three products: nearly float32, on a matrix unit.
@@ -40,9 +41,29 @@ def deform_conv_by_cpp(
     Returns:
         (N, O, Y, X) in the input's dtype, channels_last.
     """
-    geometry = [*stride, *padding, *dilation]
-    precision = _precision(input.dtype)
-    return _DeformConvByCpp.apply(input, offset, mask, weight, bias, geometry, precision)
+    output, _ = _run((input, offset, mask, weight, bias, stride, padding, dilation), None)
+    return output
+
+
+def foreach_deform_conv_with_moments_by_cpp(
+    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Compute `foreach_deform_conv_with_moments`: moments are taken while a tile is in the cache.
+
+    Args:
+        calls: arguments of `deform_conv_by_cpp`.
+        level_sizes: for each call.
+    """
+    results = [_run(call, size) for call, size in zip(calls, level_sizes, strict=True)]
+    outputs, moments = zip(*results, strict=True)
+    return list(outputs), list(moments)
+
+
+def _run(call: tuple[Any, ...], level_size: Size | None) -> tuple[Tensor, Tensor]:
+    """The output, and its moments if they are wanted."""
+    *tensors, stride, padding, dilation = call
+    geometry, precision = [*stride, *padding, *dilation], _precision(tensors[0].dtype)
+    return _DeformConvByCpp.apply(*tensors, geometry, precision, level_size)
 
 
 def _precision(dtype: torch.dtype) -> str:
@@ -65,24 +86,27 @@ class _DeformConvByCpp(torch.autograd.Function):
         bias: Tensor | None,
         geometry: list[int],
         precision: str,
-    ) -> Tensor:
+        level_size: Size | None,
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.options = geometry, precision
         packed = pack_once(weight, precision, lambda w: torch.ops.dyhead.pack_kernel(w, precision))
-        return torch.ops.dyhead.deform_conv_forward(
-            input, offset, mask, weight, bias, geometry, precision, packed
+        output, moments = torch.ops.dyhead.deform_conv_forward(
+            input, offset, mask, weight, bias, geometry, precision, packed, level_size
         )
+        ctx.mark_non_differentiable(moments)
+        return output, moments
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         geometry, precision = ctx.options
         input, offset, mask, weight = ctx.saved_tensors
         needed = ctx.needs_input_grad[:5]
         gradients = _gradients(
             grad_output, input, offset, mask, weight, geometry, precision, needed
         )
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 def gradients_by_cpp(

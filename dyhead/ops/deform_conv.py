@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dyhead.ops.backends import choose_backend, implementation
+from dyhead.ops.backends import choose_backend, implementation, implementation_with_moments
 from dyhead.ops.compiled_op import deform_conv_as_operator
 
 Pair = tuple[int, int]
@@ -96,11 +96,8 @@ def foreach_modulated_deform_conv2d(
     """
     if not convolutions:
         return []
-    converted: Converted = {}
-    calls = [_checked(convolution, converted) for convolution in convolutions]
+    calls = _checked_together(convolutions)
     device, dtype = calls[0].input.device, calls[0].input.dtype
-    if any((call.input.device, call.input.dtype) != (device, dtype) for call in calls):
-        raise ValueError("Convolutions that run together need inputs of one device and one type.")
     if torch.compiler.is_compiling():
         return [
             deform_conv_as_operator(*call[:5], *map(_pair, call[5:]), backend or "")
@@ -109,6 +106,43 @@ def foreach_modulated_deform_conv2d(
     function = implementation(choose_backend(device, backend, dtype))
     with torch.autocast(device.type, enabled=False):
         return function(calls)
+
+
+def foreach_deform_conv_with_moments(
+    convolutions: Sequence[DeformConv], level_sizes: Sequence[Pair], backend: str | None = None
+) -> tuple[list[Tensor], list[Tensor] | None]:
+    """Run convolutions and measure the channels of their outputs before these leave the cache.
+
+    Args:
+        convolutions, backend: as for `foreach_modulated_deform_conv2d`; at least one, and not under
+            torch.compile.
+        level_sizes: for each convolution the H, W to which its output will be upsampled; its own
+            size if it will not.
+
+    Returns:
+        The outputs, and for each of them (3, N, O), what `branch_mix.channel_moments` gives for it,
+        without gradients; None instead where the back end cannot take moments as it goes.
+
+    Raises:
+        ValueError: as `foreach_modulated_deform_conv2d` does.
+    """
+    calls = _checked_together(convolutions)
+    device, dtype = calls[0].input.device, calls[0].input.dtype
+    name = choose_backend(device, backend, dtype)
+    with torch.autocast(device.type, enabled=False):
+        if function := implementation_with_moments(name):
+            return function(calls, level_sizes)
+        return implementation(name)(calls), None
+
+
+def _checked_together(convolutions: Sequence[DeformConv]) -> list[DeformConv]:
+    """The convolutions as a back end takes them; what they share stays shared."""
+    converted: Converted = {}
+    calls = [_checked(convolution, converted) for convolution in convolutions]
+    device, dtype = calls[0].input.device, calls[0].input.dtype
+    if any((call.input.device, call.input.dtype) != (device, dtype) for call in calls):
+        raise ValueError("Convolutions that run together need inputs of one device and one type.")
+    return calls
 
 
 def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:

@@ -64,7 +64,7 @@ def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
     """See `branch_mix.channel_moments`."""
     if _unfit(maps):
         return _BY_TORCH.channel_moments(maps, sizes)
-    from dyhead.ops.triton_moments_kernels import join_moments_kernel, moments_kernel
+    from dyhead.ops.triton_moments_kernels import moments_kernel
 
     pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
@@ -72,8 +72,6 @@ def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
     parts = count_blocks(pyramid.map_lengths, span)
     shape = pyramid.images, pyramid.channels
     partial = pyramid.table.new_empty(parts, 3, *shape, dtype=torch.float32)
-    moments = partial.new_empty(len(maps), len(maps[0]), 3, *shape)
-    constants = {"MAPS": len(pyramid.map_lengths), "CHANNELS": pyramid.channels}
     with torch.cuda.device_of(partial):
         moments_kernel[_grid(parts, pyramid, tiles)](
             pyramid.maps,
@@ -81,18 +79,40 @@ def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
             partial,
             pyramid.images,
             span,
-            **constants,
+            MAPS=len(pyramid.map_lengths),
+            CHANNELS=pyramid.channels,
             **tiles,
         )
-        join_moments_kernel[_grid(len(pyramid.map_lengths), pyramid, _JOIN)](
-            pyramid.maps,
-            partial,
-            moments,
-            pyramid.images,
-            span,
-            **constants,
-            **_JOIN,
-        )
+    return join_moments(pyramid.maps, partial, span).unflatten(0, (len(maps), -1))
+
+
+def join_moments(maps: Tensor, partial: Tensor, span: int) -> Tensor:
+    """Join the moments of parts of maps.
+
+    Args:
+        maps: (M, `triton_mix_reading.MAP_FIELDS`), the maps' records.
+        partial: (S, 3, N, C) as `triton_moments_kernels.moments_kernel` writes it.
+        span: positions of a part.
+
+    Returns:
+        (M, 3, N, C), see `branch_mix.channel_moments`.
+    """
+    from dyhead.ops.triton_moments_kernels import join_moments_kernel
+
+    _, _, images, channels = partial.shape
+    moments = partial.new_empty(len(maps), 3, images, channels)
+    if moments.numel():
+        with torch.cuda.device_of(partial):
+            join_moments_kernel[len(maps), images, -(-channels // _JOIN["BLOCK_C"])](
+                maps,
+                partial,
+                moments,
+                images,
+                span,
+                MAPS=len(maps),
+                CHANNELS=channels,
+                **_JOIN,
+            )
     return moments
 
 

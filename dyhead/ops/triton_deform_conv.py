@@ -18,12 +18,22 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dyhead.ops import torch_branch_mix
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
+from dyhead.ops.triton_branch_mix import join_moments
 from dyhead.ops.triton_check import is_interpreted, passes_check, values
 from dyhead.ops.triton_problems import Layout, Problems, as_table
-from dyhead.ops.triton_tables import MOST_RECORDS, count_blocks, join_rows, split_rows
+from dyhead.ops.triton_pyramid import map_record
+from dyhead.ops.triton_tables import (
+    MOST_RECORDS,
+    count_blocks,
+    device_table,
+    join_rows,
+    split_rows,
+)
 
 Pair = tuple[int, int]
+Size = tuple[int, int]
 
 # Up to so many positions a launch has too few tiles to fill a GPU: small tiles and deeper pipelines
 # win.
@@ -55,21 +65,31 @@ def _outcomes(
     ]
     results = []
     for function, kind in (
-        (foreach_deform_conv_by_triton, dtype),
-        (lambda calls: [deform_conv_by_bags(*call) for call in calls], torch.float32),
+        (foreach_deform_conv_with_moments_by_triton, dtype),
+        (_plain, torch.float32),
     ):
         tensors = [value.to(kind).requires_grad_() for value in exact[:6]]
         (x1, weight1, bias1, x2, weight2, bias2), (where1, where2) = tensors, wheres
-        outputs = function(
+        outputs, moments = function(
             [
                 (x1, *where1, weight1, bias1, (1, 1), (1, 1), (2, 2)),
                 (x2, *where2, weight2, bias2, (2, 2), (1, 1), (2, 2)),
-            ]
+            ],
+            [(3, 5), (2, 3)],
         )
         grads = [value.to(kind) for value in exact[6:]]
         leaves = [*tensors, *where1, *where2]
-        results.append([*outputs, *torch.autograd.grad(outputs, leaves, grads)])
+        results.append([*outputs, *(moments or []), *torch.autograd.grad(outputs, leaves, grads)])
     return results[0], results[1]
+
+
+def _plain(
+    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """`foreach_deform_conv_with_moments_by_triton` in plain PyTorch."""
+    outputs = [deform_conv_by_bags(*call) for call in calls]
+    images = [output.detach().permute(0, 2, 3, 1) for output in outputs]
+    return outputs, list(map(torch_branch_mix.channel_moments, images, level_sizes))
 
 
 def deform_conv_by_triton(
@@ -103,9 +123,30 @@ def foreach_deform_conv_by_triton(calls: Sequence[tuple[Any, ...]]) -> list[Tens
         return [deform_conv_by_bags(*call) for call in calls]
     outputs: dict[int, Tensor] = {}
     for indices in _alike(calls):
-        together = _run([calls[index] for index in indices])
+        together, _ = _run([calls[index] for index in indices])
         outputs.update(zip(indices, together, strict=True))
     return [outputs[index] for index in range(len(calls))]
+
+
+def foreach_deform_conv_with_moments_by_triton(
+    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size]
+) -> tuple[list[Tensor], list[Tensor] | None]:
+    """Compute `foreach_deform_conv_with_moments`: each tile is measured before it is written.
+
+    Args:
+        calls: arguments of `deform_conv_by_triton`; for float64 there are no moments.
+        level_sizes: for each call.
+    """
+    if calls[0][0].dtype == torch.float64:
+        return foreach_deform_conv_by_triton(calls), None
+    results: dict[int, tuple[Tensor, Tensor]] = {}
+    for indices in _alike(calls):
+        together = _run(
+            [calls[index] for index in indices], [level_sizes[index] for index in indices]
+        )
+        results.update(zip(indices, zip(*together, strict=True), strict=True))
+    outputs, moments = zip(*(results[index] for index in range(len(calls))), strict=True)
+    return list(outputs), list(moments)
 
 
 def _alike(calls: Sequence[tuple[Any, ...]]) -> list[list[int]]:
@@ -121,8 +162,10 @@ def _alike(calls: Sequence[tuple[Any, ...]]) -> list[list[int]]:
     ]
 
 
-def _run(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
-    """`foreach_deform_conv_by_triton` of calls that one launch can serve."""
+def _run(
+    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size] | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Outputs of calls that one launch can serve; with levels' sizes, their moments."""
     input_of = _numbered(id(call[0]) for call in calls)
     kernel_of = _numbered((id(call[3]), id(call[4])) for call in calls)
     inputs = _each_once([call[0] for call in calls], input_of)
@@ -137,9 +180,13 @@ def _run(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
         tuple(calls[index][5] for index in order),
         *calls[0][6:],
     )
-    images = _DeformConvsByTriton.apply(layout, *inputs, *weights, *biases, *offsets, *masks)
-    outputs = dict(zip(order, images, strict=True))
-    return [outputs[index].permute(0, 3, 1, 2) for index in range(len(calls))]
+    ordered_sizes = None if level_sizes is None else tuple(level_sizes[index] for index in order)
+    moments, *images = _DeformConvsByTriton.apply(
+        layout, ordered_sizes, *inputs, *weights, *biases, *offsets, *masks
+    )
+    places = [order.index(index) for index in range(len(calls))]
+    outputs = [images[place].permute(0, 3, 1, 2) for place in places]
+    return outputs, [] if moments is None else [moments[place] for place in places]
 
 
 def _numbered(keys: Iterable[Hashable]) -> list[int]:
@@ -154,26 +201,33 @@ def _each_once(tensors: Sequence[Any], numbers: Sequence[int]) -> list[Any]:
 
 
 class _DeformConvsByTriton(torch.autograd.Function):
-    """Keeps for backward nothing but its inputs; outputs are (N, Y, X, O)."""
+    """Keeps for backward nothing but its inputs.
+
+    Gives moments (convolutions, 3, N, O), None without levels' sizes, and outputs (N, Y, X, O).
+    """
 
     @staticmethod
-    def forward(ctx: Any, layout: Layout, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, layout: Layout, level_sizes: tuple[Size, ...] | None, *tensors: Tensor
+    ) -> tuple[Tensor | None, ...]:
         inputs, weights, biases, offsets, masks = layout.split(tensors)
         ctx.save_for_backward(*inputs, *weights, *offsets, *masks)
         ctx.layout = layout
         problems = Problems(layout, inputs, weights, offsets, masks)
-        output = _compute_outputs(problems, biases)
-        return tuple(split_rows(output, problems.output_shapes))
+        output, moments = _compute_outputs(problems, biases, level_sizes)
+        if moments is not None:
+            ctx.mark_non_differentiable(moments)
+        return moments, *split_rows(output, problems.output_shapes)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, _: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights, _, offsets, masks = ctx.layout.split(ctx.saved_tensors, has_biases=False)
         problems = Problems(ctx.layout, inputs, weights, offsets, masks)
         dtype = problems.table.dtype
         rows, _ = join_rows([grad.to(dtype).contiguous().flatten(0, 2) for grad in grads])
-        needed = ctx.layout.split(ctx.needs_input_grad[1:])
-        return None, *itertools.chain(*_gradients(problems, rows, needed))
+        needed = ctx.layout.split(ctx.needs_input_grad[2:])
+        return None, None, *itertools.chain(*_gradients(problems, rows, needed))
 
 
 def gradients_by_triton(
@@ -200,30 +254,46 @@ def gradients_by_triton(
     return grad_input, grad_offset, grad_mask, grad_weight, grad_bias
 
 
-def _compute_outputs(problems: Problems, biases: Sequence[Tensor | None]) -> Tensor:
-    """(P, O)."""
+def _compute_outputs(
+    problems: Problems, biases: Sequence[Tensor | None], level_sizes: Sequence[Size] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Outputs (P, O); with levels' sizes moments (convolutions, 3, N, O)."""
     from dyhead.ops.triton_deform_kernels import forward_kernel
 
     output = problems.table.new_empty(problems.positions, problems.outputs)
-    if not problems.positions:
-        return output
-    given = [bias for bias in biases if bias is not None]
     tiles = forward_tiles(output.dtype, problems.channels, problems.outputs, problems.positions)
-    blocks = count_blocks(problems.lengths, tiles["BLOCK_P"])
-    with torch.cuda.device_of(output):
-        forward_kernel[blocks, _blocks(problems.outputs, tiles["BLOCK_O"])](
-            problems.records,
-            problems.table,
-            problems.planes,
-            problems.kernels,
-            torch.stack(given) if given else problems.kernels,
-            output,
-            HAS_BIAS=bool(given),
-            PRECISION=precision(output.dtype),
-            **problems.constants,
-            **tiles,
-        )
-    return output
+    blocks = count_blocks(problems.image_lengths, tiles["BLOCK_P"])
+    # Without moments the kernel needs addresses all the same.
+    maps, partial = problems.records, problems.planes
+    if level_sizes is not None:
+        maps = _maps(problems, level_sizes)
+        partial = problems.planes.new_empty(blocks, 3, problems.images, problems.outputs)
+    given = [bias for bias in biases if bias is not None]
+    if problems.images:
+        with torch.cuda.device_of(output):
+            forward_kernel[blocks, _blocks(problems.outputs, tiles["BLOCK_O"]), problems.images](
+                problems.records,
+                problems.table,
+                problems.planes,
+                problems.kernels,
+                torch.stack(given) if given else problems.kernels,
+                output,
+                maps,
+                partial,
+                HAS_BIAS=bool(given),
+                HAS_MOMENTS=level_sizes is not None,
+                PRECISION=precision(output.dtype),
+                **problems.constants,
+                **tiles,
+            )
+    return output, None if level_sizes is None else join_moments(maps, partial, tiles["BLOCK_P"])
+
+
+def _maps(problems: Problems, level_sizes: Sequence[Size]) -> Tensor:
+    """The records of the outputs as maps of levels."""
+    sizes = [(height, width) for _, height, width, _ in problems.output_shapes]
+    rows = tuple(map(map_record, sizes, level_sizes))
+    return device_table(rows, problems.table)
 
 
 def _gradients(

@@ -13,6 +13,8 @@ BLOCK_P positions, BLOCK_C input channels and BLOCK_O output channels.
 import triton
 import triton.language as tl
 
+from dyhead.ops.triton_mix_reading import MAP_FIELDS
+from dyhead.ops.triton_moments_kernels import store_moments_of_rows
 from dyhead.ops.triton_sampling import (
     FIRST_POSITION,
     FIRST_ROW,
@@ -24,9 +26,11 @@ from dyhead.ops.triton_sampling import (
     WIDTH,
     add_product,
     corners,
+    first_tap,
     gather,
     locate,
     own_block,
+    own_image_block,
     planes_at,
     read_tap,
     sample_columns,
@@ -42,6 +46,8 @@ def forward_kernel(
     kernels,
     biases,
     output,
+    maps,
+    partial,
     COUNT: tl.constexpr,
     CHANNELS: tl.constexpr,
     OUTPUTS: tl.constexpr,
@@ -52,14 +58,22 @@ def forward_kernel(
     DILATION_Y: tl.constexpr,
     DILATION_X: tl.constexpr,
     HAS_BIAS: tl.constexpr,
+    HAS_MOMENTS: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """output = columns @ kernel^T + bias. Grid: (blocks, O blocks)."""
-    record, position, is_position = own_block(records, tl.program_id(0), COUNT, BLOCK_P)
-    image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
+    """output = columns @ kernel^T + bias. Grid: (blocks of an image, O blocks, images).
+
+    With HAS_MOMENTS also partial (blocks of an image, 3, images, O), what `join_moments_kernel`
+    joins, of the values as they are rounded; `maps` are the records of the outputs as maps.
+    """
+    block = tl.program_id(0)
+    index, record, image, pixel, is_position = own_image_block(
+        records, block, tl.program_id(2), COUNT, BLOCK_P
+    )
+    y, x = first_tap(record, pixel, PADDING_Y, PADDING_X)
     offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
     mask_at, mask_channel = planes_at(record, MASK, image, pixel)
     height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
@@ -111,12 +125,27 @@ def forward_kernel(
     if HAS_BIAS:
         added = tl.load(biases + of_kernel + out_channel, mask=is_output, other=0.0)
         total += added.to(tl.float32)[None, :]
-    row = tl.load(record + FIRST_POSITION) + position
+    row = tl.load(record + FIRST_POSITION) + image * tl.load(record + OUT_SIZE) + pixel
     tl.store(
         output + row[:, None] * OUTPUTS + out_channel[None, :],
         total.to(output.dtype.element_ty),
         mask=is_position[:, None] & is_output[None, :],
     )
+    if HAS_MOMENTS:
+        store_moments_of_rows(
+            maps + index * MAP_FIELDS,
+            output,
+            partial,
+            row,
+            block,
+            tl.num_programs(2),
+            tl.program_id(2),
+            pixel.to(tl.int32),
+            is_position,
+            tl.program_id(1) * BLOCK_O,
+            OUTPUTS,
+            BLOCK_O,
+        )
 
 
 @triton.jit

@@ -1,4 +1,6 @@
-"""The Triton kernels of `triton_branch_mix.channel_moments`; importing this file needs Triton.
+"""Moments of maps' channels in Triton: in passes of their own, or of what a kernel writes.
+
+Importing this file needs Triton.
 
 Shape letters: as in `branch_mix`; S parts of the positions of all maps.
 """
@@ -53,7 +55,6 @@ def moments_kernel(
     part = tl.program_id(0)
     index, first = find_block(maps + POSITIONS, part, span, MAP_FIELDS, MAPS)
     record = maps + index * MAP_FIELDS
-    height, width = size_of(record)
     positions = tl.load(record + POSITIONS).to(tl.int32)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -71,18 +72,70 @@ def moments_kernel(
         mean += step / tl.maximum(count, 1.0)[:, None]
         squares += step * (values - mean)
         if is_upsampled(record):
-            weight = _pooling_weight(position // width, height, tl.load(record + LEVEL_HEIGHT))
-            weight *= _pooling_weight(position % width, width, tl.load(record + LEVEL_WIDTH))
-            pooled += values * weight[:, None]
+            pooled += values * _pooling_weights(record, position)[:, None]
     total = tl.maximum(tl.sum(count, axis=0), 1.0)
     joint = tl.sum(mean * count[:, None], axis=0) / total
     distance = mean - joint[None, :]
-    squares += distance * distance * count[:, None]
+    squares = tl.sum(squares + distance * distance * count[:, None], axis=0)
+    pooled = tl.sum(pooled, axis=0)
+    _store_part(partial, joint, squares, pooled, part, images, image, channel, CHANNELS)
+
+
+@triton.jit
+def store_moments_of_rows(
+    record,
+    table,
+    partial,
+    row,
+    part,
+    images,
+    image,
+    position,
+    is_position,
+    first_channel,
+    CHANNELS: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):
+    """Write one part of `partial` (S, 3, N, C), as `moments_kernel` does, for BLOCK_C channels.
+
+    Args:
+        table: (rows, C), of which this program has just written `row`. Reading it again from the
+            cache takes fewer registers than keeping it, and fewer exchanges between threads than
+            summing it as a matrix product leaves it.
+        position, is_position: of an image of the map.
+    """
+    tl.debug_barrier()  # what one thread wrote another one reads
+    count = tl.sum(is_position.to(tl.float32), axis=0)
+    slice_length: tl.constexpr = BLOCK_C if BLOCK_C < 128 else 128
+    for start in tl.static_range(0, BLOCK_C, slice_length):
+        channel = first_channel + start + tl.arange(0, slice_length)
+        values = read_rows(table, row, is_position, channel, CHANNELS)
+        mean = tl.sum(values, axis=0) / count
+        distance = tl.where(is_position[:, None], values - mean[None, :], 0.0)
+        squares = tl.sum(distance * distance, axis=0)
+        pooled = tl.zeros_like(mean)
+        if is_upsampled(record):
+            pooled = tl.sum(values * _pooling_weights(record, position)[:, None], axis=0)
+        _store_part(partial, mean, squares, pooled, part, images, image, channel, CHANNELS)
+
+
+@triton.jit
+def _pooling_weights(record, position):
+    """How much positions of a map count in the sum over its level's."""
+    height, width = size_of(record)
+    weight = _pooling_weight(position // width, height, tl.load(record + LEVEL_HEIGHT))
+    return weight * _pooling_weight(position % width, width, tl.load(record + LEVEL_WIDTH))
+
+
+@triton.jit
+def _store_part(
+    partial, mean, squares, pooled, part, images, image, channel, CHANNELS: tl.constexpr
+):
     at = partial + (part.to(tl.int64) * 3 * images + image) * CHANNELS + channel
     is_channel = channel < CHANNELS
-    tl.store(at, joint, mask=is_channel)
-    tl.store(at + images * CHANNELS, tl.sum(squares, axis=0), mask=is_channel)
-    tl.store(at + 2 * images * CHANNELS, tl.sum(pooled, axis=0), mask=is_channel)
+    tl.store(at, mean, mask=is_channel)
+    tl.store(at + images * CHANNELS, squares, mask=is_channel)
+    tl.store(at + 2 * images * CHANNELS, pooled, mask=is_channel)
 
 
 @triton.jit(do_not_specialize=("images", "span"))
@@ -107,23 +160,44 @@ def join_moments_kernel(
     positions = tl.maximum(length, 1).to(tl.float32)
     first, parts = blocks_of(maps + POSITIONS, index, span, MAP_FIELDS, MAPS)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
-    is_channel = channel < CHANNELS
-    part = tl.arange(0, BLOCK_S)
-    row = (first.to(tl.int64) + part) * 3 * images + image
-    at = partial + (row * CHANNELS)[:, None] + channel[None, :]
-    wanted = (part < parts)[:, None] & is_channel[None, :]
-    left = length - part * span
-    count = tl.maximum(tl.minimum(left, span), 0).to(tl.float32)[:, None]
-    means = tl.load(at, mask=wanted, other=0.0)
-    mean = tl.sum(means * count, axis=0) / positions
-    distance = tl.where(wanted, means - mean[None, :], 0.0)
-    squares = tl.load(at + images * CHANNELS, mask=wanted, other=0.0)
-    variance = tl.sum(squares + distance * distance * count, axis=0) / positions
-    sums = tl.load(at + 2 * images * CHANNELS, mask=wanted, other=0.0)
+    origin_at = partial + (first.to(tl.int64) * 3 * images + image) * CHANNELS + channel
+    origin = tl.load(origin_at, mask=channel < CHANNELS * tl.minimum(parts, 1), other=0.0)
+    step = tl.zeros_like(origin)  # from there to the mean: what is small loses little by rounding
+    for start in range(0, parts, BLOCK_S):
+        part = start + tl.arange(0, BLOCK_S)
+        at, wanted = _parts_at(partial, first, part, parts, images, image, channel, CHANNELS)
+        distance = tl.where(wanted, tl.load(at, mask=wanted, other=0.0) - origin[None, :], 0.0)
+        step += tl.sum(distance * _counts(length, part, span)[:, None], axis=0) / positions
+    mean = origin + step
+    variance, pooled = tl.zeros_like(mean), tl.zeros_like(mean)
     up_positions = tl.load(record + LEVEL_HEIGHT) * tl.load(record + LEVEL_WIDTH)
-    pooled = tl.sum(sums, axis=0) / tl.maximum(up_positions, 1).to(tl.float32)
+    up_positions = tl.maximum(up_positions, 1).to(tl.float32)
+    for start in range(0, parts, BLOCK_S):
+        part = start + tl.arange(0, BLOCK_S)
+        at, wanted = _parts_at(partial, first, part, parts, images, image, channel, CHANNELS)
+        distance = tl.where(wanted, tl.load(at, mask=wanted, other=0.0) - mean[None, :], 0.0)
+        squares = tl.load(at + images * CHANNELS, mask=wanted, other=0.0)
+        squares += distance * distance * _counts(length, part, span)[:, None]
+        variance += tl.sum(squares, axis=0) / positions
+        sums = tl.load(at + 2 * images * CHANNELS, mask=wanted, other=0.0)
+        pooled += tl.sum(sums, axis=0) / up_positions
     into = moments + (index * 3 * images + image) * CHANNELS + channel
+    is_channel = channel < CHANNELS
     tl.store(into, mean, mask=is_channel)
     tl.store(into + images * CHANNELS, variance, mask=is_channel)
     pooled = tl.where(is_upsampled(record), pooled, mean)
     tl.store(into + 2 * images * CHANNELS, pooled, mask=is_channel)
+
+
+@triton.jit
+def _parts_at(partial, first, part, parts, images, image, channel, CHANNELS: tl.constexpr):
+    """Addresses of the means of some parts of a map, which begin with part `first` of all maps."""
+    row = (first.to(tl.int64) + part) * 3 * images + image
+    at = partial + (row * CHANNELS)[:, None] + channel[None, :]
+    return at, (part < parts)[:, None] & (channel < CHANNELS)[None, :]
+
+
+@triton.jit
+def _counts(length, part, span):
+    """How many positions parts of a map have."""
+    return tl.maximum(tl.minimum(length - part * span, span), 0).to(tl.float32)

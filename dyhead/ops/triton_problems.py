@@ -57,7 +57,9 @@ class Problems:
         planes: the memory of all offsets and masks.
         records: (convolutions, `triton_sampling.FIELDS`).
         output_shapes: (N, Y, X, O) of each convolution.
+        images: N.
         lengths: output positions of each convolution, N * Y * X.
+        image_lengths: the same of one image.
         positions_of_kernels: the same, of the convolutions of each kernel together.
         positions: P.
         constants: of every kernel.
@@ -76,7 +78,9 @@ class Problems:
         self.taps = kernel_size[0] * kernel_size[1]
         self.input_shapes = [input.shape for input in inputs]
         self.output_shapes = [(len(mask), *mask.shape[2:], self.outputs) for mask in masks]
-        self.lengths = [mask.numel() // self.taps for mask in masks]
+        self.images = len(masks[0])
+        self.image_lengths = [height * width for _, height, width, _ in self.output_shapes]
+        self.lengths = [self.images * length for length in self.image_lengths]
         self.positions = sum(self.lengths)
         self.positions_of_kernels = self._of_kernels(self.lengths)
         self.table, first_rows = join_rows([as_table(input) for input in inputs])
@@ -106,8 +110,13 @@ class Problems:
         for index, (input, kernel, stride) in enumerate(
             zip(self.layout.inputs, self.layout.kernels, self.layout.strides, strict=True)
         ):
-            _, out_height, out_width, _ = self.output_shapes[index]
-            output = self.lengths[index], first_positions[index], out_height * out_width, out_width
+            *_, out_width, _ = self.output_shapes[index]
+            output = (
+                self.lengths[index],
+                first_positions[index],
+                self.image_lengths[index],
+                out_width,
+            )
             image = first_rows[input], *self.input_shapes[input][2:]
             offset, mask = offsets[index], masks[index]
             samples = offset.first, *offset.strides, mask.first, *mask.strides

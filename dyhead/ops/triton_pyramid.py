@@ -13,6 +13,15 @@ from dyhead.ops.triton_tables import WIDE, device_table, join_rows, split_rows
 Size = tuple[int, int]
 
 
+def map_record(
+    size: Size, level_size: Size, first_row: int = 0, collected_row: int = 0
+) -> tuple[int, ...]:
+    """What the record of a map says, in the order of `triton_mix_reading`."""
+    length = size[0] * size[1]
+    upsampled = length if tuple(size) != tuple(level_size) else 0
+    return length, first_row, *size, *level_size, upsampled, collected_row
+
+
 class Pyramid:
     """Tables, sizes and constants of the kernels.
 
@@ -49,18 +58,14 @@ class Pyramid:
         self.levels = device_table(level_rows, self.table, values >= WIDE)
 
     def _map_rows(self, sizes: Sequence[Size]) -> tuple[tuple[int, ...], ...]:
-        rows = [(0,) * 8] * len(self.map_lengths)
+        rows: list[tuple[int, ...]] = [(0,) * 8] * len(self.map_lengths)
         collected = 0
         for index, first_row, shape in zip(self.present, self.first_rows, self.shapes, strict=True):
             _, height, width, _ = shape
             level_size = sizes[index // self.constants["BRANCHES"]]
-            length = self.map_lengths[index] = height * width
-            if (height, width) != tuple(level_size):
-                self.upsampled_lengths[index] = length
-            upsampled = self.upsampled_lengths[index]
-            own = length, first_row, height, width
-            rows[index] = (*own, *level_size, upsampled, collected)
-            collected += self.images * upsampled
+            rows[index] = map_record((height, width), level_size, first_row, collected)
+            self.map_lengths[index], *_, self.upsampled_lengths[index], _ = rows[index]
+            collected += self.images * self.upsampled_lengths[index]
         return tuple(rows)
 
     def _level_rows(self, sizes: Sequence[Size]) -> tuple[tuple[int, ...], ...]:

@@ -53,18 +53,40 @@ def own_block(records, block, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
 
 
 @triton.jit
+def own_image_block(records, block, image, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
+    """The like for blocks that belong to one image.
+
+    Returns:
+        The problem's number and record, the image in the record's type, output pixels within it,
+        and which of them exist.
+    """
+    kind = records.dtype.element_ty
+    index, first = find_block(records + OUT_SIZE, block, BLOCK_P, FIELDS, COUNT)
+    record = records + index * FIELDS
+    pixel = first.to(kind) + tl.arange(0, BLOCK_P)
+    return index, record, image.to(kind), pixel, pixel < tl.load(record + OUT_SIZE)
+
+
+@triton.jit
 def locate(record, position, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
     """Where output positions are.
 
     Returns:
         The image, the output pixel within it, and where the first tap is without an offset: y, x.
     """
-    out_size, out_width = tl.load(record + OUT_SIZE), tl.load(record + OUT_WIDTH)
+    out_size = tl.load(record + OUT_SIZE)
     image, pixel = position // out_size, position % out_size
-    out_y, out_x = pixel // out_width, pixel % out_width
-    y = out_y * tl.load(record + STRIDE_Y) - PADDING_Y
-    x = out_x * tl.load(record + STRIDE_X) - PADDING_X
+    y, x = first_tap(record, pixel, PADDING_Y, PADDING_X)
     return image, pixel, y, x
+
+
+@triton.jit
+def first_tap(record, pixel, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
+    """Where the first tap of output pixels is without an offset: y, x."""
+    out_width = tl.load(record + OUT_WIDTH)
+    y = (pixel // out_width) * tl.load(record + STRIDE_Y) - PADDING_Y
+    x = (pixel % out_width) * tl.load(record + STRIDE_X) - PADDING_X
+    return y, x
 
 
 @triton.jit
@@ -126,7 +148,7 @@ def sample_columns(
     """Sample one tap at y, x: (BLOCK_P, BLOCK_C), weighted in float32, in the table's dtype.
 
     Args:
-        image_row: the row of `table` at which the image of each position begins.
+        image_row: the row of `table` at which the positions' image begins; one, or one of each.
     """
     line, part_y, is_top, is_bottom = corners(y, height)
     place, part_x, is_left, is_right = corners(x, width)

@@ -303,7 +303,7 @@ def test_kernels_are_packed_anew_after_a_forward_pass_that_was_given_up():
     spatial, levels = fused.spatial_attention, [x.float() for x in make_levels(PYRAMIDS["odd"])]
     with torch.no_grad():
         abandoned = spatial.convolve(levels, [range(1), range(1, len(levels))])
-        ((first, *_),) = next(abandoned)
+        first, *_ = next(abandoned).images
         spatial.same.weight.mul_(2)
         where = spatial.offsets(levels[0])
         again = spatial.same.convolve(levels[0], where)

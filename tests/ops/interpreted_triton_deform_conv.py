@@ -10,11 +10,19 @@ import math
 import pytest
 import torch
 
-from dyhead.ops import flat_read, triton_check, triton_deform_conv, triton_deform_kernels
+from dyhead.ops import (
+    flat_read,
+    torch_branch_mix,
+    triton_branch_mix,
+    triton_check,
+    triton_deform_conv,
+    triton_deform_kernels,
+)
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.triton_deform_conv import (
     deform_conv_by_triton,
     foreach_deform_conv_by_triton,
+    foreach_deform_conv_with_moments_by_triton,
     serves,
 )
 from dyhead.ops.triton_problems import Layout, Problems
@@ -140,9 +148,8 @@ def test_addresses_of_64_bits(monkeypatch):
     assert_close(ours, expected_outcome(arguments, GEOMETRIES[0]), 2e-6)
 
 
-def make_pyramid(dtype, *, batch=2, channels=20, outputs=18):
+def make_pyramid(dtype, *, batch=2, channels=20, outputs=18, sizes=((6, 9), (3, 5), (2, 3))):
     """What a DyHead block convolves: three kernels on levels and their neighbours."""
-    sizes = [(6, 9), (3, 5), (2, 3)]
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -194,6 +201,50 @@ def test_convolutions_of_a_pyramid_share_their_launches(dtype, note_launches):
     )
     assert_close(ours, expected, TOLERANCES[dtype])
     assert launches == names
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("few_positions", [0, 10**6])  # tiles of 64 and 32 positions
+def test_moments_are_those_of_the_values_that_are_written(dtype, few_positions, monkeypatch):
+    monkeypatch.setattr(triton_deform_conv, "FEW_POSITIONS", few_positions)
+    monkeypatch.setitem(triton_branch_mix._JOIN, "BLOCK_S", 2)  # fewer than there are tiles
+    tensors = make_pyramid(dtype, sizes=((13, 11), (7, 6), (4, 3)))
+    sizes = [(13, 11), (13, 11), (7, 6), (7, 6), (7, 6), (4, 3), (4, 3)]
+    found = []
+
+    def function(calls):
+        outputs, moments = foreach_deform_conv_with_moments_by_triton(calls, sizes)
+        found.extend(moments)
+        return outputs
+
+    outputs = convolve_pyramid(function, [tensor.requires_grad_() for tensor in tensors])
+    plain = convolve_pyramid(foreach_deform_conv_by_triton, tensors)
+    for output, same, moments, size in zip(outputs, plain, found, sizes, strict=True):
+        assert torch.equal(output, same)
+        assert not moments.requires_grad
+        image = output.detach().permute(0, 2, 3, 1).double()
+        assert_close(moments, torch_branch_mix.channel_moments(image, size), 2e-6)
+
+
+def test_moments_of_deviations_much_smaller_than_the_mean():
+    arguments = make_arguments(GEOMETRIES[0], torch.float32, size=(13, 11))
+    arguments[3], arguments[4] = arguments[3] * 0.01, arguments[4] + 300
+    (output,), (moments,) = foreach_deform_conv_with_moments_by_triton(
+        [(*arguments, *GEOMETRIES[0][1:])], [(13, 11)]
+    )
+    expected = output.double().var((2, 3), correction=0)  # 0.04 squared: a 7500th of the mean
+    torch.testing.assert_close(moments[1].double(), expected, rtol=1e-3, atol=0)
+
+
+def test_moments_of_launches_apart_and_of_float64():
+    near = make_arguments(GEOMETRIES[0], torch.float32)
+    small = make_arguments(GEOMETRIES[2], torch.float32, channels=5)
+    calls = [(*near, *GEOMETRIES[0][1:]), (*small, *GEOMETRIES[2][1:])] * 2
+    outputs, moments = foreach_deform_conv_with_moments_by_triton(calls, [(4, 6)] * 4)
+    for output, measured in zip(outputs, moments, strict=True):
+        torch.testing.assert_close(measured[0], output.mean((2, 3)))
+    exact = [(*(value.double() for value in near), *GEOMETRIES[0][1:])]
+    assert foreach_deform_conv_with_moments_by_triton(exact, [(4, 6)])[1] is None
 
 
 def test_what_differs_in_more_than_sizes_and_strides_is_launched_apart():
@@ -304,6 +355,9 @@ def test_empty_batch():
     arguments = make_arguments(GEOMETRIES[0], torch.float32, batch=0)
     output, *grads = outcome(deform_conv_by_triton, arguments, GEOMETRIES[0])
     assert output.shape == (0, 18, 4, 6)
+    call = (*arguments, *GEOMETRIES[0][1:])
+    _, (moments,) = foreach_deform_conv_with_moments_by_triton([call], [(4, 6)])
+    assert moments.shape == (3, 0, 18)
     for grad, argument in itertools.zip_longest(grads, arguments):
         assert grad.shape == argument.shape
         assert not grad.any()

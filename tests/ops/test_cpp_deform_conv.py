@@ -5,11 +5,15 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dyhead.ops import extension
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.cpp_deform_conv import deform_conv_by_cpp
+from dyhead.ops.cpp_deform_conv import (
+    deform_conv_by_cpp,
+    foreach_deform_conv_with_moments_by_cpp,
+)
 
 pytestmark = pytest.mark.skipif(
     not extension.load(), reason="the C++ extension is not there (no compiler, or DYHEAD_CPP=0)"
@@ -249,3 +253,59 @@ def test_cotangents_of_any_layout():
     contiguous = torch.autograd.grad(output, arguments, torch.ones(output.shape))
     for one, other in zip(expanded, contiguous, strict=True):
         assert torch.equal(one, other)
+
+
+def expected_moments(output, level_size):
+    """In float64: mean, variance, and mean after upsampling."""
+    exact = output.detach().double()
+    variance, mean = torch.var_mean(exact, (2, 3), correction=0)
+    upsampled = F.interpolate(exact, level_size, mode="bilinear", align_corners=True)
+    return torch.stack((mean, variance, upsampled.mean((2, 3))))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [(3, 1), (17, 33), (16, 130)])
+def test_moments_are_those_of_the_values_that_are_written(channels, dtype, threads):
+    """Of images of one tile and of several, on levels of their size and on finer ones."""
+    sizes = [(13, 11), (1, 1), (1, 5), (31, 29)]
+    level_sizes = [(13, 11), (2, 1), (2, 9), (61, 58)]
+    calls = []
+    for size in sizes:
+        arguments = make_arguments((3, 3), *ONE, channels=channels, size=size)
+        arguments[-1] += 100  # much larger than the deviation
+        arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
+        calls.append((*(value.requires_grad_() for value in arguments), *ONE))
+    outputs, moments = foreach_deform_conv_with_moments_by_cpp(calls, level_sizes)
+    for output, measured, call, size in zip(outputs, moments, calls, level_sizes, strict=True):
+        assert torch.equal(output, deform_conv_by_cpp(*call))
+        assert output.requires_grad
+        assert not measured.requires_grad
+        expected = expected_moments(output, size)
+        torch.testing.assert_close(measured.double(), expected, rtol=1e-5, atol=1e-9)
+
+
+def test_moments_leave_the_gradients_as_they_are():
+    arguments = [value.requires_grad_() for value in make_arguments((3, 3), *ONE)]
+    call = (*arguments, *ONE)
+    (output,), _ = foreach_deform_conv_with_moments_by_cpp([call], [(13, 11)])
+    cotangent = torch.randn_like(output)
+    actual = torch.autograd.grad(output, arguments, cotangent)
+    expected = torch.autograd.grad(deform_conv_by_cpp(*call), arguments, cotangent)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_moments_of_what_is_not_a_number():
+    arguments = make_arguments((1, 1), (1, 1), (0, 0), (1, 1))
+    arguments[2][0, 0, 3, 4] = math.nan
+    _, (moments,) = foreach_deform_conv_with_moments_by_cpp(
+        [(*arguments, (1, 1), (0, 0), (1, 1))], [(13, 11)]
+    )
+    assert moments[:, 0].isnan().all()
+    assert moments[:, 1].isfinite().all()
+
+
+def test_moments_of_an_empty_batch():
+    call = (*make_arguments((3, 3), *ONE, batch=0), *ONE)
+    _, (moments,) = foreach_deform_conv_with_moments_by_cpp([call], [(13, 11)])
+    assert moments.shape == (3, 0, 33)

@@ -11,6 +11,7 @@ from torchvision.ops import deform_conv2d
 from dyhead.ops import (
     DeformConv,
     bilinear_bags,
+    foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
 )
@@ -351,6 +352,16 @@ def test_several_convolutions_need_one_type():
     second = DeformConv(*(tensor.float() for tensor in first[:5]), *first[5:])
     with pytest.raises(ValueError, match="one device and one type"):
         foreach_modulated_deform_conv2d([first, second])
+    with pytest.raises(ValueError, match="one device and one type"):
+        foreach_deform_conv_with_moments([first, second], [(6, 7), (6, 7)])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_back_ends_that_take_no_moments_say_so(backend):
+    call = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])
+    (output,), moments = foreach_deform_conv_with_moments([call], [(6, 7)], backend)
+    torch.testing.assert_close(output, modulated_deform_conv2d(*call, backend=backend))
+    assert moments is None
 
 
 def test_what_convolutions_share_they_share_under_autocast_too(monkeypatch):

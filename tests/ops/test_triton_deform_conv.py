@@ -58,7 +58,7 @@ def compile_kernel(name, dtype, tiles, capability, records="i32", **constants):
     by_dtype = ("table", "kernels", "biases", "output", "grad_output")
     in_float32 = ("planes", "grad_table", "grad_offset", "grad_mask", "partial")
     pointers = {**dict.fromkeys(by_dtype, kind), **dict.fromkeys(in_float32, "fp32")}
-    pointers |= {"records": records, "parts": "i32"}
+    pointers |= {"records": records, "parts": "i32", "maps": "i32"}
     constants |= {"COUNT": 13, "CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3}
     for pair in ("PADDING", "DILATION"):
         constants |= {f"{pair}_Y": 1, f"{pair}_X": 1}
@@ -73,6 +73,7 @@ def compile_kernel(name, dtype, tiles, capability, records="i32", **constants):
     )
 
 
+FORWARD = {"HAS_BIAS": True, "HAS_MOMENTS": True}
 CASES = [
     pytest.param(torch.bfloat16, 90, id="bfloat16-90"),
     pytest.param(torch.float16, 90, id="float16-90", marks=pytest.mark.slow),
@@ -89,7 +90,7 @@ CASES = [
 def test_forward_compiles_for_the_blocks_shapes(dtype, capability, positions):
     pytest.importorskip("triton", minversion="3.3")
     tiles = triton_deform_conv.forward_tiles(dtype, 256, 256, positions)
-    compiled = compile_kernel("forward_kernel", dtype, tiles, capability, HAS_BIAS=True)
+    compiled = compile_kernel("forward_kernel", dtype, tiles, capability, **FORWARD)
     assert compiled.asm["cubin"]
     if capability == 80:  # GPUs of compute capability 8.6 have no more
         assert compiled.metadata.shared <= 99 * 1024
@@ -106,7 +107,7 @@ def test_every_kernel_compiles_for_addresses_of_64_bits():
         (
             "forward_kernel",
             triton_deform_conv.forward_tiles(dtype, 256, 256, 9),
-            {"HAS_BIAS": True},
+            FORWARD,
         ),
         (
             "backward_samples_kernel",

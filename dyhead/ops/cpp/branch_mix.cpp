@@ -2,6 +2,7 @@
 // branch_mix.py says what they compute.
 
 #include "branches.h"
+#include "moments.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
@@ -10,99 +11,21 @@
 namespace dyhead {
 namespace {
 
-// Sums over a block of rows, of one channel: distances from `origin`, a value of the block, so that
-// a mean far from zero costs no accuracy.
-struct Sums {
-  std::vector<float> origin, first, second, pooled;
-  explicit Sums(int64_t channels)
-      : origin(channels), first(channels), second(channels), pooled(channels) {}
-};
+constexpr int64_t RUN_LENGTH = 128;  // positions
 
 template <class T>
-Sums sum_rows(const T* row, int64_t rows, int64_t width, int64_t channels, const float* row_weight,
-              const float* column_weight) {
-  Sums total(channels);
-  std::vector<float> value(channels), first(channels), second(channels), pooled(channels);
-  widen(row, total.origin.data(), channels);
-  for (int64_t y = 0; y < rows; ++y) {
-    // Sums of a row are added to the block's, which keeps rounding errors small.
-    for (auto* sums : {&first, &second, &pooled}) std::fill(sums->begin(), sums->end(), 0.0f);
-    for (int64_t x = 0; x < width; ++x, row += channels) {
-      widen(row, value.data(), channels);
-      const float weight = column_weight ? column_weight[x] : 0.0f;
-#pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        const float distance = value[c] - total.origin[c];
-        first[c] += distance;
-        second[c] += distance * distance;
-        pooled[c] += weight * distance;
-      }
-    }
-    for (int64_t c = 0; c < channels; ++c) {
-      total.first[c] += first[c];
-      total.second[c] += second[c];
-      total.pooled[c] += row_weight ? row_weight[y] * pooled[c] : 0.0f;
-    }
-  }
-  return total;
-}
-
-// Merge the moments of an image's blocks (Chan, Golub, LeVeque, 1979).
-void merge(const std::vector<Sums>& blocks, const std::vector<int64_t>& counts,
-           const std::vector<double>& weights, int64_t channels, float* mean_out,
-           float* variance_out, float* pooled_out) {
-  for (int64_t c = 0; c < channels; ++c) {
-    double count = 0, mean = 0, squares = 0, pooled = 0;
-    for (size_t i = 0; i < blocks.size(); ++i) {
-      const double n = counts[i], first = blocks[i].first[c], origin = blocks[i].origin[c];
-      const double step = origin + first / n - mean;
-      squares += blocks[i].second[c] - first * first / n + step * step * count * n / (count + n);
-      count += n;
-      mean += step * n / count;
-      pooled += blocks[i].pooled[c] + origin * weights[i];
-    }
-    mean_out[c] = static_cast<float>(mean);
-    variance_out[c] = static_cast<float>(squares > 0 ? squares / count : 0);
-    pooled_out[c] = static_cast<float>(pooled);
-  }
-}
-
-template <class T>
-at::Tensor moments_of(const at::Tensor& map, int64_t level_height, int64_t level_width) {
+at::Tensor moments_of(const at::Tensor& map, at::IntArrayRef level_size) {
   const int64_t images = map.size(0), height = map.size(1), width = map.size(2),
                 channels = map.size(3);
-  const bool is_upsampled = height != level_height || width != level_width;
-  const auto row_weights = Axis(height, level_height).weights(height);
-  const auto column_weights = Axis(width, level_width).weights(width);
-  const RowBlocks blocks(height);
-  std::vector<std::vector<Sums>> sums(images, std::vector<Sums>(blocks.per_image, Sums(0)));
-  at::parallel_for(0, images * blocks.per_image, 1, [&](int64_t first, int64_t last) {
-    for (int64_t task = first; task < last; ++task) {
-      const int64_t image = blocks.image(task), begin = blocks.begin(task), end = blocks.end(task);
-      const T* row = map.const_data_ptr<T>() + (image * height + begin) * width * channels;
-      sums[image][task % blocks.per_image] = sum_rows(
-          row, end - begin, width, channels, is_upsampled ? row_weights.data() + begin : nullptr,
-          is_upsampled ? column_weights.data() : nullptr);
+  Moments moments(images, height, width, channels, level_size, RUN_LENGTH);
+  const T* rows = map.const_data_ptr<T>();
+  at::parallel_for(0, images * moments.runs(), 8, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const int64_t image = index / moments.runs(), run = index % moments.runs();
+      moments.add(image, run, rows + (image * height * width + run * RUN_LENGTH) * channels);
     }
   });
-
-  std::vector<int64_t> counts;
-  std::vector<double> weights;
-  for (int64_t block = 0; block < blocks.per_image; ++block) {
-    counts.push_back((blocks.end(block) - blocks.begin(block)) * width);
-    double of_rows = 0, of_columns = 0;
-    for (int64_t y = blocks.begin(block); y < blocks.end(block); ++y) of_rows += row_weights[y];
-    for (float weight : column_weights) of_columns += weight;
-    weights.push_back(of_rows * of_columns);
-  }
-  at::Tensor result = at::empty({3, images, channels}, map.options().dtype(at::kFloat));
-  float* out = result.mutable_data_ptr<float>();
-  const int64_t step = images * channels;
-  for (int64_t image = 0; image < images; ++image, out += channels) {
-    merge(sums[image], counts, weights, channels, out, out + step, out + 2 * step);
-    if (!is_upsampled) std::copy(out, out + channels, out + 2 * step);
-  }
-  return result;
+  return moments.merged();
 }
 
 template <class T>
@@ -138,7 +61,7 @@ at::Tensor mix(at::TensorList maps, const at::Tensor& scales, const at::Tensor& 
 at::Tensor channel_moments(const at::Tensor& map, at::IntArrayRef size) {
   check_maps(map);
   return with_type(map, [&](auto* type) {
-    return moments_of<std::remove_pointer_t<decltype(type)>>(map, size[0], size[1]);
+    return moments_of<std::remove_pointer_t<decltype(type)>>(map, size);
   });
 }
 

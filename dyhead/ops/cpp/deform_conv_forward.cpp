@@ -3,6 +3,7 @@
 
 #include "gemm.h"
 #include "gemm_bf16.h"
+#include "moments.h"
 #include "pack.h"
 #include "sampling.h"
 
@@ -195,11 +196,12 @@ void write_rows(const float* sums, int64_t rows, int64_t columns, T* to, int64_t
   }
 }
 
+// Fill `output`; give its channels' moments if there is a level's size that it may be upsampled to.
 template <Precision PRECISION, class T>
-void convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& offset,
-              const at::Tensor& mask, const at::Tensor& weight,
-              const std::optional<at::Tensor>& packed, const float* bias,
-              const at::Tensor& output) {
+at::Tensor convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& offset,
+                    const at::Tensor& mask, const at::Tensor& weight, const at::Tensor& packed,
+                    const float* bias, const at::OptionalIntArrayRef level_size,
+                    const at::Tensor& output) {
   using Packed = Kernel<PRECISION>;
   using Value = typename Packed::Value;
   const Packed kernel(weight, packed);
@@ -209,6 +211,11 @@ void convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& off
   const int64_t depth = kernel.group * kernel.channels;
   const int64_t part_step = Packed::PARTS == 2 ? tiling.size() * depth : 0;
   const int64_t image_size = shape.height * shape.width * shape.channels;
+  std::optional<Moments> moments;
+  if (level_size) {
+    moments.emplace(shape.batch, shape.out_height, shape.out_width, shape.out_channels, *level_size,
+                    tiling.size());
+  }
   at::parallel_for(0, tiling.count(), 1, [&](int64_t begin, int64_t end) {
     TapCorners corners(shape, offset.const_data_ptr<float>(), mask.const_data_ptr<float>(),
                        tiling.size());
@@ -229,13 +236,17 @@ void convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& off
         kernel.multiply_group(first, rows, samples.data(), depth, part_step, sums.data());
       }
       const int64_t row = tile.image * shape.positions() + tile.first;
-      write_rows(sums.data(), tile.count, kernel.columns,
-                 output.data_ptr<T>() + row * shape.out_channels, shape.out_channels);
+      T* written = output.data_ptr<T>() + row * shape.out_channels;
+      write_rows(sums.data(), tile.count, kernel.columns, written, shape.out_channels);
+      if (moments) {  // of the values as they were rounded, while they are in the cache
+        moments->add(tile.image, tile.first / tiling.size(), written);
+      }
     }
     if constexpr (!Packed::IS_FLOAT) {
       release_bf16();
     }
   });
+  return moments ? moments->merged() : at::empty({0}, at::kFloat);
 }
 
 // precision: "float32", "bf16" or "bf16x3", the last for float32 input. Without a product in
@@ -260,11 +271,12 @@ at::Tensor pack_kernel(const at::Tensor& weight, c10::string_view precision) {
   }
 }
 
-at::Tensor deform_conv_forward(const at::Tensor& input, const at::Tensor& offset,
-                               const at::Tensor& mask, const at::Tensor& weight,
-                               const std::optional<at::Tensor>& bias, at::IntArrayRef geometry,
-                               c10::string_view precision,
-                               const std::optional<at::Tensor>& packed) {
+// The output, and its channels' moments (3, N, O) if `level_size` is given, else no values.
+std::tuple<at::Tensor, at::Tensor> deform_conv_forward(
+    const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
+    const at::Tensor& weight, const std::optional<at::Tensor>& bias, at::IntArrayRef geometry,
+    c10::string_view precision, const at::Tensor& packed,
+    const at::OptionalIntArrayRef level_size) {
   const Shape shape(input, mask, weight, geometry);
   const at::Tensor float_bias = bias ? bias->to(at::kFloat).contiguous() : at::Tensor();
   const at::Tensor output =
@@ -279,10 +291,11 @@ at::Tensor deform_conv_forward(const at::Tensor& input, const at::Tensor& offset
     run = served == Precision::BF16 ? convolve<Precision::BF16, float>
                                     : convolve<Precision::BF16X3, float>;
   }
-  run(shape, input.contiguous(at::MemoryFormat::ChannelsLast), offset.contiguous(),
-      mask.contiguous(), weight, packed, bias ? float_bias.const_data_ptr<float>() : nullptr,
-      output);
-  return output;
+  const at::Tensor moments =
+      run(shape, input.contiguous(at::MemoryFormat::ChannelsLast), offset.contiguous(),
+          mask.contiguous(), weight, packed, bias ? float_bias.const_data_ptr<float>() : nullptr,
+          level_size, output);
+  return {output, moments};
 }
 
 }  // namespace
@@ -291,7 +304,7 @@ at::Tensor deform_conv_forward(const at::Tensor& input, const at::Tensor& offset
 TORCH_LIBRARY_FRAGMENT(dyhead, library) {
   library.def(
       "deform_conv_forward(Tensor input, Tensor offset, Tensor mask, Tensor weight, Tensor? bias,"
-      " int[] geometry, str precision, Tensor? packed) -> Tensor");
+      " int[] geometry, str precision, Tensor packed, int[2]? level_size) -> (Tensor, Tensor)");
   library.def("pack_kernel(Tensor weight, str precision) -> Tensor");
   library.def("bf16_product_works() -> bool", &dyhead::deform_conv::bf16_product_works);
 }

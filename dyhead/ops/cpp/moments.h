@@ -1,0 +1,133 @@
+// The moments of a map's channels, as branch_mix.py defines them: mean, variance and mean after
+// upsampling. They are taken over runs of positions, in any order and by any thread, and then
+// merged.
+//
+// Shape letters: N images, C channels, h x w the map, H x W the level it may be upsampled to.
+#pragma once
+
+#include "axis.h"
+#include "simd.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include <memory>
+
+namespace dyhead {
+
+class Moments {
+ public:
+  // An image is cut into runs of `run_length` positions, of which its last may have fewer.
+  Moments(int64_t images, int64_t height, int64_t width, int64_t channels,
+          at::IntArrayRef level_size, int64_t run_length)
+      : images_(images),
+        width_(width),
+        positions_(height * width),
+        channels_(channels),
+        run_length_(run_length),
+        runs_(deform_conv::divide_up(positions_, run_length)),
+        is_upsampled_(height != level_size[0] || width != level_size[1]),
+        row_weights_(Axis(height, level_size[0]).weights(height)),
+        column_weights_(Axis(width, level_size[1]).weights(width)),
+        partial_(new float[images * runs_ * VALUES * channels]) {}
+
+  int64_t runs() const { return runs_; }  // of an image
+
+  // Add a run of an image, (run's positions, C). Threads may call it at once for different runs.
+  template <class T>
+  void add(int64_t image, int64_t run, const T* rows) {
+    using namespace deform_conv;
+    const int64_t count = length(run);
+    const std::vector<float> weights = is_upsampled_ ? pooling_weights(run) : std::vector<float>();
+    float total_weight = 0;
+    for (float weight : weights) total_weight += weight;
+    float* mean = partial(image, run);
+    float* squares = mean + channels_;
+    float* pooled = squares + channels_;
+    for_each_vector(channels_, [&](int64_t channel, auto lanes) {
+      // Distances from a value of the run: a mean far from zero costs no accuracy.
+      const Vec origin = load(rows + channel, lanes);
+      Vec first = {}, second = {}, weighted = {};
+      for (int64_t i = 0; i < count; ++i) {
+        const Vec distance = load(rows + i * channels_ + channel, lanes) - origin;
+        first += distance;
+        second += distance * distance;
+        if (is_upsampled_) weighted += weights[i] * distance;
+      }
+      const Vec from_origin = first / float(count);
+      store(mean + channel, origin + from_origin, lanes);
+      store(squares + channel, second - first * from_origin, lanes);
+      store(pooled + channel, weighted + total_weight * origin, lanes);
+    });
+  }
+
+  // (3, N, C), once all runs were added.
+  at::Tensor merged() const {
+    at::Tensor result = at::empty({VALUES, images_, channels_}, at::kFloat);
+    const int64_t blocks = deform_conv::divide_up(channels_, BLOCK);
+    at::parallel_for(0, images_ * blocks, 2, [&](int64_t begin, int64_t end) {
+      for (int64_t index = begin; index < end; ++index) {
+        merge(index / blocks, index % blocks * BLOCK, result.mutable_data_ptr<float>());
+      }
+    });
+    return result;
+  }
+
+ private:
+  static constexpr int64_t VALUES = 3;  // of a run and channel: mean, squares, pooled
+  static constexpr int64_t BLOCK = 64;  // channels that are merged together
+
+  int64_t length(int64_t run) const {
+    return std::min(run_length_, positions_ - run * run_length_);
+  }
+
+  float* partial(int64_t image, int64_t run) const {
+    return partial_.get() + (image * runs_ + run) * VALUES * channels_;
+  }
+
+  // How much each position of a run counts in the mean after upsampling.
+  std::vector<float> pooling_weights(int64_t run) const {
+    std::vector<float> weights(length(run));
+    int64_t y = run * run_length_ / width_, x = run * run_length_ % width_;
+    for (float& weight : weights) {
+      weight = row_weights_[y] * column_weights_[x];
+      if (++x == width_) {
+        x = 0;
+        ++y;
+      }
+    }
+    return weights;
+  }
+
+  // Merge the runs of some channels (Chan, Golub, LeVeque, 1979).
+  void merge(int64_t image, int64_t first_channel, float* out) const {
+    const int64_t count = std::min(BLOCK, channels_ - first_channel);
+    double mean[BLOCK] = {}, squares[BLOCK] = {}, pooled[BLOCK] = {};
+    for (int64_t run = 0; run < runs_; ++run) {
+      const float* of_run = partial(image, run) + first_channel;
+      const double before = run * run_length_;
+      const double share = length(run) / (before + length(run));
+      for (int64_t c = 0; c < count; ++c) {
+        const double step = of_run[c] - mean[c];
+        mean[c] += step * share;
+        squares[c] += of_run[channels_ + c] + step * step * before * share;
+        pooled[c] += of_run[2 * channels_ + c];
+      }
+    }
+    out += image * channels_ + first_channel;
+    for (int64_t c = 0; c < count; ++c) {
+      out[c] = float(mean[c]);
+      // Rounding may leave less than nothing; what is not a number stays so.
+      out[images_ * channels_ + c] = squares[c] < 0 ? 0.0f : float(squares[c] / positions_);
+      out[2 * images_ * channels_ + c] = float(is_upsampled_ ? pooled[c] : mean[c]);
+    }
+  }
+
+  const int64_t images_, width_, positions_, channels_, run_length_, runs_;
+  const bool is_upsampled_;
+  const std::vector<float> row_weights_, column_weights_;
+  const std::unique_ptr<float[]> partial_;
+};
+
+}  // namespace dyhead
