@@ -1,10 +1,12 @@
 """The modulated deformable convolution by the C++ extension (`dyhead/ops/cpp`), on CPU.
 
 Forward samples the columns of a few output positions into the processor's cache and multiplies them
-with the kernel at once; backward samples again and computes all gradients in one pass, without
-atomic operations. Nothing but the inputs is kept in between.
+with the kernel at once, for several convolutions in one parallel loop. Backward samples again and
+computes all gradients in one pass, without atomic operations. Nothing but the inputs is kept in
+between.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,8 +43,15 @@ def deform_conv_by_cpp(
     Returns:
         (N, O, Y, X) in the input's dtype, channels_last.
     """
-    output, _ = _run((input, offset, mask, weight, bias, stride, padding, dilation), None)
+    call = (input, offset, mask, weight, bias, stride, padding, dilation)
+    (output,) = foreach_deform_conv_by_cpp([call])
     return output
+
+
+def foreach_deform_conv_by_cpp(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
+    """Compute `deform_conv_by_cpp` of every element, whose inputs have one type."""
+    outputs, _ = _run(calls, [])
+    return outputs
 
 
 def foreach_deform_conv_with_moments_by_cpp(
@@ -51,19 +60,41 @@ def foreach_deform_conv_with_moments_by_cpp(
     """Compute `foreach_deform_conv_with_moments`: moments are taken while a tile is in the cache.
 
     Args:
-        calls: arguments of `deform_conv_by_cpp`.
+        calls: arguments of `deform_conv_by_cpp`, whose inputs have one type.
         level_sizes: for each call.
     """
-    results = [_run(call, size) for call, size in zip(calls, level_sizes, strict=True)]
-    outputs, moments = zip(*results, strict=True)
-    return list(outputs), list(moments)
+    return _run(calls, level_sizes)
 
 
-def _run(call: tuple[Any, ...], level_size: Size | None) -> tuple[Tensor, Tensor]:
-    """The output, and its moments if they are wanted."""
-    *tensors, stride, padding, dilation = call
-    geometry, precision = [*stride, *padding, *dilation], _precision(tensors[0].dtype)
-    return _DeformConvByCpp.apply(*tensors, geometry, precision, level_size)
+def _run(
+    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The outputs; with levels' sizes, their moments."""
+    precision = _precision(calls[0][0].dtype)
+    geometries = [[*stride, *padding, *dilation] for *_, stride, padding, dilation in calls]
+    with torch.no_grad():
+        inputs, offsets, masks, weights, biases = zip(*(call[:5] for call in calls), strict=True)
+        outputs, moments = torch.ops.dyhead.deform_conv_forward(
+            inputs,
+            offsets,
+            masks,
+            weights,
+            [_packed(weight, precision) for weight in weights],
+            biases,
+            list(itertools.chain(*geometries)),
+            precision,
+            list(itertools.chain(*level_sizes)),
+        )
+    if torch.is_grad_enabled():
+        outputs = [
+            _Computed.apply(*call[:5], geometry, precision, [output])
+            for call, geometry, output in zip(calls, geometries, outputs, strict=True)
+        ]
+    return outputs, moments
+
+
+def _packed(weight: Tensor, precision: str) -> Tensor:
+    return pack_once(weight, precision, lambda w: torch.ops.dyhead.pack_kernel(w, precision))
 
 
 def _precision(dtype: torch.dtype) -> str:
@@ -75,7 +106,9 @@ def _precision(dtype: torch.dtype) -> str:
         return "float32"
 
 
-class _DeformConvByCpp(torch.autograd.Function):
+class _Computed(torch.autograd.Function):
+    """What autograd has to know of a convolution that has been computed; its output in a list."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -86,20 +119,15 @@ class _DeformConvByCpp(torch.autograd.Function):
         bias: Tensor | None,
         geometry: list[int],
         precision: str,
-        level_size: Size | None,
-    ) -> tuple[Tensor, Tensor]:
+        computed: list[Tensor],
+    ) -> Tensor:
         ctx.save_for_backward(input, offset, mask, weight)
         ctx.options = geometry, precision
-        packed = pack_once(weight, precision, lambda w: torch.ops.dyhead.pack_kernel(w, precision))
-        output, moments = torch.ops.dyhead.deform_conv_forward(
-            input, offset, mask, weight, bias, geometry, precision, packed, level_size
-        )
-        ctx.mark_non_differentiable(moments)
-        return output, moments
+        return computed.pop()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         geometry, precision = ctx.options
         input, offset, mask, weight = ctx.saved_tensors
         needed = ctx.needs_input_grad[:5]

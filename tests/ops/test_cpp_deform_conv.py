@@ -12,6 +12,7 @@ from dyhead.ops import extension
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.cpp_deform_conv import (
     deform_conv_by_cpp,
+    foreach_deform_conv_by_cpp,
     foreach_deform_conv_with_moments_by_cpp,
 )
 
@@ -253,6 +254,38 @@ def test_cotangents_of_any_layout():
     contiguous = torch.autograd.grad(output, arguments, torch.ones(output.shape))
     for one, other in zip(expanded, contiguous, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_convolutions_of_any_sizes_share_one_queue_of_tiles(dtype, precision, threads):
+    calls = []
+    for geometry, channels in itertools.product(GEOMETRIES, [(3, 5), (64, 64), (17, 130)]):
+        arguments = make_arguments(*geometry, channels=channels, batch=3)
+        arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
+        arguments[-1] = arguments[-1] if channels[0] > 3 else None
+        calls.append((*arguments, *geometry[1:]))
+    for output, call in zip(foreach_deform_conv_by_cpp(calls), calls, strict=True):
+        assert output.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(output, deform_conv_by_cpp(*call))
+
+
+@pytest.mark.parametrize("used", [[0], [1, 2]])
+def test_gradients_of_convolutions_that_share_tensors(used):
+    """Of some of the outputs, as of the convolutions one by one."""
+    x, offset, mask, weight, bias = make_arguments((3, 3), *ONE)
+    other = make_arguments((3, 3), *ONE, size=(6, 7))
+    leaves = [tensor.requires_grad_() for tensor in (x, offset, mask, weight, bias)]
+    calls = [
+        (*leaves, *ONE),
+        (2 * x, offset, mask, weight, None, *ONE),
+        (*other[:3], weight, bias, *ONE),
+    ]
+    outcomes = []
+    for outputs in (foreach_deform_conv_by_cpp(calls), [deform_conv_by_cpp(*c) for c in calls]):
+        loss = sum(outputs[index].square().sum() for index in used)
+        outcomes.append(torch.autograd.grad(loss, leaves, retain_graph=True))
+    for ours, theirs in zip(*outcomes, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def expected_moments(output, level_size):

@@ -69,7 +69,7 @@ Gradients backward(const Shape& shape, const at::Tensor& grad_output, const at::
                    const at::Tensor& offset, const at::Tensor& mask, const at::Tensor& weight,
                    Needed needed) {
   using Products = BackwardProducts<Value>;
-  const Tiling tiling(shape, Products::LARGEST_TILE, Products::TILE_MULTIPLE, /*workers=*/1);
+  const Tiling tiling(shape, Products::LARGEST_TILE, Products::TILE_MULTIPLE);
   const int64_t threads = at::get_num_threads();
   const Slices slices(shape.channels, shape.batch, threads);
   const int64_t wanted_groups = divide_up(threads, slices.count());

@@ -1,5 +1,6 @@
-// The modulated deformable convolution, forward, tile by tile: sample the columns of a few output
-// positions into a buffer that stays in the cache, and multiply them with the kernel at once.
+// Modulated deformable convolutions, forward, tile by tile: sample the columns of a few output
+// positions into a buffer that stays in the cache, and multiply them with the kernel at once. The
+// tiles of several convolutions form one queue, so that small maps keep all threads busy, too.
 
 #include "gemm.h"
 #include "gemm_bf16.h"
@@ -11,6 +12,9 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <atomic>
+#include <deque>
+
 namespace dyhead::deform_conv {
 namespace {
 
@@ -19,7 +23,10 @@ enum class Precision { FLOAT32, BF16, BF16X3 };
 
 // With 256 channels a tile's samples and sums are 100 KB each: half of a second-level cache is left
 // for the kernel to stream through.
-constexpr int64_t LARGEST_TILE = 96;   // positions
+constexpr int64_t LARGEST_TILE = 96;  // positions
+// Every tile reads the whole kernel.
+constexpr int64_t SMALLEST_TILE = 16;
+constexpr int64_t TILES_PER_THREAD = 4;
 constexpr int64_t GROUP_VALUES = 256;  // of a column, sampled before they are multiplied
 
 // The kernel (O, C, taps) as right operand: for every group of taps (group's taps * C, O).
@@ -196,57 +203,141 @@ void write_rows(const float* sums, int64_t rows, int64_t columns, T* to, int64_t
   }
 }
 
-// Fill `output`; give its channels' moments if there is a level's size that it may be upsampled to.
+// The tensors of one convolution, contiguous, its images channels_last.
+struct Tensors {
+  at::Tensor input, offset, mask, weight, packed, bias, output;  // bias: float32, or undefined
+};
+
 template <Precision PRECISION, class T>
-at::Tensor convolve(const Shape& shape, const at::Tensor& input, const at::Tensor& offset,
-                    const at::Tensor& mask, const at::Tensor& weight, const at::Tensor& packed,
-                    const float* bias, const at::OptionalIntArrayRef level_size,
-                    const at::Tensor& output) {
+class Convolution {
+ public:
   using Packed = Kernel<PRECISION>;
   using Value = typename Packed::Value;
-  const Packed kernel(weight, packed);
-  // The bfloat16 products are compiled for each number of rows: have few different ones.
-  const int64_t multiple = Packed::IS_FLOAT ? BLOCK_ROWS : 16;
-  const Tiling tiling(shape, LARGEST_TILE, multiple, at::get_num_threads());
-  const int64_t depth = kernel.group * kernel.channels;
-  const int64_t part_step = Packed::PARTS == 2 ? tiling.size() * depth : 0;
-  const int64_t image_size = shape.height * shape.width * shape.channels;
-  std::optional<Moments> moments;
-  if (level_size) {
-    moments.emplace(shape.batch, shape.out_height, shape.out_width, shape.out_channels, *level_size,
-                    tiling.size());
+
+  // level_size: which the output may be upsampled to; without it there are no moments.
+  Convolution(const Shape& shape, const Tensors& tensors, at::OptionalIntArrayRef level_size,
+              int64_t largest_tile)
+      : shape_(shape),
+        tensors_(tensors),
+        kernel_(tensors.weight, tensors.packed),
+        tiling_(shape, largest_tile, MULTIPLE),
+        depth_(kernel_.group * kernel_.channels),
+        rows_(round_up(largest_tile, MULTIPLE)),
+        part_step_(Packed::PARTS == 2 ? rows_ * depth_ : 0) {
+    if (level_size) {
+      moments_.emplace(shape.batch, shape.out_height, shape.out_width, shape.out_channels,
+                       *level_size, tiling_.size());
+    }
   }
-  at::parallel_for(0, tiling.count(), 1, [&](int64_t begin, int64_t end) {
-    TapCorners corners(shape, offset.const_data_ptr<float>(), mask.const_data_ptr<float>(),
-                       tiling.size());
-    std::vector<float> sums(tiling.size() * kernel.columns);
-    std::vector<Value> samples(Packed::PARTS * tiling.size() * depth);  // pads stay zero
-    for (int64_t index = begin; index < end; ++index) {
-      const Tile tile = tiling[index];
-      const T* image = input.const_data_ptr<T>() + tile.image * image_size;
-      const int64_t rows = Packed::IS_FLOAT ? tile.count : round_up(tile.count, multiple);
-      corners.move_to(tile);
-      begin_with_bias(sums.data(), rows, kernel.columns, bias, shape.out_channels);
-      for (int64_t first = 0; first < shape.taps; first += kernel.group) {
-        for (int64_t tap = 0; tap < kernel.group_size(first); ++tap) {
-          corners.compute(first + tap);
-          sample(corners, image, tile.count, shape.channels, samples.data() + tap * kernel.channels,
-                 depth, part_step);
-        }
-        kernel.multiply_group(first, rows, samples.data(), depth, part_step, sums.data());
+
+  int64_t tiles() const { return tiling_.count(); }
+
+  // What a thread works with.
+  struct Scratch {
+    std::vector<float> sums;
+    std::vector<Value> samples;
+    int64_t channels = 0;
+    std::optional<TapCorners> corners;
+
+    void move_to(const Convolution& of) {
+      const size_t size = Packed::PARTS * of.rows_ * of.depth_;
+      if (samples.size() != size || channels != of.shape_.channels) {
+        samples.assign(size, Value(0));  // what pads the channels stays zero
+        channels = of.shape_.channels;
       }
-      const int64_t row = tile.image * shape.positions() + tile.first;
-      T* written = output.data_ptr<T>() + row * shape.out_channels;
-      write_rows(sums.data(), tile.count, kernel.columns, written, shape.out_channels);
-      if (moments) {  // of the values as they were rounded, while they are in the cache
-        moments->add(tile.image, tile.first / tiling.size(), written);
+      sums.resize(of.rows_ * of.kernel_.columns);
+      corners.emplace(of.shape_, of.tensors_.offset.template const_data_ptr<float>(),
+                      of.tensors_.mask.template const_data_ptr<float>(), of.rows_);
+    }
+  };
+
+  // Threads may compute different tiles at once, each with its own scratch.
+  void compute(int64_t index, Scratch& scratch) const {
+    const Tile tile = tiling_[index];
+    const T* image = tensors_.input.const_data_ptr<T>() +
+                     tile.image * shape_.height * shape_.width * shape_.channels;
+    const int64_t rows = Packed::IS_FLOAT ? tile.count : round_up(tile.count, MULTIPLE);
+    float* sums = scratch.sums.data();
+    TapCorners& corners = *scratch.corners;
+    corners.move_to(tile);
+    begin_with_bias(sums, rows, kernel_.columns, bias(), shape_.out_channels);
+    for (int64_t first = 0; first < shape_.taps; first += kernel_.group) {
+      for (int64_t tap = 0; tap < kernel_.group_size(first); ++tap) {
+        corners.compute(first + tap);
+        sample(corners, image, tile.count, shape_.channels,
+               scratch.samples.data() + tap * kernel_.channels, depth_, part_step_);
       }
+      kernel_.multiply_group(first, rows, scratch.samples.data(), depth_, part_step_, sums);
     }
-    if constexpr (!Packed::IS_FLOAT) {
-      release_bf16();
+    const int64_t row = tile.image * shape_.positions() + tile.first;
+    T* written = tensors_.output.data_ptr<T>() + row * shape_.out_channels;
+    write_rows(sums, tile.count, kernel_.columns, written, shape_.out_channels);
+    if (moments_) {  // of the values as they were rounded, while they are in the cache
+      moments_->add(tile.image, tile.first / tiling_.size(), written);
     }
+  }
+
+  // Once all tiles are computed.
+  std::optional<at::Tensor> moments() const {
+    return moments_ ? std::optional(moments_->merged()) : std::nullopt;
+  }
+
+ private:
+  // The bfloat16 products are compiled for each number of rows: have few different ones.
+  static constexpr int64_t MULTIPLE = Packed::IS_FLOAT ? BLOCK_ROWS : 16;
+
+  const float* bias() const {
+    return tensors_.bias.defined() ? tensors_.bias.const_data_ptr<float>() : nullptr;
+  }
+
+  const Shape shape_;
+  const Tensors tensors_;
+  const Packed kernel_;
+  const Tiling tiling_;
+  const int64_t depth_, rows_, part_step_;
+  std::optional<Moments> moments_;
+};
+
+// Tiles as large as the cache allows, but so that every thread gets several.
+int64_t largest_tile(const std::vector<Shape>& shapes) {
+  int64_t positions = 0;
+  for (const Shape& shape : shapes) positions += shape.batch * shape.positions();
+  const int64_t wanted = divide_up(positions, TILES_PER_THREAD * at::get_num_threads());
+  return std::clamp(wanted, SMALLEST_TILE, LARGEST_TILE);
+}
+
+// Fill the outputs; give their channels' moments where levels' sizes are given.
+template <Precision PRECISION, class T>
+std::vector<at::Tensor> convolve(const std::vector<Shape>& shapes,
+                                 const std::vector<Tensors>& tensors, at::IntArrayRef level_sizes) {
+  using Each = Convolution<PRECISION, T>;
+  const int64_t largest = largest_tile(shapes);
+  std::deque<Each> convolutions;  // which never moves them
+  std::vector<int64_t> ends;      // of each one's tiles in the queue
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    at::OptionalIntArrayRef level_size;
+    if (!level_sizes.empty()) level_size = level_sizes.slice(2 * i, 2);
+    convolutions.emplace_back(shapes[i], tensors[i], level_size, largest);
+    ends.push_back((ends.empty() ? 0 : ends.back()) + convolutions.back().tiles());
+  }
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+    size_t current = shapes.size();  // none yet
+    typename Each::Scratch scratch;
+    for (int64_t index; (index = next++) < ends.back();) {
+      const size_t wanted = std::upper_bound(ends.begin(), ends.end(), index) - ends.begin();
+      const Each& convolution = convolutions[wanted];
+      if (wanted != current) scratch.move_to(convolution);
+      current = wanted;
+      convolution.compute(index - (ends[current] - convolution.tiles()), scratch);
+    }
+    if constexpr (!Each::Packed::IS_FLOAT) release_bf16();
   });
-  return moments ? moments->merged() : at::empty({0}, at::kFloat);
+  std::vector<at::Tensor> moments;
+  for (const Each& convolution : convolutions) {
+    if (const auto measured = convolution.moments()) moments.push_back(*measured);
+  }
+  return moments;
 }
 
 // precision: "float32", "bf16" or "bf16x3", the last for float32 input. Without a product in
@@ -271,31 +362,40 @@ at::Tensor pack_kernel(const at::Tensor& weight, c10::string_view precision) {
   }
 }
 
-// The output, and its channels' moments (3, N, O) if `level_size` is given, else no values.
-std::tuple<at::Tensor, at::Tensor> deform_conv_forward(
-    const at::Tensor& input, const at::Tensor& offset, const at::Tensor& mask,
-    const at::Tensor& weight, const std::optional<at::Tensor>& bias, at::IntArrayRef geometry,
-    c10::string_view precision, const at::Tensor& packed,
-    const at::OptionalIntArrayRef level_size) {
-  const Shape shape(input, mask, weight, geometry);
-  const at::Tensor float_bias = bias ? bias->to(at::kFloat).contiguous() : at::Tensor();
-  const at::Tensor output =
-      at::empty({shape.batch, shape.out_channels, shape.out_height, shape.out_width},
-                input.options(), at::MemoryFormat::ChannelsLast);
-  const Precision served = served_precision(input, precision);
+// For each convolution the output, and its channels' moments (3, N, O) where levels' sizes are
+// given.
+//
+// geometries: for each convolution six numbers, see Shape; level_sizes: H and W for each, or
+// nothing.
+std::tuple<std::vector<at::Tensor>, std::vector<at::Tensor>> deform_conv_forward(
+    at::TensorList inputs, at::TensorList offsets, at::TensorList masks, at::TensorList weights,
+    at::TensorList packed, const c10::List<std::optional<at::Tensor>>& biases,
+    at::IntArrayRef geometries, c10::string_view precision, at::IntArrayRef level_sizes) {
+  std::vector<Shape> shapes;
+  std::vector<Tensors> tensors;
+  std::vector<at::Tensor> outputs;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Shape shape(inputs[i], masks[i], weights[i], geometries.slice(6 * i, 6));
+    const std::optional<at::Tensor> bias = biases[i];
+    shapes.push_back(shape);
+    outputs.push_back(
+        at::empty({shape.batch, shape.out_channels, shape.out_height, shape.out_width},
+                  inputs[i].options(), at::MemoryFormat::ChannelsLast));
+    tensors.push_back({inputs[i].contiguous(at::MemoryFormat::ChannelsLast),
+                       offsets[i].contiguous(), masks[i].contiguous(), weights[i], packed[i],
+                       bias ? bias->to(at::kFloat).contiguous() : at::Tensor(), outputs[i]});
+  }
+  const Precision served = served_precision(inputs[0], precision);
   auto run = convolve<Precision::FLOAT32, float>;
-  if (input.scalar_type() == at::kBFloat16) {
+  if (inputs[0].scalar_type() == at::kBFloat16) {
     run = served == Precision::BF16 ? convolve<Precision::BF16, BFloat16>
                                     : convolve<Precision::FLOAT32, BFloat16>;
   } else if (served != Precision::FLOAT32) {
     run = served == Precision::BF16 ? convolve<Precision::BF16, float>
                                     : convolve<Precision::BF16X3, float>;
   }
-  const at::Tensor moments =
-      run(shape, input.contiguous(at::MemoryFormat::ChannelsLast), offset.contiguous(),
-          mask.contiguous(), weight, packed, bias ? float_bias.const_data_ptr<float>() : nullptr,
-          level_size, output);
-  return {output, moments};
+  std::vector<at::Tensor> moments = run(shapes, tensors, level_sizes);
+  return {std::move(outputs), std::move(moments)};
 }
 
 }  // namespace
@@ -303,8 +403,9 @@ std::tuple<at::Tensor, at::Tensor> deform_conv_forward(
 
 TORCH_LIBRARY_FRAGMENT(dyhead, library) {
   library.def(
-      "deform_conv_forward(Tensor input, Tensor offset, Tensor mask, Tensor weight, Tensor? bias,"
-      " int[] geometry, str precision, Tensor packed, int[2]? level_size) -> (Tensor, Tensor)");
+      "deform_conv_forward(Tensor[] inputs, Tensor[] offsets, Tensor[] masks, Tensor[] weights,"
+      " Tensor[] packed, Tensor?[] biases, int[] geometries, str precision, int[] level_sizes)"
+      " -> (Tensor[], Tensor[])");
   library.def("pack_kernel(Tensor weight, str precision) -> Tensor");
   library.def("bf16_product_works() -> bool", &dyhead::deform_conv::bf16_product_works);
 }

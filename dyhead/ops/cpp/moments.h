@@ -36,7 +36,7 @@ class Moments {
 
   // Add a run of an image, (run's positions, C). Threads may call it at once for different runs.
   template <class T>
-  void add(int64_t image, int64_t run, const T* rows) {
+  void add(int64_t image, int64_t run, const T* rows) const {
     using namespace deform_conv;
     const int64_t count = length(run);
     const std::vector<float> weights = is_upsampled_ ? pooling_weights(run) : std::vector<float>();

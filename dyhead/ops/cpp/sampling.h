@@ -55,16 +55,13 @@ struct Tile {
   int64_t image, first, count;
 };
 
-// Cut the positions of all images into tiles of at most about `largest`, as many as keep `workers`
-// evenly busy. `multiple` divides the size of every tile but an image's last.
+// Cut the positions of all images into tiles of like size, of at most about `largest`. `multiple`
+// divides the size of every tile but an image's last.
 class Tiling {
  public:
-  Tiling(const Shape& shape, int64_t largest, int64_t multiple, int64_t workers)
+  Tiling(const Shape& shape, int64_t largest, int64_t multiple)
       : positions_(shape.positions()), batch_(shape.batch) {
-    const int64_t images = std::max<int64_t>(batch_, 1);
-    const int64_t fewest = divide_up(positions_, largest) * images;
-    const int64_t per_image = divide_up(round_up(fewest, workers), images);
-    size_ = round_up(divide_up(positions_, per_image), multiple);
+    size_ = round_up(divide_up(positions_, divide_up(positions_, largest)), multiple);
     per_image_ = divide_up(positions_, size_);
   }
 
