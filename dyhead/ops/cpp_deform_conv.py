@@ -7,7 +7,7 @@ between.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def deform_conv_by_cpp(
 
 def foreach_deform_conv_by_cpp(calls: Sequence[tuple[Any, ...]]) -> list[Tensor]:
     """Compute `deform_conv_by_cpp` of every element, whose inputs have one type."""
-    outputs, _ = _run(calls, [])
+    outputs, _ = _run(calls, None)
     return outputs
 
 
@@ -67,23 +67,23 @@ def foreach_deform_conv_with_moments_by_cpp(
 
 
 def _run(
-    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size]
+    calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size] | None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The outputs; with levels' sizes, their moments."""
     precision = _precision(calls[0][0].dtype)
     geometries = [[*stride, *padding, *dilation] for *_, stride, padding, dilation in calls]
+    inputs, offsets, masks, weights, biases = zip(*(call[:5] for call in calls), strict=True)
     with torch.no_grad():
-        inputs, offsets, masks, weights, biases = zip(*(call[:5] for call in calls), strict=True)
         outputs, moments = torch.ops.dyhead.deform_conv_forward(
-            inputs,
-            offsets,
-            masks,
+            _each_once(inputs, lambda x: x.contiguous(memory_format=torch.channels_last)),
+            _each_once(offsets, torch.Tensor.contiguous),
+            _each_once(masks, torch.Tensor.contiguous),
             weights,
-            [_packed(weight, precision) for weight in weights],
+            _each_once(weights, lambda weight: _packed(weight, precision)),
             biases,
             list(itertools.chain(*geometries)),
             precision,
-            list(itertools.chain(*level_sizes)),
+            None if level_sizes is None else list(itertools.chain(*level_sizes)),
         )
     if torch.is_grad_enabled():
         outputs = [
@@ -91,6 +91,12 @@ def _run(
             for call, geometry, output in zip(calls, geometries, outputs, strict=True)
         ]
     return outputs, moments
+
+
+def _each_once(tensors: Sequence[Tensor], convert: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Convert all; what several convolutions share stays shared."""
+    converted = {id(tensor): convert(tensor) for tensor in {id(t): t for t in tensors}.values()}
+    return [converted[id(tensor)] for tensor in tensors]
 
 
 def _packed(weight: Tensor, precision: str) -> Tensor:

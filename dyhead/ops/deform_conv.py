@@ -81,8 +81,9 @@ def foreach_modulated_deform_conv2d(
 ) -> list[Tensor]:
     """Run several convolutions that do not depend on each other, at once where a back end can.
 
-    On a GPU convolutions that agree in everything but images and their sizes, offsets, kernels'
-    values and strides share their launches, which is what counts where images are small.
+    In C++ they share one parallel loop. On a GPU those that agree in everything but images and
+    their sizes, offsets, kernels' values and strides share their launches. Where images are small,
+    that is what counts.
 
     Args:
         convolutions: all on one device, their inputs of one type.
@@ -124,9 +125,11 @@ def foreach_deform_conv_with_moments(
         without gradients; None instead where the back end cannot take moments as it goes.
 
     Raises:
-        ValueError: as `foreach_modulated_deform_conv2d` does.
+        ValueError: as `foreach_modulated_deform_conv2d` does, or a level's size is missing or
+            smaller than the output.
     """
     calls = _checked_together(convolutions)
+    _check_level_sizes(calls, level_sizes)
     device, dtype = calls[0].input.device, calls[0].input.dtype
     name = choose_backend(device, backend, dtype)
     with torch.autocast(device.type, enabled=False):
@@ -172,6 +175,18 @@ def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:
         None if bias is None else convert(bias, dtype),
         *geometry,
     )
+
+
+def _check_level_sizes(calls: Sequence[DeformConv], level_sizes: Sequence[Pair]) -> None:
+    if len(calls) != len(level_sizes):
+        raise ValueError(f"{len(calls)} convolutions need as many sizes, got {len(level_sizes)}.")
+    for call, (height, width) in zip(calls, level_sizes, strict=True):
+        own_height, own_width = call.mask.shape[2:]
+        if height < own_height or width < own_width:
+            raise ValueError(
+                f"A level of {height} x {width} is smaller than the {own_height} x {own_width}"
+                " output that is to be upsampled to it."
+            )
 
 
 def _compute_type(input: Tensor) -> torch.dtype:

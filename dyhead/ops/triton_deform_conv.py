@@ -131,7 +131,7 @@ def foreach_deform_conv_by_triton(calls: Sequence[tuple[Any, ...]]) -> list[Tens
 def foreach_deform_conv_with_moments_by_triton(
     calls: Sequence[tuple[Any, ...]], level_sizes: Sequence[Size]
 ) -> tuple[list[Tensor], list[Tensor] | None]:
-    """Compute `foreach_deform_conv_with_moments`: each tile is measured before it is written.
+    """Compute `foreach_deform_conv_with_moments`: each tile is measured while it is in the cache.
 
     Args:
         calls: arguments of `deform_conv_by_triton`; for float64 there are no moments.
@@ -262,16 +262,19 @@ def _compute_outputs(
 
     output = problems.table.new_empty(problems.positions, problems.outputs)
     tiles = forward_tiles(output.dtype, problems.channels, problems.outputs, problems.positions)
-    blocks = count_blocks(problems.image_lengths, tiles["BLOCK_P"])
-    # Without moments the kernel needs addresses all the same.
-    maps, partial = problems.records, problems.planes
-    if level_sizes is not None:
+    out_blocks = _blocks(problems.outputs, tiles["BLOCK_O"])
+    if level_sizes is None:
+        grid: tuple[int, ...] = count_blocks(problems.lengths, tiles["BLOCK_P"]), out_blocks
+        maps, partial = problems.records, problems.planes  # addresses of nothing
+    else:
+        blocks = count_blocks(problems.image_lengths, tiles["BLOCK_P"])
+        grid = blocks, out_blocks, problems.images
         maps = _maps(problems, level_sizes)
         partial = problems.planes.new_empty(blocks, 3, problems.images, problems.outputs)
     given = [bias for bias in biases if bias is not None]
-    if problems.images:
+    if problems.positions:
         with torch.cuda.device_of(output):
-            forward_kernel[blocks, _blocks(problems.outputs, tiles["BLOCK_O"]), problems.images](
+            forward_kernel[grid](
                 problems.records,
                 problems.table,
                 problems.planes,

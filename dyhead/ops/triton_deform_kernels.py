@@ -64,16 +64,21 @@ def forward_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """output = columns @ kernel^T + bias. Grid: (blocks of an image, O blocks, images).
+    """output = columns @ kernel^T + bias. Grid: (blocks, O blocks).
 
-    With HAS_MOMENTS also partial (blocks of an image, 3, images, O), what `join_moments_kernel`
-    joins, of the values as they are rounded; `maps` are the records of the outputs as maps.
+    With HAS_MOMENTS blocks are those of one image, all images are the grid's third axis, and
+    partial (blocks, 3, images, O) gets what `join_moments_kernel` joins, of the values as they are
+    rounded; `maps` are the records of the outputs as maps.
     """
     block = tl.program_id(0)
-    index, record, image, pixel, is_position = own_image_block(
-        records, block, tl.program_id(2), COUNT, BLOCK_P
-    )
-    y, x = first_tap(record, pixel, PADDING_Y, PADDING_X)
+    if HAS_MOMENTS:
+        index, record, image, pixel, is_position = own_image_block(
+            records, block, tl.program_id(2), COUNT, BLOCK_P
+        )
+        y, x = first_tap(record, pixel, PADDING_Y, PADDING_X)
+    else:
+        record, position, is_position = own_block(records, block, COUNT, BLOCK_P)
+        image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
     offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
     mask_at, mask_channel = planes_at(record, MASK, image, pixel)
     height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)

@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock, fused_attention
-from dyhead.ops import cpp_branch_mix
+from dyhead.ops import backends, cpp_branch_mix
 
 PYRAMIDS = {
     "even": [(8, 12), (4, 6), (2, 3)],
@@ -90,21 +90,25 @@ def test_every_option_equals_the_plain_block(options):
     assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
 
 
-@pytest.mark.parametrize("extension", [True, False])
-def test_float32(extension, monkeypatch):
-    if not extension:
+@pytest.fixture(params=[True, False], ids=["extension", "plain"])
+def extension(request, monkeypatch):
+    """With the C++ extension where there is one, and in plain PyTorch."""
+    if not request.param:
         monkeypatch.setattr(cpp_branch_mix, "serves", lambda: False)
+        monkeypatch.setenv(backends.BACKEND_VARIABLE, "bags")
+
+
+@pytest.mark.usefixtures("extension")
+def test_float32():
     fused, plain = make_blocks(channels=32, dtype=torch.float32)
     levels = make_levels([(37, 51), (19, 26), (10, 13)], channels=32, dtype=torch.float32)
     expected = outputs_and_gradients(plain.double(), [level.double() for level in levels])
     assert_same(outputs_and_gradients(fused, levels), expected, 5e-6)
 
 
-@pytest.mark.parametrize("extension", [True, False])
-def test_float32_with_means_far_from_zero(extension, monkeypatch):
+@pytest.mark.usefixtures("extension")
+def test_float32_with_means_far_from_zero():
     """The convolutions' biases leave means of 100 deviations; plain float32 does no better."""
-    if not extension:
-        monkeypatch.setattr(cpp_branch_mix, "serves", lambda: False)
     fused, plain = make_blocks(channels=32, dtype=torch.float32)
     with torch.no_grad():
         for branch in (fused.spatial_attention.same, fused.spatial_attention.coarser):

@@ -317,6 +317,36 @@ def test_moments_are_those_of_the_values_that_are_written(channels, dtype, threa
         torch.testing.assert_close(measured.double(), expected, rtol=1e-5, atol=1e-9)
 
 
+def test_variance_of_deviations_much_smaller_than_the_mean():
+    arguments = make_arguments((3, 3), *ONE)
+    arguments[3], arguments[4] = 0.03 * arguments[3], arguments[4] + 300
+    (output,), (moments,) = foreach_deform_conv_with_moments_by_cpp(
+        [(*arguments, *ONE)], [(13, 11)]
+    )
+    expected = output.double().var((2, 3), correction=0)  # less than 0.0004
+    torch.testing.assert_close(moments[1].double(), expected, rtol=2e-5, atol=0)
+
+
+def test_what_convolutions_share_is_brought_into_its_layout_once(monkeypatch):
+    """A map without channels_last, offsets that are slices, and one kernel."""
+    x, offset, mask, weight, bias = make_arguments((3, 3), *ONE)
+    joint = torch.cat((offset, mask), dim=1)
+    call = (x, joint[:, :18], joint[:, 18:], weight, bias, *ONE)
+    taken = []
+    operator = torch.ops.dyhead.deform_conv_forward
+    monkeypatch.setattr(
+        torch.ops.dyhead, "deform_conv_forward", lambda *a: taken.extend(a[:5]) or operator(*a)
+    )
+    first, second = foreach_deform_conv_by_cpp([call, call])
+    assert torch.equal(first, second)
+    assert torch.equal(first, deform_conv_by_cpp(x, offset, mask, weight, bias, *ONE))
+    inputs, offsets, masks, _, _ = taken[:5]
+    assert all(tensors[0] is tensors[1] for tensors in taken[:5])
+    assert inputs[0].is_contiguous(memory_format=torch.channels_last)
+    assert offsets[0].is_contiguous()
+    assert masks[0].is_contiguous()
+
+
 def test_moments_leave_the_gradients_as_they_are():
     arguments = [value.requires_grad_() for value in make_arguments((3, 3), *ONE)]
     call = (*arguments, *ONE)

@@ -356,6 +356,14 @@ def test_several_convolutions_need_one_type():
         foreach_deform_conv_with_moments([first, second], [(6, 7), (6, 7)])
 
 
+def test_moments_need_a_level_for_each_convolution():
+    call = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])
+    with pytest.raises(ValueError, match="2 convolutions need as many sizes, got 1"):
+        foreach_deform_conv_with_moments([call, call], [(6, 7)])
+    with pytest.raises(ValueError, match="level of 6 x 6 is smaller than the 6 x 7 output"):
+        foreach_deform_conv_with_moments([call], [(6, 6)])
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_back_ends_that_take_no_moments_say_so(backend):
     call = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])

@@ -26,7 +26,7 @@ class Moments {
         positions_(height * width),
         channels_(channels),
         run_length_(run_length),
-        runs_(deform_conv::divide_up(positions_, run_length)),
+        runs_(divide_up(positions_, run_length)),
         is_upsampled_(height != level_size[0] || width != level_size[1]),
         row_weights_(Axis(height, level_size[0]).weights(height)),
         column_weights_(Axis(width, level_size[1]).weights(width)),
@@ -37,14 +37,11 @@ class Moments {
   // Add a run of an image, (run's positions, C). Threads may call it at once for different runs.
   template <class T>
   void add(int64_t image, int64_t run, const T* rows) const {
-    using namespace deform_conv;
     const int64_t count = length(run);
     const std::vector<float> weights = is_upsampled_ ? pooling_weights(run) : std::vector<float>();
     float total_weight = 0;
     for (float weight : weights) total_weight += weight;
-    float* mean = partial(image, run);
-    float* squares = mean + channels_;
-    float* pooled = squares + channels_;
+    const Partial to = partial(image, run);
     for_each_vector(channels_, [&](int64_t channel, auto lanes) {
       // Distances from a value of the run: a mean far from zero costs no accuracy.
       const Vec origin = load(rows + channel, lanes);
@@ -55,17 +52,18 @@ class Moments {
         second += distance * distance;
         if (is_upsampled_) weighted += weights[i] * distance;
       }
-      const Vec from_origin = first / float(count);
-      store(mean + channel, origin + from_origin, lanes);
-      store(squares + channel, second - first * from_origin, lanes);
-      store(pooled + channel, weighted + total_weight * origin, lanes);
+      const Vec step = first / float(count);
+      store(to.origin + channel, origin, lanes);
+      store(to.step + channel, step, lanes);
+      store(to.squares + channel, second - first * step, lanes);
+      if (is_upsampled_) store(to.pooled + channel, weighted + total_weight * origin, lanes);
     });
   }
 
   // (3, N, C), once all runs were added.
   at::Tensor merged() const {
-    at::Tensor result = at::empty({VALUES, images_, channels_}, at::kFloat);
-    const int64_t blocks = deform_conv::divide_up(channels_, BLOCK);
+    at::Tensor result = at::empty({3, images_, channels_}, at::kFloat);
+    const int64_t blocks = divide_up(channels_, BLOCK);
     at::parallel_for(0, images_ * blocks, 2, [&](int64_t begin, int64_t end) {
       for (int64_t index = begin; index < end; ++index) {
         merge(index / blocks, index % blocks * BLOCK, result.mutable_data_ptr<float>());
@@ -75,15 +73,21 @@ class Moments {
   }
 
  private:
-  static constexpr int64_t VALUES = 3;  // of a run and channel: mean, squares, pooled
+  // Of a run, for every channel: a value, the step from there to the mean, squared distances from
+  // the mean, and the sum as upsampled.
+  struct Partial {
+    float *origin, *step, *squares, *pooled;
+  };
+  static constexpr int64_t VALUES = 4;
   static constexpr int64_t BLOCK = 64;  // channels that are merged together
 
   int64_t length(int64_t run) const {
     return std::min(run_length_, positions_ - run * run_length_);
   }
 
-  float* partial(int64_t image, int64_t run) const {
-    return partial_.get() + (image * runs_ + run) * VALUES * channels_;
+  Partial partial(int64_t image, int64_t run) const {
+    float* first = partial_.get() + (image * runs_ + run) * VALUES * channels_;
+    return {first, first + channels_, first + 2 * channels_, first + 3 * channels_};
   }
 
   // How much each position of a run counts in the mean after upsampling.
@@ -105,14 +109,14 @@ class Moments {
     const int64_t count = std::min(BLOCK, channels_ - first_channel);
     double mean[BLOCK] = {}, squares[BLOCK] = {}, pooled[BLOCK] = {};
     for (int64_t run = 0; run < runs_; ++run) {
-      const float* of_run = partial(image, run) + first_channel;
+      const Partial of = partial(image, run);
       const double before = run * run_length_;
       const double share = length(run) / (before + length(run));
-      for (int64_t c = 0; c < count; ++c) {
-        const double step = of_run[c] - mean[c];
+      for (int64_t c = 0, channel = first_channel; c < count; ++c, ++channel) {
+        const double step = double(of.origin[channel]) + of.step[channel] - mean[c];
         mean[c] += step * share;
-        squares[c] += of_run[channels_ + c] + step * step * before * share;
-        pooled[c] += of_run[2 * channels_ + c];
+        squares[c] += of.squares[channel] + step * step * before * share;
+        if (is_upsampled_) pooled[c] += of.pooled[channel];
       }
     }
     out += image * channels_ + first_channel;

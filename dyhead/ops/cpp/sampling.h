@@ -65,7 +65,7 @@ class Tiling {
     per_image_ = divide_up(positions_, size_);
   }
 
-  int64_t size() const { return size_; }  // of the largest tile
+  int64_t size() const { return size_; }  // of every tile but an image's last, which is smaller
   int64_t per_image() const { return per_image_; }
   int64_t count() const { return batch_ * per_image_; }
 

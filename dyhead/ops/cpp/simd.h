@@ -11,7 +11,7 @@
 #include <immintrin.h>
 #endif
 
-namespace dyhead::deform_conv {
+namespace dyhead {
 
 using c10::BFloat16;
 
@@ -82,4 +82,4 @@ inline int64_t round_up(int64_t value, int64_t multiple) {
   return divide_up(value, multiple) * multiple;
 }
 
-}  // namespace dyhead::deform_conv
+}  // namespace dyhead
