@@ -21,7 +21,13 @@ from torch.autograd.function import once_differentiable
 from dyhead.ops import torch_branch_mix
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.triton_branch_mix import join_moments
-from dyhead.ops.triton_check import is_interpreted, passes_check, values
+from dyhead.ops.triton_check import passes_check, values
+from dyhead.ops.triton_deform_options import (
+    backward_samples_options,
+    backward_weight_options,
+    forward_options,
+    precision,
+)
 from dyhead.ops.triton_problems import Layout, Problems, as_table
 from dyhead.ops.triton_pyramid import map_record
 from dyhead.ops.triton_tables import (
@@ -35,9 +41,6 @@ from dyhead.ops.triton_tables import (
 Pair = tuple[int, int]
 Size = tuple[int, int]
 
-# Up to so many positions a launch has too few tiles to fill a GPU: small tiles and deeper pipelines
-# win.
-FEW_POSITIONS = 4096
 # Gradients of weights are summed over parts of the positions, each about so long at least, as many
 # as fill the processors with two programs each; every part costs one more float32 copy of a weight.
 MIN_SPAN = 256
@@ -261,7 +264,7 @@ def _compute_outputs(
     from dyhead.ops.triton_deform_kernels import forward_kernel
 
     output = problems.table.new_empty(problems.positions, problems.outputs)
-    tiles = forward_tiles(output.dtype, problems.channels, problems.outputs, problems.positions)
+    tiles = forward_options(output.dtype, problems.channels, problems.outputs, problems.positions)
     out_blocks = _blocks(problems.outputs, tiles["BLOCK_O"])
     if level_sizes is None:
         grid: tuple[int, ...] = count_blocks(problems.lengths, tiles["BLOCK_P"]), out_blocks
@@ -334,7 +337,7 @@ def _sample_gradients(
     # Written whole where needed; the kernel needs an address also where not.
     grad_offset = problems.planes.new_empty(2 * taps * problems.positions)
     grad_mask = problems.planes.new_empty(taps * problems.positions)
-    tiles = backward_samples_tiles(dtype, problems.channels, problems.outputs)
+    tiles = backward_samples_options(dtype, problems.channels, problems.outputs)
     if problems.positions:
         blocks = count_blocks(problems.lengths, tiles["BLOCK_P"])
         backward_samples_kernel[blocks, taps](
@@ -366,7 +369,7 @@ def _weight_gradients(problems: Problems, grad_rows: Tensor) -> list[Tensor]:
     kernels = problems.kernels
     if not problems.positions:
         return list(torch.zeros_like(kernels).permute(0, 1, 4, 2, 3))
-    tiles = backward_weight_tiles(kernels.dtype, problems.channels, problems.outputs)
+    tiles = backward_weight_options(kernels.dtype, problems.channels, problems.outputs)
     tap_blocks = problems.taps * _blocks(problems.channels, tiles["BLOCK_C"])
     out_blocks = _blocks(problems.outputs, tiles["BLOCK_O"])
     splits = _splits(problems, tap_blocks * out_blocks)
@@ -387,68 +390,12 @@ def _weight_gradients(problems: Problems, grad_rows: Tensor) -> list[Tensor]:
     return [total.to(kernels.dtype).permute(0, 3, 1, 2) for total in sums]
 
 
-def forward_tiles(
-    dtype: torch.dtype, channels: int, outputs: int, positions: int
-) -> dict[str, int]:
-    """Tile sizes of the forward kernel: all output channels at once, so as to sample once."""
-    wide = dtype == torch.float32
-    if positions <= FEW_POSITIONS:
-        return _tiles(32, _tile(channels, 32 if wide else 64), _tile(outputs, 64), 4, 4)
-    if wide:
-        return _tiles(64, _tile(channels, 32), _tile(outputs, 128), 8, 2)
-    return _tiles(64, _tile(channels, 64), _tile(outputs, 256), 4, 2)
-
-
-def backward_samples_tiles(dtype: torch.dtype, channels: int, outputs: int) -> dict[str, int]:
-    """Tile sizes of the kernel for the gradients of input, offset and mask."""
-    return _tiles(
-        64, _tile(channels, 64), _tile(outputs, 32 if dtype == torch.float32 else 64), 8, 3
-    )
-
-
-def backward_weight_tiles(dtype: torch.dtype, channels: int, outputs: int) -> dict[str, int]:
-    """Tile sizes of the kernel for the weight's gradient."""
-    if dtype == torch.float32:
-        return _tiles(32, _tile(channels, 64), _tile(outputs, 128), 8, 2)
-    return _tiles(64, _tile(channels, 64), _tile(outputs, 256), 4, 2)
-
-
-def _tiles(positions: int, channels: int, outputs: int, warps: int, stages: int) -> dict[str, int]:
-    return {
-        "BLOCK_P": positions,
-        "BLOCK_C": channels,
-        "BLOCK_O": outputs,
-        "num_warps": warps,
-        "num_stages": stages,
-        "enable_fp_fusion": True,  # named, since Triton's default changes with its version
-    }
-
-
 def _splits(problems: Problems, programs: int) -> int:
     """Into about how many parts the gradients of the weights cut the positions."""
     device, processors = problems.table.device, 4
     if device.type == "cuda":
         processors = torch.cuda.get_device_properties(device).multi_processor_count
     return max(1, min(2 * processors // programs, problems.positions // MIN_SPAN))
-
-
-def precision(dtype: torch.dtype) -> str:
-    """How tensor cores may multiply float32: as TF32 only where PyTorch's setting allows it.
-
-    Otherwise every factor is split into two TF32 parts, which keeps float32's precision.
-    """
-    if dtype != torch.float32:
-        return "emulated" if is_interpreted() else "ieee"
-    matmul = torch.backends.cuda.matmul
-    # Newer versions refuse to tell the older setting once the newer one was used.
-    setting = getattr(matmul, "fp32_precision", None)
-    allowed = matmul.allow_tf32 if setting is None else setting == "tf32"
-    return "tf32" if allowed else "tf32x3"
-
-
-def _tile(length: int, limit: int) -> int:
-    """The power of two that covers `length`, within what a tensor core takes and the limit."""
-    return min(max(16, 1 << (length - 1).bit_length()), limit)
 
 
 def _blocks(length: int, block: int) -> int:

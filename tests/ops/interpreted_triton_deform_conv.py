@@ -17,6 +17,7 @@ from dyhead.ops import (
     triton_check,
     triton_deform_conv,
     triton_deform_kernels,
+    triton_deform_options,
 )
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
 from dyhead.ops.triton_deform_conv import (
@@ -100,7 +101,7 @@ def test_any_number_of_channels(channels, outputs):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_several_tiles_and_splits_of_the_positions(dtype, monkeypatch):
-    monkeypatch.setattr(triton_deform_conv, "FEW_POSITIONS", 0)
+    monkeypatch.setattr(triton_deform_options, "FEW_POSITIONS", 0)
     monkeypatch.setattr(triton_deform_conv, "MIN_SPAN", 16)
     geometry = ((1, 1), (1, 1), (0, 0), (1, 1))
     arguments = make_arguments(geometry, dtype, batch=3, channels=72, outputs=24, size=(7, 9))
@@ -206,7 +207,7 @@ def test_convolutions_of_a_pyramid_share_their_launches(dtype, note_launches):
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("few_positions", [0, 10**6])  # tiles of 64 and 32 positions
 def test_moments_are_those_of_the_values_that_are_written(dtype, few_positions, monkeypatch):
-    monkeypatch.setattr(triton_deform_conv, "FEW_POSITIONS", few_positions)
+    monkeypatch.setattr(triton_deform_options, "FEW_POSITIONS", few_positions)
     monkeypatch.setitem(triton_branch_mix._JOIN, "BLOCK_S", 2)  # fewer than there are tiles
     tensors = make_pyramid(dtype, sizes=((13, 11), (7, 6), (4, 3)))
     sizes = [(13, 11), (13, 11), (7, 6), (7, 6), (7, 6), (4, 3), (4, 3)]

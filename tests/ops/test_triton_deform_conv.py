@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dyhead.ops import triton_deform_conv
-from dyhead.ops.triton_deform_conv import precision
+from dyhead.ops import triton_deform_options
+from dyhead.ops.triton_deform_options import precision
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -89,7 +89,7 @@ CASES = [
 @pytest.mark.parametrize("positions", [100, 100_000])
 def test_forward_compiles_for_the_blocks_shapes(dtype, capability, positions):
     pytest.importorskip("triton", minversion="3.3")
-    tiles = triton_deform_conv.forward_tiles(dtype, 256, 256, positions)
+    tiles = triton_deform_options.forward_options(dtype, 256, 256, positions)
     compiled = compile_kernel("forward_kernel", dtype, tiles, capability, **FORWARD)
     assert compiled.asm["cubin"]
     if capability == 80:  # GPUs of compute capability 8.6 have no more
@@ -106,15 +106,19 @@ def test_every_kernel_compiles_for_addresses_of_64_bits():
     for name, tiles, constants in (
         (
             "forward_kernel",
-            triton_deform_conv.forward_tiles(dtype, 256, 256, 9),
+            triton_deform_options.forward_options(dtype, 256, 256, 9),
             FORWARD,
         ),
         (
             "backward_samples_kernel",
-            triton_deform_conv.backward_samples_tiles(dtype, 256, 256),
+            triton_deform_options.backward_samples_options(dtype, 256, 256),
             needs,
         ),
-        ("backward_kernels_kernel", triton_deform_conv.backward_weight_tiles(dtype, 256, 256), {}),
+        (
+            "backward_kernels_kernel",
+            triton_deform_options.backward_weight_options(dtype, 256, 256),
+            {},
+        ),
     ):
         compiled = compile_kernel(name, dtype, tiles, 90, records="i64", **constants)
         assert compiled.asm["cubin"]
@@ -125,10 +129,10 @@ def test_every_kernel_compiles_for_addresses_of_64_bits():
 @pytest.mark.parametrize("dtype, capability", CASES)
 def test_backward_compiles_for_the_blocks_shapes(dtype, capability):
     pytest.importorskip("triton", minversion="3.3")
-    tiles = triton_deform_conv.backward_samples_tiles(dtype, 256, 256)
+    tiles = triton_deform_options.backward_samples_options(dtype, 256, 256)
     needs = {"NEED_TABLE": True, "NEED_SAMPLES": True}
     by_sample = compile_kernel("backward_samples_kernel", dtype, tiles, capability, **needs)
-    tiles = triton_deform_conv.backward_weight_tiles(dtype, 256, 256)
+    tiles = triton_deform_options.backward_weight_options(dtype, 256, 256)
     by_weight = compile_kernel("backward_kernels_kernel", dtype, tiles, capability)
     for compiled in (by_sample, by_weight):
         assert compiled.asm["cubin"]
