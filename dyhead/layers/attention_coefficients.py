@@ -16,7 +16,7 @@ images; C channels; G groups of the norm.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +52,15 @@ class Attentions:
 
     def of_levels(self, part: slice) -> "Attentions":
         """The same for some of the levels alone."""
-        return replace(self, branches=self.branches[part])
+        # Not dataclasses.replace, which PyTorch 2.6 cannot compile.
+        return Attentions(
+            self.branches[part],
+            self.slots,
+            self.norm_groups,
+            self.norm_epsilon,
+            self.scale_sigmoid,
+            self.task_sigmoid,
+        )
 
 
 def attention_coefficients(

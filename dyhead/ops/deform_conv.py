@@ -100,10 +100,8 @@ def foreach_modulated_deform_conv2d(
     calls = _checked_together(convolutions)
     device, dtype = calls[0].input.device, calls[0].input.dtype
     if torch.compiler.is_compiling():
-        return [
-            deform_conv_as_operator(*call[:5], *map(_pair, call[5:]), backend or "")
-            for call in calls
-        ]
+        # Not cut into pieces: PyTorch 2.6 cannot compile a slice of a named tuple.
+        return [deform_conv_as_operator(*call, backend or "") for call in calls]
     function = implementation(choose_backend(device, backend, dtype))
     with torch.autocast(device.type, enabled=False):
         return function(calls)
@@ -162,6 +160,8 @@ def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:
     exact = torch.promote_types(dtype, torch.float32)
 
     def convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        if torch.compiler.is_compiling():  # which shares equal casts by itself
+            return tensor.to(dtype)
         key = id(tensor), dtype
         if key not in converted:
             converted[key] = tensor.to(dtype)
