@@ -251,8 +251,10 @@ std::tuple<std::vector<at::Tensor>, std::vector<at::Tensor>> deform_conv_forward
     outputs.push_back(
         at::empty({shape.batch, shape.out_channels, shape.out_height, shape.out_width},
                   inputs[i].options(), at::MemoryFormat::ChannelsLast));
-    tensors.push_back({inputs[i].contiguous(at::MemoryFormat::ChannelsLast),
-                       offsets[i].contiguous(), masks[i].contiguous(), weights[i], packed[i],
+    TORCH_CHECK(inputs[i].is_contiguous(at::MemoryFormat::ChannelsLast) &&
+                    offsets[i].is_contiguous() && masks[i].is_contiguous(),
+                "inputs must be channels_last, offsets and masks contiguous");
+    tensors.push_back({inputs[i], offsets[i], masks[i], weights[i], packed[i],
                        bias ? bias->to(at::kFloat).contiguous() : at::Tensor(), outputs[i]});
   }
   const Precision served = served_precision(inputs[0], precision);

@@ -23,7 +23,7 @@ class Kernel {
   static constexpr int PARTS = PRECISION == Precision::BF16X3 ? 2 : 1;
   using Value = std::conditional_t<IS_FLOAT, float, BFloat16>;
 
-  // `packed`: what `pack` gave for this weight; without it, it is packed now.
+  // packed: `packed_tensor` of another one of this weight; without it, it is packed now.
   Kernel(const at::Tensor& weight, const std::optional<at::Tensor>& packed)
       : taps(weight.size(2) * weight.size(3)),
         channels(round_up(weight.size(1), IS_FLOAT ? LANES : DEPTH_BF16)),

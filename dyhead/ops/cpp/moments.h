@@ -28,8 +28,8 @@ class Moments {
         run_length_(run_length),
         runs_(divide_up(positions_, run_length)),
         is_upsampled_(height != level_size[0] || width != level_size[1]),
-        row_weights_(Axis(height, level_size[0]).weights(height)),
-        column_weights_(Axis(width, level_size[1]).weights(width)),
+        row_weights_(weights_of(height, level_size[0])),
+        column_weights_(weights_of(width, level_size[1])),
         partial_(new float[images * runs_ * VALUES * channels]) {}
 
   int64_t runs() const { return runs_; }  // of an image
@@ -80,6 +80,11 @@ class Moments {
   };
   static constexpr int64_t VALUES = 4;
   static constexpr int64_t BLOCK = 64;  // channels that are merged together
+
+  // Nothing where nobody asks for them: most maps have their level's size.
+  std::vector<float> weights_of(int64_t length, int64_t target) const {
+    return is_upsampled_ ? Axis(length, target).weights(length) : std::vector<float>();
+  }
 
   int64_t length(int64_t run) const {
     return std::min(run_length_, positions_ - run * run_length_);
