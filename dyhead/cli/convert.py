@@ -1,44 +1,27 @@
 """`dyhead convert`: anybody's weights in the project's own, or in the official, layout."""
 
 import argparse
-import logging
-import os
 
-import torch
-from safetensors.torch import save as to_safetensors
-from torch import Tensor
+DESCRIPTION = """
+Read the weights of any checkpoint that MODEL.WEIGHTS takes, and write them under other names.
+Training states are left out.
+"""
 
-from dyhead.checkpoint.containers import load_weights
-from dyhead.checkpoint.importers import Imported, import_weights, official
-from dyhead.checkpoint.importers.own import FPN
-from dyhead.d2.safe_io.addresses import local_path
-from dyhead.d2.safe_io.save import save_checkpoint_file, write_bytes_atomically
-from dyhead.errors import UserError, user_errors
-
-logger = logging.getLogger(__name__)
-
-LAYOUTS = ("own", "official")
+EXAMPLE = "dyhead convert official_dyhead.pth dyhead.safetensors"
 
 
-def register(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand to `commands`."""
-    parser = commands.add_parser(
-        "convert",
-        help="write a checkpoint's weights in another layout",
-        description="Read the weights of any checkpoint that MODEL.WEIGHTS takes, and write them"
-        " under other names. Training states are left out.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
     parser.add_argument(
         "input", metavar="IN", help="a file, or an address such as detectron2://..."
     )
     parser.add_argument("output", metavar="OUT", help="a .safetensors or .pth file")
     parser.add_argument(
         "--layout",
-        choices=LAYOUTS,
+        choices=("own", "official"),
         default="own",
         help="names of the weights: the project's own (default), or the official code's",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,6 +30,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the input cannot be read or recognised, or the output cannot be written.
     """
+    from dyhead.checkpoint.convert import convert
+
     imported = convert(args.input, args.output, args.layout)
     print(
         f"{args.output}: {len(imported.weights)} weights from {imported.source},"
@@ -56,47 +41,3 @@ def run(args: argparse.Namespace) -> None:
         print("Where they come from, the config says:")
         for key, value in imported.requirements.items():
             print(f"  {key} {value}")
-
-
-def convert(source: str, target: str, layout: str = "own") -> Imported:
-    """Write the weights of one file to another.
-
-    Args:
-        source: a file or an address.
-        target: a file that ends in .safetensors or .pth.
-        layout: "own" or "official".
-
-    Returns:
-        what was written, under own names.
-
-    Raises:
-        UserError: see `run`.
-    """
-    ending = os.path.splitext(target)[1]
-    if ending not in (".safetensors", ".pth"):
-        raise UserError(f"{target} has the ending {ending!r}: choose .safetensors or .pth.")
-    with user_errors():
-        imported = import_weights(load_weights(local_path(source))["model"])
-    if imported is None:
-        raise UserError(
-            f"{source} holds weights under names of no code that is known here: docs/weights.md"
-            " lists those that are."
-        )
-    weights = _in_layout(imported, layout)
-    with user_errors(target):
-        if ending == ".pth":
-            save_checkpoint_file({"model": weights, "source": imported.source}, target)
-        else:
-            metadata = {"format": "pt", "source": imported.source, "layout": layout}
-            write_bytes_atomically(to_safetensors(weights, metadata), target)
-    return imported
-
-
-def _in_layout(imported: Imported, layout: str) -> dict[str, Tensor]:
-    """Weights under the names of a layout, each with memory of its own, as safetensors wants."""
-    prefix = f"{FPN}bottom_up." if imported.is_backbone else ""
-    own = {
-        prefix + name: weight.clone(memory_format=torch.contiguous_format)
-        for name, weight in imported.weights.items()
-    }
-    return official.to_official(own) if layout == "official" else own
