@@ -32,6 +32,8 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
+    Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),
     Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
     Command("analyze", "dyhead.cli.analyze", "count what a detector costs, part by part"),

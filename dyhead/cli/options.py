@@ -6,8 +6,9 @@ import argparse
 def add_config(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """Add `--config`, a file or a packaged config's name, as `args.config_file`."""
     parser.add_argument(
-        "--config-file",
         "--config",
+        "--config-file",
+        dest="config_file",
         default="",
         required=required,
         metavar="CONFIG",
@@ -23,4 +24,31 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="KEY VALUE",
         help="config overrides, in pairs (`dyhead configs explain KEY`)",
+    )
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add on what and in how many processes to run, named as in Detectron2."""
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs of each machine; 0 means the CPU (default: 1, or the CPU without a GPU)",
+    )
+    parser.add_argument(
+        "--num-machines", type=int, default=1, metavar="N", help="number of machines (default: 1)"
+    )
+    parser.add_argument(
+        "--machine-rank",
+        type=int,
+        default=0,
+        metavar="RANK",
+        help="this machine's number, from 0 (default: 0)",
+    )
+    parser.add_argument(
+        "--dist-url",
+        default="auto",
+        metavar="URL",
+        help="where processes meet, tcp://HOST:PORT; only several machines need it",
     )

@@ -8,9 +8,11 @@ valid ones.
 import difflib
 import functools
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dyhead.config.find import find_config
 from dyhead.config.keys import add_dyhead_config
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
@@ -22,11 +24,14 @@ logger = logging.getLogger(__name__)
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
 
 
-def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, set[str]]:
+def load_config(
+    config_file: str | os.PathLike[str], opts: Sequence[str] = ()
+) -> tuple[CfgNode, set[str]]:
     """Build the config: defaults, then `config_file` with its bases, then `opts`.
 
     Args:
-        config_file: a YAML file, or "" for the defaults alone.
+        config_file: a YAML file or a packaged config's name (see `find_config`), or "" for the
+            defaults alone.
         opts: KEY VALUE pairs as they stand on a command line, `["SOLVER.BASE_LR", "0.01"]`.
 
     Returns:
@@ -39,7 +44,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, se
     add_dyhead_config(cfg)
     explicit_keys: set[str] = set()
     if config_file:
-        explicit_keys |= _merge_file(cfg, config_file)
+        explicit_keys |= _merge_file(cfg, str(find_config(config_file)))
     explicit_keys |= _merge_opts(cfg, opts)
     return cfg, explicit_keys
 
