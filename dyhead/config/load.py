@@ -58,8 +58,8 @@ def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
             f"{config_file}: VERSION {values['VERSION']} configs are not supported: rename its keys"
             f" to those of VERSION {cfg.VERSION}."
         )
-    keys = set(_leaf_keys(values))
-    _check_keys(cfg, keys, config_file)
+    keys = set(leaf_keys(values))
+    check_keys(cfg, keys, config_file)
     with user_errors(config_file):
         cfg.merge_from_other_cfg(CfgNode(values))
     return keys
@@ -81,7 +81,7 @@ def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
             f"Overrides come in pairs, KEY VALUE (not KEY=VALUE): {opts[-1]!r} has no partner."
         )
     keys = set(opts[0::2])
-    _check_keys(cfg, keys, "the command line")
+    check_keys(cfg, keys, "the command line")
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
         _merge_value(cfg, key, value)
     return keys
@@ -106,16 +106,22 @@ def _read_coco_json(key: str, value: Any) -> Any:
     return load_yaml_text(f"entries: {value}", key)["entries"]
 
 
-def _leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all keys of a config or of a YAML file, without those of groups."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaf_keys(value, f"{prefix}{key}.")
+            yield from leaf_keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
 
-def _check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
-    valid = sorted(_leaf_keys(cfg))
+def check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
+    """Make sure that a config has these keys.
+
+    Raises:
+        UserError: it lacks some; the message begins with `source` and has the nearest ones.
+    """
+    valid = sorted(leaf_keys(cfg))
     unknown = sorted(keys.difference(valid))
     if unknown:
         answers = " ".join(_answer_unknown_key(key, valid) for key in unknown)
