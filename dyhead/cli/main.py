@@ -38,6 +38,7 @@ COMMANDS = (
     Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),
     Command("analyze", "dyhead.cli.analyze", "count what a detector costs, part by part"),
     Command("configs", "dyhead.cli.configs", "list, show, compare and explain configs"),
+    Command("info", "dyhead.cli.info", "print versions, devices, back ends and missing parts"),
 )
 
 DESCRIPTION = """
