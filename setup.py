@@ -11,7 +11,7 @@ VIDEO = ["av>=14.1"]  # the first one that tells how phones turned their videos
 FAST = ["faster-coco-eval>=1.6"]
 EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 SUPERVISION = ["supervision>=0.25"]
-TEST = ["pytest>=8", *FAST]
+TEST = ["pytest>=8", "setuptools>=64", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
 DEVELOPMENT = [*TEST, *TYPES, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
 
