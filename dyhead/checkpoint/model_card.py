@@ -148,7 +148,7 @@ def describe(
         input_format=cfg.INPUT.FORMAT,
         min_size=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
-        versions={"dyhead": dyhead.__version__, "torch": torch.__version__, "host": HOST},
+        versions={"dyhead": dyhead.__version__, "torch": str(torch.__version__), "host": HOST},
         iteration=iteration,
         scores=finite,
     )
@@ -160,7 +160,7 @@ def metadata_classes(dataset: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     Either is empty where the metadata does not tell it, and so are ids that are no whole numbers.
     """
     metadata = MetadataCatalog.get(dataset)
-    names = tuple(metadata.get("thing_classes") or ())
+    names = tuple(str(name) for name in metadata.get("thing_classes") or ())
     id_map: dict[Any, int] = metadata.get("thing_dataset_id_to_contiguous_id") or {}
     ids: Sequence[Any] = sorted(id_map, key=lambda category_id: id_map[category_id])
     is_usable = len(ids) == len(names) and all(type(category_id) is int for category_id in ids)

@@ -6,6 +6,7 @@ different padded sizes are therefore computed one size after the other.
 """
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -27,17 +28,18 @@ def compute_by_size(model: nn.Module, before_each: Callable[[], Any] | None = No
         model: takes Detectron2's inputs; changed in place.
         before_each: called before each pass of the model.
     """
-    model.__class__ = _class_by_size(type(model))
+    kind: Any = type(model)
+    model.__class__ = _class_by_size(kind)
     model._before_each_pass = before_each  # type: ignore[assignment]
 
 
 @functools.cache
-def _class_by_size(base: type) -> type:
+def _class_by_size(base: Any) -> Any:
     """A class derived from a detector's, so that neither copies nor tracing see a wrapper."""
     if issubclass(base, _BySize):
         return base
     own = {"__doc__": base.__doc__, "__module__": base.__module__, "base": base}
-    return type(base)(base.__name__, (_BySize, base), own)
+    return types.new_class(base.__name__, (_BySize, base), exec_body=lambda body: body.update(own))
 
 
 class _BySize(nn.Module):
@@ -65,7 +67,7 @@ class _BySize(nn.Module):
         return _empty, (self.base,), self.__dict__
 
 
-def _empty(base: type) -> Any:
+def _empty(base: Any) -> Any:
     derived = _class_by_size(base)
     return derived.__new__(derived)
 

@@ -175,9 +175,7 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def load_checkpoint_file(
-    path: str | os.PathLike[str], memory_map: bool = False
-) -> dict[str, Any]:
+def load_checkpoint_file(path: str | os.PathLike[str], memory_map: bool = False) -> dict[str, Any]:
     """Read a checkpoint from a local file; nothing in it is ever executed.
 
     Args:
