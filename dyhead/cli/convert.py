@@ -1,13 +1,19 @@
 """`dyhead convert`: anybody's weights in the project's own, or in the official, layout."""
 
 import argparse
+import os
+
+from dyhead.errors import UserError
 
 DESCRIPTION = """
-Read the weights of any checkpoint that MODEL.WEIGHTS takes, and write them under other names.
-Training states are left out.
+Read the weights of any checkpoint that MODEL.WEIGHTS takes, and write them under other names,
+with the model card if there is one. Training states are left out.
 """
 
-EXAMPLE = "dyhead convert official_dyhead.pth dyhead.safetensors"
+EXAMPLE = """
+dyhead convert official_dyhead.pth dyhead.safetensors
+dyhead convert --strip output/cells/model_0001299.pth cells.pth
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="own",
         help="names of the weights: the project's own (default), or the official code's",
     )
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        help="keep the names as they are, whosever they are: only leave out what a training needs"
+        " to go on (optimizer, schedule, iteration)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -32,6 +44,9 @@ def run(args: argparse.Namespace) -> None:
     """
     from dyhead.checkpoint.convert import convert
 
+    if args.strip:
+        _run_strip(args)
+        return
     imported = convert(args.input, args.output, args.layout)
     print(
         f"{args.output}: {len(imported.weights)} weights from {imported.source},"
@@ -41,3 +56,14 @@ def run(args: argparse.Namespace) -> None:
         print("Where they come from, the config says:")
         for key, value in imported.requirements.items():
             print(f"  {key} {value}")
+
+
+def _run_strip(args: argparse.Namespace) -> None:
+    from dyhead.checkpoint.convert import strip
+    from dyhead.d2.safe_io.addresses import local_path
+
+    if args.layout != "own":
+        raise UserError("--strip keeps the names of the weights: leave --layout out.")
+    number = strip(args.input, args.output)
+    sizes = [os.path.getsize(path) / 1e6 for path in (local_path(args.input), args.output)]
+    print(f"{args.output}: {number} weights, {sizes[1]:.1f} MB in the place of {sizes[0]:.1f} MB")

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 
-from dyhead.config import find_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
@@ -33,14 +32,11 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         cfg: changed in place: MODEL.DEVICE, DATALOADER.NUM_WORKERS, the paths
             of DATASETS.COCO_JSON and the number of classes.
         explicit_keys: the keys that the user set.
-        args: the command line; a config's name becomes its path.
+        args: the command line.
 
     Raises:
-        UserError: no config was named, or a data set or an option cannot be used.
+        UserError: a data set or an option cannot be used.
     """
-    if not args.config_file:
-        raise UserError("No config: name one, for example --config quickstart.")
-    args.config_file = str(find_config(args.config_file))  # either host's setup opens it
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -68,12 +69,14 @@ def options_of(parser: argparse.ArgumentParser) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("module", [train, eval_command])
-def test_the_options_are_those_of_train_net(module: object) -> None:
+@pytest.mark.parametrize(
+    ("module", "without"), [(train, "--allow-partial"), (eval_command, "--resume")]
+)
+def test_the_options_are_those_of_train_net(module: ModuleType, without: str) -> None:
     parser = argparse.ArgumentParser()
-    module.add_arguments(parser)  # type: ignore[attr-defined]
+    module.add_arguments(parser)
     theirs = options_of(argument_parser())
-    assert theirs.pop("--eval-only") is False
+    assert theirs.pop("--eval-only") is theirs.pop(without) is False
     assert options_of(parser) == theirs
 
 
@@ -85,21 +88,30 @@ def test_trains_then_evaluates_a_packaged_config_from_any_folder(
     main(["train", "--config", "quickstart", *TINY, *data])
     run = tmp_path / "run"
     assert (run / "model_final.pth").is_file() and (run / "curves.png").is_file()
+    config = (run / "config.yaml").read_text()
     weights = ["MODEL.WEIGHTS", str(run / "model_final.pth")]
-    again = [*data[:-1], str(tmp_path / "evaluation")]
+    again = [*data[:-1], str(tmp_path / "again")]
     main(["eval", "--config", str(run / "config.yaml"), *again, *weights])
-    scores = [
-        json.loads((folder / "inference" / "scores.json").read_text())
-        for folder in (run, tmp_path / "evaluation")
-    ]
-    assert scores[0] == pytest.approx(scores[1], nan_ok=True)
-    assert not (tmp_path / "evaluation" / "model_final.pth").exists()
+    main(["eval", str(run)])
+    main(["eval", str(run / "model_final.pth"), "OUTPUT_DIR", str(tmp_path / "third")])
+    expected = scores_of(run)
+    for folder in (tmp_path / "again", run / "evaluation", tmp_path / "third"):
+        assert scores_of(folder) == pytest.approx(expected, nan_ok=True)
+        assert not (folder / "model_final.pth").exists()
+    assert (run / "config.yaml").read_text() == config, "an evaluation leaves the run as it was"
+
+
+def scores_of(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "inference" / "scores.json").read_text())
 
 
 def test_mistakes_end_with_one_sentence(data: list[str]) -> None:
     for line, message in (
         (["train", "--config", "quikstart"], "did you mean quickstart"),
         (["train"], "No config"),
+        (["eval"], "No config"),
+        (["eval", "absent"], "absent does not exist"),
+        (["eval", "absent", "--config", "quickstart", *data], "absent does not exist"),
         (["eval", "--config", "quickstart", *data, "MODEL.WEIGHTS", "absent.pth"], "absent.pth"),
     ):
         with pytest.raises(SystemExit) as stopped:
