@@ -16,7 +16,7 @@ from dyhead.visualization.text import fit, font, one_line
 _MIN_SIDE = 320  # a picture whose longer side is shorter is enlarged to be read
 _MIN_FONT_SIZE = 11  # pixels
 _DIAGONALS_PER_FONT_SIZE = 68
-_DIAGONALS_PER_LINE_WIDTH = 380
+_DIAGONALS_PER_LINE_WIDTH = 320
 _SIDES_PER_LINE_WIDTH = 10  # a thicker line would hide a small object
 _PADDING = 2  # pixels around a label's text, at the smallest font
 

@@ -5,7 +5,7 @@ import colorsys
 Color = tuple[int, int, int]  # RGB from 0 to 255
 
 # Okabe and Ito's palette ("Color Universal Design", 2008), told apart with any colour vision. Its
-# black is left out, for it is lost on dark pictures; those that shine on most photographs are first.
+# black is left out, for it is lost on dark pictures; what shines on most photographs comes first.
 _OKABE_ITO: tuple[Color, ...] = (
     (230, 159, 0),  # orange
     (86, 180, 233),  # sky blue

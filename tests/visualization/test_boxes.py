@@ -34,7 +34,7 @@ def test_lines_grow_with_the_picture_and_are_thin_around_small_boxes():
         return (picture[10 + side // 2, : 10 + side // 2] == RED).all(axis=1).sum()
 
     assert line((640, 480), 200) == 2
-    assert line((4000, 3000), 2000) == 13
+    assert line((4000, 3000), 2000) == 16
     assert line((4000, 3000), 30) == 3
     assert line((640, 480), 12) == 1
 
