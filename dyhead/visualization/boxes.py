@@ -15,9 +15,9 @@ from dyhead.visualization.text import fit, font, one_line
 
 _MIN_SIDE = 320  # a picture whose longer side is shorter is enlarged to be read
 _MIN_FONT_SIZE = 11  # pixels
-_DIAGONALS_PER_FONT_SIZE = 68
-_DIAGONALS_PER_LINE_WIDTH = 320
-_SIDES_PER_LINE_WIDTH = 10  # a thicker line would hide a small object
+_DIAGONAL_OVER_FONT_SIZE = 68
+_DIAGONAL_OVER_LINE_WIDTH = 320
+_SIDE_OVER_LINE_WIDTH = 10  # a thicker line would hide a small object
 _PADDING = 2  # pixels around a label's text, at the smallest font
 
 
@@ -54,7 +54,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox], zoom: float = 1.0)
     ordered = sorted(
         _visible(boxes, zoom, picture.size), key=lambda b: (b[0].score or 0, -_area(b[1]))
     )
-    width = max(round(math.hypot(*picture.size) / _DIAGONALS_PER_LINE_WIDTH), 1)
+    width = max(round(math.hypot(*picture.size) / _DIAGONAL_OVER_LINE_WIDTH), 1)
     for box, area in ordered:
         _draw_outline(draw, area, box, width)
     _draw_labels(draw, ordered[::-1])
@@ -95,7 +95,7 @@ def _area(area: Rectangle) -> int:
 def _draw_outline(draw: ImageDraw.ImageDraw, area: Rectangle, box: DrawnBox, width: int) -> None:
     """Draw lines inside the box's edges."""
     side = min(area.right - area.left, area.bottom - area.top)
-    width = max(min(width, side // _SIDES_PER_LINE_WIDTH), 1)
+    width = max(min(width, side // _SIDE_OVER_LINE_WIDTH), 1)
     inclusive = (area.left, area.top, area.right - 1, area.bottom - 1)  # as PIL counts
     if not box.is_dashed:
         draw.rectangle(inclusive, outline=box.color, width=width)
@@ -122,7 +122,7 @@ def _dashes(
 def _draw_labels(draw: ImageDraw.ImageDraw, boxes: Sequence[tuple[DrawnBox, Rectangle]]) -> None:
     """Write the names; the boxes that come first choose their places first."""
     size = draw.im.size
-    text_font = font(max(round(math.hypot(*size) / _DIAGONALS_PER_FONT_SIZE), _MIN_FONT_SIZE))
+    text_font = font(max(round(math.hypot(*size) / _DIAGONAL_OVER_FONT_SIZE), _MIN_FONT_SIZE))
     padding = round(_PADDING * text_font.size / _MIN_FONT_SIZE)
     height = sum(text_font.getmetrics()) + padding
     texts = [_text(box, size[0] - 2 * padding, text_font) for box, _ in boxes]
