@@ -98,9 +98,7 @@ def test_supervision_gets_the_same(found: Detections) -> None:
     assert len(found[:0].to_supervision()) == 0
 
 
-def test_missing_supervision_is_named(
-    found: Detections, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_supervision_is_named(found: Detections, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(UserError, match="pip install supervision"):
         found.to_supervision()

@@ -79,9 +79,7 @@ def test_an_endless_iterator_is_read_a_few_batches_ahead(
         assert read <= number + 8
 
 
-def test_the_threshold_of_the_call_goes_before_the_detectors(
-    runner, scene: np.ndarray
-) -> None:
+def test_the_threshold_of_the_call_goes_before_the_detectors(runner, scene: np.ndarray) -> None:
     detector = Detector.from_runner(runner, threshold=0.7)
     assert detector(scene, channels="RGB").names == ["red"]
     assert len(detector(scene, channels="RGB", threshold=0.5)) == 2
