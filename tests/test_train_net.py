@@ -143,18 +143,75 @@ def test_train_then_evaluate(train_net: ModuleType, arguments: list[str], tmp_pa
     assert "s per image" in log and "peak memory" in log and "ap.md" in log
 
 
-def test_random_weights_are_evaluated_with_a_warning(
+def test_random_weights_are_evaluated_for_those_who_mean_it(
     train_net: ModuleType, arguments: list[str], tmp_path: Path
 ) -> None:
-    results = run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", ""])
+    with pytest.raises(UserError, match="random weights detect nothing"):
+        run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", ""])
+    results = run(train_net, ["--eval-only", "--allow-partial", *arguments, "MODEL.WEIGHTS", ""])
     assert "AP" in results["bbox"]
-    assert "random weights" in log_of(tmp_path / "run")
+    assert "weights are random" in log_of(tmp_path / "run")
+
+
+def spoil(name: str, run_folder: Path) -> Path:
+    """A checkpoint of a run in which something is wrong."""
+    path = run_folder / "model_final.pth"
+    checkpoint = torch.load(path, weights_only=True)
+    weights = checkpoint["model"]
+    if name == "a third missing":
+        checkpoint["model"] = {n: w for i, (n, w) in enumerate(weights.items()) if i % 3}
+    elif name == "all NaN":
+        checkpoint["model"] = {n: torch.full_like(w, torch.nan) for n, w in weights.items()}
+    elif name == "other classes":
+        checkpoint["dyhead"]["class_names"] = ["square", "triangle"]
+    spoilt = run_folder / "spoilt.pth"
+    torch.save(checkpoint, spoilt)
+    return spoilt
+
+
+def test_useless_weights_are_not_evaluated(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    run(train_net, arguments)
+    towers = ["MODEL.DYHEAD.NUM_CONVS", "0"]
+    retina = ["MODEL.META_ARCHITECTURE", "DyHeadRetinaNet"]
+    for name, options, message in (
+        ("a third missing", [], r"lacks \d+ of the model's \d+ weights"),
+        ("all NaN", [], "NaN or infinite values"),
+        ("other classes", [], "checkpoint: triangle; only in the data set: circle"),
+        ("another detector", retina, "spoilt.pth"),
+        ("no blocks", towers, "lacks"),
+        ("another number", ["MODEL.ATSS.NUM_CLASSES", "3"], "NUM_CLASSES is 3"),
+    ):
+        weights = ["MODEL.WEIGHTS", str(spoil(name, tmp_path / "run"))]
+        with pytest.raises(UserError, match=message):
+            run(train_net, ["--eval-only", *arguments, *options, *weights])
+
+
+def test_a_refusal_is_one_sentence_and_exit_status_1(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    run(train_net, arguments)
+    weights = ["MODEL.WEIGHTS", str(spoil("all NaN", tmp_path / "run"))]
+    done = call(["--eval-only", *arguments, *weights])
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith(f"Error: {weights[1]} holds NaN")
+
+
+def test_resume_evaluates_the_latest_checkpoint(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    run(train_net, arguments)
+    run(train_net, ["--eval-only", "--resume", *arguments, "MODEL.WEIGHTS", "absent.pth"])
+    (tmp_path / "run" / "last_checkpoint").unlink()
+    with pytest.raises(UserError, match="absent.pth does not exist"):
+        run(train_net, ["--eval-only", "--resume", *arguments, "MODEL.WEIGHTS", "absent.pth"])
 
 
 def test_unexpected_results_end_with_an_error(train_net: ModuleType, arguments: list[str]) -> None:
     expected = ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 99.0, 0.1]]"]
     with pytest.raises(SystemExit):
-        run(train_net, ["--eval-only", *arguments, *expected])
+        run(train_net, ["--eval-only", "--allow-partial", *arguments, *expected])
 
 
 def test_resume_goes_on_and_a_new_run_starts_over(
@@ -254,7 +311,8 @@ def test_a_damaged_image_stops_the_evaluation_with_one_sentence(
     damaged = tmp_path / "images" / "2.png"
     Image.open(damaged).save(damaged, format="jpeg")  # its header is whole, so no check sees it
     damaged.write_bytes(damaged.read_bytes()[:2000])
-    done = call(["--eval-only", *arguments, "DATALOADER.NUM_WORKERS", "1"])
+    options = ["--eval-only", "--allow-partial", "DATALOADER.NUM_WORKERS", "1"]
+    done = call([*options[:2], *arguments, *options[2:]])
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith(f"Error: The image {damaged} can't be")
 
