@@ -6,7 +6,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,44 @@ def test_a_video_gives_a_video_and_results_by_frame(
     assert call(*arguments, "--max-frames", "2") == 0
     results, _ = read_results(tmp_path)
     assert {result["frame"] for result in results if "frame" in result} == {0, 1}
+
+
+def test_a_camera_runs_until_it_is_interrupted(
+    call: Callable[..., int], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Camera:
+        rate, num_frames, is_closed = 5.0, None, False
+
+        def __iter__(self) -> Iterator[np.ndarray]:
+            for number in range(3):
+                yield np.random.default_rng(number).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+            raise KeyboardInterrupt
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    camera = Camera()
+    monkeypatch.setattr(prediction_run, "open_camera", lambda text: camera)
+    assert call("7", photos / "b.jpg", "--threshold", "0.2", "--no-pictures") == 0
+    results, _ = read_results(tmp_path)
+    frames = {result.get("frame") for result in results if result["file_name"] == "7"}
+    assert frames == {0, 1, 2} and camera.is_closed
+    assert any(result["file_name"].endswith("b.jpg") for result in results)
+
+
+def test_a_video_that_cannot_be_read_is_named_and_the_others_go_on(
+    call: Callable[..., int], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av")
+    (photos / "broken.mp4").write_text("no video")
+    assert call(photos, "--threshold", "0.2") == 1
+    assert "broken.mp4 can't be read as a video" in capsys.readouterr().out
+    assert {Path(r["file_name"]).name for r in read_results(tmp_path)[0]} == {
+        "b.jpg",
+        "c.png",
+        "d.png",
+    }
+    assert not (tmp_path / "out" / "broken.mp4").exists()
 
 
 def test_an_interruption_leaves_what_was_found(
