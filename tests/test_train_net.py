@@ -18,8 +18,9 @@ import torch
 import yaml
 from PIL import Image
 
+from dyhead.checkpoint.model_card import describe
 from dyhead.config import load_config
-from dyhead.engine import parse_arguments
+from dyhead.engine import Trainer, parse_arguments
 from dyhead.errors import UserError
 
 PROJECT = Path(__file__).parents[1]
@@ -153,29 +154,34 @@ def test_random_weights_are_evaluated_for_those_who_mean_it(
     assert "weights are random" in log_of(tmp_path / "run")
 
 
-def spoil(name: str, run_folder: Path) -> Path:
-    """A checkpoint of a run in which something is wrong."""
-    path = run_folder / "model_final.pth"
-    checkpoint = torch.load(path, weights_only=True)
+@pytest.fixture
+def whole(train_net: ModuleType, arguments: list[str]) -> dict[str, Any]:
+    """The checkpoint of a whole detector, as a run of `arguments` saves it."""
+    cfg = train_net.setup(parse_arguments(arguments))
+    model = Trainer.build_model(cfg)
+    return {"model": model.state_dict(), "dyhead": describe(cfg).as_plain()}
+
+
+def spoil(what: str, checkpoint: dict[str, Any], path: Path) -> str:
+    """Write a checkpoint in which something is wrong; returns its path."""
     weights = checkpoint["model"]
-    if name == "a third missing":
-        checkpoint["model"] = {n: w for i, (n, w) in enumerate(weights.items()) if i % 3}
-    elif name == "all NaN":
-        checkpoint["model"] = {n: torch.full_like(w, torch.nan) for n, w in weights.items()}
-    elif name == "other classes":
-        checkpoint["dyhead"]["class_names"] = ["square", "triangle"]
-    spoilt = run_folder / "spoilt.pth"
-    torch.save(checkpoint, spoilt)
-    return spoilt
+    if what == "a third missing":
+        weights = {name: w for i, (name, w) in enumerate(weights.items()) if i % 3}
+    elif what == "all NaN":
+        weights = {name: torch.full_like(w, torch.nan) for name, w in weights.items()}
+    card = dict(checkpoint["dyhead"])
+    if what == "other classes":
+        card["class_names"] = ["square", "triangle"]
+    torch.save({"model": weights, "dyhead": card}, path)
+    return str(path)
 
 
 def test_useless_weights_are_not_evaluated(
-    train_net: ModuleType, arguments: list[str], tmp_path: Path
+    train_net: ModuleType, arguments: list[str], tmp_path: Path, whole: dict[str, Any]
 ) -> None:
-    run(train_net, arguments)
     towers = ["MODEL.DYHEAD.NUM_CONVS", "0"]
     retina = ["MODEL.META_ARCHITECTURE", "DyHeadRetinaNet"]
-    for name, options, message in (
+    for what, options, message in (
         ("a third missing", [], r"lacks \d+ of the model's \d+ weights"),
         ("all NaN", [], "NaN or infinite values"),
         ("other classes", [], "checkpoint: triangle; only in the data set: circle"),
@@ -183,16 +189,15 @@ def test_useless_weights_are_not_evaluated(
         ("no blocks", towers, "lacks"),
         ("another number", ["MODEL.ATSS.NUM_CLASSES", "3"], "NUM_CLASSES is 3"),
     ):
-        weights = ["MODEL.WEIGHTS", str(spoil(name, tmp_path / "run"))]
+        weights = ["MODEL.WEIGHTS", spoil(what, whole, tmp_path / "spoilt.pth")]
         with pytest.raises(UserError, match=message):
             run(train_net, ["--eval-only", *arguments, *options, *weights])
 
 
 def test_a_refusal_is_one_sentence_and_exit_status_1(
-    train_net: ModuleType, arguments: list[str], tmp_path: Path
+    arguments: list[str], tmp_path: Path, whole: dict[str, Any]
 ) -> None:
-    run(train_net, arguments)
-    weights = ["MODEL.WEIGHTS", str(spoil("all NaN", tmp_path / "run"))]
+    weights = ["MODEL.WEIGHTS", spoil("all NaN", whole, tmp_path / "spoilt.pth")]
     done = call(["--eval-only", *arguments, *weights])
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith(f"Error: {weights[1]} holds NaN")
