@@ -20,6 +20,7 @@ def save_run(folder: Path, **changes: Any) -> Path:
     settings = {
         "MODEL.DEVICE": "cpu",
         "MODEL.ATSS.NUM_CLASSES": 3,
+        "MODEL.DYHEAD.NUM_CONVS": 1,
         "MODEL.ATSS.PRIOR_PROB": 0.3,
         "MODEL.ATSS.PREDICTOR_INIT_STD": 0.3,
         "INPUT.MIN_SIZE_TEST": 96,
