@@ -85,7 +85,7 @@ def choose_backend(
     name, origin = _requested(backend)
     if name:
         _check_name(name, origin)
-        if reason := _why_not(name, device):
+        if reason := why_not(name, device):
             raise ValueError(f"{origin}{name!r} cannot be served: {reason}.")
     else:
         name, origin = _automatic(device), "chosen automatically"
@@ -137,16 +137,21 @@ def _check_name(name: str, origin: str) -> None:
 @functools.cache
 def _automatic(device: torch.device) -> str:
     preferred = {"cpu": ("cpp",), "cuda": ("triton", "torchvision")}.get(device.type, ())
-    return next((name for name in preferred if not _why_not(name, device)), "bags")
+    return next((name for name in preferred if not why_not(name, device)), "bags")
 
 
 def _substitute(device: torch.device) -> str:
-    return "bags" if device.type == "cpu" or _why_not("torchvision", device) else "torchvision"
+    return "bags" if device.type == "cpu" or why_not("torchvision", device) else "torchvision"
 
 
 @functools.cache
-def _why_not(name: str, device: torch.device) -> str:
-    """Why a back end cannot serve a device, or ""."""
+def why_not(name: str, device: torch.device) -> str:
+    """Say why a back end cannot serve a device; "" where it can.
+
+    Args:
+        name: one of `BACKENDS`.
+        device: a CUDA device without a number is the current one.
+    """
     if name == "cpp":
         return _why_not_cpp(device)
     if name == "triton":

@@ -26,7 +26,7 @@ def fresh(monkeypatch):
 
 def forget():
     backends._automatic.cache_clear()
-    backends._why_not.cache_clear()
+    backends.why_not.cache_clear()
 
 
 def pretend(monkeypatch, cpp=False, triton=False, torchvision=True):
