@@ -24,6 +24,7 @@ BENCHMARK = ("torch", "torchvision", "numpy", "tabulate")
 DETECTORS = (
     *("torch", "torchvision", "numpy", "fvcore", "iopath", "pycocotools", "timm", "safetensors"),
     *("PIL", "matplotlib", "tensorboard", "tabulate", "termcolor", "tqdm", "yaml", "yacs"),
+    "portalocker",  # which iopath imports
 )
 SMALL_DETECTOR = (
     *("MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DYHEAD.CHANNELS", "32"),
