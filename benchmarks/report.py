@@ -35,7 +35,7 @@ CPU in a process of its own that gives freed memory back at once. Saved memory i
 pass keeps for backward, of a block per image, inputs included and parameters not.
 """
 NO_GPU = (
-    "Not measured yet. `make gpu-check` on a machine with one, or `make bench DEVICE=cuda`, writes the"
+    "Not measured yet: `make gpu-check`, or `make bench DEVICE=cuda`, on a machine with one writes the"
     " figures."
 )
 
