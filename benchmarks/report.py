@@ -34,7 +34,7 @@ compiler. Peak memory is what a call takes beyond what was there before, its res
 CPU in a process of its own that gives freed memory back at once. Saved memory is what a forward
 pass keeps for backward, of a block per image, inputs included and parameters not.
 """
-NO_GPU = "Not measured yet: `make gpu-check` or `make bench DEVICE=cuda` measures it where there is one."
+NO_GPU = "Not measured yet: `make gpu-check` or `make bench DEVICE=cuda` does, where there is one."
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
