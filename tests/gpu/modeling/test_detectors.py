@@ -9,7 +9,6 @@ import copy
 import importlib
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ from closeness import (
     norm_by_module,
 )
 from gpu_cases import DEVICE, IS_REAL
+from gpu_contexts import DEVICE_BACKEND, REFERENCE_BACKEND, backend, exact_products
 from small_configs import CONFIGS, FOLDER, NEED_GENUINE_DETECTRON2, damp, groups_of, shrink
 from torch import Tensor, nn
 
@@ -35,11 +35,9 @@ from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.mixed_precision import MixedPrecisionTrainer
 from dyhead.engine.optimizer import build_optimizer
-from dyhead.engine.precision import set_float32_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.modeling.tta import build_multi_scale_testing
-from dyhead.ops import extension
-from dyhead.ops.backends import BACKEND_VARIABLE, choose_backend
+from dyhead.ops.backends import choose_backend
 
 TIMM = "timm"  # no config has a backbone of timm
 BASE_OF_TIMM = "quickstart.yaml"
@@ -113,15 +111,6 @@ def distinct_configs() -> list[str]:
 NAMES = [*distinct_configs(), TIMM] if IS_REAL else IN_THE_INTERPRETER
 
 
-@contextmanager
-def backend(name: str) -> Iterator[None]:
-    """Within the context, deformable convolutions are computed by a back end, and none in C++."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(BACKEND_VARIABLE, name)
-        patch.setattr(extension, "load", lambda: False)  # it would be built for minutes
-        yield
-
-
 @dataclass(frozen=True)
 class Pair:
     """A detector on the CPU and the same on the device, with what the former computed."""
@@ -145,8 +134,8 @@ def pair(request: pytest.FixtureRequest) -> Pair:
 
 def make_pair(name: str) -> Pair:
     cfg = small_config(name)
-    device_backend = "triton" if IS_REAL or name == TIMM else "torchvision"
-    with backend("bags"):
+    device_backend = "triton" if name == TIMM else DEVICE_BACKEND
+    with backend(REFERENCE_BACKEND):
         reference = build(cfg, "cpu")
         losses, gradients = losses_and_gradients(reference)
     with backend(device_backend):
@@ -156,13 +145,9 @@ def make_pair(name: str) -> Pair:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def exact_products() -> Iterator[None]:
-    """Products of float32 in float32: with TF32 a device would differ from the CPU by 1e-3."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    set_float32_precision("highest")
-    yield
-    torch.set_float32_matmul_precision(before[0])
-    torch.backends.cudnn.allow_tf32 = before[1]
+def float32_products() -> Iterator[None]:
+    with exact_products():
+        yield
 
 
 def build(cfg: CfgNode, device: str) -> nn.Module:
@@ -229,7 +214,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(pair: Pair) -> None:
 
 
 def test_detections_are_those_of_the_cpu(pair: Pair) -> None:
-    with backend("bags"):
+    with backend(REFERENCE_BACKEND):
         expected = detect(pair.reference)
     with pair.on_device(), evaluation_form(pair.cfg, pair.tested):
         found = detect(pair.tested)
@@ -283,7 +268,7 @@ def test_several_scales_are_merged_as_on_the_cpu(merge: str) -> None:
     cfg = pair.cfg.clone()
     cfg.TEST.AUG.ENABLED, cfg.TEST.AUG.MERGE = True, merge
     cfg.TEST.AUG.MIN_SIZES, cfg.TEST.AUG.MAX_SIZE, cfg.TEST.AUG.VALID_SIZES = (48, 64), 128, []
-    with backend("bags"):
+    with backend(REFERENCE_BACKEND):
         expected = detect(build_multi_scale_testing(cfg, pair.reference.eval()))
     with pair.on_device():
         found = detect(build_multi_scale_testing(cfg, pair.tested.eval()))
