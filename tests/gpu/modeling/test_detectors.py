@@ -77,7 +77,7 @@ SHORT_TYPES = [
 ]
 MAX_SKIPPED = 16  # steps until the scale of the loss suits float16
 # Of losses in 16 bits: of each, and of all together, since other regions may count as objects.
-AMP_RTOL, AMP_TOTAL_RTOL = 0.05, 0.02
+AMP_RTOL, AMP_TOTAL_RTOL = 0.1, 0.02
 
 
 def small_config(name: str) -> CfgNode:
