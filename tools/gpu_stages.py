@@ -140,7 +140,6 @@ def tests(
     needs: tuple[str, ...],
     limit: int,
     least: int = 20,
-    why_not: Callable[[Setup], str] = lambda setup: "",
 ) -> Stage:
     """Return a stage of test files below tests/gpu."""
 
@@ -152,7 +151,7 @@ def tests(
         return ["-m", "pytest", *options, report, *files]
 
     read = read_tests(name)
-    return Stage(name, text, command, read, needs, limit, least, interpreted=True, why_not=why_not)
+    return Stage(name, text, command, read, needs, limit, least, interpreted=True)
 
 
 def read_rows(setup: Setup, benchmark: str) -> list[dict[str, Any]]:
@@ -270,13 +269,6 @@ def why_no_bccd(setup: Setup) -> str:
     return "" if setup.data else "no --data FOLDER with BCCD was given"
 
 
-def why_not_distributed(setup: Setup) -> str:
-    """Why two processes cannot run, or ""."""
-    if setup.device == "cuda" and setup.num_gpus < 2:
-        return f"it needs two GPUs, this machine has {setup.num_gpus}"
-    return ""
-
-
 # In order of value. Those that measure no time run beside each other where there are cores.
 STAGES = (
     Stage(
@@ -354,7 +346,6 @@ STAGES = (
         ("engine/test_distributed.py",),
         (*DETECTORS, "pytest"),
         120,
-        why_not=why_not_distributed,
     ),
     tests(
         "small-kernels",
