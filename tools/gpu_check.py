@@ -100,7 +100,10 @@ class Check:
         status = run_limited(command, log, limit, _environment(self.setup, stage))
         shorten(log)
         if status is None:
-            return Outcome("failed", f"stopped after {limit:.0f} s: {_last_line(log)}")
+            # too slow or hanging, unless it was the budget that ended
+            state = "failed" if limit == stage.limit else "skipped"
+            reason = "stopped" if state == "failed" else "the budget ended"
+            return Outcome(state, f"{reason} after {limit:.0f} s: {_last_line(log)}")
         return stage.read(self.setup, status)
 
     def write(self) -> None:
@@ -234,6 +237,12 @@ def count_gpus() -> int:
     return int(last[0]) if found.returncode == 0 and last else 0
 
 
+def _jobs(device: str) -> int:
+    """Test stages at a time: one that drives a GPU keeps two cores busy, with its compilations."""
+    cores = os.cpu_count() or 1
+    return max(1, min(6, cores // 2 if device == "cuda" else cores))
+
+
 def format_table(results: Sequence[Result]) -> str:
     """Lay the results out in columns."""
     rows = [list(COLUMNS)]
@@ -283,8 +292,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs",
         type=int,
-        default=max(1, min(6, (os.cpu_count() or 1) // 2)),
-        help="test stages at a time (default: %(default)s)",
+        help="test stages at a time (default: one for two cores, on a CPU for each; at most 6)",
     )
     return parser.parse_args(arguments)
 
@@ -303,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = None if args.data is None else args.data.resolve()
     with tempfile.TemporaryDirectory(prefix="gpu_check") as scratch:
         setup = Setup(args.device, output, Path(scratch), data, num_gpus)
-        results = Check(setup, stages, args.budget, max(1, args.jobs)).run()
+        results = Check(setup, stages, args.budget, args.jobs or _jobs(args.device)).run()
     table = format_table(results)
     print(f"\n{table}\n\nAll of it: {output}", flush=True)
     (output / "table.txt").write_text(table + "\n", encoding="utf-8")

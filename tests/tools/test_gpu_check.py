@@ -84,6 +84,12 @@ def test_a_hanging_stage_is_cut_off_with_its_children(
     assert has_ended(int(child[1]))
 
 
+def test_a_stage_that_the_budget_ends_has_not_failed(run_check: Callable[..., Any]) -> None:
+    found = run_check(make_stage("long", "import time; time.sleep(99)"), budget=3)
+    assert found["long"]["state"] == "skipped"
+    assert found["long"]["figure"].startswith("the budget ended after 3 s")
+
+
 def has_ended(process_id: int) -> bool:
     """Wait for a process that is not ours; an ended one that nobody waited for counts as ended."""
     for _ in range(50):
