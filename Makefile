@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: help quickstart test test-all lint format bench gpu-check results-table clean
+.PHONY: help quickstart test test-all lint format bench gpu-check results-table config-keys clean
 
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
 	@echo "make gpu-check   on a GPU: prove that it works and measure it (8 minutes), see docs/gpu.md"
 	@echo "make results-table  rewrite the table of results in README.md from the headers of configs/"
+	@echo "make config-keys  rewrite docs/config_keys.md from the comments beside the config keys"
 	@echo "make clean       remove the virtual environment and all outputs"
 
 $(SETUP): setup.py
@@ -41,8 +42,11 @@ format: $(SETUP)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i dyhead/ops/cpp/*
 
-results-table:
-	$(PYTHON) tools/results_table.py
+results-table: $(SETUP)
+	$(BIN)/python tools/results_table.py
+
+config-keys: $(SETUP)
+	$(BIN)/dyhead configs reference > docs/config_keys.md
 
 # On a GPU: make bench DEVICE=cuda
 DEVICE ?= cpu

@@ -1,13 +1,8 @@
 #!/usr/bin/env python3
 """Make README.md's table of results from the headers of configs/: `python tools/results_table.py`.
 
-A header is the comment that a config starts with. Its first sentence says what the config is;
-lines of the forms
-
-    # Published: box AP <number> on <data> (<source>).
-    # Measured here: box AP <number> on <data> (<remarks>).
-
-say what others published and what was measured with this project; there may be several of each.
+The form of a header is described in dyhead/config/headers.py; several scores of a kind
+may stand there.
 """
 
 import argparse
@@ -16,30 +11,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dyhead.config.headers import SCORES, first_sentence, read_header
+
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- made by `make results-table` from the headers of configs/ -->"
 END = "<!-- end of the table -->"
-KINDS = ("Published", "Measured here")
 TITLES = ("config", "what it is", "published box AP", "measured here")
-
-
-def read_header(path: Path) -> str:
-    """The comment at the beginning of a file, without its "# "."""
-    comment = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
-    lines = comment[0].splitlines() if comment else []
-    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
-
-
-def first_sentence(header: str) -> str:
-    """What stands before the first full stop, on one line.
-
-    Raises:
-        ValueError: the header does not begin with a sentence.
-    """
-    sentence = re.match(r"(\S.*?)\.(\s|$)", header, re.DOTALL)
-    if not sentence or any(kind in sentence[1] for kind in KINDS):
-        raise ValueError("the header has to begin with a sentence that says what this is.")
-    return " ".join(sentence[1].split())
 
 
 def find_scores(header: str, kind: str) -> list[str]:
@@ -63,7 +40,7 @@ def make_row(path: Path, root: Path = ROOT) -> str:
     """
     header = read_header(path)
     try:
-        scores = ["<br>".join(find_scores(header, kind)) for kind in KINDS]
+        scores = ["<br>".join(find_scores(header, kind)) for kind in SCORES]
         description = first_sentence(header)
     except ValueError as error:
         raise ValueError(f"{path.relative_to(root)}: {error}") from error
