@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from block_cases import (
+from compared_blocks import (
     KERNELS,
     make_cotangents,
     make_levels,

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 import torch
-from block_cases import make_cotangents, make_levels, make_stack, outcome, plain_double
+from compared_blocks import make_cotangents, make_levels, make_stack, outcome, plain_double
 from gpu_cases import DEVICE, EXACT, IMAGE, IS_REAL, assert_near, level_sizes
 
 from dyhead.ops import device_constants, triton_check

@@ -176,19 +176,16 @@ def test_without_moments_the_outputs_are_the_same(plain):
     assert_near("without moments", outputs, [output.double() for output in expected.outputs], EXACT)
 
 
-def test_two_runs_are_bit_equal_but_for_the_gradients_of_the_levels(plain):
-    tensors, expected = plain
-    assert_same(outcome(by_triton, tensors), expected)
-
-
 LAYOUTS = {
+    "as they were": lambda tensor: tensor,
     "channels_last": lambda tensor: tensor.to(memory_format=torch.channels_last),
     "columns of larger tensors": lambda tensor: pad(tensor.mT, (1, 2, 2, 1))[..., 2:-1, 1:-2].mT,
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_memory_layout_gives_the_same(layout, plain):
+@pytest.mark.parametrize("layout", list(LAYOUTS)[0 if IS_REAL else 1 :])
+def test_another_run_is_bit_equal_in_any_memory_layout(layout, plain):
+    """But for the gradients of the levels, see `assert_same`."""
     tensors, expected = plain
     lay_out = LAYOUTS[layout]
     changed = Tensors(*([lay_out(t) if t.dim() == 4 else t for t in group] for group in tensors))

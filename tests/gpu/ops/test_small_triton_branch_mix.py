@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from block_cases import KERNELS
+from compared_blocks import KERNELS
 from gpu_cases import DEVICE, IS_REAL, normals
 from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
@@ -200,7 +200,7 @@ def test_the_self_check_finds_wrong_sums(monkeypatch, caplog):
     triton_check._passes.cache_clear()
 
 
-@pytest.mark.parametrize("coarser_offsets", ["flat_read", "crop", "resize"])
+@pytest.mark.parametrize("coarser_offsets", ["crop", "resize"])
 def test_a_block_takes_one_launch_of_every_kernel(
     coarser_offsets, note_launches, triton_everywhere, float32_convolutions
 ):

@@ -250,12 +250,12 @@ def test_moments_of_launches_apart_and_of_float64():
 
 
 def test_what_differs_in_more_than_sizes_and_strides_is_launched_apart():
-    near = make_arguments(GEOMETRIES[0], torch.float32, batch=1, size=(2, 3))
-    small = make_arguments(GEOMETRIES[2], torch.float32, batch=1, channels=5)
+    near = make_arguments(GEOMETRIES[2], torch.float32)
+    small = make_arguments(GEOMETRIES[0], torch.float32, batch=1, channels=5)
     calls = [
-        *[(*near, *GEOMETRIES[0][1:])] * 33,  # one more than a launch takes
-        (*small, *GEOMETRIES[2][1:]),
-        (*near[:4], None, *GEOMETRIES[0][1:]),
+        *[(*near, *GEOMETRIES[2][1:])] * 33,  # one more than a launch takes
+        (*small, *GEOMETRIES[0][1:]),
+        (*near[:4], None, *GEOMETRIES[2][1:]),
     ]
     for ours, call in zip(foreach_deform_conv_by_triton(calls), calls, strict=True):
         torch.testing.assert_close(ours, deform_conv_by_bags(*call), rtol=1e-5, atol=1e-5)
