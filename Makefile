@@ -12,7 +12,7 @@ help:
 	@echo "make lint        ruff, mypy, clang-format       make format    reformat the code"
 	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
 	@echo "make gpu-check   on a GPU: prove that it works and measure it (8 minutes), see docs/gpu.md"
-	@echo "make results-table  rewrite the table of results in README.md from the headers of configs/"
+	@echo "make results-table  rewrite the tables of results from the headers of configs/"
 	@echo "make config-keys  rewrite docs/config_keys.md from the comments beside the config keys"
 	@echo "make clean       remove the virtual environment and all outputs"
 
