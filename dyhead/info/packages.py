@@ -32,19 +32,20 @@ class OptionalPart(NamedTuple):
     command: str  # installs it
 
 
+_EXPORT = 'pip install "dyhead[export]"'
 OPTIONAL_PARTS = (
-    OptionalPart("faster COCO scores", ("faster-coco-eval",), "pip install faster-coco-eval"),
-    OptionalPart("export to ONNX: the model", ("onnx",), "pip install onnx"),
-    OptionalPart("export to ONNX: the exporter", ("onnxscript",), "pip install onnxscript"),
-    OptionalPart(
-        "running ONNX models", ("onnxruntime", "onnxruntime-gpu"), "pip install onnxruntime"
-    ),
+    OptionalPart("faster COCO scores", ("faster-coco-eval",), 'pip install "dyhead[fast]"'),
+    OptionalPart("export to ONNX: the model", ("onnx",), _EXPORT),
+    OptionalPart("export to ONNX: the exporter", ("onnxscript",), _EXPORT),
+    OptionalPart("running ONNX models", ("onnxruntime", "onnxruntime-gpu"), _EXPORT),
     OptionalPart(
         "video and cameras",
         ("av", "opencv-python", "opencv-python-headless", "opencv-contrib-python"),
-        "pip install av",
+        'pip install "dyhead[video]"',
     ),
-    OptionalPart("detections for supervision", ("supervision",), "pip install supervision"),
+    OptionalPart(
+        "detections for supervision", ("supervision",), 'pip install "dyhead[supervision]"'
+    ),
     OptionalPart(
         "kernels on CUDA", ("triton", "triton-windows"), "it comes with PyTorch for CUDA on Linux"
     ),

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,15 @@ def test_a_missing_part_is_listed_with_its_command(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(packages, "find_version", lambda name: "4.9" if "opencv" in name else "")
     parts = {part["package"]: part for part in packages.describe_optional_parts()}
     assert parts["opencv-python"]["version"] == "4.9"  # in the place of av
-    assert parts["onnxruntime"]["install"] == "pip install onnxruntime"
+    assert parts["onnxruntime"]["install"] == 'pip install "dyhead[export]"'
+
+
+def test_the_commands_name_extras_that_there_are() -> None:
+    text = (Path(__file__).parents[2] / "setup.py").read_text()
+    extras = re.findall(
+        r"dyhead\[(\w+)]", " ".join(part.command for part in packages.OPTIONAL_PARTS)
+    )
+    assert extras and all(f'"{extra}": {extra.upper()}' in text for extra in extras)
 
 
 def test_a_broken_part_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
