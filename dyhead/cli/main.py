@@ -13,6 +13,7 @@ does, so that every --help answers at once.
 
 import argparse
 import importlib
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -99,9 +100,9 @@ def build_parser(command: Command, module: ModuleType) -> argparse.ArgumentParse
 
 
 def _wrap(text: str) -> str:
-    formatter = argparse.HelpFormatter("")  # knows the terminal's width
-    paragraphs = text.strip().split("\n\n")
-    return "\n\n".join(formatter._fill_text(part, formatter._width, "") for part in paragraphs)
+    width = shutil.get_terminal_size().columns - 2  # as argparse wraps the rest
+    paragraphs = (" ".join(part.split()) for part in text.strip().split("\n\n"))
+    return "\n\n".join(textwrap.fill(part, width) for part in paragraphs)
 
 
 def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
