@@ -4,6 +4,8 @@ With TRITON_INTERPRET=1 (set before anything imports Triton) the same tests run 
 sizes, which proves the tests and the kernels' arithmetic where there is no GPU.
 """
 
+import importlib
+
 import pytest
 import torch
 from gpu_cases import DEVICE, IS_REAL, MEASURED, why_not
@@ -67,10 +69,10 @@ class _Noting:
 
 @pytest.fixture
 def note_launches(monkeypatch):
-    """A function of a module and names of its Triton kernels: the list of all launches to come."""
+    """A function of a module of dyhead.ops and kernels' names: the list of all launches to come."""
 
     def note(module, names):
-        launches = []
+        launches, module = [], importlib.import_module(f"dyhead.ops.{module}")
         for name in names:
             monkeypatch.setattr(module, name, _Noting(getattr(module, name), name, launches))
         return launches

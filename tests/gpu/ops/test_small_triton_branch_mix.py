@@ -15,7 +15,6 @@ from dyhead.ops import (
     torch_branch_mix,
     triton_branch_mix,
     triton_check,
-    triton_moments_kernels,
     triton_pyramid,
 )
 from dyhead.ops.branch_mix_by_level import ByLevel
@@ -206,7 +205,7 @@ def test_a_block_takes_one_launch_of_every_kernel(
 ):
     """However many levels and branches it has, and with the plain block's results."""
     lists = [note_launches(module, names) for module, names in KERNELS.items()]
-    passes_over_maps = note_launches(triton_moments_kernels, ["moments_kernel"])
+    passes_over_maps = note_launches("triton_moments_kernels", ["moments_kernel"])
     torch.manual_seed(0)
     block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets)).to(DEVICE)
     with torch.no_grad():

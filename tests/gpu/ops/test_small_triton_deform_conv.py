@@ -13,7 +13,6 @@ from dyhead.ops import (
     triton_branch_mix,
     triton_check,
     triton_deform_conv,
-    triton_deform_kernels,
     triton_deform_options,
 )
 from dyhead.ops.bilinear_bags import deform_conv_by_bags
@@ -191,7 +190,7 @@ def test_convolutions_of_a_pyramid_share_their_launches(note_launches):
     """Levels, strides and kernels that differ: one launch forward, two backward."""
     names = ["forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"]
     tensors = make_pyramid(torch.float32)
-    launches = note_launches(triton_deform_kernels, names)
+    launches = note_launches("triton_deform_kernels", names)
     ours = pyramid_outcome(foreach_deform_conv_by_triton, tensors)
     expected = pyramid_outcome(
         lambda calls: [deform_conv_by_bags(*call) for call in calls],
