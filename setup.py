@@ -13,7 +13,7 @@ EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 SUPERVISION = ["supervision>=0.25"]
 TEST = ["pytest>=8", "setuptools>=64", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
-DEVELOPMENT = [*TEST, *TYPES, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
+DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
 
 KEYWORDS = ["object detection", "Dynamic Head", "DyHead", "Detectron2", "ATSS", "PyTorch"]
 URLS = {

@@ -150,7 +150,13 @@ def _substitute(device: torch.device) -> str:
 
 @functools.cache
 def why_not(name: str, device: torch.device) -> str:
-    """Why a back end cannot serve a device, or "". Asking for "cpp" builds the extension."""
+    """Say why a back end cannot serve a device; "" where it can.
+
+    Args:
+        name: one of `BACKENDS`.
+        device: a CUDA device without a number is the current one. Asking for "cpp" builds the
+            extension.
+    """
     if name == "cpp":
         return _why_not_cpp(device)
     if name == "triton":

@@ -17,6 +17,7 @@ from small_runs import IDS, NAMES, save_run
 
 from dyhead import Detector
 from dyhead.cli import predict
+from dyhead.detector import load_detector
 from dyhead.errors import UserError
 from dyhead.prediction import run as prediction_run
 
@@ -26,6 +27,22 @@ SIZE = (80, 60)  # width, height
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """Load a detector of the same arguments once for all tests, for nothing changes it."""
+    loaded: dict[str, Any] = {}
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        key = repr((args, kwargs))
+        if key not in loaded:
+            loaded[key] = load_detector(*args, **kwargs)
+        return loaded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dyhead.detector.load_detector", load)
+        yield
 
 
 @pytest.fixture(autouse=True)
