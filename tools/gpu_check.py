@@ -20,18 +20,31 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_stages import PACKAGES, PROJECT, STAGES, Outcome, Setup, Stage, python
+from gpu_stages import (
+    PACKAGES,
+    PROJECT,
+    STAGES,
+    STOPPED,
+    Outcome,
+    Setup,
+    Stage,
+    last_line,
+    python,
+)
 
 BUDGET = 480  # seconds
 LOG_BYTES = 300_000  # that a log keeps of its end
 GRACE = 5  # seconds between asking a process to end and ending it
+COUNTING = 90  # seconds for PyTorch to be imported and to count GPUs
+INTERRUPTED = 130  # exit status, as of a shell
 COLUMNS = ("stage", "passed", "failed", "skipped", "seconds", "figure")
 
 
@@ -48,24 +61,39 @@ class Result:
 
 
 class Check:
-    """Runs stages one after the other, or beside each other, and keeps what they gave."""
+    """Runs stages one after the other, or beside each other, and keeps what they gave.
+
+    Attributes:
+        results: by stage, in the order in which they ended.
+        interrupted: set by Ctrl-C and by SIGTERM; then what runs is ended, and nothing is begun.
+    """
 
     def __init__(self, setup: Setup, stages: Sequence[Stage], budget: float, jobs: int) -> None:
         self.setup, self.stages, self.jobs = setup, stages, jobs
+        self.interrupted = threading.Event()
+        self.writing = threading.Lock()
         self.started = time.time()
         self.deadline = time.monotonic() + budget
         self.budget = budget
         self.results: dict[str, Result] = {}
 
     def run(self) -> list[Result]:
-        """Run every stage that fits, and write gpu_check.json after each."""
+        """Run every stage that fits, and write gpu_check.json as soon as each has ended."""
         self.write()
         for group in _groups(self.stages):
             with ThreadPoolExecutor(1 if len(group) == 1 else self.jobs) as pool:
-                for result in pool.map(self.run_stage, group):
-                    self.results[result.stage] = result
-                    self.write()
-        return list(self.results.values())
+                stages = [pool.submit(self.run_stage, stage) for stage in group]
+                try:
+                    for stage in stages:
+                        stage.result()
+                except KeyboardInterrupt:
+                    print("interrupted: what runs is ended", flush=True)
+                    self.interrupted.set()
+        return self.in_order()
+
+    def in_order(self) -> list[Result]:
+        """What there is by now, in the order of the stages."""
+        return [self.results[s.name] for s in self.stages if s.name in self.results]
 
     def run_stage(self, stage: Stage) -> Result:
         """Run one stage, or say why not."""
@@ -77,10 +105,15 @@ class Check:
         seconds = time.monotonic() - start
         result = Result(stage.name, stage.text, outcome.state, seconds, *_line_and_rest(outcome))
         print(f"{stage.name}: {result.state}, {seconds:.0f} s, {result.figure}", flush=True)
+        with self.writing:
+            self.results[stage.name] = result
+            self.write()
         return result
 
     def _why_skipped(self, stage: Stage) -> Outcome | None:
         left = self.deadline - time.monotonic()
+        if self.interrupted.is_set():
+            return Outcome("skipped", "interrupted")
         if missing := [name for name in stage.needs if not _is_there(name)]:
             return Outcome("skipped", f"needs {', '.join(map(_package, missing))}")
         if self.setup.device == "cuda" and not self.setup.num_gpus and stage.needs_device:
@@ -96,15 +129,32 @@ class Check:
         command = [python(), *stage.command(self.setup)]
         if command[-1] == "--budget":  # a stage that fits its own work into the time
             command.append(str(max(1, round(limit) - 15)))
+        if (old := stage.leaves(self.setup)) is not None:
+            old.unlink(missing_ok=True)  # or an earlier check's results would be taken for these
         log = self.setup.output / f"{stage.name}.log"
-        status = run_limited(command, log, limit, _environment(self.setup, stage))
+        environment = _environment(self.setup, stage, self.jobs)
+        start = time.monotonic()
+        status = run_limited(command, log, limit, environment, self.interrupted.is_set)
         shorten(log)
         if status is None:
-            # too slow or hanging, unless it was the budget that ended
-            state = "failed" if limit == stage.limit else "skipped"
-            reason = "stopped" if state == "failed" else "the budget ended"
-            return Outcome(state, f"{reason} after {limit:.0f} s: {_last_line(log)}")
+            seconds = min(limit, time.monotonic() - start)
+            return self._stopped(stage, limit == stage.limit, seconds)
         return stage.read(self.setup, status)
+
+    def _stopped(self, stage: Stage, was_slow: bool, seconds: float) -> Outcome:
+        """What a stage that was stopped has left: it was too slow or hung, or it had to end."""
+        state, reason = "skipped", "the budget ended"
+        if self.interrupted.is_set():
+            reason = "interrupted"
+        elif was_slow:
+            state, reason = "failed", "stopped"
+        partial = None
+        with contextlib.suppress(Exception):  # whatever was half written
+            partial = stage.read(self.setup, STOPPED).results
+        if isinstance(partial, dict) and partial.get("failed"):
+            state = "failed"
+        line = last_line(self.setup, stage.name)
+        return Outcome(state, f"{reason} after {seconds:.0f} s: {line}", partial)
 
     def write(self) -> None:
         """Write gpu_check.json anew: it is complete at any moment."""
@@ -117,7 +167,7 @@ class Check:
             "budget": self.budget,
             "seconds": round(time.time() - self.started, 1),
             "missing packages": _missing(self.stages),
-            "stages": [asdict(result) for result in self.results.values()],
+            "stages": [asdict(result) for result in self.in_order()],
         }
         path = self.setup.output / "gpu_check.json"
         temporary = path.with_suffix(".tmp")
@@ -145,13 +195,19 @@ def _line_and_rest(outcome: Outcome) -> tuple[str, Any]:
 
 
 def run_limited(
-    command: Sequence[str], log: Path, seconds: float, environment: dict[str, str]
+    command: Sequence[str],
+    log: Path,
+    seconds: float,
+    environment: dict[str, str],
+    must_end: Callable[[], bool] = lambda: False,
 ) -> int | None:
     """Run a command in a process group of its own, both its outputs going to `log`.
 
     Returns:
-        The exit status, or None if it was stopped, with everything that it had started.
+        The exit status, or None if it was stopped, with everything that it had started, after
+        `seconds` or because it `must_end`.
     """
+    end = time.monotonic() + max(1.0, seconds)
     with log.open("wb") as out:
         process = subprocess.Popen(
             command,
@@ -163,25 +219,29 @@ def run_limited(
             start_new_session=True,
         )
         try:
-            return process.wait(max(1.0, seconds))
-        except subprocess.TimeoutExpired:
+            while time.monotonic() < end and not must_end():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.wait(min(0.2, max(0.0, end - time.monotonic())))
             return None
         finally:
             _end_group(process)
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its children: first politely, so that its log has a traceback."""
+    """End a process and its children: first politely, so that its log has a traceback.
+
+    One that waits within the GPU's driver may not end at all; then it is left behind.
+    """
     if not hasattr(os, "killpg"):  # Windows
         process.kill()
-        process.wait()
-        return
-    if process.poll() is None:
-        _signal_group(process, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
+    else:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+        _signal_group(process, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
@@ -198,16 +258,15 @@ def shorten(log: Path) -> None:
         log.write_bytes(b"[the beginning was cut off]\n" + end)
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
-
-
-def _environment(setup: Setup, stage: Stage) -> dict[str, str]:
+def _environment(setup: Setup, stage: Stage, jobs: int) -> dict[str, str]:
     """Variables of a stage's process: the project is importable without being installed."""
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
-    environment.pop("TRITON_INTERPRET", None)
+    environment["PYTHONFAULTHANDLER"] = "1"  # a crash leaves a traceback
+    for name in ("TRITON_INTERPRET", "DYHEAD_DEFORM_CONV", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)  # which would change what is tested
+    if not stage.alone:  # several stages share the cores
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // jobs)))
     if setup.is_small:  # on one thread: at these sizes more only wait
         environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         if stage.interpreted:
@@ -232,15 +291,43 @@ def _missing(stages: Sequence[Stage]) -> list[str]:
 def count_gpus() -> int:
     """How many GPUs PyTorch sees, asked in another process: this one must not hold a context."""
     script = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
-    found = subprocess.run([python(), "-c", script], capture_output=True, text=True, check=False)
+    try:
+        found = subprocess.run(
+            [python(), "-c", script], capture_output=True, text=True, timeout=COUNTING
+        )
+    except subprocess.TimeoutExpired:
+        print(f"PyTorch did not count the GPUs within {COUNTING} s.", flush=True)
+        return 0
     last = found.stdout.split()[-1:]
     return int(last[0]) if found.returncode == 0 and last else 0
 
 
 def _jobs(device: str) -> int:
     """Test stages at a time: one that drives a GPU keeps two cores busy, with its compilations."""
-    cores = os.cpu_count() or 1
-    return max(1, min(6, cores // 2 if device == "cuda" else cores))
+    return max(1, min(6, _cores() // 2 if device == "cuda" else _cores()))
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def make_folder(path: Path) -> Path:
+    """The folder of all results, in which files can be written.
+
+    Raises:
+        SystemExit: they cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise SystemExit(
+            f"--output {path} takes no files ({error.strerror}): name another folder."
+        ) from None
 
 
 def format_table(results: Sequence[Result]) -> str:
@@ -292,29 +379,35 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs",
         type=int,
+        default=0,
         help="test stages at a time (default: one for two cores, on a CPU for each; at most 6)",
     )
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the check; 0 where no stage failed and at least one passed, else 1."""
+    """Run the check; 0 where no stage failed and at least one passed, 130 on Ctrl-C, else 1."""
     args = parse(arguments)
     stages = choose_stages(args.stages)
-    output = args.output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
+    output = make_folder(args.output.resolve())
+    begun = time.monotonic()
     for name in _missing(stages):
         print(f"missing package: {name}", flush=True)
     num_gpus = count_gpus() if args.device == "cuda" and _is_there("torch") else 0
     if args.device == "cuda" and not num_gpus:
         print("PyTorch sees no GPU here: --device cpu proves the check itself.", flush=True)
     data = None if args.data is None else args.data.resolve()
-    with tempfile.TemporaryDirectory(prefix="gpu_check") as scratch:
+    with tempfile.TemporaryDirectory(prefix="gpu_check", ignore_cleanup_errors=True) as scratch:
         setup = Setup(args.device, output, Path(scratch), data, num_gpus)
-        results = Check(setup, stages, args.budget, args.jobs or _jobs(args.device)).run()
+        budget = args.budget - (time.monotonic() - begun)
+        check = Check(setup, stages, budget, max(1, args.jobs or _jobs(args.device)))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # or stages would outlive this
+        results = check.run()
     table = format_table(results)
     print(f"\n{table}\n\nAll of it: {output}", flush=True)
     (output / "table.txt").write_text(table + "\n", encoding="utf-8")
+    if check.interrupted.is_set():
+        return INTERRUPTED
     states = [result.state for result in results]
     return 0 if "passed" in states and "failed" not in states else 1
 

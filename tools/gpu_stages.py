@@ -4,6 +4,7 @@ Like that script it uses the standard library alone: it has to run where package
 """
 
 import json
+import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -26,6 +27,8 @@ DETECTORS = (
     *("PIL", "matplotlib", "tensorboard", "tabulate", "termcolor", "tqdm", "yaml", "yacs"),
     "portalocker",  # which iopath imports
 )
+STOPPED = 2  # exit status of pytest when it was interrupted, here of every stopped stage
+SLOW_TEST = 60  # seconds after which the log tells what a test is doing
 SMALL_DETECTOR = (
     *("MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DYHEAD.CHANNELS", "32"),
     *("MODEL.DYHEAD.NUM_CONVS", "1", "MODEL.ATSS.INFERENCE_TH", "-1.0"),
@@ -87,6 +90,7 @@ class Stage:
         interpreted: on a CPU its kernels run in Triton's interpreter.
         needs_device: it is skipped where --device is not there.
         why_not: why this machine cannot run it, or "".
+        leaves: the file in the output folder from which its outcome is read, if there is one.
     """
 
     name: str
@@ -100,6 +104,7 @@ class Stage:
     interpreted: bool = False
     needs_device: bool = True
     why_not: Callable[[Setup], str] = lambda setup: ""
+    leaves: Callable[[Setup], Path | None] = lambda setup: None
 
 
 def state_of(status: int) -> str:
@@ -107,30 +112,49 @@ def state_of(status: int) -> str:
     return "passed" if status == 0 else "failed"
 
 
+def last_line(setup: Setup, name: str) -> str:
+    """The last line in a stage's log that is not empty."""
+    text = (setup.output / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+    lines = (line.strip() for line in reversed(text.split("\n")))
+    return next((line for line in lines if line), "its log is empty")
+
+
+def failed(setup: Setup, name: str, status: int, results: Any = None) -> Outcome:
+    """The outcome of a stage that ended with a status, or without having left its results."""
+    return Outcome("failed", f"status {status}: {last_line(setup, name)}", results)
+
+
 def read_tests(name: str) -> Callable[[Setup, int], Outcome]:
     """Return a reader of what pytest left for the stage `name`."""
 
     def read(setup: Setup, status: int) -> Outcome:
-        report = setup.output / f"{name}.xml"
+        report = tests_report(setup, name)
         if not report.is_file():
-            return Outcome("failed", f"pytest ended with status {status} before any test")
+            return failed(setup, name, status)
         cases = list(ElementTree.parse(report).iter("testcase"))
         report.unlink()
-        failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+        bad = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
         reasons = [s.get("message") or "" for c in cases if (s := c.find("skipped")) is not None]
-        num_passed = len(cases) - len(failed) - len(reasons)
-        counts = {"passed": num_passed, "failed": len(failed), "skipped": len(reasons)}
+        num_passed = len(cases) - len(bad) - len(reasons)
+        if status == STOPPED:  # the test within which it ended is listed, too
+            num_passed = max(0, num_passed - 1)
+        counts = {"passed": num_passed, "failed": len(bad), "skipped": len(reasons)}
         figure = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        names = [f"{case.get('classname')}::{case.get('name')}" for case in failed]
+        names = [f"{case.get('classname')}::{case.get('name')}" for case in bad]
         results = {**counts, "failed tests": names, "reasons": sorted(set(reasons))}
-        if failed or status not in (0, 5):  # 5: there was no test
-            first = f": {failed[0].get('name')}" if failed else f", status {status}"
+        if bad or status not in (0, 5):  # 5: there was no test
+            first = f": {bad[0].get('name')}" if bad else f", status {status}"
             return Outcome("failed", f"{figure or 'no test'}{first}", results)
         if not num_passed:
             return Outcome("skipped", reasons[0] if reasons else "no test", results)
         return Outcome("passed", figure, results)
 
     return read
+
+
+def tests_report(setup: Setup, name: str) -> Path:
+    """Where pytest leaves the results of a stage."""
+    return setup.output / f"{name}.xml"
 
 
 def tests(
@@ -145,19 +169,24 @@ def tests(
 
     def command(setup: Setup) -> list[str]:
         files = [str(PROJECT / "tests" / "gpu" / path) for path in paths]
-        report = f"--junitxml={setup.output / f'{name}.xml'}"
+        report = f"--junitxml={tests_report(setup, name)}"
         # ends at a hundred failures: a broken kernel fails everywhere, and logs are to be mailed
         options = ["-q", "-rs", "-p", "no:cacheprovider", "--maxfail=100", "--tb=short", "-m", ""]
+        # a test that hangs on the GPU is found in the log
+        options += ["-o", f"faulthandler_timeout={SLOW_TEST}", "--durations=10"]
         return ["-m", "pytest", *options, report, *files]
 
-    read = read_tests(name)
-    return Stage(name, text, command, read, needs, limit, least, interpreted=True)
-
-
-def read_rows(setup: Setup, benchmark: str) -> list[dict[str, Any]]:
-    """Rows of a benchmark's json file; none where it was not written."""
-    path = setup.output / setup.device / f"{benchmark}.json"
-    return json.loads(path.read_text())["rows"] if path.is_file() else []
+    return Stage(
+        name,
+        text,
+        command,
+        read_tests(name),
+        needs,
+        limit,
+        least,
+        interpreted=True,
+        leaves=lambda setup: tests_report(setup, name),
+    )
 
 
 def benchmark(
@@ -170,19 +199,22 @@ def benchmark(
     large: tuple[str, ...] = (),
 ) -> Stage:
     """Return a stage that is a script of benchmarks/, with its arguments on a CPU and on a GPU."""
-    file = script.removeprefix("bm_")
+
+    def leaves(setup: Setup) -> Path:
+        return setup.output / setup.device / f"{script.removeprefix('bm_')}.json"
 
     def command(setup: Setup) -> list[str]:
-        output = setup.output / setup.device / f"{file}.json"
-        arguments = ["--device", setup.device, "--output", str(output)]
+        arguments = ["--device", setup.device, "--output", str(leaves(setup))]
         path = str(PROJECT / "benchmarks" / f"{script}.py")
         return [path, *arguments, *(small if setup.is_small else large)]
 
     def read(setup: Setup, status: int) -> Outcome:
-        rows = read_rows(setup, file)
-        return Outcome(state_of(status), best_ratios(rows), rows)
+        if status or not leaves(setup).is_file():
+            return failed(setup, name, status)
+        rows = json.loads(leaves(setup).read_text())["rows"]
+        return Outcome("passed", best_ratios(rows), rows)
 
-    return Stage(name, text, command, read, needs, limit, least=30, alone=True)
+    return Stage(name, text, command, read, needs, limit, least=30, alone=True, leaves=leaves)
 
 
 def best_ratios(rows: list[dict[str, Any]]) -> str:
@@ -201,14 +233,19 @@ def best_ratios(rows: list[dict[str, Any]]) -> str:
 def environment_command(setup: Setup) -> list[str]:
     """Describe the machine into environment.json."""
     script = str(PROJECT / "benchmarks" / "machine.py")
-    return [script, "--device", setup.device, "--output", str(setup.output / "environment.json")]
+    return [script, "--device", setup.device, "--output", str(environment_file(setup))]
+
+
+def environment_file(setup: Setup) -> Path:
+    """Where the description is left."""
+    return setup.output / "environment.json"
 
 
 def read_environment(setup: Setup, status: int) -> Outcome:
     """One line on the card, its software and the back end."""
-    path = setup.output / "environment.json"
+    path = environment_file(setup)
     if status or not path.is_file():
-        return Outcome("failed", f"status {status}: see environment.log")
+        return failed(setup, "environment", status)
     facts = json.loads(path.read_text())
     path.unlink()  # it is a part of gpu_check.json
     line = f"{facts['device']}, torch {facts['torch']}: {facts['automatic back end']}"
@@ -234,7 +271,7 @@ def read_quickstart(setup: Setup, status: int) -> Outcome:
     """AP of the quickstart."""
     path = quickstart_folder(setup) / "inference" / "scores.json"
     if status or not path.is_file():
-        return Outcome("failed", f"status {status}: see quickstart.log")
+        return failed(setup, "quickstart", status)
     scores = json.loads(path.read_text())
     return Outcome("passed", f"AP {scores['AP']:.2f}, AP50 {scores['AP50']:.2f}", scores)
 
@@ -254,19 +291,39 @@ def bccd_command(setup: Setup) -> list[str]:
     return [str(PROJECT / "experiments" / "bccd.py"), *arguments, *options, "--budget"]
 
 
+def bccd_file(setup: Setup) -> Path:
+    """Where the table's numbers are left."""
+    return setup.output / "bccd.json"
+
+
 def read_bccd(setup: Setup, status: int) -> Outcome:
-    """How many runs were completed, and the mean AP with and without DyHead."""
-    path = setup.output / "bccd.json"
-    if status or not path.is_file():
-        return Outcome("failed", f"status {status}: see bccd.log")
-    rows = json.loads(path.read_text())["table3"]
+    """How many runs were completed; where the table was not, their scores all the same."""
+    if status or not bccd_file(setup).is_file():
+        return failed(setup, "bccd", status, rescue_bccd(setup))
+    rows = json.loads(bccd_file(setup).read_text())["table3"]
     num_runs = sum(len(row["runs"]) for row in rows)
+    if not num_runs:
+        return Outcome("skipped", "the budget ended before the first run was complete")
     return Outcome("passed", f"{num_runs} runs: see bccd.md", rows)
+
+
+def rescue_bccd(setup: Setup) -> dict[str, Any]:
+    """Scores of the runs that were completed; logs of the others are kept."""
+    folder = setup.scratch / "bccd"
+    complete = {path.parent.name: path for path in sorted(folder.glob("*/experiment.json"))}
+    for log in folder.glob("*.txt"):
+        if log.stem not in complete:
+            shutil.copy(log, setup.output / f"bccd-{log.name}")
+    return {run: json.loads(path.read_text()) for run, path in complete.items()}
 
 
 def why_no_bccd(setup: Setup) -> str:
     """Why the table on BCCD cannot be made, or ""."""
-    return "" if setup.data else "no --data FOLDER with BCCD was given"
+    if setup.data is None:
+        return "no --data FOLDER with BCCD was given"
+    wanted = [setup.data / name for name in ("train.json", "val.json", "images")]
+    missing = [str(path) for path in wanted if not path.exists()]
+    return f"--data: there is no {missing[0]}" if missing else ""
 
 
 # In order of value. Those that measure no time run beside each other where there are cores.
@@ -276,11 +333,12 @@ STAGES = (
         "card, driver, versions, back end",
         environment_command,
         read_environment,
-        ("torch",),
-        limit=90,
+        ("torch", "torchvision"),
+        limit=120,
         least=5,
         alone=True,
         needs_device=False,
+        leaves=environment_file,
     ),
     tests("deform-conv", "the operator's kernels", ("ops/test_deform_conv.py",), KERNELS, 180),
     tests("branch-mix", "the fused passes' kernels", ("ops/test_branch_mix.py",), KERNELS, 180),
@@ -297,7 +355,7 @@ STAGES = (
         "detectors against the CPU, AMP",
         ("modeling",),
         (*DETECTORS, "pytest"),
-        180,
+        240,
     ),
     tests(
         "training", "the trainer's steps", ("engine/test_training.py",), (*DETECTORS, "pytest"), 120
@@ -365,6 +423,7 @@ STAGES = (
         least=60,
         alone=True,
         why_not=why_no_bccd,
+        leaves=bccd_file,
     ),
 )
 

@@ -90,6 +90,87 @@ def test_a_stage_that_the_budget_ends_has_not_failed(run_check: Callable[..., An
     assert found["long"]["figure"].startswith("the budget ended after 3 s")
 
 
+def test_what_a_stopped_stage_has_left_is_kept(
+    run_check: Callable[..., Any], tmp_path: Path
+) -> None:
+    cases = tmp_path / "test_cases.py"
+    cases.write_text(
+        "import time\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert 1 == 2\n"
+        "def test_hangs(): time.sleep(99)\n"
+    )
+    stage = gpu_stages.tests("cases", "", (str(cases),), (), 60, least=1)
+    found = run_check(replace(stage, limit=8))["cases"]
+    assert found["state"] == "failed"
+    assert re.match(r"stopped after \d+ s: .*1 failed, 1 passed", found["figure"])
+    assert found["results"]["passed"] == 1
+    assert found["results"]["failed tests"] == ["test_cases::test_bad"]
+
+
+def test_results_of_an_earlier_check_are_not_taken_for_new_ones(
+    run_check: Callable[..., Any], tmp_path: Path
+) -> None:
+    old = tmp_path / "old.json"
+    old.write_text("[]")
+
+    def read(setup: Setup, status: int) -> Outcome:
+        return Outcome("failed" if old.is_file() else "passed", "")
+
+    assert (
+        run_check(make_stage("new", "", read=read, leaves=lambda _: old))["new"]["state"]
+        == "passed"
+    )
+
+
+def test_a_stage_is_written_down_before_those_beside_it_have_ended(
+    run_check: Callable[..., Any], tmp_path: Path
+) -> None:
+    script = (
+        "import json, pathlib, time\n"
+        f"path = pathlib.Path({str(tmp_path / 'gpu_check.json')!r})\n"
+        "for _ in range(200):\n"
+        "    if any(s['stage'] == 'quick' for s in json.loads(path.read_text())['stages']):\n"
+        "        raise SystemExit\n"
+        "    time.sleep(0.1)\n"
+        "raise SystemExit(1)\n"
+    )
+    found = run_check(make_stage("waits", script), make_stage("quick", ""))
+    assert found["waits"]["state"] == "passed"
+    assert list(found) == ["waits", "quick"]
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_an_interrupted_check_ends_its_processes_and_keeps_what_it_has(tmp_path: Path) -> None:
+    main = (
+        "import sys, gpu_check, gpu_stages as s\n"
+        "read = lambda setup, status: s.Outcome(s.state_of(status), '')\n"
+        "def stage(name, script):\n"
+        "    return s.Stage(name, '', lambda _: ['-c', script], read, (), 60, 1, alone=True)\n"
+        "gpu_check.STAGES = [stage('first', ''),\n"
+        "  stage('hangs', 'import os, time; print(os.getpid(), flush=True); time.sleep(99)'),\n"
+        "  stage('last', '')]\n"
+        "sys.exit(gpu_check.main(sys.argv[1:]))\n"
+    )
+    check = subprocess.Popen(
+        [sys.executable, "-c", main, "--device", "cpu", "--output", str(tmp_path)],
+        cwd=PROJECT / "tools",
+        stdout=subprocess.DEVNULL,
+    )
+    log = tmp_path / "hangs.log"
+    for _ in range(200):
+        if log.is_file() and log.read_text().endswith("\n"):
+            break
+        time.sleep(0.1)
+    child = int(log.read_text())
+    check.terminate()
+    assert check.wait(30) == gpu_check.INTERRUPTED
+    assert has_ended(child)
+    stages = json.loads((tmp_path / "gpu_check.json").read_text())["stages"]
+    assert [stage["state"] for stage in stages] == ["passed", "skipped", "skipped"]
+    assert stages[1]["figure"].startswith("interrupted after")
+
+
 def has_ended(process_id: int) -> bool:
     """Wait for a process that is not ours; an ended one that nobody waited for counts as ended."""
     for _ in range(50):
@@ -172,6 +253,36 @@ def test_needed_packages_are_those_of_the_installation() -> None:
     packages = set(re.findall(r'"([A-Za-z0-9_-]+)', required[1]))
     named = {gpu_stages.PACKAGES.get(module, module) for module in gpu_stages.DETECTORS}
     assert named == packages | {"portalocker"}
+
+
+@pytest.mark.parametrize("content, missing", [((), "train.json"), (("train.json",), "val.json")])
+def test_data_that_are_not_bccd_are_refused_at_once(
+    content: tuple[str, ...], missing: str, tmp_path: Path
+) -> None:
+    for name in content:
+        (tmp_path / name).write_text("{}")
+    setup = Setup("cpu", tmp_path, tmp_path, tmp_path, 0)
+    (stage,) = [stage for stage in STAGES if stage.name == "bccd"]
+    assert stage.why_not(setup) == f"--data: there is no {tmp_path / missing}"
+
+
+def test_runs_on_bccd_survive_a_table_that_failed(tmp_path: Path) -> None:
+    setup = Setup("cpu", tmp_path / "output", tmp_path, tmp_path, 0)
+    setup.output.mkdir()
+    (setup.output / "bccd.log").write_text("no memory\n")
+    (tmp_path / "bccd" / "good").mkdir(parents=True)
+    (tmp_path / "bccd" / "good" / "experiment.json").write_text('{"AP": 12.5}')
+    for name in ("good", "bad"):
+        (tmp_path / "bccd" / f"{name}.txt").write_text("its log")
+    outcome = gpu_stages.read_bccd(setup, 1)
+    assert outcome == Outcome("failed", "status 1: no memory", {"good": {"AP": 12.5}})
+    assert sorted(path.name for path in setup.output.iterdir()) == ["bccd-bad.txt", "bccd.log"]
+
+
+def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="file takes no files .*: name another folder"):
+        gpu_check.main(["--output", str(tmp_path / "file")])
 
 
 def test_unknown_stages_are_answered_with_the_known_ones() -> None:
