@@ -5,6 +5,7 @@ python benchmarks/machine.py --device cuda
 
 import argparse
 import datetime
+import importlib
 import importlib.metadata
 import json
 import logging
@@ -13,6 +14,7 @@ import platform
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -61,11 +63,12 @@ def _describe_gpu(device: torch.device) -> dict[str, str | int]:
 
 
 def _driver() -> str:
-    """Version of the GPU's driver, "unknown" where its tool is missing."""
-    if shutil.which("nvidia-smi") is None:
-        return "unknown"
+    """Version of the GPU's driver, "unknown" where its tool is missing or does not answer."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
     return (found.stdout.split() or ["unknown"])[0]
 
 
@@ -79,6 +82,17 @@ def _version(package: str) -> str:
 def describe_backends(device: torch.device) -> dict[str, str]:
     """Each back end of the deformable convolution: "serves", or why it does not serve `device`."""
     return {name: why_not(name, device) or "serves" for name in BACKENDS}
+
+
+def describe_tools(device: torch.device) -> dict[str, str]:
+    """What fused blocks are computed by after their convolutions, and Triton's compiler."""
+    by_triton = importlib.import_module("dyhead.ops.triton_branch_mix").serves(device)
+    compilers = [os.environ.get("CC"), "gcc", "clang"]
+    found = [path for name in compilers if name and (path := shutil.which(name))]
+    return {
+        "passes of fused blocks": "triton" if by_triton else "plain PyTorch",
+        "C compiler": found[0] if found else "none, which Triton needs",
+    }
 
 
 def _processor() -> tuple[str, set[str]]:
@@ -108,7 +122,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="json file to write")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO)  # a failed self-check says why
-    facts = {**describe_machine(args.device), "back ends": describe_backends(args.device)}
+    if args.device.type == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(
+            f"PyTorch {torch.__version__}, built for CUDA {torch.version.cuda}, sees no GPU;"
+            f" driver: {_driver()}."
+        )
+    facts: dict[str, Any] = {**describe_machine(args.device), **describe_tools(args.device)}
+    facts["back ends"] = describe_backends(args.device)
     text = json.dumps(facts, indent=1)
     print(text)
     if args.output is not None:
