@@ -2,20 +2,19 @@
 """Train or evaluate a detector: `python train_net.py --config configs/quickstart.yaml`."""
 
 import argparse
-import logging
+import os
 from typing import Any
 
 import dyhead.modeling  # noqa: F401  registers the models
-from dyhead.checkpoint import SafeCheckpointer
+from dyhead.checkpoint.find import latest_checkpoint
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import default_setup
 from dyhead.d2.evaluation import verify_results
 from dyhead.d2.utils import comm
+from dyhead.detector import prepare_detector
 from dyhead.engine import Trainer, exit_on_user_error, launch, parse_arguments, prepare_run
 from dyhead.errors import user_errors
-
-logger = logging.getLogger("dyhead.train_net")
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
@@ -28,15 +27,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def evaluate(cfg: CfgNode, resume: bool) -> dict[str, Any]:
-    """Evaluate MODEL.WEIGHTS, or with `resume` the latest checkpoint, on DATASETS.TEST."""
-    model = Trainer.build_model(cfg)
-    checkpointer = SafeCheckpointer(model, save_dir=cfg.OUTPUT_DIR, cfg=cfg)
-    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
-        logger.warning('MODEL.WEIGHTS is "": evaluating random weights.')
-    with user_errors():
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    results = Trainer.test(cfg, model)
+def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
+    """Evaluate MODEL.WEIGHTS, or with --resume the latest checkpoint, on DATASETS.TEST."""
+    if args.resume and os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.WEIGHTS = str(latest_checkpoint(cfg.OUTPUT_DIR))
+    detector = prepare_detector(cfg, dataset=cfg.DATASETS.TEST[0], allow_partial=args.allow_partial)
+    results = Trainer.test(detector.cfg, detector.model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
@@ -46,7 +44,7 @@ def main(args: argparse.Namespace) -> Any:
     """Run what the command line asks for; several processes call this at once."""
     cfg = setup(args)
     if args.eval_only:
-        return evaluate(cfg, args.resume)
+        return evaluate(cfg, args)
     with user_errors():
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dyhead.analysis.analyze import Analysis, analyze_detector
 from dyhead.d2.config import CfgNode
-from dyhead.d2.modeling import build_model
+from dyhead.detector import build_detector
 from dyhead.errors import UserError
 
 SIZE = (800, 1344)  # 800 x 1333 padded to the feature pyramid's multiple of 32
@@ -82,4 +82,4 @@ def _analyze(
     changed.defrost()
     changed.MODEL.DYHEAD.NUM_CONVS = blocks
     changed.MODEL.ATSS.NUM_CONVS = tower_convolutions
-    return analyze_detector(build_model(changed), size)
+    return analyze_detector(build_detector(changed), size)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from dyhead.checkpoint.importers import is_counter
+from dyhead.checkpoint.importers import is_counter, is_weight
 
 _SHOWN = 6  # names per kind in the log
 _SANE_SHARE = 0.5
@@ -21,7 +21,7 @@ class ImportReport:
         missing: in the model only; they keep the values they had.
         unexpected: in the file only.
         other_shape: in both, but too differently shaped to be taken, such as the class predictor
-            for another number of classes.
+            for another number of classes; with the file's shape and the model's.
     """
 
     source: str
@@ -29,7 +29,7 @@ class ImportReport:
     reshaped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
-    other_shape: list[str] = field(default_factory=list)
+    other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """One line per kind, with a few names."""
@@ -61,13 +61,18 @@ def compare(
             if not is_counter(name):
                 report.unexpected.append(name)
         elif weight.shape != model[name].shape:
-            report.other_shape.append(name)
+            report.other_shape[name] = (tuple(weight.shape), tuple(model[name].shape))
         else:
             report.matched.append(name)
             if name in reshaped:
                 report.reshaped.append(name)
-    report.missing = [n for n in model if n not in weights and not is_counter(n)]
+    report.missing = [n for n in model if n not in weights and is_needed(n)]
     return report
+
+
+def is_needed(name: str) -> bool:
+    """Whether a model cannot do without a value of this name from the file."""
+    return is_weight(name) and not is_counter(name)
 
 
 def _some(names: Collection[str]) -> str:

@@ -2,13 +2,15 @@
 
 import logging
 import os
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from torch import nn
 
 from dyhead.checkpoint.containers import load_weights
-from dyhead.checkpoint.import_report import ImportReport, compare
+from dyhead.checkpoint.import_report import ImportReport, compare, is_needed
 from dyhead.checkpoint.importers import import_weights
+from dyhead.checkpoint.model_card import KEY, ModelCard
 from dyhead.checkpoint.model_names import fit_names
 from dyhead.checkpoint.requirements import check_requirements
 from dyhead.d2.checkpoint import DetectionCheckpointer
@@ -26,6 +28,9 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     It also recognises weights of other codes by their names (see docs/weights.md). Genuine
     Detectron2 writes checkpoints in place and unpickles arbitrary objects.
+
+    Attributes:
+        last_saved: path of the last checkpoint with a card, and the steps that it tells; "" before.
     """
 
     def __init__(
@@ -35,6 +40,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         *,
         cfg: CfgNode | None = None,
         save_to_disk: bool | None = None,
+        card: Callable[[], ModelCard] | None = None,
+        stripped: Collection[str] = (),
         **checkpointables: Any,
     ) -> None:
         """Save and load `model`.
@@ -44,10 +51,16 @@ class SafeCheckpointer(DetectionCheckpointer):
             save_dir: folder of the checkpoints.
             cfg: the config that `model` was built from; imported detectors are checked against it.
             save_to_disk: None saves in the main process only.
+            card: describes the detector; called at each save.
+            stripped: names under which only weights and card are saved. Nothing can be resumed from
+                such a file, so `last_checkpoint` never names it.
             checkpointables: objects saved and loaded under these names.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self._cfg = cfg
+        self._card = card
+        self._stripped = stripped
+        self.last_saved: tuple[str, int | None] = ("", None)
         self._match_by_suffix = False
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -59,10 +72,18 @@ class SafeCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        states = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        content = {"model": self.model.state_dict()}
         path = os.path.join(self.save_dir, f"{name}.pth")
-        save_checkpoint_file({"model": self.model.state_dict(), **states, **kwargs}, path)
-        self.tag_last_checkpoint(f"{name}.pth")
+        if self._card is not None:
+            card = self._card()
+            content[KEY] = card.as_plain()
+            self.last_saved = path, card.iteration
+        if name in self._stripped:
+            save_checkpoint_file(content, path)
+        else:
+            states = {key: part.state_dict() for key, part in self.checkpointables.items()}
+            save_checkpoint_file({**content, **states, **kwargs}, path)
+            self.tag_last_checkpoint(f"{name}.pth")
         logger.info("Checkpoint saved: %s", path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -88,8 +109,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         """
         if not path:
             return super().load(path, checkpointables)
-        self._match_by_suffix = path.endswith(_BY_SUFFIX)
-        file = local_path(path.removesuffix(_BY_SUFFIX))
+        address, self._match_by_suffix = split_query(path)
+        file = local_path(address)
         if not os.path.isfile(file):
             raise FileNotFoundError(
                 f"Checkpoint {file} does not exist: check MODEL.WEIGHTS, or with --resume the name"
@@ -113,7 +134,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         model = self.model.state_dict()
         weights = fit_names(imported, model)
         report = compare(imported.source, weights, model, imported.reshaped)
-        _log_and_check(report)
+        self._judge(report, weights)
         if self._cfg is not None:
             check_requirements(self._cfg, imported)
         if imported.is_foreign:  # its optimizer state belongs to other parameters
@@ -123,26 +144,48 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def _load_unknown(self, checkpoint: dict[str, Any]) -> Any:
         """Leave names that no importer knows to Detectron2: as they are, or by their endings."""
-        names = list(checkpoint["model"])
+        weights = dict(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         report = ImportReport("a file with names of its own")
-        report.missing = list(incompatible.missing_keys)
+        report.other_shape = {name: shapes for name, *shapes in incompatible.incorrect_shapes}
         report.unexpected = list(incompatible.unexpected_keys)
-        report.other_shape = [name for name, *_ in incompatible.incorrect_shapes]
-        num_matched = len(names) - len(report.unexpected) - len(report.other_shape)
-        report.matched = names[:num_matched]
-        _log_and_check(report)
+        report.missing = [
+            name
+            for name in incompatible.missing_keys
+            if is_needed(name) and name not in report.other_shape
+        ]
+        num_matched = len(weights) - len(report.unexpected) - len(report.other_shape)
+        report.matched = list(weights)[:num_matched]
+        self._judge(report, weights)
         return incompatible
+
+    def _judge(self, report: ImportReport, weights: Mapping[str, Any]) -> None:
+        """Say what became of a file's weights.
+
+        Raises:
+            ValueError: the file was meant for another model.
+        """
+        check_sanity(report)
+        is_complete = not (report.missing or report.unexpected or report.other_shape)
+        logger.log(logging.INFO if is_complete else logging.WARNING, "%s", report)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Nothing: the report has said it."""
 
 
-def _log_and_check(report: ImportReport) -> None:
+def split_query(path: str) -> tuple[str, bool]:
+    """A path without "?matching_heuristics=True" at its end, and whether it stood there."""
+    return path.removesuffix(_BY_SUFFIX), path.endswith(_BY_SUFFIX)
+
+
+def check_sanity(report: ImportReport) -> None:
+    """Refuse a file of which hardly anything fits.
+
+    Raises:
+        ValueError: see above.
+    """
     if not report.is_sane:
         raise ValueError(
             f"Hardly a weight of the checkpoint fits the model: check MODEL.WEIGHTS against"
             f" MODEL.META_ARCHITECTURE and MODEL.BACKBONE.NAME of the config. {report}"
         )
-    is_complete = not (report.missing or report.unexpected or report.other_shape)
-    logger.log(logging.INFO if is_complete else logging.WARNING, "%s", report)

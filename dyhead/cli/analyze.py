@@ -15,8 +15,10 @@ from dyhead.analysis.report import (
 from dyhead.analysis.table2 import SIZE
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
-from dyhead.d2.modeling import build_model
 from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.data.known_classes import known_classes
+from dyhead.data.num_classes import num_classes_key, set_num_classes
+from dyhead.detector import build_detector
 from dyhead.errors import UserError, user_errors
 
 DESCRIPTION = """
@@ -62,8 +64,11 @@ def run(args: argparse.Namespace) -> None:
     size = (args.size[0], args.size[1])
     if args.table2 and size != SIZE:
         raise UserError(f"--table2 is for images of {SIZE[0]} x {SIZE[1]}: leave --size out.")
-    cfg, _ = load_config(args.config_file, args.opts)
-    cfg.MODEL.DEVICE = "cpu"  # nothing counted depends on the device
+    cfg, explicit_keys = load_config(args.config_file, args.opts)
+    _settle_execution(cfg)
+    classes = known_classes(cfg).names
+    if classes and num_classes_key(cfg) not in explicit_keys:
+        set_num_classes(cfg, len(classes))
     text, values = _table2(cfg) if args.table2 else _analysis(cfg, size)
     print(text)
     if args.json:
@@ -71,10 +76,15 @@ def run(args: argparse.Namespace) -> None:
             write_text_atomically(json.dumps(values, indent=2) + "\n", args.json)
 
 
+def _settle_execution(cfg: CfgNode) -> None:
+    """Nothing counted depends on how the model is executed, and any machine can do it so."""
+    cfg.MODEL.DEVICE, cfg.MODEL.DEFORM_CONV_BACKEND = "cpu", ""
+    cfg.MODEL.COMPILE.ENABLED = False
+    cfg.TEST.PRECISION = "float32"
+
+
 def _analysis(cfg: CfgNode, size: tuple[int, int]) -> tuple[str, dict[str, Any]]:
-    with user_errors():
-        detector = build_model(cfg)
-    analysis = analyze_detector(detector, size)
+    analysis = analyze_detector(build_detector(cfg), size)
     return format_analysis(analysis), analysis_as_dict(analysis)
 
 

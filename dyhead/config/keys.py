@@ -2,6 +2,7 @@
 
 from dyhead.config.atss_keys import add_atss_config
 from dyhead.config.box_head_keys import add_box_head_config
+from dyhead.config.checkpoint_keys import add_checkpoint_config
 from dyhead.config.dyhead_keys import add_head_config
 from dyhead.config.evaluation_keys import add_evaluation_config
 from dyhead.config.fcos_keys import add_fcos_config
@@ -35,5 +36,6 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     add_timm_config(cfg)
     add_sampling_config(cfg)
     add_tta_config(cfg)
+    add_checkpoint_config(cfg)
     add_evaluation_config(cfg)
     add_performance_config(cfg)

@@ -44,30 +44,75 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, se
     return cfg, explicit_keys
 
 
+def load_config_text(text: str, source: str, opts: Sequence[str] = ()) -> CfgNode:
+    """Build the config of a YAML text such as a checkpoint's; it names no other file.
+
+    Args:
+        text: the YAML.
+        source: what to call it in errors.
+        opts: as for `load_config`.
+
+    Raises:
+        UserError: as for `load_config`.
+    """
+    cfg = get_cfg()
+    add_dyhead_config(cfg)
+    with user_errors():
+        values = load_yaml_text(text, source)
+    _merge_values(cfg, values, source)
+    _merge_opts(cfg, opts)
+    return cfg
+
+
+def with_project_keys(cfg: CfgNode) -> CfgNode:
+    """A copy of `cfg`, not frozen, in which keys of the project that it lacks have their defaults.
+
+    So that a plain Detectron2 config may be used where the project's keys are read.
+    """
+    defaults = get_cfg()
+    add_dyhead_config(defaults)
+    completed = cfg.clone()
+    completed.defrost()
+    _add_missing(completed, defaults)
+    return completed
+
+
+def _add_missing(cfg: CfgNode, defaults: CfgNode) -> None:
+    for key, value in defaults.items():
+        if key not in cfg:
+            cfg[key] = value
+        elif isinstance(value, CfgNode) and isinstance(cfg[key], CfgNode):
+            _add_missing(cfg[key], value)
+
+
 def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
     with user_errors():
         values = load_yaml_with_base(config_file)
-    _drop_keys_without_effect(values, config_file)
+    return _merge_values(cfg, values, config_file)
+
+
+def _merge_values(cfg: CfgNode, values: dict[str, Any], source: str) -> set[str]:
+    _drop_keys_without_effect(values, source)
     if values.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise UserError(
-            f"{config_file}: VERSION {values['VERSION']} configs are not supported: rename its keys"
+            f"{source}: VERSION {values['VERSION']} configs are not supported: rename its keys"
             f" to those of VERSION {cfg.VERSION}."
         )
     keys = set(_leaf_keys(values))
-    _check_keys(cfg, keys, config_file)
-    with user_errors(config_file):
+    _check_keys(cfg, keys, source)
+    with user_errors(source):
         cfg.merge_from_other_cfg(CfgNode(values))
     return keys
 
 
-def _drop_keys_without_effect(values: dict[str, Any], config_file: str) -> None:
+def _drop_keys_without_effect(values: dict[str, Any], source: str) -> None:
     """Take keys out of a file that the official code wrote but never read."""
     atss = values.get("MODEL", {}).get("ATSS", {}) if isinstance(values.get("MODEL"), dict) else {}
     for key in _KEYS_WITHOUT_EFFECT:
         name = key.rpartition(".")[2]
         if isinstance(atss, dict) and name in atss:
             del atss[name]
-            logger.warning("%s: %s has no effect on ATSS and is left out.", config_file, key)
+            logger.warning("%s: %s has no effect on ATSS and is left out.", source, key)
 
 
 def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:

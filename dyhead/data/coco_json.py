@@ -138,6 +138,27 @@ def class_names(name: str) -> list[str]:
     return list(names)
 
 
+def category_ids(name: str) -> list[int | str]:
+    """The ids of a registered data set's classes, in the order of `class_names`.
+
+    They come from the metadata, or from the json's categories: its images need not be there, nor
+    the json where the metadata tells. A data set that tells no ids has 0, 1, 2, ...
+
+    Raises:
+        UserError: the file can't be used.
+    """
+    metadata = MetadataCatalog.get(name)
+    if metadata.get("thing_dataset_id_to_contiguous_id") is None:
+        json_file = metadata.get("json_file")
+        if json_file and Path(json_file).is_file():
+            return sorted(category["id"] for category in read_coco(Path(json_file))["categories"])
+        DatasetCatalog.get(name)  # its loader may know
+    id_map = metadata.get("thing_dataset_id_to_contiguous_id")
+    if id_map is None:
+        return list(range(len(class_names(name))))
+    return [category_id for category_id, _ in sorted(id_map.items(), key=lambda item: item[1])]
+
+
 def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
     """Check a COCO json, report what was found and load the usable rest.
 

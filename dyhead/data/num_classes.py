@@ -32,19 +32,42 @@ def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str], eval_only: bo
     if not names:
         return
     classes = common_classes(names)
-    architecture = cfg.MODEL.META_ARCHITECTURE
-    section = _SECTIONS.get(architecture, architecture.upper())
-    key = f"MODEL.{section}.NUM_CLASSES"
-    if section not in cfg.MODEL or "NUM_CLASSES" not in cfg.MODEL[section]:
-        logger.info("%s has no key %s: its number of classes isn't checked", architecture, key)
+    current = get_num_classes(cfg)
+    if current is None:
+        logger.info(
+            "%s has no key %s: its number of classes isn't checked",
+            cfg.MODEL.META_ARCHITECTURE,
+            num_classes_key(cfg),
+        )
         return
-    current = cfg.MODEL[section].NUM_CLASSES
+    key = num_classes_key(cfg)
     if key in explicit_keys and current != len(classes):
         raise UserError(
             f"{key} is {current}, but the data set {names[0]!r} has {len(classes)} classes"
             f" ({_shorten(classes)}): set it to {len(classes)}, or leave it out to have it filled."
         )
-    cfg.MODEL[section].NUM_CLASSES = len(classes)
+    set_num_classes(cfg, len(classes))
+
+
+def num_classes_key(cfg: CfgNode) -> str:
+    """The key that holds the number of classes of the config's architecture, if it has one."""
+    return f"MODEL.{_section(cfg)}.NUM_CLASSES"
+
+
+def get_num_classes(cfg: CfgNode) -> int | None:
+    """How many classes the config's model has; None for an architecture without such a key."""
+    return cfg.MODEL.get(_section(cfg), {}).get("NUM_CLASSES")
+
+
+def set_num_classes(cfg: CfgNode, number: int) -> None:
+    """Give the config's model so many classes, where its architecture has a key for them."""
+    if get_num_classes(cfg) is not None:
+        cfg.MODEL[_section(cfg)].NUM_CLASSES = number
+
+
+def _section(cfg: CfgNode) -> str:
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    return _SECTIONS.get(architecture, architecture.upper())
 
 
 def common_classes(names: Sequence[str]) -> list[str]:
@@ -59,13 +82,14 @@ def common_classes(names: Sequence[str]) -> list[str]:
         if other != first:
             raise UserError(
                 f"The data sets {names[0]!r} and {name!r} differ in their classes"
-                f" ({_difference(first, other)}): give all of DATASETS.TRAIN and DATASETS.TEST the"
+                f" ({difference(first, other)}): give all of DATASETS.TRAIN and DATASETS.TEST the"
                 " same categories in the same order of ids."
             )
     return first
 
 
-def _difference(first: list[str], second: list[str]) -> str:
+def difference(first: Sequence[str], second: Sequence[str]) -> str:
+    """In words, what two lists of class names do not share, or that their order differs."""
     only_first = [name for name in first if name not in second]
     only_second = [name for name in second if name not in first]
     if not only_first and not only_second:
@@ -74,5 +98,5 @@ def _difference(first: list[str], second: list[str]) -> str:
     return "; ".join(f"{where}: {_shorten(some)}" for some, where in parts if some)
 
 
-def _shorten(names: list[str]) -> str:
+def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

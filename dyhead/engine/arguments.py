@@ -7,7 +7,7 @@ from dyhead.d2.engine import default_argument_parser
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Return Detectron2's parser with `--config` beside `--config-file`.
+    """Return Detectron2's parser with `--config` beside `--config-file`, and `--allow-partial`.
 
     Also changed: config overrides may stand anywhere on the line (the last element of Detectron2's
     line swallows every option that follows it), and `--dist-url` finds a free port by default.
@@ -19,6 +19,12 @@ def argument_parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         metavar="FILE",
         help="the same as --config-file",
+    )
+    parser.add_argument(
+        "--allow-partial",
+        action="store_true",
+        help="with --eval-only: evaluate with a warning where weights are missing, have another"
+        " shape or are not finite, or where there are none at all",
     )
     parser.set_defaults(dist_url="auto")
     for action in parser._actions:

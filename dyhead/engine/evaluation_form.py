@@ -1,6 +1,6 @@
 """The form of a model while it is evaluated: faster, with the same values but for rounding."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,51 +10,65 @@ from torch import nn
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
 
+Undo = Callable[[], None]
+
 
 @contextmanager
 def evaluation_form(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
-    """Within the context, `model` is as fast as it gets for inference.
-
-    Frozen norms are folded into convolutions, unless a compiler fuses them with more; with
-    MODEL.CHANNELS_LAST, weights are channels_last on a CPU too. Afterwards all is as before.
-    """
-    with ExitStack() as stack:
-        if cfg.MODEL.CHANNELS_LAST:
-            stack.enter_context(channels_last_weights(model))
-        if not cfg.MODEL.COMPILE.ENABLED:
-            stack.enter_context(folded_frozen_norms(model))
-        yield
-
-
-@contextmanager
-def channels_last_weights(model: nn.Module) -> Iterator[None]:
-    """Within the context, 4-d parameters are channels_last; they stay the same objects."""
-    kept = [(p, p.data) for p in model.parameters() if p.dim() == 4]
+    """Within the context, `model` is in its form of evaluation; afterwards all is as before."""
+    undo = take_evaluation_form(cfg, model)
     try:
-        for parameter, data in kept:
-            parameter.data = data.contiguous(memory_format=torch.channels_last)
         yield
     finally:
+        undo()
+
+
+def take_evaluation_form(cfg: CfgNode, model: nn.Module) -> Undo:
+    """Make `model` as fast as it gets for inference.
+
+    Frozen norms are folded into convolutions, unless a compiler fuses them with more; with
+    MODEL.CHANNELS_LAST, weights are channels_last on a CPU too.
+
+    Returns:
+        what brings its own parameters back.
+    """
+    undo_all = ExitStack()  # the last first
+    if cfg.MODEL.CHANNELS_LAST:
+        undo_all.callback(take_channels_last_weights(model))
+    if not cfg.MODEL.COMPILE.ENABLED:
+        undo_all.callback(fold_frozen_norms(model))
+    return undo_all.close
+
+
+def take_channels_last_weights(model: nn.Module) -> Undo:
+    """Make 4-d parameters channels_last; they stay the same objects. See `take_evaluation_form`."""
+    kept = [(p, p.data) for p in model.parameters() if p.dim() == 4]
+    for parameter, data in kept:
+        parameter.data = data.contiguous(memory_format=torch.channels_last)
+
+    def undo() -> None:
         for parameter, data in kept:
             parameter.data = data
 
+    return undo
 
-@contextmanager
-def folded_frozen_norms(model: nn.Module) -> Iterator[None]:
-    """Within the context, convolutions do the work of the FrozenBatchNorm2d that follow them.
+
+def fold_frozen_norms(model: nn.Module) -> Undo:
+    """Let convolutions do the work of the FrozenBatchNorm2d that follow them.
 
     Frozen normalisation is affine, so a convolution can do it as well, which saves a pass over
-    memory. Within the context `model` has other parameters, and afterwards its own again.
+    memory. `model` has other parameters then. See `take_evaluation_form`.
     """
     convolutions = [module for module in model.modules() if _is_normalised(module)]
     kept = [(conv, conv.weight, conv.bias, conv.norm) for conv in convolutions]
-    try:
-        for conv in convolutions:
-            _fold(conv)
-        yield
-    finally:
+    for conv in convolutions:
+        _fold(conv)
+
+    def undo() -> None:
         for conv, weight, bias, norm in kept:
             conv.weight, conv.bias, conv.norm = weight, bias, norm
+
+    return undo
 
 
 def _is_normalised(module: nn.Module) -> bool:

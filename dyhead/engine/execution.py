@@ -2,12 +2,12 @@
 
 import logging
 import os
-from typing import Any
 
 import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
+from dyhead.engine.size_groups import compute_by_size
 from dyhead.errors import UserError
 from dyhead.ops import choose_backend, set_default_backend
 from dyhead.ops.backends import BACKEND_VARIABLE
@@ -23,7 +23,8 @@ _TENSOR_PARTS = ("backbone", "head")
 def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
     """Apply MODEL.DEFORM_CONV_BACKEND, MODEL.CHANNELS_LAST and MODEL.COMPILE to a built model.
 
-    Names and values of its parameters stay as they are. On a CPU channels_last waits for the
+    In evaluation it computes batches of several sizes in groups (see `size_groups`). Names and
+    values of its parameters stay as they are. On a CPU channels_last waits for the
     evaluation (`evaluation_form`): GroupNorm's gradient and the optimizer are slower in it.
 
     Raises:
@@ -41,8 +42,12 @@ def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
             f"MODEL.COMPILE.MODE {cfg.MODEL.COMPILE.MODE!r} is unknown: use one of"
             f" {', '.join(_MODES)}."
         )
+    before_each_pass = None
     if cfg.MODEL.COMPILE.ENABLED:
         _compile(model, cfg.MODEL.COMPILE.MODE, cfg.MODEL.META_ARCHITECTURE)
+        if cfg.MODEL.COMPILE.MODE in _MODES_WITH_CUDA_GRAPHS:
+            before_each_pass = _begin_step
+    compute_by_size(model, before_each_pass)
 
 
 def _compile(model: nn.Module, mode: str, name: str) -> None:
@@ -55,12 +60,10 @@ def _compile(model: nn.Module, mode: str, name: str) -> None:
         )
     for module in modules.values():
         module.compile(mode=mode)  # in place: names of parameters stay
-    if mode in _MODES_WITH_CUDA_GRAPHS:
-        model.register_forward_pre_hook(_begin_step)
     logger.info("Compiling %s on first use (mode %s)", " and ".join(modules), mode)
 
 
-def _begin_step(model: nn.Module, inputs: Any) -> None:
+def _begin_step() -> None:
     """Tell CUDA graphs that the outputs of the last forward pass are not needed any more.
 
     Without it they would take the call of the head for the next step, and overwrite the features.

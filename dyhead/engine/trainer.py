@@ -4,6 +4,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ from dyhead.engine.precision import (
     training_type,
 )
 from dyhead.engine.setup import set_aside
+from dyhead.engine.training_card import ScoresHook, training_card
 from dyhead.errors import user_errors
 from dyhead.modeling.tta import build_multi_scale_testing
 
@@ -65,8 +67,15 @@ class Trainer(DefaultTrainer):
         self._trainer = _build_step_trainer(cfg, model, data_loader, optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.scores = ScoresHook()
+        own_state = weakref.proxy(self)
         self.checkpointer = SafeCheckpointer(
-            model, cfg.OUTPUT_DIR, cfg=cfg, trainer=weakref.proxy(self)
+            model,
+            cfg.OUTPUT_DIR,
+            cfg=cfg,
+            card=partial(training_card, own_state),
+            stripped=("model_final",) if cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED else (),
+            trainer=own_state,
         )
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -87,10 +96,10 @@ class Trainer(DefaultTrainer):
             set_aside(os.path.join(self.cfg.OUTPUT_DIR, "last_checkpoint"))
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Detectron2's hooks, and the curves at the end."""
+        """Detectron2's hooks, scores for the checkpoints' cards, and the curves at the end."""
         hooks = super().build_hooks()
         if comm.is_main_process():
-            hooks.append(CurvesHook(self.cfg.OUTPUT_DIR))
+            hooks += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
         return hooks
 
     @classmethod

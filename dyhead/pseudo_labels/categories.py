@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.data.checks import read_coco
-from dyhead.data.coco_json import class_names
+from dyhead.data.coco_json import category_ids, class_names
 from dyhead.errors import UserError
 
 
@@ -37,18 +34,27 @@ def labelled_categories(
     """
     if not 0 <= threshold <= 1:
         raise UserError(f"--threshold {threshold:g}: give a score from 0 to 1.")
-    dataset = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN][:1]
-    if not dataset:
-        raise UserError(
-            "DATASETS.TEST and DATASETS.TRAIN are empty: name the data set that the detector was"
-            " trained on, for it tells the names and ids of the classes."
-        )
-    names = class_names(dataset[0])
+    dataset = class_source(cfg)
+    names = class_names(dataset)
     own = dict(_parse_class_threshold(entry, names) for entry in class_thresholds)
     return [
         LabelledCategory(category_id, name, own.get(name, threshold))
-        for category_id, name in zip(_category_ids(dataset[0], names), names, strict=True)
+        for category_id, name in zip(category_ids(dataset), names, strict=True)
     ]
+
+
+def class_source(cfg: CfgNode) -> str:
+    """The data set that tells names and ids: the first of DATASETS.TEST, or else of TRAIN.
+
+    Raises:
+        UserError: there is none.
+    """
+    for dataset in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN):
+        return dataset
+    raise UserError(
+        "DATASETS.TEST and DATASETS.TRAIN are empty: name the data set that the detector was"
+        " trained on, for it tells the names and ids of the classes."
+    )
 
 
 def _parse_class_threshold(entry: str, names: Sequence[str]) -> tuple[str, float]:
@@ -65,17 +71,3 @@ def _parse_class_threshold(entry: str, names: Sequence[str]) -> tuple[str, float
     if not 0 <= threshold <= 1:
         raise UserError(f"--class-threshold {entry}: give a score from 0 to 1 after the '='.")
     return name, threshold
-
-
-def _category_ids(dataset: str, names: Sequence[str]) -> list[int | str]:
-    """The ids in the data set's json. Its images need not be there; nor its json, if it told."""
-    metadata = MetadataCatalog.get(dataset)
-    if metadata.get("thing_dataset_id_to_contiguous_id") is None:
-        json_file = metadata.get("json_file")
-        if json_file and Path(json_file).is_file():
-            return sorted(category["id"] for category in read_coco(Path(json_file))["categories"])
-        DatasetCatalog.get(dataset)  # its loader may know
-    id_map = metadata.get("thing_dataset_id_to_contiguous_id")
-    if id_map is None:
-        return list(range(len(names)))
-    return [category_id for category_id, _ in sorted(id_map.items(), key=lambda item: item[1])]

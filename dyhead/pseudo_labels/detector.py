@@ -1,70 +1,27 @@
-"""Builds the detector that labels, and makes sure that it was trained."""
+"""Brings a ready detector into the form that labels: several scales, broken images left out."""
 
-import logging
 from typing import Any
 
 from torch import nn
 
-from dyhead.checkpoint import SafeCheckpointer
-from dyhead.d2.config import CfgNode
-from dyhead.engine.devices import plan_devices
-from dyhead.engine.precision import build_test_precision, settle_precision
-from dyhead.engine.trainer import Trainer
-from dyhead.errors import UserError, user_errors
+from dyhead.detector import ReadyDetector
+from dyhead.engine.precision import build_test_precision
 from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.pseudo_labels.images import UNREADABLE
 
-logger = logging.getLogger(__name__)
 
-_MAX_NAMED = 3
-
-
-def build_trained_detector(cfg: CfgNode, explicit_keys: set[str]) -> nn.Module:
-    """The detector of `cfg` with MODEL.WEIGHTS; for multi-scale testing if TEST.AUG.ENABLED.
-
-    Args:
-        cfg: MODEL.DEVICE is changed to what this machine has.
-        explicit_keys: the keys that the user set.
+def labelling_model(detector: ReadyDetector) -> nn.Module:
+    """The detector's model; for multi-scale testing if TEST.AUG.ENABLED, in TEST.PRECISION.
 
     Returns:
         a model for batches of `build_image_loader`; it answers None for an unreadable image.
 
     Raises:
-        UserError: there are no weights, or they leave a part of the detector random.
+        UserError: an option of TEST.AUG cannot be used.
     """
-    if not cfg.MODEL.WEIGHTS:
-        raise UserError(
-            'MODEL.WEIGHTS is "", and random weights make no labels: name a trained checkpoint,'
-            " such as MODEL.WEIGHTS output/own_dataset/model_final.pth."
-        )
-    plan = plan_devices(cfg.MODEL.DEVICE, "MODEL.DEVICE" in explicit_keys, num_gpus=1)
-    cfg.MODEL.DEVICE = plan.device
-    if plan.message:
-        logger.info(plan.message)
-    settle_precision(cfg, is_training=False)
-    model = Trainer.build_model(cfg)
-    with user_errors():
-        _WholeCheckpointer(model, cfg=cfg).load(cfg.MODEL.WEIGHTS)
-    with user_errors():
-        model = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
+    cfg = detector.cfg
+    model = build_test_precision(cfg, build_multi_scale_testing(cfg, detector.model))
     return _ReadableOnly(model).eval()
-
-
-class _WholeCheckpointer(SafeCheckpointer):
-    """Refuses a backbone's weights alone: training may start from them, labels may not."""
-
-    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
-        incompatible = super()._load_model(checkpoint)
-        missing = set(incompatible.missing_keys)
-        random = [name for name, _ in self.model.named_parameters() if name in missing]
-        if random:
-            named = ", ".join(random[:_MAX_NAMED]) + (", ..." if len(random) > _MAX_NAMED else "")
-            raise UserError(
-                f"MODEL.WEIGHTS leaves {len(random)} weights of the detector random ({named}), and"
-                " random weights make no labels: name the checkpoint of a detector trained with"
-                " this config."
-            )
-        return incompatible
 
 
 class _ReadableOnly(nn.Module):

@@ -16,11 +16,11 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import inference_on_dataset
 from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.data import fill_num_classes, register_datasets
-from dyhead.engine.evaluation_form import evaluation_form
+from dyhead.detector import prepare_detector
 from dyhead.errors import UserError, user_errors
-from dyhead.pseudo_labels.categories import LabelledCategory, labelled_categories
+from dyhead.pseudo_labels.categories import LabelledCategory, class_source, labelled_categories
 from dyhead.pseudo_labels.collector import LabelCollector
-from dyhead.pseudo_labels.detector import build_trained_detector
+from dyhead.pseudo_labels.detector import labelling_model
 from dyhead.pseudo_labels.images import build_image_loader, find_images
 from dyhead.pseudo_labels.picture import draw_labels
 
@@ -64,13 +64,12 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
         fill_num_classes(cfg, explicit_keys, eval_only=True)
         categories = labelled_categories(cfg, settings.threshold, settings.class_thresholds)
     files = find_images(settings.images, settings.max_images, without=_picture(settings))
-    detector = build_trained_detector(cfg, explicit_keys)
+    detector = prepare_detector(cfg, dataset=class_source(cfg))
     logger.info("Labelling %d images of %s", len(files), settings.images)
     collector = LabelCollector(settings.images, categories, settings.keep_empty)
     if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
         cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
-    with evaluation_form(cfg, detector):
-        inference_on_dataset(detector, build_image_loader(cfg, files), collector)
+    inference_on_dataset(labelling_model(detector), build_image_loader(cfg, files), collector)
     _warn_of_unreadable(collector)
     _refuse_nothing(collector, settings)
     coco = _as_coco(cfg, settings, categories, collector)

@@ -8,7 +8,7 @@ from torch import nn
 
 from dyhead.config import load_config
 from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
-from dyhead.engine.evaluation_form import evaluation_form, folded_frozen_norms
+from dyhead.engine.evaluation_form import evaluation_form, fold_frozen_norms
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -40,10 +40,10 @@ def test_values_are_the_same_and_the_norm_does_not_run(has_bias, layout):
     expected = model(image)
     calls = []
     model[0].norm.register_forward_hook(lambda *_: calls.append(1))
-    with folded_frozen_norms(model):
-        assert torch.allclose(model(image), expected, atol=1e-12)
-        assert model[0].weight.is_contiguous(memory_format=layout)
-        assert isinstance(model[1].norm, nn.BatchNorm2d)
+    fold_frozen_norms(model)
+    assert torch.allclose(model(image), expected, atol=1e-12)
+    assert model[0].weight.is_contiguous(memory_format=layout)
+    assert isinstance(model[1].norm, nn.BatchNorm2d)
     assert not calls
 
 
@@ -51,7 +51,8 @@ def test_the_model_is_its_own_again_even_after_an_error():
     model = make_model()
     before = dict(model.named_parameters())
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(KeyError), folded_frozen_norms(model):
+    cfg, _ = load_config(str(CONFIG))
+    with pytest.raises(KeyError), evaluation_form(cfg, model):
         assert model[0].weight is not before["0.weight"]
         raise KeyError
     assert all(value is before[name] for name, value in model.named_parameters())
@@ -64,8 +65,8 @@ def test_what_derives_from_the_hosts_convolution_is_left_alone():
         pass
 
     model = nn.Sequential(Other(3, 4, 1, norm=make_norm(4)))
-    with folded_frozen_norms(model):
-        assert isinstance(model[0].norm, FrozenBatchNorm2d)
+    fold_frozen_norms(model)
+    assert isinstance(model[0].norm, FrozenBatchNorm2d)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

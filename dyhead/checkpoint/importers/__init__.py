@@ -9,7 +9,7 @@ from torch import Tensor
 from dyhead.checkpoint.importers import detectron2, mmdetection, official, own, resnet, swin
 from dyhead.checkpoint.importers.imported import Imported, Weights, is_counter, is_weight
 
-__all__ = ["Imported", "import_weights", "is_counter", "official"]
+__all__ = ["Imported", "import_weights", "is_counter", "is_weight", "official"]
 
 _IMPORTERS: tuple[tuple[Callable[[Weights], bool], Callable[[Weights], Imported]], ...] = (
     (official.matches, official.convert),

@@ -1,11 +1,19 @@
-"""The host's `engine`."""
+"""The host's `engine`.
+
+`DefaultPredictor` is the project's on either host, and imported when it is asked for: it needs what
+is built upon this package. Genuine Detectron2 has one of the same name and arguments.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from dyhead.d2._host import HOST
+
+if TYPE_CHECKING:
+    from dyhead.default_predictor import DefaultPredictor
 
 if HOST == "detectron2":
     from detectron2.engine import (
         AMPTrainer,
-        DefaultPredictor,
         DefaultTrainer,
         HookBase,
         SimpleTrainer,
@@ -19,7 +27,6 @@ if HOST == "detectron2":
 else:
     from dyhead.d2._embedded.engine import (
         AMPTrainer,
-        DefaultPredictor,
         DefaultTrainer,
         HookBase,
         SimpleTrainer,
@@ -44,3 +51,11 @@ __all__ = [
     "default_writers",
     "launch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "DefaultPredictor":
+        from dyhead.default_predictor import DefaultPredictor
+
+        return DefaultPredictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -136,16 +136,33 @@ def _load_torch(path: str) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _choose_reader(path: str) -> Callable[[str], Any]:
+def _map_torch(path: str) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
+def _choose_reader(path: str, memory_map: bool) -> Callable[[str], Any]:
     """Recognise the kind of file by its first bytes; names often lie."""
-    with open(path, "rb") as file:
-        head = file.read(len(_LEGACY_TORCH))
-    if head.startswith(_ZIP) or head == _LEGACY_TORCH:
-        return _load_torch
+    if is_torch_file(path):
+        return _map_torch if memory_map and _head(path).startswith(_ZIP) else _load_torch
+    return load_safetensors if is_safetensors_file(path) else _load_pickle
+
+
+def is_torch_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like those of `torch.save`."""
+    head = _head(path)
+    return head.startswith(_ZIP) or head == _LEGACY_TORCH
+
+
+def is_safetensors_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file begins like those of safetensors."""
+    head = _head(path)
     header_length = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and header_length < os.path.getsize(path):
-        return load_safetensors
-    return _load_pickle
+    return head[8:9] == b"{" and header_length < os.path.getsize(path)
+
+
+def _head(path: str | os.PathLike[str]) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(len(_LEGACY_TORCH))
 
 
 def _reason(error: Exception) -> str:
@@ -158,12 +175,14 @@ def _reason(error: Exception) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
-def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint_file(path: str | os.PathLike[str], memory_map: bool = False) -> dict[str, Any]:
     """Read a checkpoint from a local file; nothing in it is ever executed.
 
     Args:
         path: of a file that `torch.save` or safetensors wrote, or of a pickle of plain containers
             and NumPy arrays; told apart by content. Tensors come back on the CPU.
+        memory_map: let PyTorch's tensors stay on the disk until they are used, where the file
+            allows it; it may not be replaced meanwhile.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -173,7 +192,7 @@ def load_checkpoint_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"Checkpoint {path} does not exist: check MODEL.WEIGHTS.")
     try:
-        loaded = _choose_reader(path)(path)
+        loaded = _choose_reader(path, memory_map)(path)
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(
             f"Checkpoint {path} is damaged or holds more than tensors, arrays and plain values, and"

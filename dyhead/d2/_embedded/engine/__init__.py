@@ -1,7 +1,6 @@
 """The training loop, its hooks, and what a standard training program starts with."""
 
 from .defaults import (
-    DefaultPredictor,
     create_ddp_model,
     default_argument_parser,
     default_setup,
@@ -25,7 +24,6 @@ __all__ = [
     "AMPTrainer",
     "BestCheckpointer",
     "CallbackHook",
-    "DefaultPredictor",
     "DefaultTrainer",
     "EvalHook",
     "HookBase",

@@ -1,4 +1,4 @@
-"""What a standard training or prediction program starts with."""
+"""What a standard training program starts with."""
 
 import argparse
 import logging
@@ -6,18 +6,13 @@ import os
 import sys
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ...safe_io.save import write_text_atomically
-from ..checkpoint import DetectionCheckpointer
 from ..config import CfgNode
 from ..config.supported import check_supported
-from ..data import MetadataCatalog
-from ..data.transforms import ResizeShortestEdge
-from ..modeling import build_model
 from ..utils import comm
 from ..utils.collect_env import collect_env_info
 from ..utils.env import seed_all_rng
@@ -25,7 +20,6 @@ from ..utils.events import CommonMetricPrinter, EventWriter, JSONWriter, Tensorb
 from ..utils.logger import setup_logger
 
 __all__ = [
-    "DefaultPredictor",
     "create_ddp_model",
     "default_argument_parser",
     "default_setup",
@@ -174,42 +168,3 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
         JSONWriter(os.path.join(output_dir, "metrics.json")),
         TensorboardXWriter(output_dir),
     ]
-
-
-class DefaultPredictor:
-    """Detects objects in one image at a time with the model and weights that a config names.
-
-    Attributes:
-        metadata: of the first data set in DATASETS.TEST, where there is one.
-    """
-
-    def __init__(self, cfg: CfgNode) -> None:
-        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: use 'RGB' or 'BGR'.")
-        self.cfg = cfg.clone()
-        self.model = build_model(self.cfg)
-        self.model.eval()
-        if len(cfg.DATASETS.TEST):
-            self.metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
-        DetectionCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        short_side = cfg.INPUT.MIN_SIZE_TEST
-        self.aug = ResizeShortestEdge([short_side, short_side], cfg.INPUT.MAX_SIZE_TEST)
-        self.input_format = cfg.INPUT.FORMAT
-
-    @torch.no_grad()
-    def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
-        """Detect the objects in one image.
-
-        Args:
-            original_image: (H, W, 3), uint8, channels in the order BGR.
-
-        Returns:
-            The model's output for the image; boxes are XYXY in pixels of `original_image`.
-        """
-        height, width = original_image.shape[:2]
-        step = -1 if self.input_format == "RGB" else 1
-        ordered = original_image[:, :, ::step]
-        resized = self.aug.get_transform(ordered).apply_image(ordered).astype(np.float32)
-        image = torch.from_numpy(resized).permute(2, 0, 1).to(self.cfg.MODEL.DEVICE)  # (3, h, w)
-        (output,) = self.model([{"image": image, "height": height, "width": width}])
-        return output

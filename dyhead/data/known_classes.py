@@ -1,0 +1,84 @@
+"""What is known of the classes of a detector, without a look at any picture."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dyhead.d2.config import CfgNode
+from dyhead.data.coco_json import category_ids, class_names
+from dyhead.data.num_classes import difference
+from dyhead.data.register import register_datasets
+from dyhead.errors import UserError, user_errors
+
+MATCHES = ("name", "index")
+
+logger = logging.getLogger(__name__)
+
+
+class Classes(NamedTuple):
+    """Names and ids, in the order of a classifier; either is empty where it is not known."""
+
+    names: tuple[str, ...] = ()
+    category_ids: tuple[int, ...] = ()
+
+
+def classes_of(dataset: str) -> Classes:
+    """The classes of a registered data set; ids that are no whole numbers are left out.
+
+    Raises:
+        UserError: its json cannot be used, or it does not tell its classes.
+    """
+    with user_errors():
+        ids = category_ids(dataset)
+        whole = tuple(each for each in ids if isinstance(each, int))
+        return Classes(tuple(class_names(dataset)), whole if len(whole) == len(ids) else ())
+
+
+def known_classes(cfg: CfgNode) -> Classes:
+    """The classes of the config's data sets, as far as they can be known on this machine.
+
+    Those of built-in data sets are known without their files.
+    """
+    names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN][:1]
+    if not names:
+        return Classes()
+    try:
+        register_datasets(cfg)
+        return classes_of(names[0])
+    except UserError as error:
+        logger.info("The classes of %r are not known here: %s", names[0], error)
+        return Classes()
+
+
+def match_classes(
+    trained: Sequence[str], wanted: Sequence[str], *, source: str, dataset: str, match: str
+) -> list[int] | None:
+    """Where in a data set's order the classes of a checkpoint are.
+
+    Args:
+        trained: class names of the checkpoint.
+        wanted: class names of the data set.
+        source: the checkpoint, for errors.
+        dataset: its name, for errors.
+        match: TEST.MATCH_CLASSES, "name" or "index".
+
+    Returns:
+        for each class of the checkpoint its index in the data set; None where all are in place.
+
+    Raises:
+        UserError: they are not the same classes.
+    """
+    if match not in MATCHES:
+        raise UserError(f"TEST.MATCH_CLASSES is {match!r}: use 'name' or 'index'.")
+    trained, wanted = list(trained), list(wanted)
+    is_renamed = match == "index" and len(trained) == len(wanted)
+    if trained == wanted or is_renamed:
+        return None
+    if len(set(trained)) == len(trained) and sorted(trained) == sorted(wanted):
+        return [wanted.index(name) for name in trained]
+    raise UserError(
+        f"{source} was trained for {len(trained)} classes, and they are not the {len(wanted)} of"
+        f" the data set {dataset!r} ({difference(trained, wanted)}; the first being the"
+        " checkpoint): name the data set that it was trained for in DATASETS.TEST, or set"
+        " TEST.MATCH_CLASSES index if as many classes were only renamed."
+    )

@@ -1,0 +1,254 @@
+"""The one way from a config and weights to a ready detector.
+
+Whatever detects goes through here: evaluation, pseudo-labels, prediction, export and
+`DefaultPredictor`. Training builds its model elsewhere (`dyhead.engine.Trainer`), since it may
+start from a part of the weights.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+import dyhead.modeling  # noqa: F401  registers the models
+from dyhead.checkpoint.find import find_checkpoint
+from dyhead.checkpoint.model_card import ModelCard, read_card
+from dyhead.checkpoint.safe_checkpointer import split_query
+from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
+from dyhead.config import load_config
+from dyhead.config.load import load_config_text, with_project_keys
+from dyhead.d2.config import CfgNode, get_cfg
+from dyhead.d2.safe_io.addresses import local_path
+from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
+from dyhead.data.num_classes import get_num_classes, num_classes_key, set_num_classes
+from dyhead.engine.devices import plan_devices
+from dyhead.engine.evaluation_form import take_evaluation_form
+from dyhead.engine.precision import settle_precision
+from dyhead.engine.trainer import Trainer
+from dyhead.errors import UserError, user_errors
+
+__all__ = [
+    "ReadyDetector",
+    "build_detector",
+    "find_checkpoint",
+    "load_detector",
+    "prepare_detector",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReadyDetector:
+    """A detector with all of its weights, in the form in which it is fastest to use.
+
+    Attributes:
+        cfg: frozen, as the model was built; MODEL.DEVICE is what this machine has.
+        model: in evaluation mode, its parameters without gradients. It maps Detectron2's
+            `list[dict]` (`image` (C, H, W), `height`, `width`) to `[{"instances": Instances}]`,
+            whose `pred_classes` are indices of `class_names`. Batches may mix sizes.
+        class_names: empty where neither checkpoint nor data sets tell them.
+        category_ids: of the same classes in the data set's json; empty where unknown.
+        source: path of the checkpoint; "" for random weights.
+        card: the checkpoint's own, None for a file without one.
+    """
+
+    cfg: CfgNode
+    model: nn.Module
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    source: str
+    card: ModelCard | None = None
+
+
+def load_detector(
+    source: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    device: str | None = None,
+    allow_partial: bool = False,
+) -> ReadyDetector:
+    """Make a detector of a checkpoint.
+
+    Args:
+        source: a run's folder, a checkpoint, or its address; see `find_checkpoint`.
+        config: a YAML file; None takes the checkpoint's own config, or else the config.yaml beside
+            the file.
+        overrides: KEY VALUE pairs on top, `["TEST.DETECTIONS_PER_IMAGE", "300"]`.
+        device: such as "cuda", "cuda:1" or "cpu"; None takes a GPU where there is one.
+        allow_partial: see `prepare_detector`.
+
+    Raises:
+        UserError: there is no such file or config, or as for `prepare_detector`.
+    """
+    path, beside = find_checkpoint(source)
+    with user_errors():
+        card = read_card(path)
+    if config is not None:
+        cfg, explicit_keys = load_config(os.fspath(config), overrides)
+    else:
+        cfg = _config_of(path, card, beside, overrides)
+        explicit_keys = set(overrides[0::2])
+    cfg.MODEL.WEIGHTS = str(path)
+    if device is not None or "MODEL.DEVICE" not in explicit_keys:
+        cfg.MODEL.DEVICE = _device(device)
+    return prepare_detector(cfg, allow_partial=allow_partial)
+
+
+def _config_of(
+    path: os.PathLike[str],
+    card: ModelCard | None,
+    beside: os.PathLike[str] | None,
+    overrides: Sequence[str],
+) -> CfgNode:
+    if card is not None:
+        return load_config_text(card.config, f"the config in {path}", overrides)
+    if beside is not None:
+        return load_config(os.fspath(beside), overrides)[0]
+    raise UserError(
+        f"{path} does not say of which detector it is, and no config.yaml lies beside it: name its"
+        " config, such as --config configs/dyhead_r50_atss_fpn_1x.yaml."
+    )
+
+
+def _device(requested: str | None) -> str:
+    if requested is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    plan = plan_devices(requested, is_explicit=True, num_gpus=1)
+    if requested.startswith("cuda") and plan.device == "cpu":
+        raise UserError(f"The device {requested!r} was asked for, but no GPU is found: use 'cpu'.")
+    return requested
+
+
+def prepare_detector(
+    cfg: CfgNode, *, dataset: str | None = None, allow_partial: bool = False
+) -> ReadyDetector:
+    """Make a detector of MODEL.WEIGHTS and of a config that is already merged.
+
+    Args:
+        cfg: not changed. Where its number of classes is the default, checkpoint or data sets tell
+            it; MODEL.DEVICE becomes the CPU where there is no GPU.
+        dataset: a registered data set to whose classes the predictions are brought; None keeps the
+            checkpoint's.
+        allow_partial: go on with a warning where weights are missing, have another shape or are not
+            finite, or where there are none at all. A file of which hardly anything fits is refused
+            all the same.
+
+    Raises:
+        UserError: the config or the file cannot be used, the weights are not those of a whole
+            detector of this config, or the data set has other classes.
+    """
+    cfg = with_project_keys(cfg)
+    source, card = _look_at_weights(cfg, allow_partial)
+    trained = Classes(card.class_names, card.category_ids) if card else Classes()
+    wanted = classes_of(dataset) if dataset else Classes()
+    order = None
+    if trained.names and wanted.names:
+        names = {"source": source, "dataset": dataset or "", "match": cfg.TEST.MATCH_CLASSES}
+        order = match_classes(trained.names, wanted.names, **names)
+    classes = _settle_classes(cfg, source, trained, wanted)
+    model = build_detector(cfg)
+    if source:
+        checkpointer = WholeCheckpointer(model, cfg, source=source, allow_partial=allow_partial)
+        with user_errors():
+            checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
+    take_evaluation_form(cfg, model)
+    if order is not None:
+        _reorder_classes(model, order, source, dataset or "")
+    cfg.freeze()
+    return ReadyDetector(cfg, model.requires_grad_(False), *classes, source=source, card=card)
+
+
+def build_detector(cfg: CfgNode) -> nn.Module:
+    """Build a config's detector with random weights, in evaluation mode, on this machine's device.
+
+    Args:
+        cfg: MODEL.DEVICE and, for a detector that loads its weights, MODEL.TIMM.PRETRAINED are
+            changed in place.
+
+    Raises:
+        UserError: the config describes no detector that can be built, or none for this machine.
+    """
+    plan = plan_devices(cfg.MODEL.DEVICE, is_explicit=True, num_gpus=1)
+    cfg.MODEL.DEVICE = plan.device
+    if plan.message:
+        logger.info(plan.message)
+    settle_precision(cfg, is_training=False)
+    if cfg.MODEL.WEIGHTS:
+        cfg.MODEL.TIMM.PRETRAINED = False  # nothing is downloaded to be overwritten
+    return Trainer.build_model(cfg).eval()
+
+
+def _look_at_weights(cfg: CfgNode, allow_partial: bool) -> tuple[str, ModelCard | None]:
+    """The local file of MODEL.WEIGHTS, and its card."""
+    if cfg.MODEL.WEIGHTS:
+        with user_errors():
+            path = local_path(split_query(cfg.MODEL.WEIGHTS)[0])
+            return path, read_card(path)
+    if not allow_partial:
+        raise UserError(
+            'MODEL.WEIGHTS is "", and random weights detect nothing: name a trained checkpoint,'
+            " such as MODEL.WEIGHTS output/own_dataset/model_final.pth."
+        )
+    logger.warning('MODEL.WEIGHTS is "": the weights are random.')
+    return "", None
+
+
+def _settle_classes(cfg: CfgNode, source: str, trained: Classes, wanted: Classes) -> Classes:
+    """Set the number of classes, and say which they are.
+
+    Raises:
+        UserError: the config sets another number than the checkpoint has.
+    """
+    current = get_num_classes(cfg)
+    is_default = current == get_num_classes(_defaults_for(cfg))
+    classes = wanted if wanted.names else trained
+    if not classes.names:
+        known = known_classes(cfg)
+        is_usable = is_default or current in (None, len(known.names))
+        classes = known if is_usable else classes
+    if not classes.names:
+        return classes
+    if not is_default and current not in (None, len(classes.names)):
+        raise UserError(
+            f"{num_classes_key(cfg)} is {current}, but {source} has {len(classes.names)} classes:"
+            " leave it out to have it filled."
+        )
+    set_num_classes(cfg, len(classes.names))
+    return _with_ids(classes, trained)
+
+
+def _defaults_for(cfg: CfgNode) -> CfgNode:
+    """The default config, for the architecture of `cfg`."""
+    defaults = with_project_keys(get_cfg())
+    defaults.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE
+    return defaults
+
+
+def _with_ids(classes: Classes, trained: Classes) -> Classes:
+    """The classes with the checkpoint's category ids where the data set tells none."""
+    if classes.category_ids or not trained.category_ids or classes.names != trained.names:
+        return classes
+    return trained
+
+
+def _reorder_classes(model: nn.Module, order: Sequence[int], source: str, dataset: str) -> None:
+    """Let the model name its classes by their indices in a data set of another order."""
+    logger.warning(
+        "%s has the classes of %r in another order: its predictions are brought to the data set's.",
+        source,
+        dataset,
+    )
+    model.register_buffer("_class_order", torch.tensor(order), persistent=False)
+    model.to(next(model.parameters()).device)
+    model.register_forward_hook(_rename_classes)
+
+
+def _rename_classes(model: Any, inputs: Any, outputs: list[dict[str, Any]]) -> None:
+    for instances in (output["instances"] for output in outputs if "instances" in output):
+        instances.pred_classes = model._class_order[instances.pred_classes]

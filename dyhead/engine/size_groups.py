@@ -1,0 +1,98 @@
+"""Batches of several sizes in evaluation: each picture gets what it would get alone.
+
+A batch is padded to its largest picture. GroupNorm and pooled attentions average over the padding,
+so that a small picture beside a large one would be detected differently from alone. Pictures of
+different padded sizes are therefore computed one size after the other.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from dyhead.d2.structures import ImageList
+
+Batch = list[dict[str, Any]]
+
+
+def compute_by_size(model: nn.Module, before_each: Callable[[], Any] | None = None) -> None:
+    """Let a detector compute batches in groups of one padded size while it is in evaluation mode.
+
+    Batches of one size, and all in training, go through as they are. Names of parameters stay; the
+    model's class becomes one derived from it, of the same name.
+
+    Args:
+        model: takes Detectron2's inputs; changed in place.
+        before_each: called before each pass of the model.
+    """
+    kind: Any = type(model)
+    model.__class__ = _class_by_size(kind)
+    model._before_each_pass = before_each  # type: ignore[assignment]
+
+
+@functools.cache
+def _class_by_size(base: Any) -> Any:
+    """A class derived from a detector's, so that neither copies nor tracing see a wrapper."""
+    if issubclass(base, _BySize):
+        return base
+    own = {"__doc__": base.__doc__, "__module__": base.__module__, "base": base}
+    return types.new_class(base.__name__, (_BySize, base), exec_body=lambda body: body.update(own))
+
+
+class _BySize(nn.Module):
+    base: type
+    _before_each_pass: Callable[[], Any] | None
+
+    def forward(self, batched_inputs: Batch) -> Any:
+        groups = [] if self.training else group_by_size(self, batched_inputs)
+        if len(groups) < 2:
+            return self._pass(batched_inputs)
+        outputs: list[Any] = [None] * len(batched_inputs)
+        for indices in groups:
+            found = self._pass([batched_inputs[index] for index in indices])
+            for index, output in zip(indices, found, strict=True):
+                outputs[index] = output
+        return outputs
+
+    def _pass(self, batched_inputs: Batch) -> Any:
+        if self._before_each_pass is not None:
+            self._before_each_pass()
+        return super().forward(batched_inputs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """For copies and pickles: the class itself is in no module."""
+        return _empty, (self.base,), self.__dict__
+
+
+def _empty(base: Any) -> Any:
+    derived = _class_by_size(base)
+    return derived.__new__(derived)
+
+
+def group_by_size(model: nn.Module, batched_inputs: Batch) -> list[list[int]]:
+    """Indices of the pictures of each padded size, in the order of their first pictures.
+
+    Only shapes are looked at: nothing waits for a GPU.
+    """
+    sizes = [tuple(each["image"].shape[-2:]) for each in batched_inputs]
+    if len(set(sizes)) < 2:
+        return [list(range(len(sizes)))]
+    padded = {size: _padded_size(model, size) for size in set(sizes)}
+    groups: dict[torch.Size, list[int]] = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(padded[size], []).append(index)
+    return list(groups.values())
+
+
+def _padded_size(model: nn.Module, size: tuple[int, ...]) -> torch.Size:
+    """Height and width that the host gives a picture of this size when it is alone."""
+    backbone = getattr(model, "backbone", None)
+    image = ImageList.from_tensors(
+        [torch.empty(1, *size, device="meta")],
+        getattr(backbone, "size_divisibility", 0),
+        padding_constraints=getattr(backbone, "padding_constraints", None),
+    )
+    return image.tensor.shape[-2:]
