@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
+VIDEO = ["av>=14.1"]  # the first one that tells how phones turned their videos
 FAST = ["faster-coco-eval>=1.6"]
 TEST = ["pytest>=8", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
@@ -51,5 +52,5 @@ setup(
         "yacs>=0.1.8",
     ],
     entry_points={"console_scripts": ["dyhead = dyhead.cli.main:main"]},
-    extras_require={"fast": FAST, "test": TEST, "dev": DEVELOPMENT},
+    extras_require={"video": VIDEO, "fast": FAST, "test": TEST, "dev": DEVELOPMENT},
 )

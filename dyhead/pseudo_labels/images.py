@@ -1,6 +1,5 @@
 """Finds and loads the images of a folder."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from PIL import UnidentifiedImageError
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import build_detection_test_loader
 from dyhead.data import CheckedMapper
+from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 from dyhead.errors import UserError
 
-ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 UNREADABLE = "unreadable"  # key of the reason, in the place of "image"
 
 
@@ -31,24 +30,14 @@ def find_images(
     """
     if not folder.is_dir():
         raise UserError(f"--images {folder} is no folder: name the one that holds the images.")
-    found = sorted(path for path in _walk(folder) if path.suffix.lower() in ENDINGS)
+    found = files_below(folder, IMAGE_ENDINGS)
     if without is not None:
         found = [path for path in found if path.resolve() != without.resolve()]
     if not found:
-        raise UserError(f"--images {folder} holds no image ({', '.join(ENDINGS)}), however deep.")
+        raise UserError(
+            f"--images {folder} holds no image ({', '.join(IMAGE_ENDINGS)}), however deep."
+        )
     return found[:max_images]
-
-
-def _walk(folder: Path) -> Iterable[Path]:
-    visited = set()
-    for parent, subfolders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in visited:  # a link back to a folder above
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(parent, name) for name in files if not name.startswith("."))
 
 
 def build_image_loader(cfg: CfgNode, files: list[Path]) -> Iterable[list[dict[str, Any]]]:

@@ -1,25 +1,25 @@
 """A page of labelled images, for people who would rather look than read."""
 
-import functools
 import io
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dyhead.d2.data.detection_utils import read_image
 from dyhead.d2.safe_io.save import write_bytes_atomically
-from dyhead.visualization.colors import class_colors, on_dark
+from dyhead.visualization.boxes import DrawnBox, draw_boxes
+from dyhead.visualization.colors import Color, class_colors
+from dyhead.visualization.text import font
 
 COLUMNS = 4
 CELL = (400, 300)  # width and height of one image with its margin, pixels
 _MARGIN = 6
 _TITLE_HEIGHT = 20
 
-Style = tuple[str, tuple[int, ...]]  # class name, RGB from 0 to 255
+Style = tuple[str, Color]  # class name and its colour
 
 
 def draw_labels(
@@ -39,13 +39,10 @@ def draw_labels(
     labelled = [image for image in coco["images"] if image["id"] in labels]
     count = min(num_images, len(labelled))
     chosen = [labelled[i * len(labelled) // count] for i in range(count)]
-    categories = coco["categories"]
+    colors = class_colors(len(coco["categories"]))
     styles = {
-        category["id"]: (
-            " ".join(category["name"].split()),
-            tuple(round(255 * c) for c in on_dark(color)),
-        )
-        for category, color in zip(categories, class_colors(len(categories)), strict=True)
+        category["id"]: (category["name"], color)
+        for category, color in zip(coco["categories"], colors, strict=True)
     }
     rows = -(-count // COLUMNS)
     page = Image.new("RGB", (min(count, COLUMNS) * CELL[0], rows * CELL[1]), "black")
@@ -55,11 +52,6 @@ def draw_labels(
     file = io.BytesIO()
     page.save(file, format="png")
     write_bytes_atomically(file.getvalue(), output_png)
-
-
-def _style(name: str, color: tuple[float, float, float]) -> Style:
-    """A name on one line, and a colour that shows on black."""
-    return " ".join(name.split()), tuple(round(255 * c) for c in on_dark(color))
 
 
 def _draw_cell(
@@ -72,32 +64,15 @@ def _draw_cell(
     picture = Image.fromarray(read_image(str(image_root / image["file_name"]), format="RGB"))
     room = (CELL[0] - 2 * _MARGIN, CELL[1] - 2 * _MARGIN - _TITLE_HEIGHT)
     zoom = min(room[0] / picture.width, room[1] / picture.height)
-    size = (max(round(picture.width * zoom), 1), max(round(picture.height * zoom), 1))
-    picture = picture.resize(size, Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(picture)
-    for label in sorted(labels, key=lambda label: label["score"]):  # the most certain on top
-        _draw_box(draw, label, zoom, styles[label["category_id"]])
+    drawn = draw_boxes(picture, [_as_box(label, styles) for label in labels], zoom)
     cell = Image.new("RGB", CELL, "black")
     title = f"{image['file_name'][-44:]}: {len(labels)}"
-    ImageDraw.Draw(cell).text((_MARGIN, _MARGIN - 2), title, fill="white", font=_font(13))
-    cell.paste(picture, ((CELL[0] - size[0]) // 2, _MARGIN + _TITLE_HEIGHT))
+    ImageDraw.Draw(cell).text((_MARGIN, _MARGIN - 2), title, fill="white", font=font(13))
+    cell.paste(drawn, ((CELL[0] - drawn.width) // 2, _MARGIN + _TITLE_HEIGHT))
     return cell
 
 
-def _draw_box(
-    draw: ImageDraw.ImageDraw, label: Mapping[str, Any], zoom: float, style: Style
-) -> None:
-    name, color = style
-    x, y, width, height = (value * zoom for value in label["bbox"])
-    draw.rectangle((x, y, x + width, y + height), outline=color, width=2)
-    text, font = f"{name} {label['score']:.0%}", _font(10)
-    room = draw.im.size[0] - draw.textlength(text, font=font)  # a name may not leave the picture
-    corner = (max(min(x, room), 0), max(y - 12, 0))
-    draw.rectangle(draw.textbbox(corner, text, font=font), fill="black")
-    draw.text(corner, text, fill=color, font=font)
-
-
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with matplotlib."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
+def _as_box(label: Mapping[str, Any], styles: Mapping[Any, Style]) -> DrawnBox:
+    name, color = styles[label["category_id"]]
+    x, y, width, height = label["bbox"]
+    return DrawnBox((x, y, x + width, y + height), color, name, label["score"])

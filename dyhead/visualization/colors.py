@@ -2,24 +2,51 @@
 
 import colorsys
 
-from matplotlib import colormaps
+Color = tuple[int, int, int]  # RGB from 0 to 255
 
-Color = tuple[float, float, float]  # RGB in [0, 1]
-
-_GOLDEN_RATIO = 0.618034
+# Okabe and Ito's palette ("Color Universal Design", 2008), told apart with any colour vision. Its
+# black is left out, for it is lost on dark pictures; what shines on most photographs comes first.
+_OKABE_ITO: tuple[Color, ...] = (
+    (230, 159, 0),  # orange
+    (86, 180, 233),  # sky blue
+    (0, 158, 115),  # bluish green
+    (240, 228, 66),  # yellow
+    (204, 121, 167),  # reddish purple
+    (213, 94, 0),  # vermilion
+    (0, 114, 178),  # blue
+)
+_GOLDEN_RATIO = 0.618034  # hues this far apart stay distinct however many there are
+_BLACK: Color = (0, 0, 0)
+_WHITE: Color = (255, 255, 255)
 
 
 def class_colors(num_classes: int) -> list[Color]:
-    """Distinct colours: matplotlib's first ten, then hues that stay apart however many follow."""
-    first = [tuple(color) for color in colormaps["tab10"].colors]  # type: ignore[attr-defined]
-    more = [
-        colorsys.hsv_to_rgb(i * _GOLDEN_RATIO % 1, (0.9, 0.55)[i % 2], (0.95, 0.75)[i // 2 % 2])
-        for i in range(max(num_classes - len(first), 0))
-    ]
-    return [*first, *more][:num_classes]
+    """Distinct colours: those that are safe for the colour-blind, then as many hues as it takes.
+
+    The hues that follow differ in brightness from one to the next, which everybody sees. A class
+    has the same colour whatever the number of classes.
+    """
+    more = [_hue(i) for i in range(max(num_classes - len(_OKABE_ITO), 0))]
+    return [*_OKABE_ITO, *more][:num_classes]
 
 
-def on_dark(color: Color) -> Color:
-    """A shade of the colour light enough to be read on black."""
-    red, green, blue = ((1 + 1.2 * channel) / 2.2 for channel in color)
+def _hue(i: int) -> Color:
+    saturation, value = (0.9, 0.55)[i % 2], (0.95, 0.7)[i // 2 % 2]
+    channels = colorsys.hsv_to_rgb(i * _GOLDEN_RATIO % 1, saturation, value)
+    red, green, blue = (round(255 * channel) for channel in channels)
     return red, green, blue
+
+
+def text_color(ground: Color) -> Color:
+    """Black or white, whichever is read better on a colour (contrast as in WCAG 2.1)."""
+    luminance = relative_luminance(ground)
+    return _BLACK if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else _WHITE
+
+
+def relative_luminance(color: Color) -> float:
+    """How bright an sRGB colour is, from 0 (black) to 1 (white), as WCAG 2.1 defines it."""
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (channel / 255 for channel in color)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.detection_utils import read_image
 from dyhead.d2.structures import BoxMode
-from dyhead.d2.utils.visualizer import Visualizer
 from dyhead.errors import UserError
-from dyhead.visualization.colors import Color, class_colors, on_dark
+from dyhead.visualization.boxes import DrawnBox, draw_boxes
+from dyhead.visualization.colors import Color, class_colors
+from dyhead.visualization.text import font, shorten
 
 PAGE_WIDTH = 1600
 _PAIRS_PER_ROW = 2
@@ -26,10 +25,6 @@ _TILE_WIDTH = (PAGE_WIDTH - _MARGIN * (_PAIRS_PER_ROW + 1) - _GAP * _PAIRS_PER_R
 )
 _MAX_TILE_HEIGHT = round(0.85 * _TILE_WIDTH)  # portraits are drawn narrower than the tile
 _TITLE_HEIGHT = 26
-_LABEL_SIZE = 7.5  # points
-_LABEL_HEIGHT = 13.5  # pixels
-_CHARACTER_WIDTH = 6.5  # pixels, on average
-_MAX_LABELLED = 25  # more boxes than these in one picture and labels would hide it
 _MAX_LEGEND = 24
 
 
@@ -141,49 +136,23 @@ def _draw_pair(
     """Both pictures of one image under their titles."""
     image = Image.fromarray(read_image(record["file_name"], format="RGB"))
     zoom = min(_TILE_WIDTH / image.width, _MAX_TILE_HEIGHT / image.height)
-    width, height = (max(round(side * zoom), 1) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.LANCZOS)
-    pair = Image.new("RGB", (2 * _TILE_WIDTH + _GAP, height + _TITLE_HEIGHT), "white")
-    file_name = _fit(Path(record["file_name"]).name, 30)
+    file_name = shorten(Path(record["file_name"]).name, 30)
     titles = (f"{file_name}: {_count(truth, 'object')}", _count(found, "prediction"))
-    for side, (boxes, title) in enumerate(zip((truth, found), titles, strict=True)):
+    drawn = [
+        draw_boxes(image, [_styled(box, names, colors) for box in boxes], zoom)
+        for boxes in (truth, found)
+    ]
+    pair = Image.new("RGB", (2 * _TILE_WIDTH + _GAP, drawn[0].height + _TITLE_HEIGHT), "white")
+    for side, (picture, title) in enumerate(zip(drawn, titles, strict=True)):
         left = side * (_TILE_WIDTH + _GAP)
-        drawn = _draw_boxes(np.asarray(image), boxes, zoom, names, colors)
-        pair.paste(Image.fromarray(drawn), (left + (_TILE_WIDTH - width) // 2, _TITLE_HEIGHT))
-        ImageDraw.Draw(pair).text((left, 4), title, fill="black", font=_font(15))
+        pair.paste(picture, (left + (_TILE_WIDTH - picture.width) // 2, _TITLE_HEIGHT))
+        ImageDraw.Draw(pair).text((left, 4), title, fill="black", font=font(15))
     return pair
 
 
-def _draw_boxes(
-    image: np.ndarray,
-    boxes: list[_Box],
-    zoom: float,
-    names: Sequence[str],
-    colors: Sequence[Color],
-) -> np.ndarray:
-    visualizer = Visualizer(image)
-    scaled = [np.asarray(box.corners) * zoom for box in boxes]
-    for box, corners in zip(boxes, scaled, strict=True):
-        style = "--" if box.is_crowd else "-"
-        visualizer.draw_box(corners, alpha=1.0, edge_color=colors[box.category], line_style=style)
-    if len(boxes) <= _MAX_LABELLED:
-        for box, corners in zip(boxes, scaled, strict=True):
-            score = "" if box.score is None else f" {box.score:.0%}"
-            _draw_label(visualizer, names[box.category] + score, corners, colors[box.category])
-    return visualizer.get_output().get_image()
-
-
-def _draw_label(visualizer: Visualizer, text: str, corners: np.ndarray, color: Color) -> None:
-    """Above the box where there is room, else inside its upper edge."""
-    room = visualizer.img.shape[1] - len(text) * _CHARACTER_WIDTH
-    left, top = float(max(min(corners[0], room), 1)), float(corners[1])
-    visualizer.draw_text(
-        text,
-        (left, top - _LABEL_HEIGHT if top >= _LABEL_HEIGHT else max(top, 1.0)),
-        font_size=_LABEL_SIZE,
-        color=on_dark(color),
-        horizontal_alignment="left",
-    )
+def _styled(box: _Box, names: Sequence[str], colors: Sequence[Color]) -> DrawnBox:
+    name, color = names[box.category], colors[box.category]
+    return DrawnBox(box.corners, color, name, box.score, is_dashed=box.is_crowd)
 
 
 def _compose(
@@ -208,30 +177,22 @@ def _compose(
 def _draw_header(title: str, legend: list[tuple[str, Color]]) -> Image.Image:
     header = Image.new("RGB", (PAGE_WIDTH, 400), "white")
     draw = ImageDraw.Draw(header)
-    draw.text((_MARGIN, 12), title, fill="black", font=_font(22))
-    font, x, y = _font(17), _MARGIN, 50
-    entries = [(_fit(name, 24), color) for name, color in legend[:_MAX_LEGEND]]
+    draw.text((_MARGIN, 12), title, fill="black", font=font(22))
+    legend_font, x, y = font(17), _MARGIN, 50
+    entries = [(shorten(name, 24), color) for name, color in legend[:_MAX_LEGEND]]
     for name, color in entries:
-        width = 26 + int(draw.textlength(name, font=font)) + 24
+        width = 26 + int(draw.textlength(name, font=legend_font)) + 24
         if x + width > PAGE_WIDTH - _MARGIN:
             x, y = _MARGIN, y + 28
-        fill = tuple(round(255 * channel) for channel in color)
-        draw.rectangle((x, y + 2, x + 18, y + 18), fill=fill)
-        draw.text((x + 26, y - 1), name, fill="black", font=font)
+        draw.rectangle((x, y + 2, x + 18, y + 18), fill=color)
+        draw.text((x + 26, y - 1), name, fill="black", font=legend_font)
         x += width
     if len(legend) > len(entries):
-        draw.text((x, y - 1), f"and {len(legend) - len(entries)} more", fill="black", font=font)
+        draw.text(
+            (x, y - 1), f"and {len(legend) - len(entries)} more", fill="black", font=legend_font
+        )
     return header.crop((0, 0, PAGE_WIDTH, y + 38))
 
 
 def _count(boxes: Sequence[_Box], noun: str) -> str:
     return f"{len(boxes)} {noun}" + "s" * (len(boxes) != 1)
-
-
-def _fit(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The font that comes with matplotlib."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)

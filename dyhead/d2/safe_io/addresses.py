@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager, get_cache_dir
 
@@ -11,6 +13,8 @@ MODEL_ZOO_PREFIX = "detectron2://"
 MODEL_ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
 HUB_PREFIX = "hf://"
 HUB_ADDRESS = "https://huggingface.co/"
+_MAX_FETCHED = 2**28  # bytes of what is fetched without being kept
+_TIMEOUT = 30.0  # seconds that a server may be silent
 
 
 class DownloadHandler(HTTPURLHandler):
@@ -84,6 +88,40 @@ def local_path(path: str) -> str:
             " hf://<owner>/<repository>/<file>."
         )
     return str(_paths.get_local_path(path))
+
+
+def is_web_address(text: str) -> bool:
+    """Whether a text is an http(s) address."""
+    return text.startswith(("http://", "https://"))
+
+
+def fetch(address: str, max_bytes: int = _MAX_FETCHED, timeout: float = _TIMEOUT) -> bytes:
+    """Fetch what an http(s) address holds now; nothing is kept.
+
+    Args:
+        address: begins with http:// or https://.
+        max_bytes: what is larger is refused.
+        timeout: seconds that the server may be silent.
+
+    Raises:
+        OSError: it cannot be fetched; the message says why.
+        ValueError: it is no http(s) address, or too large.
+    """
+    if not is_web_address(address):
+        raise ValueError(f"{address} is no address of the web: it begins with https://.")
+    request = Request(address, headers={"User-Agent": "dyhead"})  # some servers ask for one
+    try:
+        with urlopen(request, timeout=timeout) as response:
+            content: bytes = response.read(max_bytes + 1)
+            if response.length and len(content) <= max_bytes:
+                raise OSError(f"the connection ended {response.length} bytes early")
+    except (OSError, ValueError, HTTPException) as error:
+        raise OSError(f"{address} cannot be fetched ({error}): check the address.") from error
+    if len(content) > max_bytes:
+        raise ValueError(
+            f"{address} is larger than {max_bytes / 2**20:g} MiB: download it, and give the path."
+        )
+    return content
 
 
 def register_handlers(paths: PathManager) -> None:

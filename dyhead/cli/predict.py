@@ -1,0 +1,177 @@
+"""`dyhead predict`: a trained detector on pictures, folders, videos and cameras."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dyhead.prediction.run import Outcome
+
+DESCRIPTION = """
+Detect objects with a trained detector, and leave in the output folder a drawn picture or video for
+each source, and all detections as predictions.json (COCO's result format, with file names) and
+predictions.csv.
+
+A picture that cannot be read is named, and the others go on; the exit status is 1 then. That
+nothing is found is a result.
+"""
+
+EXAMPLE = """
+dyhead predict output/cells photos --output found
+dyhead predict model_best.pth 'photos/**/*.jpg' clip.mp4 --output found --threshold 0.5
+dyhead predict model.onnx 0 --output found --max-frames 500
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT_OR_RUN",
+        help="a run's folder, a checkpoint, or an exported .onnx model",
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="pictures, videos, folders (with all below them), patterns such as 'a/**/*.jpg',"
+        " http(s) addresses, cameras (0 or /dev/video0)",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for what is found")
+    _add_model_options(parser)
+    _add_result_options(parser)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        "--config-file",
+        dest="config_file",
+        metavar="CONFIG",
+        help="the config, for a checkpoint that holds none",
+    )
+    parser.add_argument(
+        "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=_positive,
+        default=4,
+        metavar="N",
+        help="pictures computed together, where their sizes allow it (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        help="in which to compute (default: the config's TEST.PRECISION)",
+    )
+    parser.add_argument(
+        "--multi-scale",
+        action="store_true",
+        help="look at every picture in several sizes, those of TEST.AUG",
+    )
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="override a key of the config; may be repeated",
+    )
+
+
+def _add_result_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.3,
+        metavar="SCORE",
+        help="lowest score of what is kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="keep these classes only; stands after the sources",
+    )
+    parser.add_argument(
+        "--no-pictures",
+        dest="draw",
+        action="store_false",
+        help="draw nothing, write predictions.json and predictions.csv only",
+    )
+    parser.add_argument(
+        "--max-frames", type=_positive, metavar="N", help="stop each video or camera after N frames"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect, and print what was found.
+
+    Returns:
+        the exit status: 1 if a source could not be read, 130 after an interruption, else 0.
+
+    Raises:
+        UserError: the detector or an option cannot be used, or no source is found.
+    """
+    from dyhead.d2.utils.logger import setup_logger
+    from dyhead.prediction import Detector
+    from dyhead.prediction.detections import class_indices
+    from dyhead.prediction.run import PredictionRun, PredictSettings
+    from dyhead.prediction.sources import find_sources
+
+    for name in ("detectron2", "dyhead"):
+        setup_logger(name=name)
+    settings = PredictSettings(
+        output=Path(os.path.expanduser(os.path.expandvars(args.output))),
+        classes=args.classes,
+        batch_size=args.batch,
+        draw=args.draw,
+        max_frames=args.max_frames,
+    )
+    sources = find_sources(args.sources, settings.output)
+    detector = Detector(
+        args.checkpoint,
+        args.config_file,
+        device=args.device,
+        threshold=args.threshold,
+        overrides=_overrides(args),
+    )
+    class_indices(args.classes or (), detector.class_names)  # before hours of work, not after
+    outcome = PredictionRun(detector, sources, settings).run()
+    print(_summary(outcome, settings.output))
+    if outcome.is_interrupted:
+        return 130
+    return 1 if outcome.unreadable else 0
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    overrides = [part for pair in args.set for part in pair]
+    if args.precision:
+        overrides += ["TEST.PRECISION", args.precision]
+    if args.multi_scale:
+        overrides += ["TEST.AUG.ENABLED", "True"]
+    return overrides
+
+
+def _summary(outcome: "Outcome", output: Path) -> str:
+    counts = ", ".join(f"{count} {name}" for name, count in outcome.objects.most_common())
+    rate = outcome.pictures / max(outcome.seconds, 1e-9)
+    lines = [
+        f"{outcome.pictures} pictures, {rate:.3g} per second: {counts or 'nothing found'}",
+        f"Results: {output}",
+    ]
+    if outcome.unreadable:
+        lines.append(f"{len(outcome.unreadable)} could not be read:")
+        lines += [f"  {reason}" for reason in outcome.unreadable.values()]
+    if outcome.is_interrupted:
+        lines.append("Interrupted: the rest was not looked at.")
+    return "\n".join(lines)

@@ -1,0 +1,250 @@
+"""A trained detector for pictures of any kind."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from dyhead.d2.data.transforms import ResizeShortestEdge
+from dyhead.errors import UserError
+from dyhead.prediction.batching import map_in_batches
+from dyhead.prediction.detections import Detections
+from dyhead.prediction.inputs import Channels, Given, Picture, is_picture, read_picture
+from dyhead.prediction.runner import RawDetections, Runner
+from dyhead.prediction.torch_runner import TorchRunner
+
+_BATCH_SIZE = 4
+_STRIDE = 32  # of the backbones: pictures are padded to its multiples
+
+
+class Detector:
+    """Finds objects in pictures.
+
+        detector = Detector("output/cells")
+        detections = detector("cell.jpg")
+
+    Attributes:
+        class_names: of the classes it knows, in the order of their indices.
+        category_ids: the data set's ids of the same classes.
+        threshold: the lowest score of what is returned.
+
+    Args:
+        source: a run's folder, a checkpoint (.pth, .safetensors), or a model that `dyhead export`
+            wrote (.onnx).
+        config: a config file, or a packaged config's name, for a checkpoint that holds none.
+        device: "cuda", "cpu", ...; None takes a GPU where there is one.
+        threshold: the lowest score of what is returned. What the config's SCORE_THRESH_TEST leaves
+            out is never seen.
+        overrides: config keys and values, such as ["TEST.AUG.ENABLED", True].
+        allow_partial: take weights that leave a part of the model random.
+
+    Raises:
+        UserError: `source` cannot be used; the message says why, and what to do.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str],
+        config: str | os.PathLike[str] | None = None,
+        *,
+        device: str | None = None,
+        threshold: float = 0.3,
+        overrides: Sequence[Any] = (),
+        allow_partial: bool = False,
+    ) -> None:
+        self.threshold = _checked_threshold(threshold)
+        if Path(source).suffix.lower() == ".onnx":
+            self._runner = _load_onnx(source, config, device, overrides)
+        else:
+            self._runner = _load_torch(source, config, device, overrides, allow_partial)
+
+    @classmethod
+    def from_runner(cls, runner: Runner, threshold: float = 0.3) -> "Detector":
+        """A detector that computes by `runner`."""
+        detector = cls.__new__(cls)
+        detector.threshold = _checked_threshold(threshold)
+        detector._runner = runner
+        return detector
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their indices; empty where unknown."""
+        return self._runner.class_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The data set's ids of the same classes; empty where unknown."""
+        return self._runner.category_ids
+
+    @property
+    def input_format(self) -> str:
+        """The order of channels that the model takes; pictures are converted to it."""
+        return self._runner.input_format
+
+    def __repr__(self) -> str:
+        """Its first classes."""
+        names = ", ".join(self.class_names[:5]) + ", ..." * (len(self.class_names) > 5)
+        return f"<Detector of {names or 'classes without names'}>"
+
+    def read(self, given: Given | Picture, channels: Channels = "BGR") -> Picture:
+        """Read a picture as the model takes it; `detector(picture)` takes the result too.
+
+        Raises:
+            UserError: it cannot be read, or nothing would be left of its shorter side.
+        """
+        if isinstance(given, Picture):
+            return given
+        picture = read_picture(given, channels, self._runner.input_format)
+        if min(self._resized(*picture.size)) < 1:
+            height, width = picture.size
+            raise UserError(
+                f"{picture.file_name or 'A picture'} has {width} x {height} pixels, too narrow for"
+                " its length: cut it into parts."
+            )
+        return picture
+
+    @overload  # a str is a sequence too: the first that fits counts
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        pictures: Given | Picture,
+        *,
+        threshold: float | None = ...,
+        batch_size: int = ...,
+        channels: Channels = ...,
+    ) -> Detections: ...
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self,
+        pictures: Sequence[Given | Picture],
+        *,
+        threshold: float | None = ...,
+        batch_size: int = ...,
+        channels: Channels = ...,
+    ) -> list[Detections]: ...
+
+    @overload
+    def __call__(
+        self,
+        pictures: Iterable[Given | Picture],
+        *,
+        threshold: float | None = ...,
+        batch_size: int = ...,
+        channels: Channels = ...,
+    ) -> Iterator[Detections]: ...
+
+    def __call__(
+        self,
+        pictures: Given | Picture | Iterable[Given | Picture],
+        *,
+        threshold: float | None = None,
+        batch_size: int = _BATCH_SIZE,
+        channels: Channels = "BGR",
+    ) -> Detections | list[Detections] | Iterator[Detections]:
+        """Detect objects in one picture, or in several.
+
+        Args:
+            pictures: a path, an http(s) address, a PIL image, an array or a tensor (see
+                `read_picture` for shapes), or a list or an iterator of them. Arrays and tensors are
+                uint8, 0 to 255.
+            threshold: in the place of the detector's own.
+            batch_size: how many pictures are computed together, where their sizes allow it.
+            channels: the order of the channels of arrays and tensors: "BGR", as OpenCV and
+                Detectron2 give them, or "RGB".
+
+        Returns:
+            Detections for one picture, a list for a list, an iterator for an iterator. The iterator
+            reads a few batches ahead at most. The order is that of the pictures, and each gets what
+            it would get alone.
+
+        Raises:
+            UserError: a picture cannot be read, or an argument cannot be used.
+        """
+        if channels not in ("BGR", "RGB"):
+            raise UserError(f"channels is {channels!r}: make it 'BGR' or 'RGB'.")
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}: make it 1 or more.")
+        lowest = self.threshold if threshold is None else _checked_threshold(threshold)
+        if isinstance(pictures, Picture) or is_picture(pictures):
+            (detections,) = self._detect([pictures], lowest, 1, channels)
+            return detections
+        if not isinstance(pictures, Iterable):
+            raise UserError(f"A picture cannot be a {type(pictures).__name__}.")
+        found = self._detect(pictures, lowest, batch_size, channels)
+        return list(found) if isinstance(pictures, Sequence) else found
+
+    def _detect(
+        self, given: Iterable[Any], threshold: float, batch_size: int, channels: Channels
+    ) -> Iterator[Detections]:
+        pictures = (self.read(picture, channels) for picture in given)
+
+        def compute(batch: Sequence[Picture]) -> list[Detections]:
+            raw = self._runner([picture.pixels for picture in batch])
+            return [
+                self._as_detections(picture, found).select(threshold)
+                for picture, found in zip(batch, raw, strict=True)
+            ]
+
+        return map_in_batches(compute, pictures, self._padded_size, batch_size)
+
+    def _padded_size(self, picture: Picture) -> tuple[int, int]:
+        """About the (height, width) at which the model sees a picture, in strides."""
+        height, width = self._resized(*picture.size)
+        return -(-height // _STRIDE), -(-width // _STRIDE)
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        shortest, longest = self._runner.min_size, self._runner.max_size
+        if not shortest:  # pictures stay as they are
+            return height, width
+        return ResizeShortestEdge.get_output_shape(height, width, shortest, longest)
+
+    def _as_detections(self, picture: Picture, found: RawDetections) -> Detections:
+        best = np.argsort(-found.scores, kind="stable")
+        return Detections(
+            boxes=found.boxes[best],
+            scores=found.scores[best],
+            class_ids=found.class_ids[best],
+            class_names=self.class_names,
+            category_ids=self.category_ids,
+            image_size=picture.size,
+            file_name=picture.file_name,
+            given=picture.given,
+            channels=picture.given_channels,
+        )
+
+
+def _checked_threshold(threshold: float) -> float:
+    if not 0 <= threshold <= 1:
+        raise UserError(f"The threshold is {threshold:g}: make it a score from 0 to 1.")
+    return threshold
+
+
+def _load_torch(
+    source: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None,
+    device: str | None,
+    overrides: Sequence[Any],
+    allow_partial: bool,
+) -> Runner:
+    from dyhead.detector import load_detector
+
+    ready = load_detector(source, config, overrides, device=device, allow_partial=allow_partial)
+    return TorchRunner(ready)
+
+
+def _load_onnx(
+    source: str | os.PathLike[str],
+    config: str | os.PathLike[str] | None,
+    device: str | None,
+    overrides: Sequence[Any],
+) -> Runner:
+    if config is not None or overrides:
+        raise UserError(
+            f"{source} is an exported model, whose config, precision and scales are fixed: give the"
+            " checkpoint to change them."
+        )
+    from dyhead.export.onnx_runner import OnnxRunner
+
+    return OnnxRunner(source, device=device)

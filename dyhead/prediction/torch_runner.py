@@ -1,0 +1,65 @@
+"""Runs a PyTorch detector on pictures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dyhead.d2.data.transforms import ResizeShortestEdge
+from dyhead.d2.structures import Instances
+from dyhead.engine.precision import build_test_precision
+from dyhead.errors import UserError
+from dyhead.modeling.tta import build_multi_scale_testing
+from dyhead.prediction.runner import RawDetections
+
+if TYPE_CHECKING:
+    from dyhead.detector import ReadyDetector
+
+
+class TorchRunner:
+    """A ready detector behind the interface `Runner`.
+
+    It computes in TEST.PRECISION, and at several scales where TEST.AUG.ENABLED.
+
+    Raises:
+        UserError: the detector takes no colour pictures, or an option of TEST cannot be used.
+    """
+
+    def __init__(self, ready: "ReadyDetector") -> None:
+        cfg = ready.cfg
+        if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
+            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: make it 'BGR' or 'RGB'.")
+        self.class_names = ready.class_names
+        self.category_ids = ready.category_ids
+        self.input_format: str = cfg.INPUT.FORMAT
+        self.min_size: int = cfg.INPUT.MIN_SIZE_TEST
+        self.max_size: int = cfg.INPUT.MAX_SIZE_TEST
+        # multi-scale testing makes its own sizes, of the unscaled picture
+        self._resizes = not cfg.TEST.AUG.ENABLED
+        testing = build_multi_scale_testing(cfg, ready.model)
+        self._model = build_test_precision(cfg, testing).eval()
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[np.ndarray]) -> list[RawDetections]:
+        """Detect in a batch; see `Runner`."""
+        outputs = self._model([self._prepare(image) for image in images])
+        return [_as_arrays(output["instances"]) for output in outputs]
+
+    def _prepare(self, image: np.ndarray) -> dict[str, Any]:
+        """Detectron2's input, resized as in evaluation."""
+        height, width = image.shape[:2]
+        if self._resizes:
+            resize = ResizeShortestEdge([self.min_size] * 2, self.max_size)
+            image = resize.get_transform(image).apply_image(image)
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return {"image": tensor, "height": height, "width": width}
+
+
+def _as_arrays(instances: Instances) -> RawDetections:
+    instances = instances.to("cpu")
+    return RawDetections(
+        instances.pred_boxes.tensor.float().numpy(),
+        instances.scores.float().numpy(),
+        instances.pred_classes.long().numpy(),
+    )
