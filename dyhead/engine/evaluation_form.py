@@ -34,17 +34,17 @@ def take_evaluation_form(cfg: CfgNode, model: nn.Module) -> Undo:
     """
     undo_all = ExitStack()  # the last first
     if cfg.MODEL.CHANNELS_LAST:
-        undo_all.callback(take_channels_last_weights(model))
+        undo_all.callback(take_layout(model, torch.channels_last))
     if not cfg.MODEL.COMPILE.ENABLED:
         undo_all.callback(fold_frozen_norms(model))
     return undo_all.close
 
 
-def take_channels_last_weights(model: nn.Module) -> Undo:
-    """Make 4-d parameters channels_last; they stay the same objects. See `take_evaluation_form`."""
+def take_layout(model: nn.Module, layout: torch.memory_format) -> Undo:
+    """Lay 4-d parameters out anew; they stay the same objects. See `take_evaluation_form`."""
     kept = [(p, p.data) for p in model.parameters() if p.dim() == 4]
     for parameter, data in kept:
-        parameter.data = data.contiguous(memory_format=torch.channels_last)
+        parameter.data = data.clone(memory_format=layout)
 
     def undo() -> None:
         for parameter, data in kept:

@@ -11,6 +11,7 @@ from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
+from dyhead.ops.recording import is_exported
 
 
 class DyHeadBlock(nn.Module):
@@ -98,4 +99,6 @@ def _prepare(level: Tensor) -> Tensor:
     dtype, device_type = level.dtype, level.device.type
     if dtype != torch.float64 and torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
+    if is_exported():
+        return level.to(dtype)
     return level.to(dtype, memory_format=torch.channels_last)

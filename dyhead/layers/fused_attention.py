@@ -42,9 +42,8 @@ def parts_of_pyramid(levels: Sequence[Tensor]) -> list[range]:
     convolved. On a GPU few launches count for more than memory does.
     """
     count, finest = len(levels), levels[0]
-    is_large = finest.device.type == "cpu" and finest.numel() >= LARGE_LEVEL
-    is_recorded = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    if count == 1 or is_recorded or not is_large:
+    is_kept = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    if count == 1 or is_kept or finest.device.type != "cpu" or finest.numel() < LARGE_LEVEL:
         return [range(count)]
     return [range(1), range(1, count)]
 

@@ -26,6 +26,7 @@ from dyhead.ops import (
     resize_offset,
     sharing_packed_kernels,
 )
+from dyhead.ops.recording import is_exported, is_recorded
 
 KERNEL_SIZE = 3
 PADDING = KERNEL_SIZE // 2
@@ -172,7 +173,7 @@ class SpatialAttention(nn.Module):
             for branch, feature, where, _ in convolutions
             if where is not None
         ]
-        if torch.compiler.is_compiling():
+        if is_recorded(*levels):
             return Convolved(foreach_modulated_deform_conv2d(calls), None)
         level_sizes = [size for *_, size in convolutions]
         with sharing_packed_kernels(packed):
@@ -198,7 +199,7 @@ class SpatialAttention(nn.Module):
 
         Returns:
             offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1), which are parts of one tensor so
-            that only one is kept for backward; None without `spatial_aware`.
+            that only one is kept for backward, if any is; None without `spatial_aware`.
         """
         if self.offset_and_mask is None:
             return None
@@ -206,8 +207,10 @@ class SpatialAttention(nn.Module):
         # In the order in which `flat_read` reads, which can then be a view.
         exact = torch.promote_types(maps.dtype, torch.float32)
         maps = maps.to(exact, memory_format=torch.contiguous_format)
-        maps[:, 2 * TAPS :].sigmoid_()
-        return maps[:, : 2 * TAPS], maps[:, 2 * TAPS :]
+        offset, mask = maps[:, : 2 * TAPS], maps[:, 2 * TAPS :]
+        if is_exported():
+            return offset.clone(memory_format=torch.contiguous_format), mask.sigmoid()
+        return offset, mask.sigmoid_()
 
     def _fit_coarser(
         self, coarser: Tensor, level: Tensor, where: Where | None

@@ -9,6 +9,7 @@ from dyhead.ops.deform_conv import (
 )
 from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
 from dyhead.ops.packed_kernels import PackedKernels, sharing_packed_kernels
+from dyhead.ops.suppression import non_max_suppression
 
 __all__ = [
     "BACKENDS",
@@ -20,6 +21,7 @@ __all__ = [
     "foreach_deform_conv_with_moments",
     "foreach_modulated_deform_conv2d",
     "modulated_deform_conv2d",
+    "non_max_suppression",
     "resize_mask",
     "resize_offset",
     "set_default_backend",

@@ -1,8 +1,9 @@
-"""The deformable convolution as one operator of PyTorch, for torch.compile and torch.export.
+"""The deformable convolution as one operator of PyTorch, for whatever records operators.
 
-A compiler cannot look into back ends that are written in C++ or Triton or that size their work by
-their data. It need not: to it the operator `dyhead::modulated_deform_conv2d` is one node with a
-known result and a known gradient. Inside, the back end is chosen when the node runs.
+A compiler, torch.export or torch.jit.trace cannot look into back ends that are written in C++ or
+Triton or that size their work by their data. It need not: to it the operator
+`dyhead::modulated_deform_conv2d` is one node with a known result and a known gradient. Inside, the
+back end is chosen when the node runs.
 """
 
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dyhead.ops.backends import choose_backend, implementation, implementation_with_moments
 from dyhead.ops.compiled_op import deform_conv_as_operator
+from dyhead.ops.recording import is_exported, is_recorded
 
 Pair = tuple[int, int]
 Converted = dict[tuple[int, torch.dtype], Tensor]  # by the identity of what was converted
@@ -53,7 +54,8 @@ def modulated_deform_conv2d(
     have that type: coordinates, which 16 bits cannot hold, and sums are float32 (float64 for
     float64 input). Gradients have the types of the arguments. Second derivatives are not available.
 
-    Under torch.compile the call is one operator (`dyhead.ops.compiled_op`), without a graph break.
+    Where it is recorded (torch.compile, torch.export, torch.jit.trace, tensors without data) the
+    call is one operator, torch.ops.dyhead.modulated_deform_conv2d (`dyhead.ops.compiled_op`).
 
     Args:
         input: (N, C, H, W); channels_last saves a copy.
@@ -70,6 +72,7 @@ def modulated_deform_conv2d(
 
     Raises:
         ValueError: shapes do not fit each other, or there is no such back end on this device.
+        RuntimeError: the legacy ONNX exporter (dynamo=False) asks, see `ops.recording`.
     """
     convolution = DeformConv(input, offset, mask, weight, bias, stride, padding, dilation)
     (output,) = foreach_modulated_deform_conv2d([convolution], backend)
@@ -99,12 +102,17 @@ def foreach_modulated_deform_conv2d(
         return []
     calls = _checked_together(convolutions)
     device, dtype = calls[0].input.device, calls[0].input.dtype
-    if torch.compiler.is_compiling():
+    if is_recorded(*(call.input for call in calls)):
         # Not cut into pieces: PyTorch 2.6 cannot compile a slice of a named tuple.
-        return [deform_conv_as_operator(*call, backend or "") for call in calls]
+        outputs = [deform_conv_as_operator(*call, backend or "") for call in calls]
+        return [_in_plain_layout(output) for output in outputs] if is_exported() else outputs
     function = implementation(choose_backend(device, backend, dtype))
     with torch.autocast(device.type, enabled=False):
         return function(calls)
+
+
+def _in_plain_layout(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def foreach_deform_conv_with_moments(
@@ -113,8 +121,8 @@ def foreach_deform_conv_with_moments(
     """Run convolutions and measure the channels of their outputs before these leave the cache.
 
     Args:
-        convolutions, backend: as for `foreach_modulated_deform_conv2d`; at least one, and not under
-            torch.compile.
+        convolutions, backend: as for `foreach_modulated_deform_conv2d`; at least one, and not where
+            `is_recorded`.
         level_sizes: for each convolution the H, W to which its output will be upsampled; its own
             size if it will not.
 

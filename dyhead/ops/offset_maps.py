@@ -32,7 +32,7 @@ def flat_read(offset_map: Tensor, height: int, width: int) -> Tensor:
             " the flat read only shrinks, so levels must be ordered from finest to coarsest."
         )
     flat = offset_map.flatten(1)[:, : channels * height * width]
-    return flat.reshape(batch, channels, height, width)
+    return flat.unflatten(1, (channels, height, width))
 
 
 def crop(offset_map: Tensor, height: int, width: int) -> Tensor:

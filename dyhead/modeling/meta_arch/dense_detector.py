@@ -19,6 +19,7 @@ from dyhead.d2.modeling.postprocessing import detector_postprocess
 from dyhead.d2.structures import ImageList, Instances
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.dense_inference import Candidates, detect, select_candidates
+from dyhead.ops.recording import is_exported
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ class DensePredictions(NamedTuple):
 def flatten_map(prediction: Tensor, values_per_anchor: int) -> Tensor:
     """Bring a predicted map (N, A * K, H, W) into the order of the anchors, (N, H * W * A, K)."""
     per_anchor = prediction.unflatten(1, (-1, values_per_anchor))  # (N, A, K, H, W)
-    return per_anchor.permute(0, 3, 4, 1, 2).flatten(1, 3)
+    ordered = per_anchor.permute(0, 3, 4, 1, 2)
+    if is_exported():
+        ordered = ordered.clone(memory_format=torch.contiguous_format)
+    return ordered.flatten(1, 3)
 
 
 class DenseDetector(nn.Module, ABC):

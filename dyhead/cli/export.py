@@ -1,0 +1,106 @@
+"""`dyhead export`: a trained detector as an ONNX model or a program of torch.export."""
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = """
+Write a trained detector as one file that runs without this project's Python code: OUT.onnx, an ONNX
+model of standard operators alone (onnxruntime runs it), or OUT.pt2, a program of torch.export. It
+takes pictures of any number and size, normalises and pads them, and gives detections.
+
+File and detector are run on the same pictures, and the largest difference is printed. A file that
+differs by more than 0.01 pixels or 0.0001 of a score is not written. ATSS, FCOS, RepPoints and
+RetinaNet can be exported. docs/export.md says more.
+"""
+
+EXAMPLE = """
+dyhead export output/cells cells.onnx
+dyhead export model_best.pth cells.onnx --picture cell.jpg --without-nms
+dyhead export model.safetensors model.pt2 --config dyhead_r50_atss_fpn_1x
+"""
+
+_ENDINGS = (".onnx", ".pt2")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT_OR_RUN", help="a run's folder, or a checkpoint"
+    )
+    parser.add_argument("output", metavar="OUT", help="a .onnx or .pt2 file")
+    parser.add_argument(
+        "--config",
+        "--config-file",
+        dest="config_file",
+        metavar="CONFIG",
+        help="the config, for a checkpoint that holds none",
+    )
+    parser.add_argument(
+        "--opset", type=int, metavar="N", help="operator set of ONNX, 20 or more (default: 20)"
+    )
+    parser.add_argument(
+        "--without-nms",
+        action="store_true",
+        help="give the boxes and scores of all anchors, before non-maximum suppression",
+    )
+    parser.add_argument(
+        "--picture",
+        action="append",
+        default=[],
+        dest="pictures",
+        metavar="FILE",
+        help="compare on this picture; may be repeated (default: on generated pictures)",
+    )
+    parser.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="compare at this size (default: at the size of INPUT.MIN_SIZE_TEST)",
+    )
+    parser.add_argument(
+        "opts", nargs="*", default=[], metavar="KEY VALUE", help="config overrides, in pairs"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, and print how far file and detector are apart.
+
+    Raises:
+        UserError: see `dyhead.export.export_onnx`.
+    """
+    from dyhead.detector import load_detector
+    from dyhead.d2.utils.logger import setup_logger
+    from dyhead.export import export_onnx, export_torch
+    from dyhead.export.pictures import pictures_to_compare
+    from dyhead.export.translation import MIN_OPSET
+
+    _check_arguments(args)
+    setup_logger(name="dyhead")
+    as_executed = ["MODEL.COMPILE.ENABLED", "False"]  # concerns this machine, not the file
+    ready = load_detector(
+        args.checkpoint, args.config_file, [*args.opts, *as_executed], device="cpu"
+    )
+    pictures = pictures_to_compare(ready.cfg, args.pictures, args.size and tuple(args.size))
+    options = {"pictures": pictures, "with_nms": not args.without_nms}
+    if args.output.lower().endswith(".onnx"):
+        check = export_onnx(ready, args.output, opset=args.opset or MIN_OPSET, **options)
+    else:
+        check = export_torch(ready, args.output, **options)
+    print(f"{args.output}: {check}")
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Refuse what cannot work, before the checkpoint is read."""
+    from dyhead.errors import UserError
+    from dyhead.export.extra import PACKAGES, import_extra
+
+    ending = Path(args.output).suffix.lower()
+    if ending not in _ENDINGS:
+        raise UserError(f"{args.output} has the ending {ending!r}: choose .onnx or .pt2.")
+    if ending == ".pt2" and args.opset is not None:
+        raise UserError("--opset is for .onnx files: leave it out.")
+    if args.size and min(args.size) < 1:
+        raise UserError(f"--size {args.size[0]} {args.size[1]} has no pixels: give two lengths.")
+    for package in PACKAGES if ending == ".onnx" else ():
+        import_extra(package)

@@ -1,0 +1,243 @@
+"""Writes detectors as ONNX models and as programs of torch.export, and checks what it wrote."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.fx.experimental._config
+from torch.export import Dim, ExportedProgram
+
+from dyhead.detector import ReadyDetector
+from dyhead.errors import UserError, user_errors
+from dyhead.export.check import Check, Session, compare
+from dyhead.export.extra import PACKAGES, import_extra
+from dyhead.export.graph import DetectionGraph
+from dyhead.export.metadata import KEY, build_metadata
+from dyhead.export.recordable import recordable
+from dyhead.export.translation import MIN_OPSET, translation_table
+
+logger = logging.getLogger(__name__)
+
+EXTRA_FILE = "dyhead.json"  # of a .pt2 file: the metadata
+INPUT = "images"
+
+
+def export_onnx(
+    ready: ReadyDetector,
+    path: str | os.PathLike[str],
+    *,
+    pictures: Sequence[np.ndarray],
+    opset: int = MIN_OPSET,
+    with_nms: bool = True,
+) -> Check:
+    """Write a detector as an ONNX model of standard operators.
+
+    Args:
+        ready: on the CPU, in float32; see `dyhead.detector.load_detector`.
+        path: ends in .onnx; it appears only when it is whole and computes what the detector does.
+        pictures: (H, W, C), uint8, as resized for the detector, in its order of channels: file and
+            detector are compared on them, see `compare`.
+        opset: 20 or more.
+        with_nms: give detections; else what goes into non-maximum suppression.
+
+    Returns:
+        how far file and detector are apart.
+
+    Raises:
+        UserError: a package is missing, the detector cannot be exported, or the file would compute
+            something else.
+    """
+    if opset < MIN_OPSET:
+        raise UserError(f"--opset is {opset}: DeformConv needs {MIN_OPSET} or more.")
+    for package in PACKAGES:
+        import_extra(package)
+    graph = _graph_of(ready, with_nms)
+    program = _recorded(graph)
+
+    def write(target: Path) -> None:
+        _write_onnx(program, graph.outputs, build_metadata(ready, graph), target, opset)
+
+    return _written_and_checked(ready, graph, path, ".onnx", write, _open_onnx, pictures)
+
+
+def export_torch(
+    ready: ReadyDetector,
+    path: str | os.PathLike[str],
+    *,
+    pictures: Sequence[np.ndarray],
+    with_nms: bool = True,
+) -> Check:
+    """Write a detector as a program of torch.export; arguments and errors as `export_onnx`.
+
+    Whoever loads it (`torch.export.load`) imports `dyhead.ops` first, which registers the
+    project's operators.
+
+    Args:
+        ready, pictures, with_nms: see `export_onnx`.
+        path: ends in .pt2.
+    """
+    graph = _graph_of(ready, with_nms)
+    program = _recorded(graph)
+
+    def write(target: Path) -> None:
+        extra = {EXTRA_FILE: build_metadata(ready, graph)}
+        torch.export.save(program, target, extra_files=extra)
+
+    return _written_and_checked(ready, graph, path, ".pt2", write, _open_torch, pictures)
+
+
+def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
+    """The graph of a detector, whose config has nothing that a graph cannot do."""
+    graph = DetectionGraph(ready.model, with_nms).eval()
+    test, execution = ready.cfg.TEST, ready.cfg.MODEL
+    unusable = [
+        (test.AUG.ENABLED, "TEST.AUG.ENABLED", False, "testing at several scales"),
+        (test.PRECISION != "float32", "TEST.PRECISION", "float32", "a test in 16 bits"),
+        (execution.COMPILE.ENABLED, "MODEL.COMPILE.ENABLED", False, "a compiled model"),
+        (execution.DEVICE != "cpu", "MODEL.DEVICE", "cpu", "a model on a GPU"),
+    ]
+    if ready.cfg.INPUT.FORMAT not in ("BGR", "RGB"):
+        raise UserError(f"INPUT.FORMAT is {ready.cfg.INPUT.FORMAT!r}: make it 'BGR' or 'RGB'.")
+    for is_set, key, value, what in unusable:
+        if is_set:
+            raise UserError(f"{key}: {what} cannot be exported; add {key} {value}.")
+    return graph
+
+
+def _recorded(graph: DetectionGraph) -> ExportedProgram:
+    """Record the graph for pictures of any number and size.
+
+    Raises:
+        UserError: PyTorch cannot record it, as a part of the model binds it to certain sizes.
+    """
+    divisor = graph.size_divisibility
+    # Any sizes will do, if they differ, and no level is one pixel wide.
+    shape = 2, len(graph.model.pixel_mean), 3 * divisor - 5, 2 * divisor - 3
+    dimensions = {0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
+    images = torch.zeros(shape, dtype=torch.uint8)
+    logger.info("Recording the detector with torch.export ...")
+    try:
+        with recordable(graph.model), torch.no_grad(), _any_size():
+            return torch.export.export(
+                graph, (images,), dynamic_shapes={INPUT: dimensions}, strict=False
+            )
+    except (torch._dynamo.exc.UserError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{type(graph.model).__name__} on this backbone cannot be recorded for pictures of any"
+            f" size: {reason}"
+        ) from error
+
+
+def _any_size() -> contextlib.AbstractContextManager[Any]:
+    """Let sizes of one be like any others (PyTorch 2.8 and later)."""
+    config = torch.fx.experimental._config
+    if hasattr(config, "backed_size_oblivious"):
+        return config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
+    return contextlib.nullcontext()
+
+
+def _write_onnx(
+    program: ExportedProgram, outputs: Sequence[str], metadata: str, path: Path, opset: int
+) -> None:
+    logger.info("Translating it to ONNX, opset %d ...", opset)
+    with _quiet_exporter():
+        translated: Any = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            opset_version=opset,
+            custom_translation_table=translation_table(),
+            input_names=[INPUT],
+            output_names=list(outputs),
+            external_data=False,
+            verbose=False,
+        )
+        translated.model.metadata_props[KEY] = metadata
+        translated.save(str(path))
+    _check_standard(path, opset)
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep the exporter's remarks on its own libraries from users."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
+
+
+def _check_standard(path: Path, opset: int) -> None:
+    """Make sure of what was asked for: valid, of one opset, without operators of anybody."""
+    onnx = import_extra("onnx")
+    model = onnx.load(str(path))
+    onnx.checker.check_model(model)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets.get("") != opset or {node.domain for node in model.graph.node} != {""}:
+        raise UserError(
+            f"PyTorch {torch.__version__} gives an ONNX model with the operator sets {opsets} in"
+            f" the place of opset {opset}: choose --opset {opsets.get('', MIN_OPSET)}."
+        )
+
+
+def _written_and_checked(
+    ready: ReadyDetector,
+    graph: DetectionGraph,
+    path: str | os.PathLike[str],
+    ending: str,
+    write: Callable[[Path], None],
+    open_file: Callable[[Path], Session],
+    pictures: Sequence[np.ndarray],
+) -> Check:
+    """Write beside `path`, compare, and give it its name only when all is right."""
+    path = Path(path)
+    if path.suffix.lower() != ending:
+        raise UserError(f"{path} has the ending {path.suffix!r}: choose {ending}.")
+    with user_errors(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent)
+    with scratch as folder:
+        written = Path(folder) / f"model{ending}"
+        write(written)
+        logger.info("Comparing file and detector ...")
+        check = compare(ready.model, graph, open_file(written), pictures)
+        check.require_equal(str(path))
+        with user_errors(str(path)):
+            os.chmod(written, 0o666 & ~_umask())
+            os.replace(written, path)
+    return check
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _open_onnx(path: Path) -> Session:
+    from dyhead.export.onnx_runner import open_session
+
+    session = open_session(path, ["CPUExecutionProvider"])
+    return lambda images: session.run(None, {INPUT: images})
+
+
+def _open_torch(path: Path) -> Session:
+    module = torch.export.load(path).module()
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        with torch.no_grad():
+            return [output.numpy() for output in module(torch.from_numpy(images))]
+
+    return run
