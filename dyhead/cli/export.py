@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 DESCRIPTION = """
 Write a trained detector as one file that runs without this project's Python code: OUT.onnx, an ONNX
@@ -69,8 +70,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: see `dyhead.export.export_onnx`.
     """
-    from dyhead.detector import load_detector
     from dyhead.d2.utils.logger import setup_logger
+    from dyhead.detector import load_detector
     from dyhead.export import export_onnx, export_torch
     from dyhead.export.pictures import pictures_to_compare
     from dyhead.export.translation import MIN_OPSET
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         args.checkpoint, args.config_file, [*args.opts, *as_executed], device="cpu"
     )
     pictures = pictures_to_compare(ready.cfg, args.pictures, args.size and tuple(args.size))
-    options = {"pictures": pictures, "with_nms": not args.without_nms}
+    options: dict[str, Any] = {"pictures": pictures, "with_nms": not args.without_nms}
     if args.output.lower().endswith(".onnx"):
         check = export_onnx(ready, args.output, opset=args.opset or MIN_OPSET, **options)
     else:

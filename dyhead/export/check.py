@@ -98,18 +98,29 @@ def compare(
     """
     check = Check()
     for images in _batches(pictures):
-        outputs = [np.asarray(output) for output in session(images)]
+        outputs = _run(session, images)
         if graph.with_nms:
             expected = _detections_of(model, images)
             actual = [_split(outputs, index) for index in range(len(images))]
         else:
             reference = [output.numpy() for output in graph(torch.from_numpy(images))]
-            expected = [_pairs(*reference, index) for index in range(len(images))]
-            actual = [_pairs(*outputs, index) for index in range(len(images))]
+            expected = [_pairs(reference, index) for index in range(len(images))]
+            actual = [_pairs(outputs, index) for index in range(len(images))]
         for both in zip(expected, actual, strict=True):
             _add(check, *both)
         check.batches.append((len(images), images.shape[2], images.shape[3]))
     return check
+
+
+def _run(session: Session, images: np.ndarray) -> list[np.ndarray]:
+    try:
+        return [np.asarray(output) for output in session(images)]
+    except Exception as error:  # either library has errors of its own
+        count, _, height, width = images.shape
+        raise UserError(
+            f"No file is written, since it could not be run on {count} pictures of {height} x"
+            f" {width}: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def _batches(pictures: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -144,8 +155,9 @@ def _split(outputs: Sequence[np.ndarray], index: int) -> Found:
     return Found(boxes[index, :count], scores[index, :count], classes[index, :count])
 
 
-def _pairs(boxes: np.ndarray, scores: np.ndarray, index: int) -> Found:
+def _pairs(outputs: Sequence[np.ndarray], index: int) -> Found:
     """The (anchor, class) pairs of one picture that have a score."""
+    boxes, scores = outputs
     anchors, classes = np.nonzero(scores[index])
     return Found(boxes[index, anchors], scores[index, anchors, classes], classes, anchors)
 

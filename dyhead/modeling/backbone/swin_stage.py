@@ -18,6 +18,8 @@ from timm.models.swin_transformer import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dyhead.ops.recording import is_exported
+
 # Released weights were trained with this number between tokens that are no neighbours, not with
 # minus infinity.
 _NOT_NEIGHBOURS = -100.0
@@ -72,10 +74,11 @@ class SwinBlock(nn.Module):
         height, width = tokens.shape[1:3]
         padded = _pad(tokens, self.window_size)
         if not self.shift:
-            return self._attend_in_windows(padded, None)[:, :height, :width]
+            return _crop(self._attend_in_windows(padded, None), height, width)
         shifted = padded.roll((-self.shift, -self.shift), dims=(1, 2))
         attended = self._attend_in_windows(shifted, mask)
-        return attended.roll((self.shift, self.shift), dims=(1, 2))[:, :height, :width]
+        back = attended.roll((self.shift, self.shift), dims=(1, 2))
+        return _crop(back, height, width)
 
     def _attend_in_windows(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         size = (self.window_size, self.window_size)
@@ -169,6 +172,13 @@ def _pad(tokens: Tensor, window_size: int) -> Tensor:
     below = _whole_windows(height, window_size) - height
     right = _whole_windows(width, window_size) - width
     return F.pad(tokens, (0, 0, 0, right, 0, below))
+
+
+def _crop(tokens: Tensor, height: int, width: int) -> Tensor:
+    if is_exported():  # which cannot prove that the result of a slice has this size
+        rows, columns = (torch.arange(length, device=tokens.device) for length in (height, width))
+        return tokens.index_select(1, rows).index_select(2, columns)
+    return tokens[:, :height, :width]
 
 
 def _whole_windows(length: int, window_size: int) -> int:
