@@ -98,7 +98,7 @@ def compare(
     """
     check = Check()
     for images in _batches(pictures):
-        outputs = [np.asarray(output) for output in session(images)]
+        outputs = _run(session, images)
         if graph.with_nms:
             expected = _detections_of(model, images)
             actual = [_split(outputs, index) for index in range(len(images))]
@@ -110,6 +110,17 @@ def compare(
             _add(check, *both)
         check.batches.append((len(images), images.shape[2], images.shape[3]))
     return check
+
+
+def _run(session: Session, images: np.ndarray) -> list[np.ndarray]:
+    try:
+        return [np.asarray(output) for output in session(images)]
+    except Exception as error:  # either library has errors of its own
+        count, _, height, width = images.shape
+        raise UserError(
+            f"No file is written, since it could not be run on {count} pictures of {height} x"
+            f" {width}: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def _batches(pictures: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -1,5 +1,6 @@
 """Making a map of offsets or masks fit a convolution whose output is smaller."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -55,6 +56,6 @@ def resize_offset(offset: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (N, 2 * taps, height, width), in pixels of the coarser grid.
     """
-    ratio = offset.new_tensor([height / offset.shape[2], width / offset.shape[3]])
-    lengths = ratio.repeat(offset.shape[1] // 2).view(1, -1, 1, 1)
-    return resize_mask(offset, height, width) * lengths
+    dy, dx = resize_mask(offset, height, width).unflatten(1, (-1, 2)).unbind(2)
+    ratios = height / offset.shape[2], width / offset.shape[3]
+    return torch.stack((dy * ratios[0], dx * ratios[1]), dim=2).flatten(1, 2)
