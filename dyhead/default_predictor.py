@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
 from dyhead.d2.data.transforms import ResizeShortestEdge
@@ -38,7 +39,7 @@ class DefaultPredictor:
         if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
             raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: use 'RGB' or 'BGR'.")
         dataset = next(iter(cfg.DATASETS.TEST), None)
-        is_known = dataset is not None and bool(known_classes(cfg).names)
+        is_known = dataset is not None and bool(known_classes(with_project_keys(cfg)).names)
         detector = prepare_detector(cfg, dataset=dataset if is_known else None)
         self.cfg, self.model = detector.cfg, detector.model
         if dataset is not None:

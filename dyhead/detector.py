@@ -155,7 +155,7 @@ def prepare_detector(
     model = build_detector(cfg)
     if source:
         checkpointer = WholeCheckpointer(model, cfg, source=source, allow_partial=allow_partial)
-        with user_errors():
+        with user_errors(source):
             checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
     take_evaluation_form(cfg, model)
     if order is not None:
@@ -175,9 +175,9 @@ def build_detector(cfg: CfgNode) -> nn.Module:
         UserError: the config describes no detector that can be built, or none for this machine.
     """
     plan = plan_devices(cfg.MODEL.DEVICE, is_explicit=True, num_gpus=1)
-    cfg.MODEL.DEVICE = plan.device
-    if plan.message:
+    if plan.device != cfg.MODEL.DEVICE:
         logger.info(plan.message)
+        cfg.MODEL.DEVICE = plan.device
     settle_precision(cfg, is_training=False)
     if cfg.MODEL.WEIGHTS:
         cfg.MODEL.TIMM.PRETRAINED = False  # nothing is downloaded to be overwritten
@@ -200,26 +200,23 @@ def _look_at_weights(cfg: CfgNode, allow_partial: bool) -> tuple[str, ModelCard 
 
 
 def _settle_classes(cfg: CfgNode, source: str, trained: Classes, wanted: Classes) -> Classes:
-    """Set the number of classes, and say which they are.
+    """Set the number of classes, and say which they are: nothing where that is not known.
 
     Raises:
         UserError: the config sets another number than the checkpoint has.
     """
     current = get_num_classes(cfg)
-    is_default = current == get_num_classes(_defaults_for(cfg))
-    classes = wanted if wanted.names else trained
-    if not classes.names:
-        known = known_classes(cfg)
-        is_usable = is_default or current in (None, len(known.names))
-        classes = known if is_usable else classes
-    if not classes.names:
-        return classes
-    if not is_default and current not in (None, len(classes.names)):
+    is_free = current in (None, get_num_classes(_defaults_for(cfg)))
+    if trained.names and not is_free and current != len(trained.names):
         raise UserError(
-            f"{num_classes_key(cfg)} is {current}, but {source} has {len(classes.names)} classes:"
+            f"{num_classes_key(cfg)} is {current}, but {source} has {len(trained.names)} classes:"
             " leave it out to have it filled."
         )
-    set_num_classes(cfg, len(classes.names))
+    classes = wanted if wanted.names else trained if trained.names else known_classes(cfg)
+    if not is_free and current != len(classes.names):
+        return Classes()
+    if classes.names:
+        set_num_classes(cfg, len(classes.names))
     return _with_ids(classes, trained)
 
 

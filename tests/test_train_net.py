@@ -18,8 +18,9 @@ import torch
 import yaml
 from PIL import Image
 
+from dyhead.checkpoint.model_card import describe
 from dyhead.config import load_config
-from dyhead.engine import parse_arguments
+from dyhead.engine import Trainer, parse_arguments
 from dyhead.errors import UserError
 
 PROJECT = Path(__file__).parents[1]
@@ -143,18 +144,79 @@ def test_train_then_evaluate(train_net: ModuleType, arguments: list[str], tmp_pa
     assert "s per image" in log and "peak memory" in log and "ap.md" in log
 
 
-def test_random_weights_are_evaluated_with_a_warning(
+def test_random_weights_are_evaluated_for_those_who_mean_it(
     train_net: ModuleType, arguments: list[str], tmp_path: Path
 ) -> None:
-    results = run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", ""])
+    with pytest.raises(UserError, match="random weights detect nothing"):
+        run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", ""])
+    results = run(train_net, ["--eval-only", "--allow-partial", *arguments, "MODEL.WEIGHTS", ""])
     assert "AP" in results["bbox"]
-    assert "random weights" in log_of(tmp_path / "run")
+    assert "weights are random" in log_of(tmp_path / "run")
+
+
+@pytest.fixture
+def whole(train_net: ModuleType, arguments: list[str]) -> dict[str, Any]:
+    """The checkpoint of a whole detector, as a run of `arguments` saves it."""
+    cfg = train_net.setup(parse_arguments(arguments))
+    model = Trainer.build_model(cfg)
+    return {"model": model.state_dict(), "dyhead": describe(cfg).as_plain()}
+
+
+def spoil(what: str, checkpoint: dict[str, Any], path: Path) -> str:
+    """Write a checkpoint in which something is wrong; returns its path."""
+    weights = checkpoint["model"]
+    if what == "a third missing":
+        weights = {name: w for i, (name, w) in enumerate(weights.items()) if i % 3}
+    elif what == "all NaN":
+        weights = {name: torch.full_like(w, torch.nan) for name, w in weights.items()}
+    card = dict(checkpoint["dyhead"])
+    if what == "other classes":
+        card["class_names"] = ["square", "triangle"]
+    torch.save({"model": weights, "dyhead": card}, path)
+    return str(path)
+
+
+def test_useless_weights_are_not_evaluated(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    towers = ["MODEL.DYHEAD.NUM_CONVS", "0"]
+    retina = ["MODEL.META_ARCHITECTURE", "DyHeadRetinaNet"]
+    for what, options, message in (
+        ("a third missing", [], r"lacks \d+ of the model's \d+ weights"),
+        ("all NaN", [], "NaN or infinite values"),
+        ("other classes", [], "checkpoint: triangle; only in the data set: circle"),
+        ("another detector", retina, "spoilt.pth"),
+        ("no blocks", towers, "lacks"),
+        ("another number", ["MODEL.ATSS.NUM_CLASSES", "3"], "NUM_CLASSES is 3"),
+    ):
+        weights = ["MODEL.WEIGHTS", spoil(what, whole, tmp_path / "spoilt.pth")]
+        with pytest.raises(UserError, match=message):
+            run(train_net, ["--eval-only", *arguments, *options, *weights])
+
+
+def test_a_refusal_is_one_sentence_and_exit_status_1(
+    arguments: list[str], tmp_path: Path, whole: dict[str, Any]
+) -> None:
+    weights = ["MODEL.WEIGHTS", spoil("all NaN", whole, tmp_path / "spoilt.pth")]
+    done = call(["--eval-only", *arguments, *weights])
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith(f"Error: {weights[1]} holds NaN")
+
+
+def test_resume_evaluates_the_latest_checkpoint(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    run(train_net, arguments)
+    run(train_net, ["--eval-only", "--resume", *arguments, "MODEL.WEIGHTS", "absent.pth"])
+    (tmp_path / "run" / "last_checkpoint").unlink()
+    with pytest.raises(UserError, match="absent.pth does not exist"):
+        run(train_net, ["--eval-only", "--resume", *arguments, "MODEL.WEIGHTS", "absent.pth"])
 
 
 def test_unexpected_results_end_with_an_error(train_net: ModuleType, arguments: list[str]) -> None:
     expected = ["TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 99.0, 0.1]]"]
     with pytest.raises(SystemExit):
-        run(train_net, ["--eval-only", *arguments, *expected])
+        run(train_net, ["--eval-only", "--allow-partial", *arguments, *expected])
 
 
 def test_resume_goes_on_and_a_new_run_starts_over(
@@ -254,7 +316,8 @@ def test_a_damaged_image_stops_the_evaluation_with_one_sentence(
     damaged = tmp_path / "images" / "2.png"
     Image.open(damaged).save(damaged, format="jpeg")  # its header is whole, so no check sees it
     damaged.write_bytes(damaged.read_bytes()[:2000])
-    done = call(["--eval-only", *arguments, "DATALOADER.NUM_WORKERS", "1"])
+    options = ["--eval-only", "--allow-partial", "DATALOADER.NUM_WORKERS", "1"]
+    done = call([*options[:2], *arguments, *options[2:]])
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith(f"Error: The image {damaged} can't be")
 

@@ -44,8 +44,17 @@ class ImportReport:
     @property
     def is_sane(self) -> bool:
         """Whether at least half of the file's weights found their place."""
-        total = len(self.matched) + len(self.other_shape) + len(self.unexpected)
-        return total > 0 and len(self.matched) >= _SANE_SHARE * total
+        return len(self.matched) >= max(_SANE_SHARE * self.num_in_file, 1)
+
+    @property
+    def num_in_file(self) -> int:
+        """How many weights the file holds."""
+        return len(self.matched) + len(self.other_shape) + len(self.unexpected)
+
+    @property
+    def num_in_model(self) -> int:
+        """How many weights the model has."""
+        return len(self.matched) + len(self.other_shape) + len(self.missing)
 
 
 def compare(

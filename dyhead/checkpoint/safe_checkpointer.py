@@ -184,8 +184,13 @@ def check_sanity(report: ImportReport) -> None:
     Raises:
         ValueError: see above.
     """
-    if not report.is_sane:
-        raise ValueError(
-            f"Hardly a weight of the checkpoint fits the model: check MODEL.WEIGHTS against"
-            f" MODEL.META_ARCHITECTURE and MODEL.BACKBONE.NAME of the config. {report}"
-        )
+    if report.is_sane:
+        return
+    kinds = {"missing": report.missing, "not expected": report.unexpected}
+    kinds["of another shape"] = list(report.other_shape)
+    examples = "".join(f"; {kind}: {names[0]}, ..." for kind, names in kinds.items() if names)
+    raise ValueError(
+        f"Hardly a weight of the checkpoint fits the model ({len(report.matched)} of"
+        f" {report.num_in_file}{examples}): check MODEL.WEIGHTS against MODEL.META_ARCHITECTURE and"
+        " MODEL.BACKBONE.NAME of the config."
+    )

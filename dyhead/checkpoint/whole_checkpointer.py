@@ -58,10 +58,9 @@ class WholeCheckpointer(SafeCheckpointer):
             yield self._other_shapes(report.other_shape)
         if report.missing:
             yield (
-                f"{self._source} lacks {len(report.missing)} of the model's"
-                f" {len(report.missing) + len(report.matched) + len(report.other_shape)} weights"
-                f" ({_some(report.missing)}), which would stay random: name the checkpoint of a"
-                " whole detector that was trained with this config."
+                f"{self._source} lacks {len(report.missing)} of the model's {report.num_in_model}"
+                f" weights ({_some(report.missing)}), which would stay random: name the checkpoint"
+                " of a whole detector that was trained with this config."
             )
         if spoilt := [name for name in report.matched if not _is_finite(weights.get(name))]:
             yield (
@@ -72,15 +71,16 @@ class WholeCheckpointer(SafeCheckpointer):
 
     def _other_shapes(self, shapes: Mapping[str, tuple[Shape, Shape]]) -> str:
         num_classes = get_num_classes(self._whole_cfg)
-        for name, (theirs, ours) in shapes.items():
-            number = _classes_of_file(name, theirs, ours, num_classes)
-            if number is not None:
-                return (
-                    f"{self._source} was trained for another number of classes: {number}, while the"
-                    f" model has {num_classes} ({name} is {theirs} in the file and {ours} in the"
-                    f" model): name data sets of its {number} classes, or set"
-                    f" {num_classes_key(self._whole_cfg)} {number} where none is named."
-                )
+        predictors = {name: both for name, both in shapes.items() if "cls" in name}
+        numbers = {_classes_of_file(*both, num_classes) for both in predictors.values()}
+        if len(numbers) == 1 and (number := numbers.pop()):
+            name, (theirs, ours) = next(iter(predictors.items()))
+            return (
+                f"{self._source} was trained for another number of classes: {number}, while the"
+                f" model has {num_classes} ({name} is {theirs} in the file and {ours} in the"
+                f" model): name data sets of its {number} classes, or set"
+                f" {num_classes_key(self._whole_cfg)} {number} where none is named."
+            )
         described = [
             f"{name} is {theirs} in the file and {ours} in the model"
             for name, (theirs, ours) in shapes.items()
@@ -91,9 +91,9 @@ class WholeCheckpointer(SafeCheckpointer):
         )
 
 
-def _classes_of_file(name: str, theirs: Shape, ours: Shape, num_classes: int | None) -> int | None:
-    """How many classes a class predictor in a file has; None if it is not about their number."""
-    if not num_classes or "cls" not in name or theirs[1:] != ours[1:] or not theirs:
+def _classes_of_file(theirs: Shape, ours: Shape, num_classes: int | None) -> int | None:
+    """How many classes a class predictor in a file has; None if it differs in more than that."""
+    if not num_classes or not theirs or theirs[1:] != ours[1:]:
         return None
     if ours[0] == num_classes + 1:  # a two-stage detector's, with the background
         return theirs[0] - 1

@@ -22,8 +22,10 @@ def as_bgr(picture: Any) -> np.ndarray:
         ValueError: it is of another shape, or empty.
     """
     if not isinstance(picture, np.ndarray):
-        hint = "read it first, for instance by cv2.imread" if isinstance(picture, str) else _WANTED
-        raise TypeError(f"A {type(picture).__name__} is no array of pixels: {hint}.")
+        raise TypeError(
+            f"The picture is no array, but of the type {type(picture).__name__}: {_WANTED}, as"
+            " cv2.imread does."
+        )
     if picture.dtype != np.uint8:
         raise TypeError(
             f"The picture is of {picture.dtype}, which may mean values up to 1 or up to 255:"

@@ -11,6 +11,7 @@ from dyhead.data.register import register_datasets
 from dyhead.errors import UserError, user_errors
 
 MATCHES = ("name", "index")
+_WHERE = ("in the checkpoint", "in the data set")
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def match_classes(
         return [wanted.index(name) for name in trained]
     raise UserError(
         f"{source} was trained for {len(trained)} classes, and they are not the {len(wanted)} of"
-        f" the data set {dataset!r} ({difference(trained, wanted)}; the first being the"
-        " checkpoint): name the data set that it was trained for in DATASETS.TEST, or set"
-        " TEST.MATCH_CLASSES index if as many classes were only renamed."
+        f" the data set {dataset!r} ({difference(trained, wanted, _WHERE)}): name the data set that"
+        " it was trained for in DATASETS.TEST, or set TEST.MATCH_CLASSES index if its classes were"
+        " only renamed."
     )

@@ -88,14 +88,18 @@ def common_classes(names: Sequence[str]) -> list[str]:
     return first
 
 
-def difference(first: Sequence[str], second: Sequence[str]) -> str:
+def difference(
+    first: Sequence[str],
+    second: Sequence[str],
+    where: tuple[str, str] = ("in the first", "in the second"),
+) -> str:
     """In words, what two lists of class names do not share, or that their order differs."""
     only_first = [name for name in first if name not in second]
     only_second = [name for name in second if name not in first]
     if not only_first and not only_second:
         return f"another order: {_shorten(first)} against {_shorten(second)}"
-    parts = ((only_first, "only in the first"), (only_second, "only in the second"))
-    return "; ".join(f"{where}: {_shorten(some)}" for some, where in parts if some)
+    parts = zip(where, (only_first, only_second), strict=True)
+    return "; ".join(f"only {place}: {_shorten(some)}" for place, some in parts if some)
 
 
 def _shorten(names: Sequence[str]) -> str:

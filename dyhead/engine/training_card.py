@@ -26,8 +26,10 @@ def training_card(trainer: Any) -> ModelCard:
 
 
 def steps_done(trainer: Any) -> int:
-    """How many steps a trainer has done, when asked after one or after all of them."""
-    return min(getattr(trainer, "iter", trainer.start_iter - 1) + 1, trainer.max_iter)
+    """How many steps a trainer has done, when asked before, after one, or after all of them."""
+    if not hasattr(trainer, "storage"):  # it has not begun
+        return trainer.start_iter
+    return min(trainer.iter + 1, trainer.max_iter)
 
 
 class ScoresHook(HookBase):

@@ -52,6 +52,24 @@ def test_a_backbone_goes_below_the_pyramid(tmp_path: Path) -> None:
     assert "backbone.fpn.bottom_up.res5.1.conv2.norm.running_var" in loaded
 
 
+def test_stripping_keeps_names_that_nobody_knows_and_drops_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = {"a.b": torch.rand(300, 300), "a.count": torch.tensor(3)}
+    state = {"optimizer": {"momentum": torch.rand(300, 300)}, "iteration": 5}
+    torch.save({"model": weights, **state}, tmp_path / "a.pth")
+    for name in ("b.pth", "b.safetensors"):
+        main(["convert", "--strip", str(tmp_path / "a.pth"), str(tmp_path / name)])
+        loaded = load_checkpoint_file(tmp_path / name)
+        stripped = loaded.get("model", loaded)
+        assert stripped.keys() == weights.keys() and not loaded.keys() & state.keys()
+        assert all(torch.equal(stripped[key], weights[key]) for key in weights)
+        assert (tmp_path / name).stat().st_size < 0.6 * (tmp_path / "a.pth").stat().st_size
+    assert "2 weights, 0.4 MB in the place of 0.7 MB" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="leave --layout out"):
+        main(["convert", "--strip", "--layout", "official", "a.pth", "b.pth"])
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [("out.onnx", "choose .safetensors or .pth"), ("absent/out.pth", "absent/out.pth")],

@@ -305,7 +305,7 @@ def test_an_interruption_leaves_the_older_labels(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["MODEL.WEIGHTS", ""], "random weights make no labels"),
+        (["MODEL.WEIGHTS", ""], "random weights detect nothing"),
         (["MODEL.WEIGHTS", "absent.pth"], "absent.pth does not exist"),
         (["--class-threshold", "bird=0.3"], "one of these names: cat, dog"),
         (["--class-threshold", "cat"], "NAME=SCORE"),
@@ -330,7 +330,7 @@ def test_weights_of_a_backbone_alone_are_refused(
     label: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     torch.save({"model": _weights()}, tmp_path / "backbone.pth")
-    with pytest.raises(SystemExit, match="leaves 1 weights of the detector random .factor."):
+    with pytest.raises(SystemExit, match=r"lacks 1 of the model's 3 weights \(factor\)"):
         label("MODEL.WEIGHTS", str(tmp_path / "backbone.pth"))
 
 
