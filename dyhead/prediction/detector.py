@@ -230,7 +230,13 @@ def _load_torch(
 ) -> Runner:
     from dyhead.detector import load_detector
 
-    ready = load_detector(source, config, overrides, device=device, allow_partial=allow_partial)
+    ready = load_detector(
+        source,
+        config,
+        [str(part) for part in overrides],
+        device=device,
+        allow_partial=allow_partial,
+    )
     return TorchRunner(ready)
 
 

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dyhead.d2.data.detection_utils import read_image
 from dyhead.d2.safe_io.addresses import fetch, is_web_address
+from dyhead.data.arrays import as_bgr
 from dyhead.errors import UserError, user_errors
 
 Given = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
@@ -90,8 +91,6 @@ def read_picture(given: Given, channels: Channels = "BGR", order: str = "BGR") -
             f"A picture cannot be a {type(given).__name__}: give a path, a PIL image, an array or a"
             " tensor."
         )
-    if 0 in pixels.shape:
-        raise UserError(f"A picture of the shape {pixels.shape} has no pixels.")
     return Picture(pixels, order, file_name, given, channels)
 
 
@@ -172,27 +171,20 @@ def _read_tensor(tensor: torch.Tensor) -> np.ndarray:
     if tensor.dtype != torch.uint8:
         raise UserError(_wrong_type(str(tensor.dtype), "(255 * x).round().to(torch.uint8)"))
     shape = tuple(tensor.shape)
-    if len(shape) == 3 and shape[0] in (1, 3, 4):
-        return _with_three_channels(tensor.detach().cpu().numpy().transpose(1, 2, 0))
-    if len(shape) == 2:
-        return _with_three_channels(tensor.detach().cpu().numpy()[:, :, None])
-    raise UserError(
-        f"A tensor of the shape {shape} is no picture: give (3, height, width), several as a list."
-    )
+    if len(shape) == 3 and shape[0] not in (1, 3, 4):
+        raise UserError(f"A tensor of the shape {shape} is no picture: give (3, height, width).")
+    array = tensor.detach().cpu().numpy()
+    return _read_array(array.transpose(1, 2, 0) if len(shape) == 3 else array)
 
 
 def _read_array(array: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) -> (H, W, 3)."""
+    """(H, W) or (H, W, C) -> (H, W, 3), in the order of the array."""
     if array.dtype != np.uint8:
         raise UserError(_wrong_type(str(array.dtype), "(255 * x).round().astype('uint8')"))
-    if array.ndim == 2:
-        return _with_three_channels(array[:, :, None])
-    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
-        return _with_three_channels(array)
-    raise UserError(
-        f"An array of the shape {array.shape} is no picture: give (height, width) or (height,"
-        " width, 3), several pictures as a list."
-    )
+    if array.ndim == 4:
+        raise UserError(f"{len(array)} pictures in one array: give them as a list, list(x).")
+    with user_errors():
+        return as_bgr(array)  # which only looks at the number of channels
 
 
 def _wrong_type(dtype: str, fix: str) -> str:
@@ -200,11 +192,6 @@ def _wrong_type(dtype: str, fix: str) -> str:
         f"Pixels of the type {dtype} have no agreed range: give uint8, 0 to 255, for values from 0"
         f" to 1 {fix}."
     )
-
-
-def _with_three_channels(array: np.ndarray) -> np.ndarray:
-    """Grey is repeated, opacity left out."""
-    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
 
 
 def _in_order(pixels: np.ndarray, channels: str, order: str) -> np.ndarray:

@@ -40,7 +40,7 @@ class TorchRunner:
         testing = build_multi_scale_testing(cfg, ready.model)
         self._model = build_test_precision(cfg, testing).eval()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> list[RawDetections]:
         """Detect in a batch; see `Runner`."""
         outputs = self._model([self._prepare(image) for image in images])

@@ -1,12 +1,14 @@
 """Addresses of weights: which file they stand for, and what to do without a network."""
 
+import io
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dyhead.d2.safe_io.addresses import local_path
+from dyhead.d2.safe_io import addresses
+from dyhead.d2.safe_io.addresses import fetch, local_path
 
 WANTED = {
     "https://example.org/models/a.pth": "models/a.pth",
@@ -51,3 +53,31 @@ def test_paths_stay_as_they_are() -> None:
 def test_bad_addresses_show_the_form(address: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         local_path(address)
+
+
+class _Response(io.BytesIO):
+    length = 0
+
+
+@pytest.mark.parametrize(
+    ("content", "missing", "message"),
+    [(b"12345", 0, "larger than"), (b"123", 7, "ended 7 bytes early")],
+)
+def test_what_is_too_large_or_cut_off_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, content: bytes, missing: int, message: str
+) -> None:
+    response = _Response(content)
+    response.length = missing
+    timeouts = []
+    monkeypatch.setattr(
+        addresses, "urlopen", lambda _, timeout: timeouts.append(timeout) or response
+    )
+    with pytest.raises((OSError, ValueError), match=message):
+        fetch("https://example.org/a.png", max_bytes=4)
+    assert timeouts[0] > 0
+
+
+def test_only_addresses_of_the_web_are_fetched(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    with pytest.raises(ValueError, match="no address of the web"):
+        fetch((tmp_path / "secret").as_uri())
