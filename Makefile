@@ -4,14 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: help quickstart test test-all lint format bench results-table clean
+.PHONY: help quickstart test test-all lint format bench gpu-check results-table config-keys clean
 
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
 	@echo "make lint        ruff, mypy, clang-format       make format    reformat the code"
 	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
-	@echo "make results-table  rewrite the table of results in README.md from the headers of configs/"
+	@echo "make gpu-check   on a GPU: prove that it works and measure it (8 minutes), see docs/gpu.md"
+	@echo "make results-table  rewrite the tables of results from the headers of configs/"
+	@echo "make config-keys  rewrite docs/config_keys.md from the comments beside the config keys"
 	@echo "make clean       remove the virtual environment and all outputs"
 
 $(SETUP): setup.py
@@ -40,8 +42,11 @@ format: $(SETUP)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i dyhead/ops/cpp/*
 
-results-table:
-	$(PYTHON) tools/results_table.py
+results-table: $(SETUP)
+	$(BIN)/python tools/results_table.py
+
+config-keys: $(SETUP)
+	$(BIN)/dyhead configs reference > docs/config_keys.md
 
 # On a GPU: make bench DEVICE=cuda
 DEVICE ?= cpu
@@ -56,6 +61,10 @@ bench: $(SETUP)
 	$(BIN)/python benchmarks/bm_model.py $(BENCH)/model.json
 	$(BIN)/python benchmarks/bm_loader.py $(BENCH)/loader.json
 	$(BIN)/python benchmarks/report.py
+
+# As python tools/gpu_check.py with the virtual environment's PyTorch; ARGS="--device cpu" and others
+gpu-check: $(SETUP)
+	$(BIN)/python tools/gpu_check.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) output

@@ -9,9 +9,30 @@ ROOT = Path(__file__).parent
 
 VIDEO = ["av>=14.1"]  # the first one that tells how phones turned their videos
 FAST = ["faster-coco-eval>=1.6"]
-TEST = ["pytest>=8", *FAST]
+EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+SUPERVISION = ["supervision>=0.25"]
+TEST = ["pytest>=8", "setuptools>=64", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
-DEVELOPMENT = [*TEST, *TYPES, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
+DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
+
+KEYWORDS = ["object detection", "Dynamic Head", "DyHead", "Detectron2", "ATSS", "PyTorch"]
+URLS = {
+    "Paper": "https://arxiv.org/abs/2106.08322",
+    "Official code": "https://github.com/microsoft/DynamicHead",
+}
+CLASSIFIERS = [
+    "Development Status :: 4 - Beta",
+    "Intended Audience :: Developers",
+    "Intended Audience :: Science/Research",
+    "Operating System :: MacOS",
+    "Operating System :: Microsoft :: Windows",
+    "Operating System :: POSIX :: Linux",
+    "Programming Language :: Python :: 3",
+    *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Scientific/Engineering :: Image Recognition",
+    "Typing :: Typed",
+]
 
 
 def read_version() -> str:
@@ -30,8 +51,18 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["dyhead", "dyhead.*"]),
-    package_data={"dyhead.ops": ["cpp/*.cpp", "cpp/*.h"]},
+    license_files=["LICENSE"],
+    keywords=KEYWORDS,
+    classifiers=CLASSIFIERS,
+    project_urls=URLS,
+    # the configs stay at the top of a clone, where users look for them, and travel in the package
+    packages=[*find_packages(include=["dyhead", "dyhead.*"]), "dyhead.configs"],
+    package_dir={"dyhead.configs": "configs"},
+    package_data={
+        "dyhead": ["py.typed"],
+        "dyhead.configs": ["*.yaml", "*/*.yaml"],
+        "dyhead.ops": ["cpp/*.cpp", "cpp/*.h"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "torch>=2.6",
@@ -52,5 +83,12 @@ setup(
         "yacs>=0.1.8",
     ],
     entry_points={"console_scripts": ["dyhead = dyhead.cli.main:main"]},
-    extras_require={"video": VIDEO, "fast": FAST, "test": TEST, "dev": DEVELOPMENT},
+    extras_require={
+        "video": VIDEO,
+        "fast": FAST,
+        "export": EXPORT,
+        "supervision": SUPERVISION,
+        "test": TEST,
+        "dev": DEVELOPMENT,
+    },
 )

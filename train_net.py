@@ -1,55 +1,10 @@
 #!/usr/bin/env python3
 """Train or evaluate a detector: `python train_net.py --config configs/quickstart.yaml`."""
 
-import argparse
-import os
-from typing import Any
+from dyhead.engine import exit_on_user_error, launch, parse_arguments
+from dyhead.engine.train_net import evaluate, main, setup
 
-import dyhead.modeling  # noqa: F401  registers the models
-from dyhead.checkpoint.find import latest_checkpoint
-from dyhead.config import load_config
-from dyhead.d2.config import CfgNode
-from dyhead.d2.engine import default_setup
-from dyhead.d2.evaluation import verify_results
-from dyhead.d2.utils import comm
-from dyhead.detector import prepare_detector
-from dyhead.engine import Trainer, exit_on_user_error, launch, parse_arguments, prepare_run
-from dyhead.errors import user_errors
-
-
-def setup(args: argparse.Namespace) -> CfgNode:
-    """Create the config and do what every run starts with; returns the frozen config."""
-    cfg, explicit_keys = load_config(args.config_file, args.opts)
-    prepare_run(cfg, explicit_keys, args)
-    cfg.freeze()
-    with user_errors():
-        default_setup(cfg, args)
-    return cfg
-
-
-def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluate MODEL.WEIGHTS, or with --resume the latest checkpoint, on DATASETS.TEST."""
-    if args.resume and os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.WEIGHTS = str(latest_checkpoint(cfg.OUTPUT_DIR))
-    detector = prepare_detector(cfg, dataset=cfg.DATASETS.TEST[0], allow_partial=args.allow_partial)
-    results = Trainer.test(detector.cfg, detector.model)
-    if comm.is_main_process():
-        verify_results(cfg, results)
-    return results
-
-
-def main(args: argparse.Namespace) -> Any:
-    """Run what the command line asks for; several processes call this at once."""
-    cfg = setup(args)
-    if args.eval_only:
-        return evaluate(cfg, args)
-    with user_errors():
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
-
+__all__ = ["evaluate", "main", "setup"]
 
 if __name__ == "__main__":
     with exit_on_user_error():

@@ -24,6 +24,7 @@ from block_cases import (
 from measure import (
     Call,
     Timing,
+    count_launches,
     max_error,
     peaks_in_new_process,
     relative_error,
@@ -32,7 +33,13 @@ from measure import (
     time_interleaved,
 )
 from results import Row, add_common_arguments, megabytes, report, timing_columns
-from variants import BASELINE, Variant, block_variants, model_variants
+from variants import (
+    AUTOCAST_BASELINE,
+    BASELINE,
+    Variant,
+    block_variants,
+    model_variants,
+)
 
 PASSES = ("forward", "training")
 
@@ -85,7 +92,15 @@ def measure_time(args: argparse.Namespace, variants: Sequence[Variant]) -> list[
         calls = {variant.name: getattr(case, what) for variant, case in cases.items()}
         timings = time_interleaved(calls, rounds, args.device)
         for variant, case in cases.items():
-            row = describe(variant, what, timings[variant.name], timings[BASELINE.name])
+            row = describe(
+                variant,
+                what,
+                timings[variant.name],
+                timings[BASELINE.name],
+                timings.get(AUTOCAST_BASELINE.name),
+            )
+            if (launches := count_launches(getattr(case, what), args.device)) is not None:
+                row["launches"] = launches
             if what == "forward":
                 row["error"] = errors[variant]
             else:
@@ -98,7 +113,13 @@ def measure_time(args: argparse.Namespace, variants: Sequence[Variant]) -> list[
     return rows
 
 
-def describe(variant: Variant, what: str, timing: Timing, baseline: Timing) -> Row:
+def describe(
+    variant: Variant,
+    what: str,
+    timing: Timing,
+    baseline: Timing,
+    autocast_baseline: Timing | None = None,
+) -> Row:
     """The columns that every row has."""
     return {
         "variant": variant.name,
@@ -107,7 +128,7 @@ def describe(variant: Variant, what: str, timing: Timing, baseline: Timing) -> R
         "precision": variant.precision,
         "compiled": variant.compiled,
         "pass": what,
-        **timing_columns(timing, baseline),
+        **timing_columns(timing, baseline, autocast_baseline),
     }
 
 

@@ -27,7 +27,7 @@ from measure import (
 from mmdet_formulation import mmcv_operator
 from results import Row, add_common_arguments, megabytes, report, timing_columns
 from torch import Tensor, nn
-from variants import BASELINE, Variant, model_variants
+from variants import AUTOCAST_BASELINE, BASELINE, Variant, model_variants
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.config import load_config
@@ -218,7 +218,14 @@ def measure_time(
         calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
         timings = time_interleaved(calls, args.rounds, args.device)
         return [
-            describe(workload, batch, case, timings[variant.name], timings[BASELINE.name])
+            describe(
+                workload,
+                batch,
+                case,
+                timings[variant.name],
+                timings[BASELINE.name],
+                timings.get(AUTOCAST_BASELINE.name),
+            )
             for variant, case in cases.items()
         ]
 
@@ -229,6 +236,7 @@ def describe(
     case: ModelCase,
     timing: Timing,
     baseline: Timing,
+    autocast_baseline: Timing | None = None,
 ) -> Row:
     """The columns of one variant."""
     height, width = batch[0]["height"], batch[0]["width"]
@@ -240,7 +248,7 @@ def describe(
         "block": case.variant.block,
         "backend": case.variant.backend,
         "precision": case.variant.precision,
-        **timing_columns(timing, baseline),
+        **timing_columns(timing, baseline, autocast_baseline),
         "images_per_second": len(batch) / timing.median,
     }
     if workload.task == "training":

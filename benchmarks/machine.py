@@ -1,15 +1,25 @@
-"""What a measurement ran on: without it, its numbers mean nothing."""
+"""The machine that a measurement ran on: without it, its numbers mean nothing.
 
+python benchmarks/machine.py --device cuda
+"""
+
+import argparse
 import datetime
+import importlib.metadata
+import json
+import logging
 import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 
 import torch
 import torchvision
 
 import dyhead
-from dyhead.ops import choose_backend
+from dyhead.ops import BACKENDS, choose_backend
+from dyhead.ops.backends import why_not
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")
 
@@ -32,8 +42,43 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
     }
     if device.type == "cuda":
-        described["cuda"] = str(torch.version.cuda)
+        described |= _describe_gpu(device)
     return described
+
+
+def _describe_gpu(device: torch.device) -> dict[str, str | int]:
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "gpus": torch.cuda.device_count(),
+        "gpu memory, MB": properties.total_memory // 10**6,
+        "compute capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "driver": _driver(),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+        "triton": _version("triton"),
+    }
+
+
+def _driver() -> str:
+    """Version of the GPU's driver, "unknown" where its tool is missing."""
+    if shutil.which("nvidia-smi") is None:
+        return "unknown"
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return (found.stdout.split() or ["unknown"])[0]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def describe_backends(device: torch.device) -> dict[str, str]:
+    """Each back end of the deformable convolution: "serves", or why it does not serve `device`."""
+    return {name: why_not(name, device) or "serves" for name in BACKENDS}
 
 
 def _processor() -> tuple[str, set[str]]:
@@ -54,3 +99,21 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the description, and write it as json where --output names a file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--output", type=Path, help="json file to write")
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO)  # a failed self-check says why
+    facts = {**describe_machine(args.device), "back ends": describe_backends(args.device)}
+    text = json.dumps(facts, indent=1)
+    print(text)
+    if args.output is not None:
+        args.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

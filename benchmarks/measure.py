@@ -54,7 +54,7 @@ def time_interleaved(
     Args:
         calls: by name, or any other key.
         rounds: one or more.
-        device: waited for before the clock is read.
+        device: on a GPU its own events are the clock.
         min_seconds: how long a call is repeated at least, within one round.
     """
     repeats = {}
@@ -72,18 +72,48 @@ def time_interleaved(
 
 
 def _seconds(call: Call, repeats: int, device: torch.device) -> float:
-    synchronize(device)
+    if device.type == "cuda":
+        return _seconds_by_events(call, repeats, device)
     start = time.perf_counter()
     for _ in range(repeats):
         call()
-    synchronize(device)
     return (time.perf_counter() - start) / repeats
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device is done."""
-    if device.type == "cuda":
+def _seconds_by_events(call: Call, repeats: int, device: torch.device) -> float:
+    """Seconds between two marks in the device's own queue."""
+    with torch.cuda.device(device):
+        torch.cuda.synchronize()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(repeats):
+            call()
+        end.record()
+        torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000 / repeats
+
+
+def count_launches(call: Call, device: torch.device) -> int | None:
+    """Kernels that a call launches on a GPU, after a warm-up.
+
+    Returns:
+        None on other devices, and where the profiler cannot see the GPU.
+    """
+    if device.type != "cuda":
+        return None
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    call()
+    torch.cuda.synchronize(device)
+    with torch.profiler.profile(activities=activities) as profile:
+        call()
         torch.cuda.synchronize(device)
+    kernels = [
+        event.name
+        for event in profile.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+        and not event.name.startswith(("Memcpy", "Memset"))
+    ]
+    return len(kernels) or None
 
 
 def peaks_in_new_process(

@@ -34,6 +34,7 @@ compiler. Peak memory is what a call takes beyond what was there before, its res
 CPU in a process of its own that gives freed memory back at once. Saved memory is what a forward
 pass keeps for backward, of a block per image, inputs included and parameters not.
 """
+NO_GPU = "Not measured yet: `make gpu-check` or `make bench DEVICE=cuda` does, where there is one."
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
@@ -66,6 +67,8 @@ def render_results(found: dict[str, dict[str, Any]]) -> str:
         for device, benchmarks in found.items()
     }
     parts = [INTRODUCTION, "## Goals\n", goals_table(rows)]
+    if "cuda" not in found:
+        parts.append(f"\n## On a GPU\n\n{NO_GPU}")
     for device, benchmarks in found.items():
         for name in sorted(benchmarks, key=lambda name: [*TITLES, name].index(name)):
             parts += _section(device, TITLES.get(name, name), benchmarks[name])

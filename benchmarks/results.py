@@ -27,6 +27,8 @@ COLUMNS = {
     "images_per_second": ("images/s", ".1f"),
     "nanoseconds_per_output": ("ns per output", ".0f"),
     "ratio": ("times baseline", ".2f"),
+    "ratio_to_autocast": ("times baseline in bfloat16", ".2f"),
+    "launches": ("launches", ""),
     "error": ("max error", ".1e"),
     "gradient_error": ("gradient error", ".1e"),
     "peak_megabytes": ("peak MB", ".0f"),
@@ -41,14 +43,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="json file to write")
 
 
-def timing_columns(timing: Timing, baseline: Timing | None) -> Row:
-    """The columns that a timing fills."""
+def timing_columns(
+    timing: Timing, baseline: Timing | None, autocast_baseline: Timing | None = None
+) -> Row:
+    """The columns that a timing fills; a baseline that was not measured gives no ratio."""
     row: Row = {
         "milliseconds": 1000 * timing.median,
         "quartiles": [1000 * timing.low, 1000 * timing.high],
     }
     if baseline is not None:
         row["ratio"] = baseline.median / timing.median
+    if autocast_baseline is not None:
+        row["ratio_to_autocast"] = autocast_baseline.median / timing.median
     return row
 
 

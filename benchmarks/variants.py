@@ -71,6 +71,7 @@ class Variant:
 
 
 BASELINE = Variant("baseline", "torchvision")
+AUTOCAST_BASELINE = Variant("baseline", "torchvision", "bfloat16")  # what users of a GPU run
 
 
 def _no_compiler() -> mock._patch:
@@ -125,8 +126,8 @@ def fused_variants(device: torch.device, backends: Sequence[str]) -> list[Varian
 
 def _baselines(device: torch.device) -> list[Variant]:
     variants = [BASELINE]
-    if device.type == "cuda":  # what its users run: automatic mixed precision
-        variants.append(Variant("baseline", "torchvision", "bfloat16"))
+    if device.type == "cuda":
+        variants.append(AUTOCAST_BASELINE)
     if mmcv_operator() is not None:
         variants.append(Variant("mmdet", "mmcv"))
     return variants

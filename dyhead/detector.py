@@ -17,10 +17,11 @@ from torch import nn
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint.find import find_checkpoint
 from dyhead.checkpoint.model_card import ModelCard, read_card
+from dyhead.checkpoint.own_config import load_own_config
 from dyhead.checkpoint.safe_checkpointer import split_query
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
-from dyhead.config.load import load_config_text, with_project_keys
+from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.addresses import local_path
 from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
@@ -77,8 +78,8 @@ def load_detector(
 
     Args:
         source: a run's folder, a checkpoint, or its address; see `find_checkpoint`.
-        config: a YAML file; None takes the checkpoint's own config, or else the config.yaml beside
-            the file.
+        config: a YAML file or a packaged config's name; None takes the checkpoint's own config, or
+            else the config.yaml beside the file.
         overrides: KEY VALUE pairs on top, `["TEST.DETECTIONS_PER_IMAGE", "300"]`.
         device: such as "cuda", "cuda:1" or "cpu"; None takes a GPU where there is one.
         allow_partial: see `prepare_detector`.
@@ -90,30 +91,14 @@ def load_detector(
     with user_errors():
         card = read_card(path)
     if config is not None:
-        cfg, explicit_keys = load_config(os.fspath(config), overrides)
+        cfg, explicit_keys = load_config(config, overrides)
     else:
-        cfg = _config_of(path, card, beside, overrides)
+        cfg = load_own_config(path, card, beside, overrides)
         explicit_keys = set(overrides[0::2])
     cfg.MODEL.WEIGHTS = str(path)
     if device is not None or "MODEL.DEVICE" not in explicit_keys:
         cfg.MODEL.DEVICE = _device(device)
     return prepare_detector(cfg, allow_partial=allow_partial)
-
-
-def _config_of(
-    path: os.PathLike[str],
-    card: ModelCard | None,
-    beside: os.PathLike[str] | None,
-    overrides: Sequence[str],
-) -> CfgNode:
-    if card is not None:
-        return load_config_text(card.config, f"the config in {path}", overrides)
-    if beside is not None:
-        return load_config(os.fspath(beside), overrides)[0]
-    raise UserError(
-        f"{path} does not say of which detector it is, and no config.yaml lies beside it: name its"
-        " config, such as --config configs/dyhead_r50_atss_fpn_1x.yaml."
-    )
 
 
 def _device(requested: str | None) -> str:

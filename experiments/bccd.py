@@ -1,15 +1,18 @@
 """The paper's Table 3 in small: five detectors with and without DyHead, on the blood cells of BCCD.
 
     python experiments/bccd.py --data BCCD
+    python experiments/bccd.py --data BCCD --table3-only --all-seeds --jobs 4 --budget 3600
 
 BCCD holds train.json, val.json and images/ (https://github.com/Shenggan/BCCD_Dataset, in COCO
 format). Every row is trained from random weights with the same short schedule (configs/bccd/); then
 multi-scale testing and self-training are tried on ATSS. Runs that are already complete in --output
-are not repeated. Results go to experiments/results/bccd.{json,md}.
+are not repeated; with --budget the table holds those that were complete in time. Results go to
+experiments/results/bccd.{json,md}.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -59,10 +62,19 @@ class Run(NamedTuple):
 class Experiment:
     """Starts commands of the project on one data set and collects their scores."""
 
-    def __init__(self, data: Path, output: Path, jobs: int) -> None:
+    def __init__(
+        self,
+        data: Path,
+        output: Path,
+        jobs: int,
+        options: Sequence[str] = (),
+        budget: float = math.inf,
+    ) -> None:
         self.data = data.resolve()
         self.output = output.resolve()
         self.jobs = jobs
+        self.options = options
+        self.deadline = time.monotonic() + budget
 
     def data_sets(self, **parts: tuple[Path, Path]) -> str:
         """The value of DATASETS.COCO_JSON: BCCD's training and validation part, and `parts`."""
@@ -79,6 +91,7 @@ class Experiment:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         log.parent.mkdir(parents=True, exist_ok=True)
+        left = self.deadline - time.monotonic()
         with log.open("w") as out:
             subprocess.run(
                 [sys.executable, *arguments],
@@ -87,6 +100,7 @@ class Experiment:
                 stderr=subprocess.STDOUT,
                 cwd=PROJECT,
                 env=environment,
+                timeout=None if left == math.inf else max(0.1, left),
             )
 
     def train_net(self, config: str, folder: str, options: Sequence[str]) -> dict[str, float]:
@@ -98,17 +112,21 @@ class Experiment:
             start = time.monotonic()
             self.command(
                 ["train_net.py", "--config", f"configs/bccd/{config}.yaml", *options]
-                + ["OUTPUT_DIR", str(output)],
+                + [*self.options, "OUTPUT_DIR", str(output)],
                 self.output / f"{folder}.txt",
             )
             scores = json.loads((output / "inference" / "scores.json").read_text())
             done.write_text(json.dumps({**scores, "seconds": time.monotonic() - start}))
         return json.loads(done.read_text())
 
-    def train(self, run: Run) -> dict[str, float]:
-        """Scores of a training."""
+    def train(self, run: Run) -> dict[str, float] | None:
+        """Scores of a training; None if the budget ended before it."""
         options = [*run.options, "SEED", str(run.seed), "DATASETS.COCO_JSON", self.data_sets()]
-        scores = self.train_net(run.config, run.folder, options)
+        try:
+            scores = self.train_net(run.config, run.folder, options)
+        except subprocess.TimeoutExpired:
+            print(f"{run.folder}: no time left", flush=True)
+            return None
         print(f"{run.folder}: AP {scores['AP']:.1f}, {scores['seconds'] / 60:.1f} min", flush=True)
         return scores
 
@@ -118,25 +136,31 @@ class Experiment:
             return list(pool.map(work, items))
 
 
-def table3_runs(atss_seeds: Sequence[int]) -> list[Run]:
-    """Every detector with and without DyHead, ATSS with several seeds, and Figure 2c's form."""
+def table3_runs(seeds: Sequence[int], all_seeds: bool = False) -> list[Run]:
+    """Every detector with and without DyHead, and Figure 2c's form, seed after seed.
+
+    Args:
+        seeds: of ATSS.
+        all_seeds: they are those of every detector; else the others have the first one alone.
+    """
     runs = []
-    for detector, config in DETECTORS.items():
-        for seed in atss_seeds if detector == "ATSS" else atss_seeds[:1]:
-            runs.append(Run(detector, "without", config, WITHOUT_DYHEAD, seed))
-            runs.append(Run(detector, "with DyHead", config, (), seed))
-    return [
-        *runs,
-        Run("Faster R-CNN", "with DyHead (Figure 2c)", "rcnn_figure2c", (), atss_seeds[0]),
-    ]
+    for seed in seeds:
+        for detector, config in DETECTORS.items():
+            if detector == "ATSS" or all_seeds or seed == seeds[0]:
+                runs.append(Run(detector, "without", config, WITHOUT_DYHEAD, seed))
+                runs.append(Run(detector, "with DyHead", config, (), seed))
+        if all_seeds or seed == seeds[0]:
+            form = "with DyHead (Figure 2c)"
+            runs.append(Run("Faster R-CNN", form, "rcnn_figure2c", (), seed))
+    return runs
 
 
-def table3(experiment: Experiment, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """One row per detector and form: mean scores over its seeds."""
-    runs = table3_runs(seeds)
+def table3(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row per detector and form, with the scores of its seeds that were complete in time."""
     groups: dict[tuple[str, str], list[dict[str, float]]] = {}
     for run, scores in zip(runs, experiment.all_of(experiment.train, runs), strict=True):
-        groups.setdefault((run.detector, run.form), []).append(scores)
+        if scores is not None:
+            groups.setdefault((run.detector, run.form), []).append(scores)
     return [
         {"detector": detector, "form": form, "runs": scores}
         for (detector, form), scores in groups.items()
@@ -262,43 +286,70 @@ def describe_machine(jobs: int) -> str:
 
 def report(results: dict[str, Any]) -> str:
     """All tables as Markdown."""
-    return "\n\n".join(
-        [
-            "# BCCD: five detectors with and without DyHead",
-            "Written by `python experiments/bccd.py`; 205 images to train on, 87 to validate, from"
-            f" random weights, configs/bccd/. {results['machine']} Minutes are those of one run,"
-            " training and evaluating.",
-            format_table3(results["table3"]),
+    parts = [
+        "# BCCD: five detectors with and without DyHead",
+        "Written by `python experiments/bccd.py`; 205 images to train on, 87 to validate, from"
+        f" random weights, configs/bccd/. {results['machine']} Minutes are those of one run,"
+        " training and evaluating.",
+        format_table3(results["table3"]),
+    ]
+    if "multi_scale_testing" in results:
+        parts += [
             "Multi-scale testing of the first seed's ATSS with DyHead:",
             format_forms("tested at", results["multi_scale_testing"]),
+        ]
+    if "self_training" in results:
+        parts += [
             "Self-training of ATSS with DyHead: every fourth training image has labels, the first"
             " detector labels the others (as many boxes per image and class as the labelled ones"
             " have), the second is trained on both, for as many steps:",
             format_forms("trained on", results["self_training"]),
         ]
+    return "\n\n".join(parts)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="BCCD's folder")
+    parser.add_argument("--output", type=Path, default=PROJECT / "output" / "bccd")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the report")
+    parser.add_argument("--seeds", type=int, default=3, help="of ATSS; the others have one")
+    parser.add_argument("--all-seeds", action="store_true", help="all detectors have that many")
+    parser.add_argument("--table3-only", action="store_true", help="leave out what follows it")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=math.inf,
+        metavar="SECONDS",
+        help="with --table3-only: the report holds what was complete by then",
     )
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, on a share of cores")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides of all runs")
+    arguments = parser.parse_intermixed_args()
+    if arguments.budget != math.inf and not arguments.table3_only:
+        parser.error("--budget needs --table3-only: the later parts build on complete runs")
+    return arguments
 
 
 def main() -> None:
     """Run what is not yet complete and write the report."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="BCCD's folder")
-    parser.add_argument("--output", type=Path, default=PROJECT / "output" / "bccd")
-    parser.add_argument("--seeds", type=int, default=3, help="of ATSS; the others have one")
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, on a share of cores")
-    arguments = parser.parse_args()
-    experiment = Experiment(arguments.data, arguments.output, arguments.jobs)
+    arguments = parse()
+    experiment = Experiment(
+        arguments.data, arguments.output, arguments.jobs, arguments.opts, arguments.budget
+    )
     seeds = list(range(1, arguments.seeds + 1))
-    results = {
+    results: dict[str, Any] = {
         "machine": describe_machine(arguments.jobs),
-        "table3": table3(experiment, seeds),
-        "multi_scale_testing": multi_scale_testing(experiment, seeds[0]),
-        "self_training": self_training(experiment, seeds[0]),
+        "table3": table3(experiment, table3_runs(seeds, arguments.all_seeds)),
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "bccd.json").write_text(json.dumps(results, indent=1))
+    if not arguments.table3_only:
+        results["multi_scale_testing"] = multi_scale_testing(experiment, seeds[0])
+        results["self_training"] = self_training(experiment, seeds[0])
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    (arguments.results / "bccd.json").write_text(json.dumps(results, indent=1))
     text = report(results)
-    (RESULTS / "bccd.md").write_text(text + "\n")
+    (arguments.results / "bccd.md").write_text(text + "\n")
     print(text)
 
 

@@ -6,13 +6,24 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_configs import (
+    CONFIGS,
+    FILES,
+    FOLDER,
+    MASK_RCNN,
+    NEED_GENUINE_DETECTRON2,
+    PROJECT,
+    SERVED,
+    damp,
+    shrink,
+)
 from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
@@ -21,47 +32,17 @@ from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
-from dyhead.d2.layers import FrozenBatchNorm2d
 from dyhead.d2.safe_io.yaml import load_yaml, load_yaml_with_base
 from dyhead.d2.utils.env import seed_all_rng
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.engine.trainer import Trainer
 
-PROJECT = Path(__file__).parents[1]
-FOLDER = PROJECT / "configs"
-FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
-CONFIGS = [name for name in FILES if not Path(name).name.startswith("Base-")]
 OFFICIAL = [
     "dyhead_r50_atss_fpn_1x.yaml",
     "dyhead_r50_rcnn_fpn_1x.yaml",
     "dyhead_r50_retina_fpn_1x.yaml",
     "dyhead_swint_atss_fpn_2x_ms.yaml",
 ]
-MASK_RCNN = "dyhead_r50_mask_rcnn_fpn_1x.yaml"
-NEED_GENUINE_DETECTRON2 = {
-    "dyhead_r50_cascade_rcnn_fpn_1x.yaml": "MODEL.ROI_HEADS.NAME='CascadeROIHeads' is",
-    MASK_RCNN: "MODEL.MASK_ON=True asks",
-}
-SERVED = [name for name in CONFIGS if HOST == "detectron2" or name not in NEED_GENUINE_DETECTRON2]
-
-# What `shrink` puts into every group of keys that has it.
-SMALL = {
-    "OUT_CHANNELS": 32,
-    "CHANNELS": 32,
-    "POINT_CHANNELS": 32,
-    "CONV_DIM": 32,
-    "FC_DIM": 32,
-    "STEM_OUT_CHANNELS": 16,
-    "BATCH_SIZE_PER_IMAGE": 16,
-    "PRE_NMS_TOPK_TRAIN": 100,
-    "PRE_NMS_TOPK_TEST": 100,
-    "POST_NMS_TOPK_TRAIN": 50,
-    "POST_NMS_TOPK_TEST": 50,
-    "PRE_NMS_TOP_N": 100,
-    "TOPK_CANDIDATES_TEST": 100,
-    "INFERENCE_TH": 0.0,  # random weights are sure of nothing
-    "SCORE_THRESH_TEST": 0.0,
-}
 
 
 def test_there_are_the_official_files() -> None:
@@ -148,33 +129,6 @@ def annotate(number: int, image: int, x: int, y: int, side: int) -> dict[str, An
     }
 
 
-def shrink(cfg: CfgNode) -> None:
-    """Make a detector of the same parts, but fewer and narrower, and its images small."""
-    for group in groups_of(cfg.MODEL):
-        for key in SMALL.keys() & group.keys():
-            group[key] = SMALL[key]
-    cfg.MODEL.DYHEAD.NUM_CONVS = min(cfg.MODEL.DYHEAD.NUM_CONVS, 2)
-    resnet = cfg.MODEL.RESNETS
-    if resnet.DEPTH > 18:  # whose channels are fixed
-        resnet.DEPTH, resnet.RES2_OUT_CHANNELS = 50, 32
-        resnet.WIDTH_PER_GROUP = 8 if resnet.NUM_GROUPS == 1 else 1
-    else:
-        resnet.STEM_OUT_CHANNELS = 64
-    swin = cfg.MODEL.SWINT
-    swin.EMBED_DIM, swin.DEPTHS = swin.EMBED_DIM // 4, [min(depth, 2) for depth in swin.DEPTHS]
-    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (96, 128), 160
-    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 128, 160
-    cfg.TEST.AUG.MIN_SIZES = tuple(64 + 16 * i for i in range(len(cfg.TEST.AUG.MIN_SIZES)))
-    cfg.TEST.AUG.MAX_SIZE = 160
-
-
-def groups_of(node: CfgNode) -> Iterator[CfgNode]:
-    for value in node.values():
-        if isinstance(value, CfgNode):
-            yield value
-            yield from groups_of(value)
-
-
 def prepare_one_step(cfg: CfgNode, explicit_keys: set[str], data_set: list[str]) -> None:
     """Leave the schedule out, and have every data set of the config be the one given.
 
@@ -237,13 +191,6 @@ def test_trains_a_step_and_evaluates(
     detections = json.loads((tmp_path / "inference/coco_instances_results.json").read_text())
     assert {detection["image_id"] for detection in detections} == {0, 1}
     assert all(math.isfinite(number) for one in detections for number in one["bbox"])
-
-
-def damp(model: nn.Module) -> None:
-    """Frozen norms have no statistics that suit random weights: without this they blow up."""
-    for norm in model.modules():
-        if isinstance(norm, FrozenBatchNorm2d):
-            norm.weight.fill_(0.5)
 
 
 def check_gradients(model: nn.Module) -> None:

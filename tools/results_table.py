@@ -1,45 +1,59 @@
 #!/usr/bin/env python3
-"""Make README.md's table of results from the headers of configs/: `python tools/results_table.py`.
+"""Make the tables of results from the headers of configs/: `python tools/results_table.py`.
 
-A header is the comment that a config starts with. Its first sentence says what the config is;
-lines of the forms
-
-    # Published: box AP <number> on <data> (<source>).
-    # Measured here: box AP <number> on <data> (<remarks>).
-
-say what others published and what was measured with this project; there may be several of each.
+All configs stand in docs/model_zoo.md, ten of them in README.md. The form of a header is described
+in dyhead/config/headers.py; several scores of a kind may stand there.
 """
 
 import argparse
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from dyhead.config.headers import SCORES, first_sentence, read_header
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN = "<!-- made by `make results-table` from the headers of configs/ -->"
 END = "<!-- end of the table -->"
-KINDS = ("Published", "Measured here")
 TITLES = ("config", "what it is", "published box AP", "measured here")
 
 
-def read_header(path: Path) -> str:
-    """The comment at the beginning of a file, without its "# "."""
-    comment = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
-    lines = comment[0].splitlines() if comment else []
-    return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
+@dataclass(frozen=True)
+class Page:
+    """A file with a table.
 
-
-def first_sentence(header: str) -> str:
-    """What stands before the first full stop, on one line.
-
-    Raises:
-        ValueError: the header does not begin with a sentence.
+    Attributes:
+        path: below the project's root.
+        to_root: the beginning of its links to the project's files.
+        configs: those in its table, in this order; None for all.
     """
-    sentence = re.match(r"(\S.*?)\.(\s|$)", header, re.DOTALL)
-    if not sentence or any(kind in sentence[1] for kind in KINDS):
-        raise ValueError("the header has to begin with a sentence that says what this is.")
-    return " ".join(sentence[1].split())
+
+    path: str
+    to_root: str
+    configs: tuple[str, ...] | None = None
+
+
+PAGES = (
+    Page("docs/model_zoo.md", "../"),
+    Page(
+        "README.md",
+        "",
+        (
+            "dyhead_r50_atss_fpn_1x.yaml",
+            "dyhead_r50_retina_fpn_1x.yaml",
+            "dyhead_r50_rcnn_fpn_1x.yaml",
+            "dyhead_r50_fcos_fpn_1x.yaml",
+            "dyhead_r50_reppoints_fpn_1x.yaml",
+            "dyhead_swint_atss_fpn_2x_ms.yaml",
+            "dyhead_x101dcn_atss_fpn_2x_ms.yaml",
+            "dyhead_swinl_atss_fpn_2x_ms.yaml",
+            "own_dataset.yaml",
+            "quickstart.yaml",
+        ),
+    ),
+)
 
 
 def find_scores(header: str, kind: str) -> list[str]:
@@ -55,19 +69,20 @@ def find_scores(header: str, kind: str) -> list[str]:
     return [" ".join(f"{number} on {data} {rest}".split()) for number, data, rest in found]
 
 
-def make_row(path: Path, root: Path = ROOT) -> str:
-    """The row of one config.
+def make_row(path: Path, root: Path = ROOT, to_root: str = "") -> str:
+    """The row of one config, in a file from which `to_root` leads to the project's root.
 
     Raises:
         ValueError: its header has another form; the message names the file.
     """
     header = read_header(path)
     try:
-        scores = ["<br>".join(find_scores(header, kind)) for kind in KINDS]
+        scores = ["<br>".join(find_scores(header, kind)) for kind in SCORES]
         description = first_sentence(header)
     except ValueError as error:
         raise ValueError(f"{path.relative_to(root)}: {error}") from error
-    link = f"[{path.relative_to(root / 'configs')}]({path.relative_to(root).as_posix()})"
+    name = path.relative_to(root / "configs").as_posix()
+    link = f"[{name}]({to_root}configs/{name})"
     return format_row(link, description, *scores)
 
 
@@ -77,20 +92,25 @@ def format_row(*cells: str) -> str:
     return "".join(f"| {cell} " if cell else "| " for cell in escaped) + "|"
 
 
-def make_table(root: Path = ROOT) -> str:
-    """The whole table: every config but those that others only build on, by folder and name."""
-    return "\n".join((format_row(*TITLES), format_row(*("---",) * len(TITLES)), *_rows(root)))
+def make_table(page: Page, root: Path = ROOT) -> str:
+    """The table of a page."""
+    rows = (make_row(path, root, page.to_root) for path in _configs(page, root))
+    return "\n".join((format_row(*TITLES), format_row(*("---",) * len(TITLES)), *rows))
 
 
-def _rows(root: Path) -> Iterator[str]:
-    paths = (root / "configs").rglob("*.yaml")
-    for path in sorted(paths, key=lambda path: (path.parent, path.name)):
+def _configs(page: Page, root: Path) -> Iterator[Path]:
+    """The files of a page; all means every one that others do not only build on."""
+    folder = root / "configs"
+    if page.configs is not None:
+        yield from (folder / name for name in page.configs)
+        return
+    for path in sorted(folder.rglob("*.yaml"), key=lambda path: (path.parent, path.name)):
         if not path.name.startswith("Base-"):
-            yield make_row(path, root)
+            yield path
 
 
-def replace_table(text: str, table: str) -> str:
-    """The text with the table between its two markers.
+def replace_table(text: str, table: str, name: str) -> str:
+    """The text of a file with the table between its two markers.
 
     Raises:
         ValueError: there are no such markers.
@@ -98,29 +118,40 @@ def replace_table(text: str, table: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"README.md has to hold the lines {BEGIN} and {END}.")
+        raise ValueError(f"{name} has to hold the lines {BEGIN} and {END}.")
     return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
+def update(page: Page, root: Path, is_check: bool) -> bool:
+    """Rewrite a page's table, or with `is_check` leave it; whether it was right before.
+
+    Raises:
+        ValueError: a header, or the page, has another form.
+        OSError: a config or the page is missing.
+    """
+    file = root / page.path
+    text = file.read_text(encoding="utf-8")
+    new = replace_table(text, make_table(page, root), page.path)
+    if new != text and not is_check:
+        file.write_text(new, encoding="utf-8")
+    return new == text
+
+
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Rewrite the table in README.md, or with --check only say whether it is stale."""
-    parser = argparse.ArgumentParser(description="Make README.md's table of results.")
+    """Rewrite the tables, or with --check only say whether one is stale."""
+    parser = argparse.ArgumentParser(description="Make the tables of results.")
     parser.add_argument(
-        "--check", action="store_true", help="change nothing, fail when it is stale"
+        "--check", action="store_true", help="change nothing, fail when one is stale"
     )
     is_check = parser.parse_args(arguments).check
-    readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
     try:
-        new = replace_table(text, make_table(root))
-    except ValueError as error:
+        stale = [page.path for page in PAGES if not update(page, root, is_check)]
+    except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    if is_check and new != text:
-        print("README.md's table is stale: run `make results-table`.", file=sys.stderr)
+    if is_check and stale:
+        print(f"Stale: {', '.join(stale)}. Run `make results-table`.", file=sys.stderr)
         return 1
-    if new != text:
-        readme.write_text(new, encoding="utf-8")
     return 0
 
 

@@ -2,24 +2,13 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dyhead.modeling  # noqa: F401  registers the models
-from dyhead.analysis import analyze_detector, measure_table2
-from dyhead.analysis.report import (
-    analysis_as_dict,
-    format_analysis,
-    format_table2,
-    table2_as_dict,
-)
-from dyhead.analysis.table2 import SIZE
-from dyhead.config import load_config
-from dyhead.d2.config import CfgNode
-from dyhead.d2.safe_io.save import write_text_atomically
-from dyhead.data.known_classes import known_classes
-from dyhead.data.num_classes import num_classes_key, set_num_classes
-from dyhead.detector import build_detector
+from dyhead.cli.options import add_config, add_overrides
 from dyhead.errors import UserError, user_errors
+
+if TYPE_CHECKING:
+    from dyhead.d2.config import CfgNode
 
 DESCRIPTION = """
 Print multiply-adds, parameters, activations and the memory saved for backward of every part of a
@@ -28,20 +17,16 @@ the head. Operators that no number counts are listed by name. How the model is e
 (MODEL.DEFORM_CONV_BACKEND, MODEL.CHANNELS_LAST, MODEL.COMPILE) changes none of the numbers.
 """
 
+EXAMPLE = "dyhead analyze --config dyhead_r50_atss_fpn_1x --size 800 1344"
 
-def register(commands: Any) -> None:
-    """Add the command to argparse's `commands` (what `add_subparsers` returns)."""
-    parser = commands.add_parser(
-        "analyze", help="what a detector costs, part by part", description=DESCRIPTION
-    )
-    parser.add_argument(
-        "--config-file", "--config", required=True, metavar="FILE", help="the detector's config"
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_config(parser, required=True)
     parser.add_argument(
         "--size",
         nargs=2,
         type=int,
-        default=SIZE,
         metavar=("HEIGHT", "WIDTH"),
         help="of the tensor that the backbone gets (default: 800 1344)",
     )
@@ -51,8 +36,7 @@ def register(commands: Any) -> None:
         help="compare 1 to 10 blocks with the paper's Table 2 instead",
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers to FILE too")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides, in pairs")
-    parser.set_defaults(run=run)
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,7 +45,14 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: the config or the size cannot be used, or the file cannot be written.
     """
-    size = (args.size[0], args.size[1])
+    import dyhead.modeling  # noqa: F401  registers the models
+    from dyhead.analysis.table2 import SIZE
+    from dyhead.config import load_config
+    from dyhead.d2.safe_io.save import write_text_atomically
+    from dyhead.data.known_classes import known_classes
+    from dyhead.data.num_classes import num_classes_key, set_num_classes
+
+    height, width = size = tuple(args.size or SIZE)
     if args.table2 and size != SIZE:
         raise UserError(f"--table2 is for images of {SIZE[0]} x {SIZE[1]}: leave --size out.")
     cfg, explicit_keys = load_config(args.config_file, args.opts)
@@ -69,25 +60,32 @@ def run(args: argparse.Namespace) -> None:
     classes = known_classes(cfg).names
     if classes and num_classes_key(cfg) not in explicit_keys:
         set_num_classes(cfg, len(classes))
-    text, values = _table2(cfg) if args.table2 else _analysis(cfg, size)
+    text, values = _table2(cfg) if args.table2 else _analysis(cfg, (height, width))
     print(text)
     if args.json:
         with user_errors(f"--json {args.json}"):
             write_text_atomically(json.dumps(values, indent=2) + "\n", args.json)
 
 
-def _settle_execution(cfg: CfgNode) -> None:
+def _settle_execution(cfg: "CfgNode") -> None:
     """Nothing counted depends on how the model is executed, and any machine can do it so."""
     cfg.MODEL.DEVICE, cfg.MODEL.DEFORM_CONV_BACKEND = "cpu", ""
     cfg.MODEL.COMPILE.ENABLED = False
     cfg.TEST.PRECISION = "float32"
 
 
-def _analysis(cfg: CfgNode, size: tuple[int, int]) -> tuple[str, dict[str, Any]]:
+def _analysis(cfg: "CfgNode", size: tuple[int, int]) -> tuple[str, dict[str, Any]]:
+    from dyhead.analysis import analyze_detector
+    from dyhead.analysis.report import analysis_as_dict, format_analysis
+    from dyhead.detector import build_detector
+
     analysis = analyze_detector(build_detector(cfg), size)
     return format_analysis(analysis), analysis_as_dict(analysis)
 
 
-def _table2(cfg: CfgNode) -> tuple[str, dict[str, Any]]:
+def _table2(cfg: "CfgNode") -> tuple[str, dict[str, Any]]:
+    from dyhead.analysis import measure_table2
+    from dyhead.analysis.report import format_table2, table2_as_dict
+
     table = measure_table2(cfg)
     return format_table2(table), table2_as_dict(table)

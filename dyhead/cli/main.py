@@ -1,27 +1,112 @@
-"""Entry point of the `dyhead` command."""
+"""Entry point of the `dyhead` command.
+
+A subcommand is a row of `COMMANDS` and a module with
+
+    DESCRIPTION  what it does, for its --help; paragraphs are wrapped to the terminal
+    EXAMPLE      one command line or more, printed as they are
+    add_arguments(parser)  adds what it takes
+    run(args) -> int | None  does it; what it returns is the exit status
+
+The module is imported only where its subcommand is named, and imports nothing slow itself: `run`
+does, so that every --help answers at once.
+"""
 
 import argparse
+import importlib
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
+from types import ModuleType
+from typing import NamedTuple
 
 from dyhead import __version__
-from dyhead.cli import analyze, convert, pseudo_label
-from dyhead.engine import exit_on_user_error
-
-COMMANDS = (analyze, convert, pseudo_label)
+from dyhead.errors import UserError
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with every subcommand; parsing sets `run`, a function of the arguments."""
-    parser = argparse.ArgumentParser(prog="dyhead", description="Dynamic Head detectors.")
-    parser.add_argument("--version", action="version", version=f"dyhead {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.register(commands)
-    return parser
+class Command(NamedTuple):
+    """One subcommand."""
+
+    name: str
+    module: str
+    help: str  # one line of `dyhead --help`
+
+
+COMMANDS = (
+    Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
+    Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
+    Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
+    Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
+    Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),
+    Command("analyze", "dyhead.cli.analyze", "count what a detector costs, part by part"),
+    Command("configs", "dyhead.cli.configs", "list, show, compare and explain configs"),
+    Command("info", "dyhead.cli.info", "print versions, devices, back ends and missing parts"),
+)
+
+DESCRIPTION = """
+Dynamic Head detectors. `dyhead COMMAND --help` says more about a command, with an example.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line (`sys.argv` by default); bad input ends it with one sentence."""
-    args = build_parser().parse_args(arguments)
-    with exit_on_user_error():
-        args.run(args)
+    """Run the command line (`sys.argv` by default); bad input ends it with one sentence.
+
+    Raises:
+        SystemExit: the command failed, with its exit status or a sentence; or --help was given.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = next((command for command in COMMANDS if words[:1] == [command.name]), None)
+    if command is None:
+        overview = build_overview()
+        overview.parse_args(words)  # --help, --version or a mistake: each of them ends the program
+        overview.error("name the command first")
+    module = importlib.import_module(command.module)
+    args = _parse(build_parser(command, module), words[1:])
+    try:
+        status = module.run(args)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    if status:
+        sys.exit(status)
+
+
+def build_overview() -> argparse.ArgumentParser:
+    """The parser that knows the names of the commands, and nothing of what they take."""
+    width = max(len(command.name) for command in COMMANDS)
+    table = "\n".join(f"  {command.name:{width}}  {command.help}" for command in COMMANDS)
+    parser = argparse.ArgumentParser(
+        prog="dyhead",
+        usage="%(prog)s [--help] [--version] COMMAND ...",
+        description=_wrap(DESCRIPTION),
+        epilog=f"commands:\n{table}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dyhead {__version__}")
+    names = [command.name for command in COMMANDS]
+    parser.add_argument("command", metavar="COMMAND", choices=names, help=argparse.SUPPRESS)
+    return parser
+
+
+def build_parser(command: Command, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of one subcommand, in the words of its module."""
+    parser = argparse.ArgumentParser(
+        prog=f"dyhead {command.name}",
+        description=_wrap(module.DESCRIPTION),
+        epilog=f"example:\n{textwrap.indent(module.EXAMPLE.strip(), '  ')}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def _wrap(text: str) -> str:
+    width = shutil.get_terminal_size().columns - 2  # as argparse wraps the rest
+    paragraphs = (" ".join(part.split()) for part in text.strip().split("\n\n"))
+    return "\n\n".join(textwrap.fill(part, width) for part in paragraphs)
+
+
+def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Parse words; options may stand between KEY VALUE pairs, but not before a further command."""
+    if parser._subparsers:  # which argparse cannot do both
+        return parser.parse_args(words)
+    return parser.parse_intermixed_args(words)

@@ -4,10 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-import dyhead.modeling  # noqa: F401  registers the models
-from dyhead.config import load_config
-from dyhead.d2.utils.logger import setup_logger
-from dyhead.pseudo_labels import LabelSettings, label_folder
+from dyhead.cli.options import add_config, add_overrides
 
 DESCRIPTION = """
 Run a checkpoint over a folder of images and write what it finds as a COCO json, with a picture of
@@ -15,15 +12,15 @@ some images beside it. The category ids are those of the data set that the confi
 result trains together with it (docs/self_training.md).
 """
 
+EXAMPLE = """
+dyhead pseudo-label --config output/cells/config.yaml --images unlabelled \\
+  --output pseudo.json MODEL.WEIGHTS output/cells/model_final.pth
+"""
 
-def register(commands: argparse._SubParsersAction) -> None:
-    """Add the subcommand to `commands`."""
-    parser = commands.add_parser(
-        "pseudo-label", help="label images with a trained detector", description=DESCRIPTION
-    )
-    parser.add_argument(
-        "--config-file", "--config", required=True, metavar="FILE", help="the detector's config"
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_config(parser, required=True)
     parser.add_argument(
         "--images", required=True, metavar="FOLDER", help="searched with all its subfolders"
     )
@@ -31,7 +28,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--threshold",
         type=float,
-        default=LabelSettings.threshold,
+        default=0.5,
         metavar="SCORE",
         help="lowest score of a label (default: %(default)s)",
     )
@@ -43,10 +40,7 @@ def register(commands: argparse._SubParsersAction) -> None:
         help="the same for one class; may be repeated",
     )
     _add_choice_of_images(parser)
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="config overrides: MODEL.WEIGHTS FILE ..."
-    )
-    parser.set_defaults(run=run)
+    add_overrides(parser)
 
 
 def _add_choice_of_images(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +76,11 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: see `dyhead.pseudo_labels.label_folder`.
     """
+    import dyhead.modeling  # noqa: F401  registers the models
+    from dyhead.config import load_config
+    from dyhead.d2.utils.logger import setup_logger
+    from dyhead.pseudo_labels import LabelSettings, label_folder
+
     for name in ("detectron2", "dyhead"):
         setup_logger(name=name)
     cfg, explicit_keys = load_config(args.config_file, args.opts)

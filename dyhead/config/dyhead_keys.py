@@ -9,22 +9,32 @@ def add_head_config(cfg: CfgNode) -> None:
     cfg.MODEL.DYHEAD = CfgNode()
     cfg.MODEL.DYHEAD.NUM_CONVS = 6  # number of blocks
     cfg.MODEL.DYHEAD.CHANNELS = 256  # channels of every block's output
-    # The ablations of the paper's Table 1. An attention that is off leaves its static counterpart;
-    # with all three off no block is left, and the detector is its plain baseline with towers.
+    # The ablations of the paper's Table 1. With all three off no block is left, and the detector is
+    # its plain baseline with towers.
+
+    # Weigh a level and its neighbours by what is in them; off: their plain mean.
     cfg.MODEL.DYHEAD.SCALE_AWARE = True
+    # Sample where learnt offsets point, as much as learnt masks say; off: a plain convolution.
     cfg.MODEL.DYHEAD.SPATIAL_AWARE = True
+    # Switch channels by a dynamic ReLU; off: a plain ReLU.
     cfg.MODEL.DYHEAD.TASK_AWARE = True
+
     # What paper, official code and ports do differently: docs/semantics.md.
-    cfg.MODEL.DYHEAD.ORDER = "spatial_scale_task"  # or "scale_spatial_task"
-    # or "crop", "resize", "upsample_features"
+
+    # Order of the attentions: "spatial_scale_task" or "scale_spatial_task".
+    cfg.MODEL.DYHEAD.ORDER = "spatial_scale_task"
+    # How offsets serve the coarser level: "flat_read", "crop", "resize" or "upsample_features".
     cfg.MODEL.DYHEAD.COARSER_OFFSETS = "flat_read"
-    cfg.MODEL.DYHEAD.HARD_SIGMOID = "official"  # or "paper"
-    cfg.MODEL.DYHEAD.BIAS = True  # of the deformable convolutions
-    cfg.MODEL.DYHEAD.OFFSET_INIT = "default"  # or "zero"
-    # Images are padded to a multiple of it; 0 stands for the coarsest level's stride.
+    # Of the scale attention: "official", relu6(x + 3) / 6, or "paper", max(0, min(1, (x + 1) / 2)).
+    cfg.MODEL.DYHEAD.HARD_SIGMOID = "official"
+    cfg.MODEL.DYHEAD.BIAS = True  # the deformable convolutions have a bias
+    # Initial weights of the convolution that gives offsets and masks: "default" or "zero".
+    cfg.MODEL.DYHEAD.OFFSET_INIT = "default"
+
+    # Images are padded to a multiple of this; 0 stands for the coarsest level's stride.
     cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY = 0
     # Compute a block's attentions in one pass, where its options allow: the same values, faster.
     cfg.MODEL.DYHEAD.FUSED = True
     # Recompute each block's inside in the backward pass: less memory, more time, same gradients.
     cfg.MODEL.DYHEAD.CHECKPOINT = False
-    cfg.MODEL.FPN.RELU_BEFORE_P7 = True  # P7 is computed from P6 after a ReLU
+    cfg.MODEL.FPN.RELU_BEFORE_P7 = True  # compute P7 from P6 after a ReLU

@@ -22,7 +22,7 @@ def add_dyhead_config(cfg: CfgNode) -> None:
     Changed besides: `MODEL.BACKBONE.FREEZE_AT` is -1 (every backbone stage is trained).
     """
     cfg.MODEL.BACKBONE.FREEZE_AT = -1
-    # "SGD" or "ADAMW".
+    # The optimizer: "SGD" or "ADAMW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # COCO-format data sets to register: a list of [name, json file, image folder].
     cfg.DATASETS.COCO_JSON = []

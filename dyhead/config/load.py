@@ -8,9 +8,11 @@ valid ones.
 import difflib
 import functools
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dyhead.config.find import find_config
 from dyhead.config.keys import add_dyhead_config
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
@@ -22,11 +24,14 @@ logger = logging.getLogger(__name__)
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
 
 
-def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, set[str]]:
+def load_config(
+    config_file: str | os.PathLike[str], opts: Sequence[str] = ()
+) -> tuple[CfgNode, set[str]]:
     """Build the config: defaults, then `config_file` with its bases, then `opts`.
 
     Args:
-        config_file: a YAML file, or "" for the defaults alone.
+        config_file: a YAML file or a packaged config's name (see `find_config`), or "" for the
+            defaults alone.
         opts: KEY VALUE pairs as they stand on a command line, `["SOLVER.BASE_LR", "0.01"]`.
 
     Returns:
@@ -39,7 +44,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> tuple[CfgNode, se
     add_dyhead_config(cfg)
     explicit_keys: set[str] = set()
     if config_file:
-        explicit_keys |= _merge_file(cfg, config_file)
+        explicit_keys |= _merge_file(cfg, str(find_config(config_file)))
     explicit_keys |= _merge_opts(cfg, opts)
     return cfg, explicit_keys
 
@@ -98,8 +103,8 @@ def _merge_values(cfg: CfgNode, values: dict[str, Any], source: str) -> set[str]
             f"{source}: VERSION {values['VERSION']} configs are not supported: rename its keys"
             f" to those of VERSION {cfg.VERSION}."
         )
-    keys = set(_leaf_keys(values))
-    _check_keys(cfg, keys, source)
+    keys = set(leaf_keys(values))
+    check_keys(cfg, keys, source)
     with user_errors(source):
         cfg.merge_from_other_cfg(CfgNode(values))
     return keys
@@ -121,7 +126,7 @@ def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
             f"Overrides come in pairs, KEY VALUE (not KEY=VALUE): {opts[-1]!r} has no partner."
         )
     keys = set(opts[0::2])
-    _check_keys(cfg, keys, "the command line")
+    check_keys(cfg, keys, "the command line")
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
         _merge_value(cfg, key, value)
     return keys
@@ -146,16 +151,22 @@ def _read_coco_json(key: str, value: Any) -> Any:
     return load_yaml_text(f"entries: {value}", key)["entries"]
 
 
-def _leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all keys of a config or of a YAML file, without those of groups."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _leaf_keys(value, f"{prefix}{key}.")
+            yield from leaf_keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
 
-def _check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
-    valid = sorted(_leaf_keys(cfg))
+def check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
+    """Make sure that a config has these keys.
+
+    Raises:
+        UserError: it lacks some; the message begins with `source` and has the nearest ones.
+    """
+    valid = sorted(leaf_keys(cfg))
     unknown = sorted(keys.difference(valid))
     if unknown:
         answers = " ".join(_answer_unknown_key(key, valid) for key in unknown)

@@ -9,19 +9,19 @@ def add_performance_config(cfg: CfgNode) -> None:
     Detectron2's own CUDNN_BENCHMARK and FLOAT32_PRECISION belong to them; the latter acts on CPUs
     too: "highest", "high" or "medium" products of float32, "" for PyTorch's own settings.
     """
-    # Of the deformable convolution: "bags", "torchvision", "cpp", "triton" or "" for the fastest
-    # that works. The environment variable DYHEAD_DEFORM_CONV wins over it.
+    # Back end of the deformable convolution: "bags", "torchvision", "cpp", "triton" or "" for the
+    # fastest that works. The environment variable DYHEAD_DEFORM_CONV wins over it.
     cfg.MODEL.DEFORM_CONV_BACKEND = ""
     # Convolutions keep the channels of a pixel side by side in memory; on a CPU in evaluation only.
     cfg.MODEL.CHANNELS_LAST = True
-    # torch.compile of the backbone, and of the head of a dense detector.
     cfg.MODEL.COMPILE = CfgNode()
+    # Compile the backbone, and the head of a dense detector, by torch.compile.
     cfg.MODEL.COMPILE.ENABLED = False
-    # "default", "reduce-overhead" (CUDA graphs, for images of one size), "max-autotune" or
-    # "max-autotune-no-cudagraphs".
+    # Mode of torch.compile: "default", "reduce-overhead" (CUDA graphs, for images of one size),
+    # "max-autotune" or "max-autotune-no-cudagraphs".
     cfg.MODEL.COMPILE.MODE = "default"
-    # Of SOLVER.AMP.ENABLED: "bfloat16", "float16" (CUDA only, with a scaled loss), or "" for
+    # Type of SOLVER.AMP.ENABLED: "bfloat16", "float16" (CUDA only, with a scaled loss), or "" for
     # float16 on CUDA, as in Detectron2, and bfloat16 elsewhere.
     cfg.SOLVER.AMP.DTYPE = ""
-    # In which evaluations compute: "float32", or by autocast "bfloat16" or (CUDA only) "float16".
+    # Type that evaluations compute in: "float32", or by autocast "bfloat16" or (on CUDA) "float16".
     cfg.TEST.PRECISION = "float32"

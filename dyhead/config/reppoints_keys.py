@@ -6,14 +6,14 @@ from dyhead.d2.config import CfgNode
 def add_reppoints_config(cfg: CfgNode) -> None:
     """Add MODEL.REPPOINTS with the settings of the paper's moment-based detector."""
     cfg.MODEL.REPPOINTS = CfgNode()
-    # Filled in from the training data set unless a file or the command line sets it.
+    # Classes without the background. Filled in from the training data set unless set.
     cfg.MODEL.REPPOINTS.NUM_CLASSES = 80
-    cfg.MODEL.REPPOINTS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]  # finest level first
+    cfg.MODEL.REPPOINTS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]  # levels, finest first
     # Convolutions between the features and the point convolutions, per branch. 0 with DyHead
     # blocks; where a DyHead backbone has none of them, 0 means 4.
     cfg.MODEL.REPPOINTS.NUM_CONVS = 3
-    cfg.MODEL.REPPOINTS.CHANNELS = 256  # channels of these convolutions
-    cfg.MODEL.REPPOINTS.USE_GN = True  # GroupNorm after each of them
+    cfg.MODEL.REPPOINTS.CHANNELS = 256  # channels of the NUM_CONVS convolutions
+    cfg.MODEL.REPPOINTS.USE_GN = True  # GroupNorm after each of these convolutions
     cfg.MODEL.REPPOINTS.POINT_CHANNELS = 256  # channels that the deformable convolutions give
     cfg.MODEL.REPPOINTS.NUM_POINTS = 9  # points of a set: 9, 25, 49, ...
     # How points become a box: "moment" (mean and standard deviation), "minmax" or
@@ -23,7 +23,8 @@ def add_reppoints_config(cfg: CfgNode) -> None:
     # Share of the gradient that the initial points get from what is computed at them.
     cfg.MODEL.REPPOINTS.GRADIENT_MUL = 0.1
     cfg.MODEL.REPPOINTS.PRIOR_PROB = 0.01  # foreground probability that the class bias starts from
-    # Of the last convolutions' initial weights, both of the classes' and of the points'.
+    # Standard deviation of the initial weights of the last convolutions, both the classes' and the
+    # points'.
     cfg.MODEL.REPPOINTS.PREDICTOR_INIT_STD = 0.01
     # The size of a typical object, in strides: chooses the level on which an object trains the
     # initial points, and the unit of the losses on boxes.
@@ -39,5 +40,5 @@ def add_reppoints_config(cfg: CfgNode) -> None:
     cfg.MODEL.REPPOINTS.REFINE_LOSS_WEIGHT = 1.0  # weight of the loss on the refined boxes
     cfg.MODEL.REPPOINTS.INFERENCE_TH = 0.05  # lowest class score kept
     cfg.MODEL.REPPOINTS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS
-    cfg.MODEL.REPPOINTS.CLIP_BEFORE_NMS = True  # boxes are clipped to the image before NMS
+    cfg.MODEL.REPPOINTS.CLIP_BEFORE_NMS = True  # clip boxes to the image before NMS, not after it
     cfg.MODEL.REPPOINTS.NMS_TH = 0.5  # IoU above which NMS removes the lower score

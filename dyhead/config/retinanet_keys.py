@@ -9,5 +9,7 @@ def add_retinanet_config(cfg: CfgNode) -> None:
     MODEL.RETINANET.NUM_CONVS may be 0 for it, and MODEL.RETINANET.NORM "" or "GN".
     """
     cfg.MODEL.DYHEAD_RETINANET = CfgNode()
-    cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_KERNEL_SIZE = 3  # or 1
-    cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_INIT_STD = 0.01  # see MODEL.ATSS.PREDICTOR_INIT_STD
+    # Side of the predictors' convolutions: 1 or 3.
+    cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_KERNEL_SIZE = 3
+    # Standard deviation of the predictors' initial weights: see MODEL.ATSS.PREDICTOR_INIT_STD.
+    cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_INIT_STD = 0.01

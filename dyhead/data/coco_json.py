@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,11 +84,17 @@ def register_loader(
     name: str,
     files: CocoFiles,
     loader: Callable[[], list[dict]],
-    class_names: list[str] | None = None,
+    classes: Mapping[int, str] | None = None,
 ) -> None:
     """Put a COCO-format data set into the host's catalogs; doing so again changes nothing.
 
     A name that this function registered before for other files is registered anew.
+
+    Args:
+        name: for DATASETS.TRAIN and DATASETS.TEST.
+        files: of the data set.
+        loader: gives Detectron2's dicts.
+        classes: names by category id where they are known without the files.
 
     Raises:
         UserError: the name belongs to a data set that was registered elsewhere.
@@ -108,8 +114,11 @@ def register_loader(
     metadata.set(
         json_file=str(files.json_file), image_root=str(files.image_root), evaluator_type="coco"
     )
-    if class_names is not None:
-        metadata.set(thing_classes=class_names)
+    if classes is not None:
+        metadata.set(
+            thing_classes=list(classes.values()),
+            thing_dataset_id_to_contiguous_id={each: i for i, each in enumerate(classes)},
+        )
 
 
 def class_names(name: str) -> list[str]:

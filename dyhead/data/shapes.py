@@ -23,6 +23,7 @@ NAMES = tuple(f"shapes_{split}" for split in SPLITS)
 _FOLDER = "shapes"
 _MARK = "generator.json"
 _JPEG_QUALITY = 92
+CATEGORIES = tuple(enumerate(CLASS_NAMES, start=1))  # ids and names
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def register_shapes(repaired_folder: Path, spec: ShapesSpec | None = None) -> No
         folder = root / _FOLDER
         files = CocoFiles(_annotation_file(folder, split), folder / split, repaired_folder)
         loader = partial(_load, name, files, root, spec)
-        register_loader(name, files, loader, class_names=list(CLASS_NAMES))
+        register_loader(name, files, loader, classes=dict(CATEGORIES))
 
 
 def make_shapes(root: Path, spec: ShapesSpec) -> Path:
@@ -138,7 +139,7 @@ def _write_split(folder: Path, spec: ShapesSpec, split_index: int, count: int) -
         "info": {"description": f"generated shapes, {split}"},
         "images": [],
         "annotations": [],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(CLASS_NAMES, start=1)],
+        "categories": [{"id": number, "name": name} for number, name in CATEGORIES],
     }
     for index in tqdm(range(count), desc=f"shapes_{split}", unit="image", disable=None):
         scene = make_scene(spec, split_index, index)

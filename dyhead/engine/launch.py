@@ -12,10 +12,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from dyhead.config import load_config
 from dyhead.d2.engine import launch as launch_on_gpus
 from dyhead.d2.utils import comm
 from dyhead.engine.devices import plan_devices
+from dyhead.engine.run_config import load_run_config
 from dyhead.errors import UserError
 
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -37,7 +37,7 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             f"--machine-rank {args.machine_rank} of --num-machines {args.num_machines}: machines"
             " are counted from 0."
         )
-    cfg, explicit_keys = load_config(args.config_file, args.opts)
+    cfg, explicit_keys = load_run_config(args)
     device = cfg.MODEL.DEVICE
     plan = plan_devices(device, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
     if all(variable in os.environ for variable in _TORCHRUN_VARIABLES):

@@ -35,10 +35,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         args: the command line.
 
     Raises:
-        UserError: no config was named, or a data set or an option cannot be used.
+        UserError: a data set or an option cannot be used.
     """
-    if not args.config_file:
-        raise UserError("No config: name one, for example --config configs/quickstart.yaml.")
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyhead.ops.triton_check import is_interpreted
+from dyhead.ops.triton_check import is_installed, is_interpreted
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def choose_backend(
     name, origin = _requested(backend)
     if name:
         _check_name(name, origin)
-        if reason := _why_not(name, device):
+        if reason := why_not(name, device):
             raise ValueError(f"{origin}{name!r} cannot be served: {reason}.")
     else:
         name, origin = _automatic(device), "chosen automatically"
@@ -136,17 +136,27 @@ def _check_name(name: str, origin: str) -> None:
 
 @functools.cache
 def _automatic(device: torch.device) -> str:
-    preferred = {"cpu": ("cpp",), "cuda": ("triton", "torchvision")}.get(device.type, ())
-    return next((name for name in preferred if not _why_not(name, device)), "bags")
+    return next((name for name in preferred_backends(device) if not why_not(name, device)), "bags")
+
+
+def preferred_backends(device: torch.device) -> tuple[str, ...]:
+    """What the automatic choice tries on a device, before "bags"."""
+    return {"cpu": ("cpp",), "cuda": ("triton", "torchvision")}.get(device.type, ())
 
 
 def _substitute(device: torch.device) -> str:
-    return "bags" if device.type == "cpu" or _why_not("torchvision", device) else "torchvision"
+    return "bags" if device.type == "cpu" or why_not("torchvision", device) else "torchvision"
 
 
 @functools.cache
-def _why_not(name: str, device: torch.device) -> str:
-    """Why a back end cannot serve a device, or ""."""
+def why_not(name: str, device: torch.device) -> str:
+    """Say why a back end cannot serve a device; "" where it can.
+
+    Args:
+        name: one of `BACKENDS`.
+        device: a CUDA device without a number is the current one. Asking for "cpp" builds the
+            extension.
+    """
     if name == "cpp":
         return _why_not_cpp(device)
     if name == "triton":
@@ -169,8 +179,10 @@ def _why_not_cpp(device: torch.device) -> str:
 def _why_not_triton(device: torch.device) -> str:
     if device.type != "cuda" and not (device.type == "cpu" and is_interpreted()):
         return f"Triton needs a CUDA device, not {device.type} (or TRITON_INTERPRET=1, for tests)"
+    if not is_installed():
+        return "Triton is not installed"
     if not _served_by("triton", device):
-        return "Triton is not installed, or its kernels fail their self-check on this device"
+        return "Triton's kernels fail their self-check on this device (see the log)"
     return ""
 
 

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).with_name("cpp")
 TORCH = Path(torch.__file__).parent
+_ELSEWHERE = "the extension is built on Linux and macOS only"
 COMPILE_TIMEOUT = 600  # seconds; a compiler takes about 20
 
 _lock = threading.Lock()
@@ -63,12 +64,43 @@ def load() -> bool:
         return _loaded
 
 
+class State(NamedTuple):
+    """What can be said of the extension without building or loading it."""
+
+    library: Path  # where it is, or will be once it is built
+    is_built: bool
+    compiler: str  # what would build it, as a shell command, or ""
+    reason: str  # why it is not used, or not to be had, or ""
+
+
+def find_state() -> State:
+    """Look for a built library, for the compiler, and for what stands in the way."""
+    library = _library()
+    try:
+        compiler, openmp = find_compiler()
+        command, reason = shlex.join([*compiler, *openmp]), ""
+    except (BuildError, ValueError) as error:  # a CXX with an open quote
+        command, reason = "", str(error)
+    if library.is_file():
+        reason = ""
+    elif fcntl is None:
+        reason = _ELSEWHERE
+    elif not reason:
+        try:
+            _refuse_what_failed(library)
+        except BuildError as error:
+            reason = str(error)
+    if os.environ.get("DYHEAD_CPP") == "0":
+        reason = "the environment variable DYHEAD_CPP=0 turns it off"
+    return State(library, library.is_file(), command, reason)
+
+
 def _try_to_load() -> bool:
     if os.environ.get("DYHEAD_CPP") == "0":
         logger.info("The C++ extension is turned off by DYHEAD_CPP=0.")
         return False
     try:
-        _load_or_build(cache_folder() / f"{_fingerprint()}.so")
+        _load_or_build(_library())
     except BuildError as error:
         logger.warning("No C++ extension, plain PyTorch is used instead: %s", error)
         logger.debug("%s", error.details)
@@ -92,17 +124,21 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path("~/.cache/dyhead").expanduser()
 
 
+def _library() -> Path:
+    return cache_folder() / f"{_fingerprint()}.so"
+
+
 def _load_or_build(library: Path) -> None:
     if _loads(library):
         return
     if fcntl is None:
-        raise BuildError("the extension is built on Linux and macOS only")
+        raise BuildError(_ELSEWHERE)
     library.parent.mkdir(parents=True, exist_ok=True)
     with _only_one_process(library.with_suffix(".lock")):
         if _loads(library):  # another process has built it meanwhile
             return
         _refuse_what_failed(library)
-        compiler, openmp = _find_compiler()  # that none serves is quickly seen: it is not noted
+        compiler, openmp = find_compiler()  # that none serves is quickly seen: it is not noted
         start = time.monotonic()
         logger.info("Building the C++ extension, once for this machine: about half a minute")
         try:
@@ -190,8 +226,12 @@ def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
         os.replace(linked, library)
 
 
-def _find_compiler() -> tuple[list[str], list[str]]:
-    """A compiler that has OpenMP, and the flags for that: on one thread plain PyTorch is faster."""
+def find_compiler() -> tuple[list[str], list[str]]:
+    """A compiler that has OpenMP, and the flags for that: on one thread plain PyTorch is faster.
+
+    Raises:
+        BuildError: there is none.
+    """
     candidates = map(shlex.split, (os.environ.get("CXX", ""), "c++", "g++", "clang++"))
     found = [command for command in candidates if command and shutil.which(command[0])]
     for compiler in found:

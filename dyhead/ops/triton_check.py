@@ -61,7 +61,7 @@ def _passes(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
 
 def _reason_against(device: torch.device, outcomes: Outcomes) -> str:
     """Why the kernels cannot serve `device`; empty if they can."""
-    if not _is_installed():
+    if not is_installed():
         return "Triton is not installed."
     try:
         if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
@@ -81,7 +81,8 @@ def _reason_against(device: torch.device, outcomes: Outcomes) -> str:
     return ""
 
 
-def _is_installed() -> bool:
+def is_installed() -> bool:
+    """Whether Triton can be imported."""
     return importlib.util.find_spec("triton") is not None
 
 

@@ -35,7 +35,7 @@ class LabelSettings:
 
     images: Path  # folder
     output: Path  # json file; a picture of the same name goes beside it
-    threshold: float = 0.5
+    threshold: float
     class_thresholds: Sequence[str] = ()  # "NAME=SCORE"
     keep_empty: bool = False  # list images without a label too
     max_images: int | None = None

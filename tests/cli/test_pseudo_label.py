@@ -63,7 +63,7 @@ if "FixedDetector" not in META_ARCH_REGISTRY:
 @pytest.fixture(autouse=True)
 def clean_state(monkeypatch: pytest.MonkeyPatch):
     """Leave the host's catalogs and the loggers as they were."""
-    monkeypatch.setattr("dyhead.cli.pseudo_label.setup_logger", lambda **_: None)
+    monkeypatch.setattr("dyhead.d2.utils.logger.setup_logger", lambda **_: None)
     monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     before = [dict(DatasetCatalog.data), dict(MetadataCatalog.data), dict(coco_json._registered)]
     yield

@@ -14,6 +14,7 @@ import pytest
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.data import register_datasets
+from dyhead.data.coco_json import category_ids, class_names
 from dyhead.data.shape_masks import CLASS_NAMES, Placement, draw_mask
 from dyhead.data.shape_scenes import ShapesSpec, annotate, make_scene
 from dyhead.data.shapes import make_shapes, register_shapes
@@ -211,3 +212,12 @@ def test_registered_and_made_on_first_use(tmp_path, monkeypatch, cfg):
     assert metadata.thing_classes == list(CLASS_NAMES)
     content = json.loads(Path(metadata.json_file).read_text())
     assert len(content["images"]) == 3
+
+
+def test_the_classes_are_known_before_the_files_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    register_shapes(tmp_path / "repaired")
+    assert (len(class_names("shapes_val")), category_ids("shapes_val")) == (6, [1, 2, 3, 4, 5, 6])
+    assert not any(tmp_path.iterdir())

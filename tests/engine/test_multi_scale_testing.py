@@ -111,8 +111,8 @@ def test_eval_only_of_a_real_detector(rectangles: list[str], tmp_path: Path) -> 
         "TEST.AUG.MERGE": "wbf",
     }
     config = str(PROJECT / "configs" / "Base-ATSS-DyHead-R18-small.yaml")
-    keys = [str(part) for item in options.items() for part in item]
-    line = ["--eval-only", "--allow-partial", "--config", config, *keys]
+    words = [str(part) for option in options.items() for part in option]
+    line = ["--eval-only", "--allow-partial", "--config", config, *words]
     results = train_net.main(parse_arguments(line))
     assert "AP" in results["bbox"]
     assert "4 views per image" in (tmp_path / "run" / "log.txt").read_text()

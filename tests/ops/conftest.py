@@ -1,27 +1,33 @@
-"""What several tests of operators use."""
+"""What several tests of Triton's kernels use."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-
-class _Noting:
-    """A Triton kernel that notes its launches."""
-
-    def __init__(self, kernel, name, launches):
-        self.kernel, self.name, self.launches = kernel, name, launches
-
-    def __getitem__(self, grid):
-        self.launches.append(self.name)
-        return self.kernel[grid]
+TESTS_OF_GPUS = Path(__file__).parents[1] / "gpu"
 
 
 @pytest.fixture
-def note_launches(monkeypatch):
-    """A function of a module and names of its Triton kernels: the list of all launches to come."""
+def interpret():
+    """A function that runs a file of tests/gpu in Triton's interpreter, in a process of its own.
 
-    def note(module, names):
-        launches = []
-        for name in names:
-            monkeypatch.setattr(module, name, _Noting(getattr(module, name), name, launches))
-        return launches
+    TRITON_INTERPRET must be set before anything imports Triton.
+    """
 
-    return note
+    def run(file, *options, package=None):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+        environment = {**os.environ, "TRITON_INTERPRET": "1"}
+        if package is not None:  # the folder of another dyhead than the installed one
+            environment["PYTHONPATH"] = str(package)
+        return subprocess.run(
+            [*command, str(TESTS_OF_GPUS / file)],
+            env=environment,
+            cwd=package,
+            capture_output=True,
+            text=True,
+        )
+
+    return run

@@ -20,7 +20,7 @@ def forget():
 
 @pytest.fixture
 def new_gpu(monkeypatch):
-    monkeypatch.setattr(triton_check, "_is_installed", lambda: True)
+    monkeypatch.setattr(triton_check, "is_installed", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
 
@@ -33,7 +33,7 @@ def test_does_not_serve_cpu_and_says_nothing(module, caplog):
 
 @pytest.mark.parametrize("instead", MODULES)
 def test_without_triton_one_warning_says_what_serves_instead(instead, monkeypatch, caplog):
-    monkeypatch.setattr(triton_check, "_is_installed", lambda: False)
+    monkeypatch.setattr(triton_check, "is_installed", lambda: False)
     assert not MODULES[instead].serves(GPU)
     assert not MODULES[instead].serves(GPU)
     assert len(caplog.records) == 1

@@ -1,4 +1,4 @@
-"""The table of results in README.md comes from the headers of the configs."""
+"""The tables of results come from the headers of the configs."""
 
 import importlib.util
 from pathlib import Path
@@ -20,7 +20,7 @@ _BASE_: "Base-one.yaml"
 # Published: box AP 99.9 on a dream (not in the header).
 """
 ROW = (
-    "| [one.yaml](configs/one.yaml) | A detector with a head on two lines: it detects |"
+    "| [one.yaml](../configs/one.yaml) | A detector with a head on two lines: it detects |"
     " 42.4 on COCO val2017 (official code)<br>43.0 on COCO test-dev (paper, Table 4) |"
     " 58.1 on BCCD (16 minutes \\| 2 CPU cores) |"
 )
@@ -38,27 +38,37 @@ def tool() -> ModuleType:
 
 
 @pytest.fixture
-def root(tmp_path: Path, tool: ModuleType) -> Path:
+def root(tmp_path: Path, tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path:
+    pages = (tool.Page("docs/all.md", "../"), tool.Page("README.md", "", ("data/a.yaml",)))
+    monkeypatch.setattr(tool, "PAGES", pages)
+    (tmp_path / "docs").mkdir()
     (tmp_path / "configs" / "data").mkdir(parents=True)
     (tmp_path / "configs" / "one.yaml").write_text(CONFIG)
     (tmp_path / "configs" / "Base-one.yaml").write_text("# What all have.\n")
     (tmp_path / "configs" / "data" / "a.yaml").write_text("# Another.\nSEED: 1\n")
     text = f"Before.\n{tool.BEGIN}\nan old table\n{tool.END}\nAfter.\n"
-    (tmp_path / "README.md").write_text(text)
+    for page in pages:
+        (tmp_path / page.path).write_text(text)
     return tmp_path
 
 
-def test_readme_is_not_stale(tool: ModuleType) -> None:
+def test_no_table_is_stale(tool: ModuleType) -> None:
     assert tool.main(["--check"]) == 0
 
 
 def test_writes_a_row_per_config(tool: ModuleType, root: Path) -> None:
     assert tool.main([], root) == 0
-    lines = (root / "README.md").read_text().splitlines()
+    lines = (root / "docs/all.md").read_text().splitlines()
     assert (lines[:2], lines[-2:]) == (["Before.", tool.BEGIN], [tool.END, "After."])
     table = [line for line in lines if line.startswith("|")]
-    assert table[2:] == [ROW, "| [data/a.yaml](configs/data/a.yaml) | Another | | |"]
+    assert table[2:] == [ROW, "| [data/a.yaml](../configs/data/a.yaml) | Another | | |"]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_a_page_may_have_some_of_the_rows(tool: ModuleType, root: Path) -> None:
+    tool.main([], root)
+    table = [line for line in (root / "README.md").read_text().splitlines() if line[:1] == "|"]
+    assert table[2:] == ["| [data/a.yaml](configs/data/a.yaml) | Another | | |"]
 
 
 def test_check_changes_nothing_and_sees_every_change(
@@ -99,4 +109,6 @@ def test_needs_the_markers(
 ) -> None:
     (root / "README.md").write_text("No table.\n")
     assert tool.main([], root) == 1
-    assert tool.BEGIN in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "README.md" in error
+    assert tool.BEGIN in error

@@ -12,10 +12,12 @@ from dyhead.d2.modeling import BACKBONE_REGISTRY, Backbone
 from dyhead.d2.modeling.anchor_generator import DefaultAnchorGenerator
 from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.structures import Boxes, Instances
+from dyhead.modeling.backbone.dyhead import DyHead
 from dyhead.modeling.meta_arch.atss import ATSS
 from dyhead.modeling.meta_arch.dense_head import DenseHead
 
 CHANNELS = 8
+BLOCK_CHANNELS = 16
 NUM_CLASSES = 3
 
 
@@ -57,19 +59,24 @@ def randomize(detector):
     return detector
 
 
-def build_detector(seed=0, strides=(8, 16, 32), aspect_ratios=(1.0,), head=None, **arguments):
+def build_detector(
+    seed=0, strides=(8, 16, 32), aspect_ratios=(1.0,), head=None, num_blocks=0, **arguments
+):
     torch.manual_seed(seed)
     backbone = PooledPixels(strides)
+    if num_blocks:
+        backbone = DyHead(backbone, BLOCK_CHANNELS, num_blocks)
+    shapes = backbone.output_shape()
     detector = ATSS(
         backbone=backbone,
         head=DenseHead(
-            in_channels=CHANNELS,
+            in_channels=next(iter(shapes.values())).channels,
             num_levels=len(strides),
             num_classes=NUM_CLASSES,
             num_anchors=len(aspect_ratios),
             **(head or {}),
         ),
-        head_in_features=list(backbone.strides),
+        head_in_features=list(shapes),
         anchor_generator=DefaultAnchorGenerator(
             sizes=[[8.0 * s] for s in strides],
             aspect_ratios=[list(aspect_ratios)],

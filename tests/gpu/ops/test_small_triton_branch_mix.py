@@ -1,34 +1,27 @@
-"""Triton's passes of the fused block under its interpreter, against plain PyTorch in float64.
-
-Not collected by itself: `test_triton_branch_mix` runs it with TRITON_INTERPRET=1, which must be
-set before anything imports Triton.
-"""
+"""Triton's passes of the fused block in many small cases, against plain PyTorch in float64."""
 
 import contextlib
 import math
 
 import pytest
 import torch
+from compared_blocks import KERNELS
+from gpu_cases import DEVICE, IS_REAL, normals
 from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock
 from dyhead.ops import (
-    backends,
-    branch_mix,
     torch_branch_mix,
     triton_branch_mix,
     triton_check,
-    triton_deform_conv,
-    triton_deform_kernels,
-    triton_mix_backward_kernels,
-    triton_mix_kernels,
-    triton_moments_kernels,
     triton_pyramid,
 )
 from dyhead.ops.branch_mix_by_level import ByLevel
 from dyhead.ops.triton_tables import join_rows
 
+# A tensor core, in the convolutions of a block, sums in its own order.
+OF_BLOCK = 1e-4 if IS_REAL else 1e-5
 TOLERANCES = {torch.float32: 2e-6, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 # Of every level its size and the sizes of its maps, None for one that it lacks.
 PYRAMIDS = {
@@ -47,11 +40,7 @@ BY_LEVEL = ByLevel(torch_branch_mix)
 
 def make_arguments(pyramid, dtype, *, batch=2, channels=20):
     """Gradients of the outputs, maps, scales, lines, moments and sizes."""
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(shape, generator=generator)
-
+    normal = normals(0)
     sizes = [size for size, _ in pyramid]
     maps = [
         [own and normal(batch, *own, channels).to(dtype) for own in level] for _, level in pyramid
@@ -157,7 +146,8 @@ def every_pass(passes, grads, maps, scales, lines, moments, sizes):
 def test_many_tiles_parts_and_channels(monkeypatch):
     monkeypatch.setattr(triton_branch_mix, "TILE_VALUES", 1024)
     monkeypatch.setattr(triton_branch_mix, "MAX_PARTS", 4)
-    arguments = make_arguments(PYRAMIDS["block"], torch.float32, batch=1, channels=300)
+    pyramid = [((4, 6), [None, (4, 6), (2, 3)]), ((2, 3), [(2, 3), (2, 3), None])]
+    arguments = make_arguments(pyramid, torch.float32, batch=1, channels=300)
     ours = every_pass(triton_branch_mix, *arguments)
     assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 
@@ -199,51 +189,32 @@ def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
 
 def test_the_self_check_finds_wrong_sums(monkeypatch, caplog):
     triton_check._passes.cache_clear()
-    assert triton_branch_mix.serves(torch.device("cpu"))
+    assert triton_branch_mix.serves(DEVICE)
     triton_check._passes.cache_clear()
     genuine = triton_branch_mix.mix_reductions
     wrong = lambda *a: [1.1 * total for total in genuine(*a)]  # noqa: E731
     monkeypatch.setattr(triton_branch_mix, "mix_reductions", wrong)
-    assert not triton_branch_mix.serves(torch.device("cpu"))
-    assert "fused blocks use plain PyTorch instead of Triton on cpu" in caplog.text
+    assert not triton_branch_mix.serves(DEVICE)
+    assert f"fused blocks use plain PyTorch instead of Triton on {DEVICE.type}" in caplog.text
     triton_check._passes.cache_clear()
 
 
-KERNELS = {
-    triton_deform_kernels: [
-        "forward_kernel",
-        "backward_samples_kernel",
-        "backward_kernels_kernel",
-    ],
-    triton_moments_kernels: ["join_moments_kernel"],  # `moments_kernel` has nothing left to do
-    triton_mix_kernels: ["forward_kernel", "reductions_kernel", "join_reductions_kernel"],
-    triton_mix_backward_kernels: ["backward_kernel", "finish_upsampled_kernel"],
-}
-
-
-@pytest.fixture
-def triton_everywhere(monkeypatch):
-    monkeypatch.setenv(backends.BACKEND_VARIABLE, "triton")
-    monkeypatch.setattr(branch_mix, "_implementation", lambda images: triton_branch_mix)
-    for module in (triton_branch_mix, triton_deform_conv):  # whose self-checks launch kernels, too
-        assert module.serves(torch.device("cpu"))
-
-
-@pytest.mark.parametrize("coarser_offsets", ["flat_read", "crop", "resize"])
+@pytest.mark.parametrize("coarser_offsets", ["crop", "resize"])
 def test_a_block_takes_one_launch_of_every_kernel(
-    coarser_offsets, note_launches, triton_everywhere
+    coarser_offsets, note_launches, triton_everywhere, float32_convolutions
 ):
     """However many levels and branches it has, and with the plain block's results."""
     lists = [note_launches(module, names) for module, names in KERNELS.items()]
-    passes_over_maps = note_launches(triton_moments_kernels, ["moments_kernel"])
+    passes_over_maps = note_launches("triton_moments_kernels", ["moments_kernel"])
     torch.manual_seed(0)
-    block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets))
+    block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets)).to(DEVICE)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     plain = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets, fused=False))
+    plain = plain.to(DEVICE, torch.float64)
     plain.load_state_dict(block.state_dict())
-    levels = [torch.randn(2, 32, *size) for size in [(6, 9), (3, 5), (2, 3)]]
+    levels = [normals(1)(1, 32, *size) for size in [(4, 7), (2, 4), (1, 2)]]
 
     leaves = [level.clone().requires_grad_() for level in levels]
     outputs = block(leaves)
@@ -253,16 +224,16 @@ def test_a_block_takes_one_launch_of_every_kernel(
     assert [sorted(names) for names in lists] == [sorted(names) for names in KERNELS.values()]
 
     leaves = [level.double().requires_grad_() for level in levels]
-    exact = plain.double()(leaves)
+    exact = plain(leaves)
     cotangents = [output.double() for output in outputs]
     exact_grads = torch.autograd.grad(exact, [*leaves, *plain.parameters()], cotangents)
-    assert_close([*outputs, *grads], [*exact, *exact_grads], 1e-5)
+    assert_close([*outputs, *grads], [*exact, *exact_grads], OF_BLOCK)
 
 
-@pytest.mark.parametrize("context", ["checkpoint", "save_on_cpu", "first use in a checkpoint"])
+@pytest.mark.parametrize("context", ["save_on_cpu", "first use in a checkpoint"])
 def test_a_block_in_activation_checkpointing(context, triton_everywhere):
-    block = DyHeadBlock(16, 16)
-    levels = [torch.randn(2, 16, *size) for size in [(5, 4), (3, 2)]]
+    block = DyHeadBlock(16, 16).to(DEVICE)
+    levels = [normals(1)(1, 16, *size) for size in [(5, 4), (3, 2)]]
     if context.startswith("first"):
         triton_check._passes.cache_clear()
 
@@ -276,14 +247,15 @@ def test_a_block_in_activation_checkpointing(context, triton_everywhere):
         return [*outputs, *torch.autograd.grad(outputs, leaves, outputs)]
 
     for ours, theirs in zip(run(context), run(""), strict=True):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_blocks_hand_on_levels_that_need_no_copy(triton_everywhere):
     """What one block gives lies in memory as the next one reads it."""
-    block = DyHeadBlock(16, 16)
-    outputs = block([torch.randn(2, 16, *size) for size in [(6, 9), (3, 5), (2, 3)]])
+    block = DyHeadBlock(16, 16).to(DEVICE)
+    with torch.no_grad():
+        outputs = block([normals(1)(2, 16, *size) for size in [(4, 3), (2, 2), (1, 1)]])
     rows = [output.permute(0, 2, 3, 1).flatten(0, 2) for output in outputs]
     table, first_rows = join_rows(rows)
     assert table.data_ptr() == rows[0].data_ptr()
-    assert first_rows == [0, 108, 138]
+    assert first_rows == [0, 24, 32]

@@ -1,0 +1,110 @@
+"""Rewrites anybody's weights in the project's own, or in the official, layout."""
+
+import json
+import logging
+import os
+
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from dyhead.checkpoint.containers import load_weights
+from dyhead.checkpoint.importers import Imported, import_weights, official
+from dyhead.checkpoint.importers.own import FPN
+from dyhead.checkpoint.model_card import KEY, ModelCard, read_card
+from dyhead.d2.safe_io.addresses import local_path
+from dyhead.d2.safe_io.save import save_checkpoint_file, write_bytes_atomically
+from dyhead.errors import UserError, user_errors
+
+logger = logging.getLogger(__name__)
+
+
+def convert(source: str, target: str, layout: str = "own") -> Imported:
+    """Write the weights of one file to another.
+
+    Args:
+        source: a file or an address.
+        target: a file that ends in .safetensors or .pth.
+        layout: "own" or "official".
+
+    Returns:
+        what was written, under own names.
+
+    Raises:
+        UserError: the input cannot be read or recognised, or the output cannot be written.
+    """
+    _check_target(target)
+    with user_errors():
+        path = local_path(source)
+        imported = import_weights(load_weights(path)["model"])
+    if imported is None:
+        raise UserError(
+            f"{source} holds weights under names of no code that is known here: docs/weights.md"
+            " lists those that are."
+        )
+    notes = {"source": imported.source, "layout": layout}
+    _write(_in_layout(imported, layout), _card_or_none(path), notes, target)
+    return imported
+
+
+def strip(source: str, target: str) -> int:
+    """Write weights and model card of one file to another, without the state of a training.
+
+    Args:
+        source: a file or an address.
+        target: a file that ends in .safetensors or .pth.
+
+    Returns:
+        the number of weights.
+
+    Raises:
+        UserError: the input cannot be read or recognised, or the output cannot be written.
+    """
+    _check_target(target)
+    with user_errors():
+        path = local_path(source)
+        loaded = load_weights(path)["model"]
+    weights = {name: _with_own_memory(torch.as_tensor(value)) for name, value in loaded.items()}
+    _write(weights, _card_or_none(path), {}, target)
+    return len(weights)
+
+
+def _check_target(target: str) -> None:
+    ending = os.path.splitext(target)[1]
+    if ending not in (".safetensors", ".pth"):
+        raise UserError(f"{target} has the ending {ending!r}: choose .safetensors or .pth.")
+
+
+def _card_or_none(path: str) -> ModelCard | None:
+    """The card of a file; a damaged one is left out, and that is said."""
+    try:
+        return read_card(path)
+    except ValueError as error:
+        logger.warning("The model card is left out. %s", error)
+        return None
+
+
+def _write(
+    weights: dict[str, Tensor], card: ModelCard | None, notes: dict[str, str], target: str
+) -> None:
+    """Write weights, card and further short texts."""
+    plain = None if card is None else card.as_plain()
+    with user_errors(target):
+        if target.endswith(".pth"):
+            save_checkpoint_file(
+                {"model": weights, **({KEY: plain} if plain else {}), **notes}, target
+            )
+        else:
+            metadata = {"format": "pt", **({KEY: json.dumps(plain)} if plain else {}), **notes}
+            write_bytes_atomically(to_safetensors(weights, metadata), target)
+
+
+def _in_layout(imported: Imported, layout: str) -> dict[str, Tensor]:
+    """Weights under the names of a layout, each with memory of its own, as safetensors wants."""
+    prefix = f"{FPN}bottom_up." if imported.is_backbone else ""
+    own = {prefix + name: _with_own_memory(weight) for name, weight in imported.weights.items()}
+    return official.to_official(own) if layout == "official" else own
+
+
+def _with_own_memory(weight: Tensor) -> Tensor:
+    return weight.clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,31 @@
+"""`dyhead info`: what is installed here and what it can do."""
+
+import argparse
+
+from dyhead.cli.output import print_whole
+
+DESCRIPTION = """
+Print what a report of a problem needs: host, versions, devices, compilers, the state of the C++
+extension, the back ends of the deformable convolution with the reason why one does not serve, and
+the optional parts with what installs them.
+"""
+
+EXAMPLE = "dyhead info"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--json", action="store_true", help="print it as JSON, for programs")
+    parser.add_argument(
+        "--build", action="store_true", help="build the C++ extension where it is not built yet"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Collect and print."""
+    import json
+
+    from dyhead.info import collect_info, format_info
+
+    info = collect_info(args.build)
+    print_whole(json.dumps(info, indent=2) if args.json else format_info(info))

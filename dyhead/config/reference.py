@@ -1,0 +1,167 @@
+"""Says of every config key its default, its meaning, where it is read and which configs set it."""
+
+import textwrap
+from typing import Any, NamedTuple
+
+import yaml
+
+from dyhead.config.comments import key_descriptions
+from dyhead.config.find import find_config, packaged_configs
+from dyhead.config.headers import first_sentence, read_header
+from dyhead.config.keys import add_dyhead_config
+from dyhead.config.load import check_keys, leaf_keys, load_config
+from dyhead.config.usage import find_reads
+from dyhead.d2.config import CfgNode, get_cfg
+from dyhead.d2.safe_io.yaml import load_yaml
+
+_REFERENCE_HEADER = """\
+# Config keys
+
+<!-- made by `make config-keys` from the comments beside the keys; change those -->
+
+Every key, its default and what it means. Keys in **bold** are the project's own, the others are
+Detectron2's. `dyhead configs explain KEY` also says where a key is read and which configs set it.
+"""
+
+
+class Key(NamedTuple):
+    """A config key."""
+
+    name: str  # dotted
+    default: Any
+    description: str  # "" where there is none
+    is_own: bool  # the project adds it to Detectron2's
+
+
+def all_keys() -> list[Key]:
+    """Every key, in the order of the tree."""
+    cfg = get_cfg()
+    of_host = set(leaf_keys(cfg))
+    add_dyhead_config(cfg)
+    descriptions = key_descriptions()
+    return [
+        Key(name, value_of(cfg, name), descriptions.get(name, ""), name not in of_host)
+        for name in leaf_keys(cfg)
+    ]
+
+
+def value_of(cfg: CfgNode, name: str) -> Any:
+    """The value of a dotted key."""
+    value: Any = cfg
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def explain(name: str) -> str:
+    """A text about a key, or about all keys of a group.
+
+    Raises:
+        UserError: there is no such key; the message has the nearest ones.
+    """
+    keys = all_keys()
+    if members := [key for key in keys if key.name.startswith(f"{name}.")]:
+        head = [key_descriptions()[name], ""] if name in key_descriptions() else []
+        return "\n".join([*head, *map(_summary, members)])
+    check_keys(load_config("")[0], {name}, "dyhead configs explain")
+    (key,) = (key for key in keys if key.name == name)
+    reads = [f"  {read.file}:{read.line}" for read in find_reads(name)]
+    setters = [f"  {config}: {value!r}" for config, value in setting_configs(name)]
+    return "\n".join(
+        [
+            _summary(key),
+            f"\nA key of {'this project' if key.is_own else 'Detectron2'}.",
+            *(["\nRead in", *reads] if reads else ["\nNothing in the package reads it."]),
+            *(["\nSet by", *setters] if setters else ["\nNo packaged config sets it."]),
+        ]
+    )
+
+
+def _summary(key: Key) -> str:
+    description = textwrap.indent(textwrap.fill(key.description, 96), "  ")
+    return f"{key.name} (default: {key.default!r})\n{description}".rstrip()
+
+
+def setting_configs(name: str) -> list[tuple[str, Any]]:
+    """The packaged configs whose own file, not a base of it, sets a key, and the values there."""
+    found = []
+    for config in packaged_configs():
+        values = load_yaml(find_config(config))
+        if name in leaf_keys(values):
+            found.append((config, value_of(CfgNode(values), name)))
+    return found
+
+
+def list_configs() -> list[tuple[str, str]]:
+    """Name and description of every packaged config but those that others only build on."""
+    names = [name for name in packaged_configs() if not name.rpartition("/")[2].startswith("Base-")]
+    return [
+        (name.removesuffix(".yaml"), first_sentence(read_header(find_config(name))))
+        for name in names
+    ]
+
+
+def to_yaml(cfg: CfgNode) -> str:
+    """A whole config as YAML, a key per line, without anchors."""
+    return yaml.dump(_plain(cfg), Dumper=_Dumper, default_flow_style=False, width=96)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists in brackets, and values that several keys share once for each of them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_flow(self, data: list[Any]) -> yaml.Node:
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+
+
+_Dumper.add_representer(list, _Dumper.represent_flow)
+
+
+def differences(first: CfgNode, second: CfgNode) -> list[tuple[str, Any, Any]]:
+    """Keys that two merged configs have other values for, with both values.
+
+    Lists and tuples of the same values are the same: YAML has lists only.
+    """
+    pairs = ((name, value_of(first, name), value_of(second, name)) for name in leaf_keys(first))
+    return [(name, one, other) for name, one, other in pairs if _plain(one) != _plain(other)]
+
+
+def _plain(value: Any) -> Any:
+    """Dictionaries and lists in the place of nodes and tuples."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def format_reference() -> str:
+    """The reference of all keys in Markdown, a table for each group."""
+    groups: dict[str, list[Key]] = {}
+    for key in all_keys():
+        groups.setdefault(key.name.rpartition(".")[0], []).append(key)
+    return "\n".join([_REFERENCE_HEADER, *(_table(*group) for group in groups.items())])
+
+
+def _table(group: str, keys: list[Key]) -> str:
+    description = key_descriptions().get(group)
+    rows = [_row(key) for key in keys]
+    return "\n".join(
+        [
+            f"## {group or 'The run'}\n",
+            *([f"{description}\n"] if description else []),
+            "| key | default | meaning |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _row(key: Key) -> str:
+    name = f"**{key.name}**" if key.is_own else key.name
+    return f"| {name} | `{key.default!r}` | {_escape(key.description)} |"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "\\<").replace("*", "\\*")

@@ -1,0 +1,52 @@
+"""The config of a run, from its command line."""
+
+import argparse
+
+from dyhead.checkpoint.find import find_checkpoint
+from dyhead.checkpoint.model_card import read_card
+from dyhead.checkpoint.own_config import load_own_config
+from dyhead.config import find_config, load_config
+from dyhead.config.load import leaf_keys
+from dyhead.d2.config import CfgNode
+from dyhead.errors import UserError, user_errors
+
+# What a checkpoint's config says of the machine that it was trained on: no wish of the user's.
+_OF_THE_MACHINE = {"MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}
+
+
+def load_run_config(args: argparse.Namespace) -> tuple[CfgNode, set[str]]:
+    """Build the config that a command line names.
+
+    Args:
+        args: `config_file` and `opts`; where `checkpoint` names a run's folder or a file, that is
+            MODEL.WEIGHTS, and its own config serves where `config_file` is "". A config's name
+            becomes its path in place.
+
+    Returns:
+        as `load_config`: the config and the keys that it, not the defaults or the machine, sets.
+
+    Raises:
+        UserError: there is no config, or it cannot be used.
+    """
+    checkpoint = getattr(args, "checkpoint", "")
+    if not args.config_file and not checkpoint:
+        raise UserError("No config: name one, for example --config quickstart.")
+    if not args.config_file:
+        return _own_config(checkpoint, args.opts)
+    args.config_file = str(find_config(args.config_file))  # either host's setup opens it
+    cfg, explicit_keys = load_config(args.config_file, args.opts)
+    if checkpoint:
+        cfg.MODEL.WEIGHTS = str(find_checkpoint(checkpoint)[0])
+    return cfg, explicit_keys
+
+
+def _own_config(checkpoint: str, opts: list[str]) -> tuple[CfgNode, set[str]]:
+    """A checkpoint's own config, on this machine, with an output folder that keeps the run's."""
+    path, beside = find_checkpoint(checkpoint)
+    with user_errors():
+        card = read_card(path)
+    output = str(path.parent / "evaluation")
+    overrides = ["MODEL.DEVICE", "cuda", "OUTPUT_DIR", output, *opts]
+    cfg = load_own_config(path, card, beside, overrides)
+    cfg.MODEL.WEIGHTS = str(path)
+    return cfg, (set(leaf_keys(cfg)) - _OF_THE_MACHINE) | set(opts[0::2])

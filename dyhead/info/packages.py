@@ -1,0 +1,87 @@
+"""Versions of the packages that matter, and the optional ones with what they are good for."""
+
+import importlib.metadata
+import platform
+import sys
+from typing import NamedTuple
+
+import dyhead
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "Pillow",
+    "fvcore",
+    "iopath",
+    "yacs",
+    "PyYAML",
+    "pycocotools",
+    "safetensors",
+    "matplotlib",
+    "tensorboard",
+)
+
+
+class OptionalPart(NamedTuple):
+    """A package that something needs, but not everything."""
+
+    purpose: str
+    packages: tuple[str, ...]  # any of them serves, the first is recommended
+    command: str  # installs it
+
+
+_EXPORT = 'pip install "dyhead[export]"'
+OPTIONAL_PARTS = (
+    OptionalPart("faster COCO scores", ("faster-coco-eval",), 'pip install "dyhead[fast]"'),
+    OptionalPart("export to ONNX: the model", ("onnx",), _EXPORT),
+    OptionalPart("export to ONNX: the exporter", ("onnxscript",), _EXPORT),
+    OptionalPart("running ONNX models", ("onnxruntime", "onnxruntime-gpu"), _EXPORT),
+    OptionalPart(
+        "video and cameras",
+        ("av", "opencv-python", "opencv-python-headless", "opencv-contrib-python"),
+        'pip install "dyhead[video]"',
+    ),
+    OptionalPart(
+        "detections for supervision", ("supervision",), 'pip install "dyhead[supervision]"'
+    ),
+    OptionalPart(
+        "kernels on CUDA", ("triton", "triton-windows"), "it comes with PyTorch for CUDA on Linux"
+    ),
+    OptionalPart(
+        "masks, keypoints, cascades",
+        ("detectron2",),
+        "pip install --no-build-isolation git+https://github.com/facebookresearch/detectron2",
+    ),
+)
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions by name, those of Python and the system first."""
+    return {
+        "dyhead": dyhead.__version__,
+        "Python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        **{name: find_version(name) or "not installed" for name in PACKAGES},
+    }
+
+
+def describe_optional_parts() -> list[dict[str, str]]:
+    """What each is for, which package is there in what version, or how to get it."""
+    return [_describe(part) for part in OPTIONAL_PARTS]
+
+
+def _describe(part: OptionalPart) -> dict[str, str]:
+    for package in part.packages:
+        if version := find_version(package):
+            return {"package": package, "purpose": part.purpose, "version": version}
+    return {"package": part.packages[0], "purpose": part.purpose, "install": part.command}
+
+
+def find_version(package: str) -> str:
+    """Version of an installed package, or ""."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,374 @@
+"""The stages of `gpu_check.py`: their commands, limits and needs, and how their figures are read.
+
+Like that script it uses the standard library alone: it has to run where packages are missing.
+"""
+
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+# Modules that stages import, and the packages that bring them, where their names differ.
+PACKAGES = {
+    "PIL": "Pillow",
+    "yaml": "PyYAML",
+    "faster_coco_eval": "faster-coco-eval",
+}
+KERNELS = ("torch", "torchvision", "numpy", "triton", "pytest")
+BENCHMARK = ("torch", "torchvision", "numpy", "tabulate")
+DETECTORS = (
+    *("torch", "torchvision", "numpy", "fvcore", "iopath", "pycocotools", "timm", "safetensors"),
+    *("PIL", "matplotlib", "tensorboard", "tabulate", "termcolor", "tqdm", "yaml", "yacs"),
+    "portalocker",  # which iopath imports
+)
+SMALL_DETECTOR = (
+    *("MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DYHEAD.CHANNELS", "32"),
+    *("MODEL.DYHEAD.NUM_CONVS", "1", "MODEL.ATSS.INFERENCE_TH", "-1.0"),
+)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the stages of one run have in common.
+
+    Attributes:
+        device: "cuda" or "cpu".
+        output: the folder of all results.
+        scratch: a folder for what is too large to keep.
+        data: a folder with BCCD, or None.
+        num_gpus: GPUs of this machine; 0 on a CPU.
+    """
+
+    device: str
+    output: Path
+    scratch: Path
+    data: Path | None
+    num_gpus: int
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the stages are only to be proven, at tiny sizes."""
+        return self.device == "cpu"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage gave.
+
+    Attributes:
+        state: "passed", "failed" or "skipped".
+        figure: one line for the table: counts, ratios, scores, or a reason.
+        results: plain values for gpu_check.json.
+    """
+
+    state: str
+    figure: str
+    results: Any = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the check, run as a process of its own.
+
+    Attributes:
+        name: for --stages and the table.
+        text: what it shows, in a few words.
+        command: arguments of Python.
+        read: its outcome, from the exit status and what it left.
+        needs: modules without which it is skipped.
+        limit: seconds after which it is stopped.
+        least: seconds without which it is not begun.
+        alone: nothing runs beside it, since it measures time.
+        interpreted: on a CPU its kernels run in Triton's interpreter.
+        needs_device: it is skipped where --device is not there.
+        why_not: why this machine cannot run it, or "".
+    """
+
+    name: str
+    text: str
+    command: Callable[[Setup], list[str]]
+    read: Callable[[Setup, int], Outcome]
+    needs: tuple[str, ...]
+    limit: int
+    least: int
+    alone: bool = False
+    interpreted: bool = False
+    needs_device: bool = True
+    why_not: Callable[[Setup], str] = lambda setup: ""
+
+
+def state_of(status: int) -> str:
+    """Passed or failed, by an exit status."""
+    return "passed" if status == 0 else "failed"
+
+
+def read_tests(name: str) -> Callable[[Setup, int], Outcome]:
+    """Return a reader of what pytest left for the stage `name`."""
+
+    def read(setup: Setup, status: int) -> Outcome:
+        report = setup.output / f"{name}.xml"
+        if not report.is_file():
+            return Outcome("failed", f"pytest ended with status {status} before any test")
+        cases = list(ElementTree.parse(report).iter("testcase"))
+        report.unlink()
+        failed = [c for c in cases if c.find("failure") is not None or c.find("error") is not None]
+        reasons = [s.get("message") or "" for c in cases if (s := c.find("skipped")) is not None]
+        num_passed = len(cases) - len(failed) - len(reasons)
+        counts = {"passed": num_passed, "failed": len(failed), "skipped": len(reasons)}
+        figure = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        names = [f"{case.get('classname')}::{case.get('name')}" for case in failed]
+        results = {**counts, "failed tests": names, "reasons": sorted(set(reasons))}
+        if failed or status not in (0, 5):  # 5: there was no test
+            first = f": {failed[0].get('name')}" if failed else f", status {status}"
+            return Outcome("failed", f"{figure or 'no test'}{first}", results)
+        if not num_passed:
+            return Outcome("skipped", reasons[0] if reasons else "no test", results)
+        return Outcome("passed", figure, results)
+
+    return read
+
+
+def tests(
+    name: str,
+    text: str,
+    paths: tuple[str, ...],
+    needs: tuple[str, ...],
+    limit: int,
+    least: int = 20,
+) -> Stage:
+    """Return a stage of test files below tests/gpu."""
+
+    def command(setup: Setup) -> list[str]:
+        files = [str(PROJECT / "tests" / "gpu" / path) for path in paths]
+        report = f"--junitxml={setup.output / f'{name}.xml'}"
+        # ends at a hundred failures: a broken kernel fails everywhere, and logs are to be mailed
+        options = ["-q", "-rs", "-p", "no:cacheprovider", "--maxfail=100", "--tb=short", "-m", ""]
+        return ["-m", "pytest", *options, report, *files]
+
+    read = read_tests(name)
+    return Stage(name, text, command, read, needs, limit, least, interpreted=True)
+
+
+def read_rows(setup: Setup, benchmark: str) -> list[dict[str, Any]]:
+    """Rows of a benchmark's json file; none where it was not written."""
+    path = setup.output / setup.device / f"{benchmark}.json"
+    return json.loads(path.read_text())["rows"] if path.is_file() else []
+
+
+def benchmark(
+    name: str,
+    text: str,
+    script: str,
+    small: tuple[str, ...],
+    limit: int,
+    needs: tuple[str, ...] = BENCHMARK,
+    large: tuple[str, ...] = (),
+) -> Stage:
+    """Return a stage that is a script of benchmarks/, with its arguments on a CPU and on a GPU."""
+    file = script.removeprefix("bm_")
+
+    def command(setup: Setup) -> list[str]:
+        output = setup.output / setup.device / f"{file}.json"
+        arguments = ["--device", setup.device, "--output", str(output)]
+        path = str(PROJECT / "benchmarks" / f"{script}.py")
+        return [path, *arguments, *(small if setup.is_small else large)]
+
+    def read(setup: Setup, status: int) -> Outcome:
+        rows = read_rows(setup, file)
+        return Outcome(state_of(status), best_ratios(rows), rows)
+
+    return Stage(name, text, command, read, needs, limit, least=30, alone=True)
+
+
+def best_ratios(rows: list[dict[str, Any]]) -> str:
+    """The best ratio of each pass, to the baseline under autocast where that was measured."""
+    best: dict[str, tuple[float, str]] = {}
+    for row in rows:
+        ratio = row.get("ratio_to_autocast", row.get("ratio"))
+        if ratio is None or row.get("block") == "baseline":
+            continue
+        what = row.get("task") or row["pass"]
+        best[what] = max(best.get(what, (0.0, "")), (ratio, row["variant"]))
+    figures = [f"{what} x{ratio:.2f} ({variant})" for what, (ratio, variant) in best.items()]
+    return "; ".join(figures) or "no row"
+
+
+def environment_command(setup: Setup) -> list[str]:
+    """Describe the machine into environment.json."""
+    script = str(PROJECT / "benchmarks" / "machine.py")
+    return [script, "--device", setup.device, "--output", str(setup.output / "environment.json")]
+
+
+def read_environment(setup: Setup, status: int) -> Outcome:
+    """One line on the card, its software and the back end."""
+    path = setup.output / "environment.json"
+    if status or not path.is_file():
+        return Outcome("failed", f"status {status}: see environment.log")
+    facts = json.loads(path.read_text())
+    path.unlink()  # it is a part of gpu_check.json
+    line = f"{facts['device']}, torch {facts['torch']}: {facts['automatic back end']}"
+    return Outcome("passed", line, facts)
+
+
+def quickstart_folder(setup: Setup) -> Path:
+    """Where the quickstart leaves its files."""
+    return setup.scratch / "quickstart"
+
+
+def quickstart_command(setup: Setup) -> list[str]:
+    """Train the quickstart; on a CPU a few steps of a small one."""
+    options = ["OUTPUT_DIR", str(quickstart_folder(setup)), "MODEL.DEVICE", setup.device]
+    if setup.is_small:
+        options += [*SMALL_DETECTOR, "SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2"]
+        options += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"]
+        options += ["DATALOADER.NUM_WORKERS", "0"]
+    return [str(PROJECT / "train_net.py"), "--config", "configs/quickstart.yaml", *options]
+
+
+def read_quickstart(setup: Setup, status: int) -> Outcome:
+    """AP of the quickstart."""
+    path = quickstart_folder(setup) / "inference" / "scores.json"
+    if status or not path.is_file():
+        return Outcome("failed", f"status {status}: see quickstart.log")
+    scores = json.loads(path.read_text())
+    return Outcome("passed", f"AP {scores['AP']:.2f}, AP50 {scores['AP50']:.2f}", scores)
+
+
+def bccd_command(setup: Setup) -> list[str]:
+    """Train the small-data table as far as the budget goes; gpu_check appends the seconds."""
+    assert setup.data is not None, "why_not said so"
+    arguments = ["--data", str(setup.data), "--table3-only", "--all-seeds"]
+    arguments += ["--output", str(setup.scratch / "bccd"), "--results", str(setup.output)]
+    options = ["MODEL.DEVICE", setup.device]
+    if setup.is_small:
+        arguments += ["--seeds", "1"]
+        options += ["SOLVER.MAX_ITER", "1", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
+        options += ["INPUT.MIN_SIZE_TEST", "64", "DATALOADER.NUM_WORKERS", "0"]
+    else:
+        arguments += ["--jobs", "4"]
+    return [str(PROJECT / "experiments" / "bccd.py"), *arguments, *options, "--budget"]
+
+
+def read_bccd(setup: Setup, status: int) -> Outcome:
+    """How many runs were completed, and the mean AP with and without DyHead."""
+    path = setup.output / "bccd.json"
+    if status or not path.is_file():
+        return Outcome("failed", f"status {status}: see bccd.log")
+    rows = json.loads(path.read_text())["table3"]
+    num_runs = sum(len(row["runs"]) for row in rows)
+    return Outcome("passed", f"{num_runs} runs: see bccd.md", rows)
+
+
+def why_no_bccd(setup: Setup) -> str:
+    """Why the table on BCCD cannot be made, or ""."""
+    return "" if setup.data else "no --data FOLDER with BCCD was given"
+
+
+# In order of value. Those that measure no time run beside each other where there are cores.
+STAGES = (
+    Stage(
+        "environment",
+        "card, driver, versions, back end",
+        environment_command,
+        read_environment,
+        ("torch",),
+        limit=90,
+        least=5,
+        alone=True,
+        needs_device=False,
+    ),
+    tests("deform-conv", "the operator's kernels", ("ops/test_deform_conv.py",), KERNELS, 180),
+    tests("branch-mix", "the fused passes' kernels", ("ops/test_branch_mix.py",), KERNELS, 180),
+    tests("block", "fused blocks against plain ones", ("layers/test_block.py",), KERNELS, 180),
+    tests(
+        "execution",
+        "streams, memory, graphs, compile",
+        ("layers/test_execution.py",),
+        KERNELS,
+        180,
+    ),
+    tests(
+        "detectors",
+        "detectors against the CPU, AMP",
+        ("modeling",),
+        (*DETECTORS, "pytest"),
+        180,
+    ),
+    tests(
+        "training", "the trainer's steps", ("engine/test_training.py",), (*DETECTORS, "pytest"), 120
+    ),
+    benchmark(
+        "bench-block",
+        "a block against the baseline",
+        "bm_block",
+        small=(
+            *("--size", "64", "64", "--levels", "3", "4", "--channels", "32"),
+            *("--rounds", "1", "--training-rounds", "1"),
+        ),
+        limit=150,
+    ),
+    benchmark(
+        "bench-model",
+        "ATSS-R50 against the baseline",
+        "bm_model",
+        small=(
+            *("--config", str(PROJECT / "configs" / "quickstart.yaml")),
+            *("--size", "64", "64", "--batch", "1", "--rounds", "1", *SMALL_DETECTOR),
+        ),
+        limit=150,
+        needs=DETECTORS,
+    ),
+    Stage(
+        "quickstart",
+        "make quickstart's training",
+        quickstart_command,
+        read_quickstart,
+        DETECTORS,
+        limit=180,
+        least=60,
+        alone=True,
+    ),
+    benchmark(
+        "bench-deform-conv",
+        "the operator against torchvision's",
+        "bm_deform_conv",
+        small=("--channels", "16", "--height", "6", "--width", "7", "--rounds", "1"),
+        limit=90,
+    ),
+    tests(
+        "distributed",
+        "two processes as one",
+        ("engine/test_distributed.py",),
+        (*DETECTORS, "pytest"),
+        120,
+    ),
+    tests(
+        "small-kernels",
+        "all kernels in many small cases",
+        ("ops/test_small_triton_deform_conv.py", "ops/test_small_triton_branch_mix.py"),
+        KERNELS,
+        300,
+        least=60,
+    ),
+    Stage(
+        "bccd",
+        "five detectors on blood cells",
+        bccd_command,
+        read_bccd,
+        DETECTORS,
+        limit=3600,
+        least=60,
+        alone=True,
+        why_not=why_no_bccd,
+    ),
+)
+
+
+def python() -> str:
+    """The interpreter that runs the stages: this one."""
+    return sys.executable
