@@ -3,10 +3,13 @@
 import argparse
 from pathlib import Path
 
+from dyhead.cli.options import add_config, add_overrides
+
 DESCRIPTION = """
-Write a trained detector as one file that runs without this project's Python code: OUT.onnx, an ONNX
-model of standard operators alone (onnxruntime runs it), or OUT.pt2, a program of torch.export. It
-takes pictures of any number and size, normalises and pads them, and gives detections.
+Write a trained detector as one file: OUT.onnx, an ONNX model of standard operators alone, which
+onnxruntime runs without this project, or OUT.pt2, a program of torch.export, which needs this
+project's operators. It takes pictures of any number and size, normalises and pads them, and gives
+detections.
 
 File and detector are run on the same pictures, and the largest difference is printed. A file that
 differs by more than 0.01 pixels or 0.0001 of a score is not written. ATSS, FCOS, RepPoints and
@@ -28,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint", metavar="CHECKPOINT_OR_RUN", help="a run's folder, or a checkpoint"
     )
     parser.add_argument("output", metavar="OUT", help="a .onnx or .pt2 file")
-    parser.add_argument(
-        "--config",
-        "--config-file",
-        dest="config_file",
-        metavar="CONFIG",
-        help="the config, for a checkpoint that holds none",
-    )
+    add_config(parser)
     parser.add_argument(
         "--opset", type=int, metavar="N", help="operator set of ONNX, 20 or more (default: 20)"
     )
@@ -58,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("HEIGHT", "WIDTH"),
         help="compare at this size (default: at the size of INPUT.MIN_SIZE_TEST)",
     )
-    parser.add_argument(
-        "opts", nargs="*", default=[], metavar="KEY VALUE", help="config overrides, in pairs"
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -69,8 +64,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: see `dyhead.export.export_onnx`.
     """
-    from dyhead.detector import load_detector
     from dyhead.d2.utils.logger import setup_logger
+    from dyhead.detector import load_detector
     from dyhead.export import export_onnx, export_torch
     from dyhead.export.pictures import pictures_to_compare
     from dyhead.export.translation import MIN_OPSET
@@ -79,14 +74,15 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(name="dyhead")
     as_executed = ["MODEL.COMPILE.ENABLED", "False"]  # concerns this machine, not the file
     ready = load_detector(
-        args.checkpoint, args.config_file, [*args.opts, *as_executed], device="cpu"
+        args.checkpoint, args.config_file or None, [*args.opts, *as_executed], device="cpu"
     )
     pictures = pictures_to_compare(ready.cfg, args.pictures, args.size and tuple(args.size))
-    options = {"pictures": pictures, "with_nms": not args.without_nms}
+    with_nms = not args.without_nms
     if args.output.lower().endswith(".onnx"):
-        check = export_onnx(ready, args.output, opset=args.opset or MIN_OPSET, **options)
+        opset = args.opset or MIN_OPSET
+        check = export_onnx(ready, args.output, pictures=pictures, opset=opset, with_nms=with_nms)
     else:
-        check = export_torch(ready, args.output, **options)
+        check = export_torch(ready, args.output, pictures=pictures, with_nms=with_nms)
     print(f"{args.output}: {check}")
 
 

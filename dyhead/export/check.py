@@ -104,8 +104,8 @@ def compare(
             actual = [_split(outputs, index) for index in range(len(images))]
         else:
             reference = [output.numpy() for output in graph(torch.from_numpy(images))]
-            expected = [_pairs(*reference, index) for index in range(len(images))]
-            actual = [_pairs(*outputs, index) for index in range(len(images))]
+            expected = [_pairs(reference, index) for index in range(len(images))]
+            actual = [_pairs(outputs, index) for index in range(len(images))]
         for both in zip(expected, actual, strict=True):
             _add(check, *both)
         check.batches.append((len(images), images.shape[2], images.shape[3]))
@@ -155,8 +155,9 @@ def _split(outputs: Sequence[np.ndarray], index: int) -> Found:
     return Found(boxes[index, :count], scores[index, :count], classes[index, :count])
 
 
-def _pairs(boxes: np.ndarray, scores: np.ndarray, index: int) -> Found:
+def _pairs(outputs: Sequence[np.ndarray], index: int) -> Found:
     """The (anchor, class) pairs of one picture that have a score."""
+    boxes, scores = outputs
     anchors, classes = np.nonzero(scores[index])
     return Found(boxes[index, anchors], scores[index, anchors, classes], classes, anchors)
 

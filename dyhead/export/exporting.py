@@ -91,7 +91,8 @@ def export_torch(
 
     def write(target: Path) -> None:
         extra = {EXTRA_FILE: build_metadata(ready, graph)}
-        torch.export.save(program, target, extra_files=extra)
+        with recordable(graph.model):  # weights in the layout that was recorded
+            torch.export.save(program, target, extra_files=extra)
 
     return _written_and_checked(ready, graph, path, ".pt2", write, _open_torch, pictures)
 
