@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
 def _check_arguments(args: argparse.Namespace) -> None:
     """Refuse what cannot work, before the checkpoint is read."""
     from dyhead.errors import UserError
+    from dyhead.export.exporting import check_pytorch
     from dyhead.export.extra import PACKAGES, import_extra
 
     ending = Path(args.output).suffix.lower()
@@ -98,5 +99,6 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise UserError("--opset is for .onnx files: leave it out.")
     if args.size and min(args.size) < 1:
         raise UserError(f"--size {args.size[0]} {args.size[1]} has no pixels: give two lengths.")
+    check_pytorch()
     for package in PACKAGES if ending == ".onnx" else ():
         import_extra(package)

@@ -8,6 +8,8 @@ import pytest
 from small_runs import save_run
 
 from dyhead.detector import ReadyDetector, load_detector
+from dyhead.errors import UserError
+from dyhead.export.exporting import check_pytorch
 
 SMALL = {
     "MODEL.BACKBONE.NAME": "build_timm_fpn_dyhead_backbone",
@@ -35,7 +37,15 @@ def ready(run: Path) -> ReadyDetector:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[np.ndarray]:
+def _can_export() -> None:
+    try:
+        check_pytorch()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def pictures(_can_export: None) -> list[np.ndarray]:
     """Two pictures as resized for the detector, uint8, (64, 64, 3) and (96, 130, 3)."""
     return [noise(64, 64), noise(96, 130)]
 

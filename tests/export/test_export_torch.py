@@ -10,6 +10,7 @@ import torch
 
 from dyhead.errors import UserError
 from dyhead.export import export_torch
+from dyhead.export.exporting import check_pytorch
 
 RUN = """
 import sys
@@ -52,3 +53,12 @@ def test_another_ending_is_refused(ready, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("dyhead.export.exporting._recorded", lambda graph: graph)
     with pytest.raises(UserError, match="ending '.pth': choose .pt2"):
         export_torch(ready, tmp_path / "model.pth", pictures=pictures)
+
+
+def test_an_old_pytorch_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    with pytest.raises(UserError, match="needs PyTorch 2.10 or later, and this is 2.9.1"):
+        check_pytorch()
+    for version in ("2.10.0", "2.14.1+cpu", "3.0.0a0"):
+        monkeypatch.setattr(torch, "__version__", version)
+        check_pytorch()

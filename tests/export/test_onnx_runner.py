@@ -19,6 +19,13 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, 
         OnnxRunner(tmp_path / "model.onnx")
 
 
+def test_an_onnxruntime_without_the_operator_is_named(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "__version__", "1.24.1")
+    with pytest.raises(UserError, match="onnxruntime 1.24.1 has no.*install 1.25 or later"):
+        OnnxRunner(tmp_path / "model.onnx")
+
+
 def test_a_missing_file():
     pytest.importorskip("onnxruntime")
     with pytest.raises(UserError, match="nowhere.onnx does not exist"):
