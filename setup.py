@@ -9,7 +9,12 @@ ROOT = Path(__file__).parent
 
 VIDEO = ["av>=14.1"]  # the first one that tells how phones turned their videos
 FAST = ["faster-coco-eval>=1.6"]
-EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+EXPORT = [
+    "onnx>=1.17",
+    "onnxscript>=0.5",
+    # the first one that has DeformConv; there is none of it for Python 3.10
+    'onnxruntime>=1.25; python_version >= "3.11"',
+]
 SUPERVISION = ["supervision>=0.25"]
 TEST = ["pytest>=8", "setuptools>=64", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]

@@ -28,20 +28,21 @@ from fvcore.nn.jit_handles import (
 )
 from torch import Tensor, nn
 
-from dyhead.analysis.deform_conv_backend import deform_conv_as_one_operator
-
 Handle = Callable[[list[Any], list[Any]], Any]  # a traced operator's inputs and outputs
 
 
-def deform_conv_multiply_adds(inputs: list[Any], outputs: list[Any]) -> int:
+def _counted_as_plain(weight: int) -> Handle:
     """Count a deformable convolution as a plain one: sampling costs nothing.
 
     Args:
-        inputs: of `torchvision::deform_conv2d`, the weight (O, C, height, width) second.
-        outputs: one, (N, O, Y, X).
+        weight: which input it is, (O, C, height, width).
     """
-    batch, _, height, width = get_shape(outputs[0])
-    return math.prod(get_shape(inputs[1])) * batch * height * width
+
+    def multiply_adds(inputs: list[Any], outputs: list[Any]) -> int:
+        batch, _, height, width = get_shape(outputs[0])
+        return math.prod(get_shape(inputs[weight])) * batch * height * width
+
+    return multiply_adds
 
 
 def attention_multiply_adds(inputs: list[Any], outputs: list[Any]) -> int:
@@ -57,7 +58,8 @@ def attention_multiply_adds(inputs: list[Any], outputs: list[Any]) -> int:
 
 PRODUCTS: dict[str, Handle] = {
     "aten::_convolution": conv_flop_jit,
-    "torchvision::deform_conv2d": deform_conv_multiply_adds,
+    "dyhead::modulated_deform_conv2d": _counted_as_plain(weight=3),
+    "torchvision::deform_conv2d": _counted_as_plain(weight=1),
     "aten::linear": linear_flop_jit,
     "aten::addmm": addmm_flop_jit,
     "aten::mm": matmul_flop_jit,
@@ -101,7 +103,7 @@ def count_operators(module: nn.Module, inputs: tuple[Tensor, ...]) -> OperatorCo
         counter.set_op_handle(name, _counting(name, handle, gives_activations=False))
     for name in _SILENT:
         counter.set_op_handle(name, _listing(name))
-    with torch.no_grad(), deform_conv_as_one_operator():
+    with torch.no_grad():
         counts = counter.by_module_and_operator()
     unsupported = {_short(name): calls for name, calls in counter.unsupported_ops().items()}
     uncounted = _of_kind(counts[""], _UNCOUNTED) | unsupported

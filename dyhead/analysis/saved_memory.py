@@ -10,8 +10,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 
-from dyhead.analysis.deform_conv_backend import deform_conv_as_one_operator
-
 
 def measure_saved_memory(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
     """Bytes that autograd keeps after one forward pass of `module` in training mode.
@@ -32,7 +30,7 @@ def measure_saved_memory(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[
     was_training = module.training
     save = saved_tensors_hooks(recorder.pack, recorder.unpack)
     try:
-        with deform_conv_as_one_operator(), torch.enable_grad(), save:
+        with torch.enable_grad(), save:
             inputs = tuple(fake.from_tensor(tensor) for tensor in inputs)
             functional_call(module.train(), state, inputs)
     finally:

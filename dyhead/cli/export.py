@@ -2,12 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+
+from dyhead.cli.options import add_config, add_overrides
 
 DESCRIPTION = """
-Write a trained detector as one file that runs without this project's Python code: OUT.onnx, an ONNX
-model of standard operators alone (onnxruntime runs it), or OUT.pt2, a program of torch.export. It
-takes pictures of any number and size, normalises and pads them, and gives detections.
+Write a trained detector as one file: OUT.onnx, an ONNX model of standard operators alone, which
+onnxruntime runs without this project, or OUT.pt2, a program of torch.export, which needs this
+project's operators. It takes pictures of any number and size, normalises and pads them, and gives
+detections.
 
 File and detector are run on the same pictures, and the largest difference is printed. A file that
 differs by more than 0.01 pixels or 0.0001 of a score is not written. ATSS, FCOS, RepPoints and
@@ -29,13 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint", metavar="CHECKPOINT_OR_RUN", help="a run's folder, or a checkpoint"
     )
     parser.add_argument("output", metavar="OUT", help="a .onnx or .pt2 file")
-    parser.add_argument(
-        "--config",
-        "--config-file",
-        dest="config_file",
-        metavar="CONFIG",
-        help="the config, for a checkpoint that holds none",
-    )
+    add_config(parser)
     parser.add_argument(
         "--opset", type=int, metavar="N", help="operator set of ONNX, 20 or more (default: 20)"
     )
@@ -59,9 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("HEIGHT", "WIDTH"),
         help="compare at this size (default: at the size of INPUT.MIN_SIZE_TEST)",
     )
-    parser.add_argument(
-        "opts", nargs="*", default=[], metavar="KEY VALUE", help="config overrides, in pairs"
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -80,20 +74,22 @@ def run(args: argparse.Namespace) -> None:
     setup_logger(name="dyhead")
     as_executed = ["MODEL.COMPILE.ENABLED", "False"]  # concerns this machine, not the file
     ready = load_detector(
-        args.checkpoint, args.config_file, [*args.opts, *as_executed], device="cpu"
+        args.checkpoint, args.config_file or None, [*args.opts, *as_executed], device="cpu"
     )
     pictures = pictures_to_compare(ready.cfg, args.pictures, args.size and tuple(args.size))
-    options: dict[str, Any] = {"pictures": pictures, "with_nms": not args.without_nms}
+    with_nms = not args.without_nms
     if args.output.lower().endswith(".onnx"):
-        check = export_onnx(ready, args.output, opset=args.opset or MIN_OPSET, **options)
+        opset = args.opset or MIN_OPSET
+        check = export_onnx(ready, args.output, pictures=pictures, opset=opset, with_nms=with_nms)
     else:
-        check = export_torch(ready, args.output, **options)
+        check = export_torch(ready, args.output, pictures=pictures, with_nms=with_nms)
     print(f"{args.output}: {check}")
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
     """Refuse what cannot work, before the checkpoint is read."""
     from dyhead.errors import UserError
+    from dyhead.export.exporting import check_pytorch
     from dyhead.export.extra import PACKAGES, import_extra
 
     ending = Path(args.output).suffix.lower()
@@ -103,5 +99,6 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise UserError("--opset is for .onnx files: leave it out.")
     if args.size and min(args.size) < 1:
         raise UserError(f"--size {args.size[0]} {args.size[1]} has no pixels: give two lengths.")
+    check_pytorch()
     for package in PACKAGES if ending == ".onnx" else ():
         import_extra(package)

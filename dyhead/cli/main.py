@@ -36,7 +36,7 @@ COMMANDS = (
     Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
-    Command("export", "dyhead.cli.export", "write a detector as ONNX or for torch.export"),
+    Command("export", "dyhead.cli.export", "write a detector as an ONNX or a .pt2 file"),
     Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
     Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),
     Command("analyze", "dyhead.cli.analyze", "count what a detector costs, part by part"),

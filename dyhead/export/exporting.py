@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 EXTRA_FILE = "dyhead.json"  # of a .pt2 file: the metadata
 INPUT = "images"
+MIN_PYTORCH = (2, 10)
 
 
 def export_onnx(
@@ -91,13 +92,19 @@ def export_torch(
 
     def write(target: Path) -> None:
         extra = {EXTRA_FILE: build_metadata(ready, graph)}
-        torch.export.save(program, target, extra_files=extra)
+        with recordable(graph.model):  # weights in the layout that was recorded
+            torch.export.save(program, target, extra_files=extra)
 
     return _written_and_checked(ready, graph, path, ".pt2", write, _open_torch, pictures)
 
 
 def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
-    """The graph of a detector, whose config has nothing that a graph cannot do."""
+    """The graph of a detector, whose config has nothing that a graph cannot do.
+
+    Raises:
+        UserError: it has, or this PyTorch cannot record it.
+    """
+    check_pytorch()
     graph = DetectionGraph(ready.model, with_nms).eval()
     test, execution = ready.cfg.TEST, ready.cfg.MODEL
     unusable = [
@@ -125,9 +132,11 @@ def _recorded(graph: DetectionGraph) -> ExportedProgram:
     shape = 2, len(graph.model.pixel_mean), 3 * divisor - 5, 2 * divisor - 3
     dimensions = {0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
     images = torch.zeros(shape, dtype=torch.uint8)
+    options: Any = torch.fx.experimental._config
+    sizes_of_one_are_as_others = options.patch(backed_size_oblivious=True)
     logger.info("Recording the detector with torch.export ...")
     try:
-        with recordable(graph.model), torch.no_grad(), _any_size():
+        with recordable(graph.model), torch.no_grad(), sizes_of_one_are_as_others:
             return torch.export.export(
                 graph, (images,), dynamic_shapes={INPUT: dimensions}, strict=False
             )
@@ -139,12 +148,15 @@ def _recorded(graph: DetectionGraph) -> ExportedProgram:
         ) from error
 
 
-def _any_size() -> contextlib.AbstractContextManager[Any]:
-    """Let sizes of one be like any others (PyTorch 2.8 and later)."""
-    config = torch.fx.experimental._config
-    if hasattr(config, "backed_size_oblivious"):
-        return config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]
-    return contextlib.nullcontext()
+def check_pytorch() -> None:
+    """Refuse versions of PyTorch whose torch.export binds what it records to some sizes."""
+    current = torch.__version__.split("+")[0]
+    if tuple(map(int, current.split(".")[:2])) < MIN_PYTORCH:
+        needed = ".".join(map(str, MIN_PYTORCH))
+        raise UserError(
+            f"Exporting needs PyTorch {needed} or later, and this is {current}: install a later one"
+            " for the export; checkpoints and exported ONNX models do not depend on it."
+        )
 
 
 def _write_onnx(

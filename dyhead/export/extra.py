@@ -19,5 +19,5 @@ def import_extra(name: str) -> ModuleType:
     except ImportError as error:
         raise UserError(
             f"ONNX models need the package {name}, which cannot be imported ({error}): run"
-            f" `pip install {' '.join(PACKAGES)}`."
+            ' `pip install "dyhead[export]"`.'
         ) from error

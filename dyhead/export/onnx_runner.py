@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from dyhead.export.extra import import_extra
 from dyhead.export.metadata import DETECTIONS, KEY, read_metadata
 from dyhead.prediction.runner import RawDetections
 
+MIN_ONNXRUNTIME = (1, 25)
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
@@ -75,7 +77,7 @@ def open_session(path: Path, providers: Sequence[str]) -> Any:
     Raises:
         UserError: onnxruntime is missing, or the file is no ONNX model that it can run.
     """
-    onnxruntime = import_extra("onnxruntime")
+    onnxruntime = _import_onnxruntime()
     if not path.is_file():
         raise UserError(f"{path} does not exist: check the path.")
     options = onnxruntime.SessionOptions()
@@ -89,9 +91,20 @@ def open_session(path: Path, providers: Sequence[str]) -> Any:
         raise UserError(f"{path} cannot be run by onnxruntime: {reason}") from error
 
 
+def _import_onnxruntime() -> ModuleType:
+    onnxruntime = import_extra("onnxruntime")
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < MIN_ONNXRUNTIME:
+        needed = ".".join(map(str, MIN_ONNXRUNTIME))
+        raise UserError(
+            f"onnxruntime {onnxruntime.__version__} has no deformable convolution: install {needed}"
+            " or later, which needs Python 3.11."
+        )
+    return onnxruntime
+
+
 def _providers(device: str | None) -> list[str]:
     """What onnxruntime calls the device."""
-    available = import_extra("onnxruntime").get_available_providers()
+    available = _import_onnxruntime().get_available_providers()
     if device == "cpu" or (device is None and _CUDA not in available):
         return [_CPU]
     if device is not None and device.partition(":")[0] != "cuda":

@@ -26,8 +26,8 @@ def pictures_to_compare(
     Raises:
         UserError: a file cannot be read.
     """
-    given: list[str | Image.Image] = [*paths]
-    given = given or [_scene(index, *shape) for index, shape in enumerate(_SHAPES)]
+    scenes = [_scene(index, *shape) for index, shape in enumerate(_SHAPES)]
+    given: Sequence[str | Image.Image] = paths or scenes
     pictures = [read_picture(each, order=cfg.INPUT.FORMAT).pixels for each in given]
     return [_resized(picture, cfg, size) for picture in pictures]
 

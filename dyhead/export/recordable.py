@@ -20,7 +20,7 @@ def recordable(model: nn.Module) -> Iterator[None]:
     with ExitStack() as undo:
         undo.callback(take_layout(model, torch.contiguous_format))
         for convolution in [m for m in model.modules() if _has_one_output(m)]:
-            convolution.forward = partial(_convolve, convolution)  # type: ignore[method-assign,arg-type]
+            convolution.forward = partial(_convolve, convolution)  # type: ignore
             undo.callback(delattr, convolution, "forward")
         yield
 

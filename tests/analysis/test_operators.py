@@ -44,7 +44,7 @@ def test_deformable_convolution_counts_as_a_plain_one(monkeypatch, backend):
     monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
     counts = count_operators(DeformConv(), (torch.rand(2, 4, 7, 9),))
     outputs = 2 * 5 * 4 * 5
-    assert counts.by_operator == {"deform_conv2d": outputs * 4 * 9}
+    assert counts.by_operator == {"modulated_deform_conv2d": outputs * 4 * 9}
     assert counts.activations[""] == outputs
 
 
@@ -74,7 +74,7 @@ def test_block_by_hand():
     branches = [108, 30, 9, *areas[1:], *areas[1:]]  # same, finer at stride 2, coarser
     expected = {
         "convolution": 27 * 288 * sum(areas) + 32 * len(branches),  # offsets; scores
-        "deform_conv2d": 32 * 288 * sum(branches),
+        "modulated_deform_conv2d": 32 * 288 * sum(branches),
         "group_norm": 5 * 32 * sum(branches),
         "linear": 3 * (32 * 8 + 8 * 128),
     }

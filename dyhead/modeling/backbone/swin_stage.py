@@ -9,12 +9,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
-from timm.models.swin_transformer import (
-    PatchMerging,
-    WindowAttention,
-    window_partition,
-    window_reverse,
-)
+from timm.models.swin_transformer import PatchMerging, WindowAttention
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -81,10 +76,8 @@ class SwinBlock(nn.Module):
         return _crop(back, height, width)
 
     def _attend_in_windows(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        size = (self.window_size, self.window_size)
-        height, width = tokens.shape[1:3]
-        windows = self.attn(window_partition(tokens, size).flatten(1, 2), mask)
-        return window_reverse(windows.unflatten(1, size), size, height, width)
+        windows = self.attn(_partition(tokens, self.window_size), mask)
+        return _reverse(windows, self.window_size, tokens.shape[1], tokens.shape[2])
 
 
 class SwinStage(nn.Module):
@@ -151,7 +144,7 @@ def shifted_windows_mask(tokens: Tensor, window_size: int) -> Tensor:
         for length in tokens.shape[1:3]
     )
     parts = (3 * rows[:, None] + columns)[None, :, :, None]
-    windows = window_partition(parts, (window_size, window_size)).flatten(1)
+    windows = _partition(parts, window_size).squeeze(2)
     apart = windows[:, :, None] != windows[:, None, :]
     return tokens.new_zeros(apart.shape).masked_fill(apart, _NOT_NEIGHBOURS)
 
@@ -164,6 +157,24 @@ def _parts(length: int, window_size: int, device: torch.device) -> Tensor:
     positions = torch.arange(length, device=device)
     come_round = positions >= length - window_size // 2
     return (positions >= length - window_size).long() + come_round
+
+
+def _partition(tokens: Tensor, window_size: int) -> Tensor:
+    """(N, H, W, C) to (N * windows, M * M, C), for whole windows.
+
+    Like timm's, but for the copy: torch.export cannot tell when `contiguous` makes one.
+    """
+    pieces = tokens.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size))
+    windows = pieces.transpose(2, 3).clone(memory_format=torch.contiguous_format)
+    return windows.flatten(3, 4).flatten(0, 2)
+
+
+def _reverse(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
+    """Undo `_partition`: (N * windows, M * M, C) to (N, H, W, C)."""
+    grid = (-1, height // window_size, width // window_size)
+    pieces = windows.unflatten(1, (window_size, window_size)).unflatten(0, grid)
+    tokens = pieces.transpose(2, 3).clone(memory_format=torch.contiguous_format)
+    return tokens.flatten(3, 4).flatten(1, 2)
 
 
 def _pad(tokens: Tensor, window_size: int) -> Tensor:
@@ -182,4 +193,5 @@ def _crop(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def _whole_windows(length: int, window_size: int) -> int:
-    return -(-length // window_size) * window_size
+    # Of positive numbers alone: ONNX divides negative ones otherwise.
+    return (length + window_size - 1) // window_size * window_size

@@ -1,0 +1,41 @@
+"""What docs/export.md tells users to run."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dyhead.checkpoint.model_card import ModelCard
+
+DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+
+
+class Session:
+    """In the place of onnxruntime.InferenceSession: finds one box, the middle of the picture."""
+
+    def __init__(self, path, providers):
+        self.path = path
+
+    def get_modelmeta(self):
+        card = ModelCard("", class_names=("cell",), min_size=50, max_size=1000)
+        return type("Meta", (), {"custom_metadata_map": {"dyhead": json.dumps(card.as_plain())}})
+
+    def run(self, names, feeds):
+        (images,) = feeds.values()
+        assert images.dtype == np.uint8 and images.shape == (1, 3, 50, 80)
+        assert images[0, :, 0, 0].tolist() == [0, 0, 200]  # red, in the order BGR
+        box = np.array([[[20, 12.5, 60, 37.5]]], dtype=np.float32)
+        return box, np.array([[0.75]]), np.array([[0]]), np.array([1])
+
+
+def test_the_example_with_numpy_alone_gives_boxes_of_the_picture(tmp_path, monkeypatch, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (160, 100), (200, 0, 0)).save("cell.png")
+    (example,) = re.findall(r"```python\n(import json\n.*?)```", DOCS.read_text(), re.DOTALL)
+    exec(example.replace("cell.jpg", "cell.png"), {})
+    assert capsys.readouterr().out == "cell 0.75 [40.0, 25.0, 120.0, 75.0]\n"
