@@ -14,6 +14,7 @@ import torch
 import torch.fx.experimental._config
 from torch.export import Dim, ExportedProgram
 
+from dyhead.data.model_input import colour_order
 from dyhead.detector import ReadyDetector
 from dyhead.errors import UserError, user_errors
 from dyhead.export.check import Check, Session, compare
@@ -113,8 +114,7 @@ def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
         (execution.COMPILE.ENABLED, "MODEL.COMPILE.ENABLED", False, "a compiled model"),
         (execution.DEVICE != "cpu", "MODEL.DEVICE", "cpu", "a model on a GPU"),
     ]
-    if ready.cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-        raise UserError(f"INPUT.FORMAT is {ready.cfg.INPUT.FORMAT!r}: make it 'BGR' or 'RGB'.")
+    colour_order(ready.cfg)  # refuses what is read as no colour picture
     for is_set, key, value, what in unusable:
         if is_set:
             raise UserError(f"{key}: {what} cannot be exported; add {key} {value}.")

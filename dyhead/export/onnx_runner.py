@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dyhead.d2.data.transforms import ResizeShortestEdge
+from dyhead.data.model_input import resize
 from dyhead.errors import UserError, user_errors
 from dyhead.export.extra import import_extra
 from dyhead.export.metadata import DETECTIONS, KEY, read_metadata
@@ -53,7 +53,7 @@ class OnnxRunner:
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[RawDetections]:
         """Detect in a batch; see `Runner`. Pictures of one resized size are computed together."""
-        resized = [self._resize(image) for image in images]
+        resized = [resize(image, self.min_size, self.max_size) for image in images]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(resized):
             groups.setdefault(image.shape, []).append(index)
@@ -65,10 +65,6 @@ class OnnxRunner:
                 one = [output[place] for output in outputs]
                 found[index] = _in_original(one, batch.shape[2:], images[index].shape[:2])
         return [found[index] for index in range(len(images))]
-
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        resize = ResizeShortestEdge([self.min_size] * 2, self.max_size)
-        return resize.get_transform(image).apply_image(image)
 
 
 def open_session(path: Path, providers: Sequence[str]) -> Any:
