@@ -88,12 +88,10 @@ def load_detector(
         UserError: there is no such file or config, or as for `prepare_detector`.
     """
     path, beside = find_checkpoint(source)
-    with user_errors():
-        card = read_card(path)
     if config is not None:
         cfg, explicit_keys = load_config(config, overrides)
     else:
-        cfg = load_own_config(path, card, beside, overrides)
+        cfg = load_own_config(path, beside, overrides)
         explicit_keys = set(overrides[0::2])
     cfg.MODEL.WEIGHTS = str(path)
     if device is not None or "MODEL.DEVICE" not in explicit_keys:
