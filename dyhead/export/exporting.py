@@ -14,20 +14,21 @@ import torch
 import torch.fx.experimental._config
 from torch.export import Dim, ExportedProgram
 
+from dyhead.checkpoint.model_card import KEY
 from dyhead.data.model_input import colour_order
 from dyhead.detector import ReadyDetector
 from dyhead.errors import UserError, user_errors
 from dyhead.export.check import Check, Session, compare
 from dyhead.export.extra import PACKAGES, import_extra
-from dyhead.export.graph import DetectionGraph
-from dyhead.export.metadata import KEY, build_metadata
+from dyhead.export.graph import INPUT, DetectionGraph
+from dyhead.export.metadata import build_metadata
+from dyhead.export.onnx_runner import open_session
 from dyhead.export.recordable import recordable
 from dyhead.export.translation import MIN_OPSET, translation_table
 
 logger = logging.getLogger(__name__)
 
 EXTRA_FILE = "dyhead.json"  # of a .pt2 file: the metadata
-INPUT = "images"
 MIN_PYTORCH = (2, 10)
 
 
@@ -246,8 +247,6 @@ def _umask() -> int:
 
 
 def _open_onnx(path: Path) -> Session:
-    from dyhead.export.onnx_runner import open_session
-
     session = open_session(path, ["CPUExecutionProvider"])
     return lambda images: session.run(None, {INPUT: images})
 

@@ -17,6 +17,7 @@ from dyhead.modeling.meta_arch.dense_inference import EMPTY
 from dyhead.ops.suppression import non_max_suppression
 
 EXPORTABLE = "ATSS, FCOS, RepPoints, RetinaNet and DyHeadRetinaNet"
+INPUT = "images"
 OUTPUTS = ("boxes", "scores", "classes", "num_detections")
 RAW_OUTPUTS = ("boxes", "scores")
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from dyhead.checkpoint.model_card import KEY
 from dyhead.data.model_input import resize
 from dyhead.errors import UserError, user_errors
 from dyhead.export.extra import import_extra
-from dyhead.export.metadata import DETECTIONS, KEY, read_metadata
+from dyhead.export.graph import INPUT
+from dyhead.export.metadata import DETECTIONS, read_metadata
 from dyhead.prediction.runner import RawDetections
 
 MIN_ONNXRUNTIME = (1, 25)
@@ -60,7 +62,7 @@ class OnnxRunner:
         found: dict[int, RawDetections] = {}
         for indices in groups.values():
             batch = np.stack([resized[index].transpose(2, 0, 1) for index in indices])
-            outputs = self._session.run(None, {"images": batch})
+            outputs = self._session.run(None, {INPUT: batch})
             for place, index in enumerate(indices):
                 one = [output[place] for output in outputs]
                 found[index] = _in_original(one, batch.shape[2:], images[index].shape[:2])
