@@ -8,7 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from dyhead.data.model_input import resized_size
-from dyhead.errors import UserError
+from dyhead.errors import UserError, first_few
 from dyhead.prediction.batching import map_in_batches
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.inputs import Channels, Given, Picture, is_picture, read_picture
@@ -85,7 +85,7 @@ class Detector:
 
     def __repr__(self) -> str:
         """Its first classes."""
-        names = ", ".join(self.class_names[:5]) + ", ..." * (len(self.class_names) > 5)
+        names = first_few(self.class_names, 5)
         return f"<Detector of {names or 'classes without names'}>"
 
     def read(self, given: Given | Picture, channels: Channels = "BGR") -> Picture:
