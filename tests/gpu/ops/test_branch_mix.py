@@ -4,19 +4,14 @@ The reference is plain PyTorch on the same device. As with the convolutions, the
 out: these tests can tell what is wrong.
 """
 
-import itertools
-
 import pytest
 import torch
 from gpu_cases import (
     BATCHES,
     CHANNELS,
-    DTYPES,
     EXACT,
-    FLAT_IMAGE,
     IMAGE,
-    IS_REAL,
-    ODD_IMAGE,
+    KERNEL_CASES,
     ROUNDED,
     assert_near,
     level_sizes,
@@ -27,16 +22,6 @@ from pyramid_cases import block_maps
 from dyhead.ops import torch_branch_mix, triton_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel
 
-# Image, batch and type.
-EVERY_CASE = [
-    *itertools.product([IMAGE], BATCHES, DTYPES),
-    *itertools.product([ODD_IMAGE, FLAT_IMAGE], BATCHES[:1], DTYPES[:2]),
-]
-FEW_CASES = [
-    (IMAGE, BATCHES[1], torch.float32),
-    (ODD_IMAGE, BATCHES[0], torch.bfloat16),
-    (FLAT_IMAGE, BATCHES[0], torch.float16),
-]
 PLAIN = ByLevel(torch_branch_mix)
 NEAR = 1e-3  # lines that are less apart may change places by rounding
 
@@ -112,7 +97,7 @@ def plain():
     return case, case.run(triton_branch_mix)
 
 
-@pytest.mark.parametrize("image, batch, dtype", EVERY_CASE if IS_REAL else FEW_CASES, ids=str)
+@pytest.mark.parametrize("image, batch, dtype", KERNEL_CASES, ids=str)
 def test_every_pass_equals_the_float64_double(image, batch, dtype):
     case = Case(image, batch, dtype)
     ours, exact = case.run(triton_branch_mix), case.run(PLAIN)
