@@ -1,4 +1,4 @@
-"""What tests of several folders use. It imports nothing that only some of them need."""
+"""Fixtures for tests of several folders. It imports nothing that only some of them need."""
 
 import logging
 from collections.abc import Iterator

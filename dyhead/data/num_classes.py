@@ -55,7 +55,7 @@ def num_classes_key(cfg: CfgNode) -> str:
 
 
 def get_num_classes(cfg: CfgNode) -> int | None:
-    """How many classes the config's model has; None for an architecture without such a key."""
+    """The number of classes of the config's model; None for an architecture without such a key."""
     return cfg.MODEL.get(_section(cfg), {}).get("NUM_CLASSES")
 
 

@@ -101,7 +101,7 @@ def _import_onnxruntime() -> ModuleType:
 
 
 def _providers(device: str | None) -> list[str]:
-    """What onnxruntime calls the device."""
+    """Translate a device into onnxruntime's names."""
     available = _import_onnxruntime().get_available_providers()
     if device == "cpu" or (device is None and _CUDA not in available):
         return [_CPU]

@@ -24,7 +24,7 @@ from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_vi
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """What to leave of which detections."""
+    """The choice of detections, and of what is left of them."""
 
     output: Path  # folder
     classes: Sequence[str] | None = None  # names; None for all
@@ -35,7 +35,7 @@ class PredictSettings:
 
 @dataclass
 class Outcome:
-    """What became of a run."""
+    """The outcome of a run."""
 
     pictures: int = 0  # frames of videos included
     objects: Counter[str] = field(default_factory=Counter)  # class name -> number

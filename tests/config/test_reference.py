@@ -1,4 +1,4 @@
-"""What the reference says of keys agrees with the configs, and docs/config_keys.md with it."""
+"""The reference of keys agrees with the configs, and docs/config_keys.md with it."""
 
 from pathlib import Path
 

@@ -47,7 +47,7 @@ MEASURED: dict[str, float] = {}  # the largest error of everything that was comp
 
 
 def why_not() -> str:
-    """Why nothing can run here, or ""."""
+    """The reason why nothing can run here, or ""."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     if IS_REAL and not torch.cuda.is_available():

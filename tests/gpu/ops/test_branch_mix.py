@@ -27,7 +27,7 @@ NEAR = 1e-3  # lines that are less apart may change places by rounding
 
 
 class Case:
-    """What the passes take, for the levels of an image.
+    """The arguments of the passes, for the levels of an image.
 
     The gradients of the outputs are zero where the two lines nearly meet: which of them gets it is
     a matter of rounding there. Where they are one and the same, both get a half.
@@ -51,7 +51,7 @@ class Case:
         ]
 
     def gaps(self):
-        """How far the two lines are apart."""
+        """Distances of the two lines."""
         lines = self.lines.double()
         lines = torch.stack(
             (lines[:, 0], lines[:, 1] - lines[:, 3], lines[:, 2] - lines[:, 4]), dim=1
@@ -60,7 +60,7 @@ class Case:
         return PLAIN.mix_forward(doubled(self.maps), self.scales.double(), lines, self.sizes, False)
 
     def run(self, passes):
-        """What every pass gives; in float64 with the plain ones."""
+        """Results of every pass by name; in float64 with the plain ones."""
         as_type = doubled if passes is PLAIN else lambda value: value
         grads, maps, scales, lines, moments = map(
             as_type, (self.grads, self.maps, self.scales, self.lines, self.moments)

@@ -41,7 +41,7 @@ def sizes_of(image):
 
 
 class Outcome(NamedTuple):
-    """What convolutions gave: outputs, their moments, and gradients of what they read."""
+    """Results of convolutions: outputs, their moments, and gradients of what they read."""
 
     outputs: list[Tensor]
     moments: list[Tensor]
@@ -208,7 +208,7 @@ def test_offsets_that_are_no_numbers_stay_local(plain):
 
 
 def spoiled_positions(tensors):
-    """Where outputs have an offset that is no number, and what of the planes is read there."""
+    """Positions of outputs with an offset that is no number, and marks of the planes read there."""
     leaves = tensors.leaves()
     calls, _ = convolutions(leaves)
     spoiled = [~call.offset.isfinite().all(1, keepdim=True) for call in calls]
