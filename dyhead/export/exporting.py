@@ -235,15 +235,8 @@ def _written_and_checked(
         check = compare(ready.model, graph, open_file(written), pictures)
         check.require_equal(str(path))
         with user_errors(str(path)):
-            os.chmod(written, 0o666 & ~_umask())
             os.replace(written, path)
     return check
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _open_onnx(path: Path) -> Session:
