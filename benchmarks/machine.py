@@ -6,13 +6,11 @@ python benchmarks/machine.py --device cuda
 import argparse
 import datetime
 import importlib
-import importlib.metadata
 import json
 import logging
 import os
 import platform
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ import torch
 import torchvision
 
 import dyhead
+from dyhead.info.devices import driver_version
+from dyhead.info.packages import find_version
 from dyhead.ops import BACKENDS, choose_backend
 from dyhead.ops.backends import why_not
 
@@ -55,28 +55,11 @@ def _describe_gpu(device: torch.device) -> dict[str, str | int]:
         "gpu memory, MB": properties.total_memory // 10**6,
         "compute capability": f"{properties.major}.{properties.minor}",
         "multiprocessors": properties.multi_processor_count,
-        "driver": _driver(),
+        "driver": driver_version() or "unknown",
         "cuda": str(torch.version.cuda),
         "cudnn": str(torch.backends.cudnn.version()),
-        "triton": _version("triton"),
+        "triton": find_version("triton") or "not installed",
     }
-
-
-def _driver() -> str:
-    """Version of the GPU's driver, "unknown" where its tool is missing or does not answer."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return (found.stdout.split() or ["unknown"])[0]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def describe_backends(device: torch.device) -> dict[str, str]:
@@ -85,7 +68,7 @@ def describe_backends(device: torch.device) -> dict[str, str]:
 
 
 def describe_tools(device: torch.device) -> dict[str, str]:
-    """What fused blocks are computed by after their convolutions, and Triton's compiler."""
+    """Tell what computes fused blocks after their convolutions, and Triton's compiler."""
     by_triton = importlib.import_module("dyhead.ops.triton_branch_mix").serves(device)
     compilers = [os.environ.get("CC"), "gcc", "clang"]
     found = [path for name in compilers if name and (path := shutil.which(name))]
@@ -125,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     if args.device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
             f"PyTorch {torch.__version__}, built for CUDA {torch.version.cuda}, sees no GPU;"
-            f" driver: {_driver()}."
+            f" driver: {driver_version() or 'unknown'}."
         )
     facts: dict[str, Any] = {**describe_machine(args.device), **describe_tools(args.device)}
     facts["back ends"] = describe_backends(args.device)

@@ -11,8 +11,8 @@ from dyhead.d2.data import MetadataCatalog
 from dyhead.d2.data.transforms import ResizeShortestEdge
 from dyhead.data.arrays import as_bgr
 from dyhead.data.known_classes import known_classes
+from dyhead.data.model_input import colour_order
 from dyhead.detector import prepare_detector
-from dyhead.errors import UserError
 
 
 class DefaultPredictor:
@@ -36,8 +36,7 @@ class DefaultPredictor:
         Raises:
             UserError: see `dyhead.detector.prepare_detector`.
         """
-        if cfg.INPUT.FORMAT not in ("RGB", "BGR"):
-            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: use 'RGB' or 'BGR'.")
+        self.input_format = colour_order(cfg)
         dataset = next(iter(cfg.DATASETS.TEST), None)
         is_known = dataset is not None and bool(known_classes(with_project_keys(cfg)).names)
         detector = prepare_detector(cfg, dataset=dataset if is_known else None)
@@ -46,7 +45,6 @@ class DefaultPredictor:
             self.metadata = MetadataCatalog.get(dataset)
         short_side = cfg.INPUT.MIN_SIZE_TEST
         self.aug = ResizeShortestEdge([short_side, short_side], cfg.INPUT.MAX_SIZE_TEST)
-        self.input_format = cfg.INPUT.FORMAT
 
     @torch.no_grad()
     def __call__(self, original_image: np.ndarray) -> dict[str, Any]:

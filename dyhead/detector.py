@@ -22,7 +22,7 @@ from dyhead.checkpoint.safe_checkpointer import split_query
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
 from dyhead.config.load import with_project_keys
-from dyhead.d2.config import CfgNode, get_cfg
+from dyhead.d2.config import CfgNode
 from dyhead.d2.safe_io.addresses import local_path
 from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
 from dyhead.data.num_classes import get_num_classes, num_classes_key, set_num_classes
@@ -88,12 +88,10 @@ def load_detector(
         UserError: there is no such file or config, or as for `prepare_detector`.
     """
     path, beside = find_checkpoint(source)
-    with user_errors():
-        card = read_card(path)
     if config is not None:
         cfg, explicit_keys = load_config(config, overrides)
     else:
-        cfg = load_own_config(path, card, beside, overrides)
+        cfg = load_own_config(path, beside, overrides)
         explicit_keys = set(overrides[0::2])
     cfg.MODEL.WEIGHTS = str(path)
     if device is not None or "MODEL.DEVICE" not in explicit_keys:
@@ -207,7 +205,7 @@ def _settle_classes(cfg: CfgNode, source: str, trained: Classes, wanted: Classes
 
 def _defaults_for(cfg: CfgNode) -> CfgNode:
     """The default config, for the architecture of `cfg`."""
-    defaults = with_project_keys(get_cfg())
+    defaults, _ = load_config("")
     defaults.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE
     return defaults
 

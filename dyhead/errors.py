@@ -1,6 +1,6 @@
 """What went wrong with something the user gave, as one sentence instead of a traceback."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
@@ -29,3 +29,8 @@ def user_errors(source: str = "") -> Iterator[None]:
         # str() of a KeyError is the repr of its message
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise UserError(f"{source}: {message}" if source else str(message)) from error
+
+
+def first_few(names: Collection[str], count: int = 6) -> str:
+    """The first names of a list, for a sentence; "..." stands for the others."""
+    return ", ".join(list(names)[:count]) + (", ..." if len(names) > count else "")

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.modeling import META_ARCH_REGISTRY
 from dyhead.d2.structures import Boxes, Instances
-from dyhead.data import coco_json, fill_num_classes, register_datasets
+from dyhead.data import fill_num_classes, register_datasets
 from dyhead.detector import ReadyDetector, build_detector, load_detector, prepare_detector
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
@@ -56,17 +56,10 @@ if "ColourDetector" not in META_ARCH_REGISTRY:
 
 
 @pytest.fixture(autouse=True)
-def clean_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_state(own_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the host's catalogs as they were, and draw nothing."""
     monkeypatch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
     monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
-    tables = (DatasetCatalog.data, MetadataCatalog.data, coco_json._registered)
-    before = [dict(table) for table in tables]
-    yield
-    for table, old in zip(tables, before, strict=True):
-        table.clear()
-        table.update(old)
-    coco_json._reported.clear()
 
 
 @pytest.fixture

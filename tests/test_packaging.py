@@ -1,4 +1,4 @@
-"""What a wheel and a source distribution hold, and that an installed wheel finds its configs."""
+"""A wheel and a source distribution hold what they should; an installed wheel finds its configs."""
 
 import email
 import os

@@ -2,12 +2,10 @@
 
 import importlib.util
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +20,8 @@ from dyhead.checkpoint.model_card import describe
 from dyhead.config import load_config
 from dyhead.engine import Trainer, parse_arguments
 from dyhead.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("own_loggers")
 
 PROJECT = Path(__file__).parents[1]
 CONFIG = f"""
@@ -53,16 +53,6 @@ def train_net() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(autouse=True)
-def own_loggers() -> Iterator[None]:
-    """Takes away what `setup` does to loggers, which are the whole test run's."""
-    loggers = [logging.getLogger(name) for name in ("dyhead", "detectron2", "fvcore")]
-    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, state in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers[:] = state
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ class Check:
         return self.in_order()
 
     def in_order(self) -> list[Result]:
-        """What there is by now, in the order of the stages."""
+        """The results that there are by now, in the order of the stages."""
         return [self.results[s.name] for s in self.stages if s.name in self.results]
 
     def run_stage(self, stage: Stage) -> Result:
@@ -142,7 +142,7 @@ class Check:
         return stage.read(self.setup, status)
 
     def _stopped(self, stage: Stage, was_slow: bool, seconds: float) -> Outcome:
-        """What a stage that was stopped has left: it was too slow or hung, or it had to end."""
+        """The outcome of a stage that was stopped: it was too slow or hung, or it had to end."""
         state, reason = "skipped", "the budget ended"
         if self.interrupted.is_set():
             reason = "interrupted"
@@ -289,7 +289,7 @@ def _missing(stages: Sequence[Stage]) -> list[str]:
 
 
 def count_gpus() -> int:
-    """How many GPUs PyTorch sees, asked in another process: this one must not hold a context."""
+    """Count the GPUs that PyTorch sees, in another process: this one must not hold a context."""
     script = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
     try:
         found = subprocess.run(

@@ -37,7 +37,7 @@ SMALL_DETECTOR = (
 
 @dataclass(frozen=True)
 class Setup:
-    """What the stages of one run have in common.
+    """The circumstances that the stages of one run share.
 
     Attributes:
         device: "cuda" or "cpu".
@@ -55,13 +55,13 @@ class Setup:
 
     @property
     def is_small(self) -> bool:
-        """Whether the stages are only to be proven, at tiny sizes."""
+        """True where the stages are only to be proven, at tiny sizes."""
         return self.device == "cpu"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage gave.
+    """The outcome of a stage.
 
     Attributes:
         state: "passed", "failed" or "skipped".
@@ -153,7 +153,7 @@ def read_tests(name: str) -> Callable[[Setup, int], Outcome]:
 
 
 def tests_report(setup: Setup, name: str) -> Path:
-    """Where pytest leaves the results of a stage."""
+    """The file in which pytest leaves the results of a stage."""
     return setup.output / f"{name}.xml"
 
 
@@ -237,7 +237,7 @@ def environment_command(setup: Setup) -> list[str]:
 
 
 def environment_file(setup: Setup) -> Path:
-    """Where the description is left."""
+    """The file in which the description is left."""
     return setup.output / "environment.json"
 
 
@@ -253,7 +253,7 @@ def read_environment(setup: Setup, status: int) -> Outcome:
 
 
 def quickstart_folder(setup: Setup) -> Path:
-    """Where the quickstart leaves its files."""
+    """The folder of the quickstart's files."""
     return setup.scratch / "quickstart"
 
 
@@ -292,12 +292,12 @@ def bccd_command(setup: Setup) -> list[str]:
 
 
 def bccd_file(setup: Setup) -> Path:
-    """Where the table's numbers are left."""
+    """The file in which the table's numbers are left."""
     return setup.output / "bccd.json"
 
 
 def read_bccd(setup: Setup, status: int) -> Outcome:
-    """How many runs were completed; where the table was not, their scores all the same."""
+    """Count the completed runs; where the table was not completed, give their scores anyway."""
     if status or not bccd_file(setup).is_file():
         return failed(setup, "bccd", status, rescue_bccd(setup))
     rows = json.loads(bccd_file(setup).read_text())["table3"]
@@ -318,7 +318,7 @@ def rescue_bccd(setup: Setup) -> dict[str, Any]:
 
 
 def why_no_bccd(setup: Setup) -> str:
-    """Why the table on BCCD cannot be made, or ""."""
+    """Tell why the table on BCCD cannot be made, or give ""."""
     if setup.data is None:
         return "no --data FOLDER with BCCD was given"
     wanted = [setup.data / name for name in ("train.json", "val.json", "images")]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dyhead.config.find import is_base
 from dyhead.config.headers import SCORES, first_sentence, read_header
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +106,7 @@ def _configs(page: Page, root: Path) -> Iterator[Path]:
         yield from (folder / name for name in page.configs)
         return
     for path in sorted(folder.rglob("*.yaml"), key=lambda path: (path.parent, path.name)):
-        if not path.name.startswith("Base-"):
+        if not is_base(path.name):
             yield path
 
 

@@ -48,12 +48,12 @@ class ImportReport:
 
     @property
     def num_in_file(self) -> int:
-        """How many weights the file holds."""
+        """The number of weights in the file."""
         return len(self.matched) + len(self.other_shape) + len(self.unexpected)
 
     @property
     def num_in_model(self) -> int:
-        """How many weights the model has."""
+        """The number of weights of the model."""
         return len(self.matched) + len(self.other_shape) + len(self.missing)
 
 
@@ -80,7 +80,7 @@ def compare(
 
 
 def is_needed(name: str) -> bool:
-    """Whether a model cannot do without a value of this name from the file."""
+    """True for names of which a model needs the file's value."""
     return is_weight(name) and not is_counter(name)
 
 

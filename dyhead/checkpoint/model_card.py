@@ -31,7 +31,7 @@ _MAX_ENTRIES = 100_000  # of a list or mapping
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a checkpoint says of the detector whose weights it holds.
+    """Describes the detector whose weights a checkpoint holds.
 
     Attributes:
         config: the merged config, YAML.

@@ -3,30 +3,30 @@
 import os
 from collections.abc import Sequence
 
-from dyhead.checkpoint.model_card import ModelCard
+from dyhead.checkpoint.model_card import read_card
 from dyhead.config import load_config
 from dyhead.config.load import load_config_text
 from dyhead.d2.config import CfgNode
-from dyhead.errors import UserError
+from dyhead.errors import UserError, user_errors
 
 
 def load_own_config(
     path: str | os.PathLike[str],
-    card: ModelCard | None,
     beside: str | os.PathLike[str] | None,
     overrides: Sequence[str] = (),
 ) -> CfgNode:
     """Build the config that a checkpoint was trained with.
 
     Args:
-        path: the checkpoint, for messages.
-        card: its own, see `read_card`.
+        path: the checkpoint.
         beside: the config.yaml of its folder, see `find_checkpoint`.
         overrides: KEY VALUE pairs on top.
 
     Raises:
         UserError: there is neither, or it cannot be used.
     """
+    with user_errors():
+        card = read_card(path)
     if card is not None:
         return load_config_text(card.config, f"the config in {path}", overrides)
     if beside is not None:

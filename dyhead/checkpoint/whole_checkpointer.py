@@ -1,6 +1,6 @@
 """Loading weights to use them: whatever would leave a part of a model random is refused."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from dyhead.checkpoint.import_report import ImportReport
 from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer, check_sanity, logger
 from dyhead.d2.config import CfgNode
 from dyhead.data.num_classes import get_num_classes, num_classes_key
-from dyhead.errors import UserError
+from dyhead.errors import UserError, first_few
 
 Shape = tuple[int, ...]
 
@@ -59,14 +59,14 @@ class WholeCheckpointer(SafeCheckpointer):
         if report.missing:
             yield (
                 f"{self._source} lacks {len(report.missing)} of the model's {report.num_in_model}"
-                f" weights ({_some(report.missing)}), which would stay random: name the checkpoint"
-                " of a whole detector that was trained with this config."
+                f" weights ({first_few(report.missing, _SHOWN)}), which would stay random: name the"
+                " checkpoint of a whole detector that was trained with this config."
             )
         if spoilt := [name for name in report.matched if not _is_finite(weights.get(name))]:
             yield (
                 f"{self._source} holds NaN or infinite values in {len(spoilt)} weights"
-                f" ({_some(spoilt)}): its training diverged or the file is damaged, so take an"
-                " earlier checkpoint."
+                f" ({first_few(spoilt, _SHOWN)}): its training diverged or the file is damaged, so"
+                " take an earlier checkpoint."
             )
 
     def _other_shapes(self, shapes: Mapping[str, tuple[Shape, Shape]]) -> str:
@@ -87,12 +87,12 @@ class WholeCheckpointer(SafeCheckpointer):
         ]
         return (
             f"{self._source} was made for another config, for {len(shapes)} weights have another"
-            f" shape ({_some(described)}): use the config that it was trained with."
+            f" shape ({first_few(described, _SHOWN)}): use the config that it was trained with."
         )
 
 
 def _classes_of_file(theirs: Shape, ours: Shape, num_classes: int | None) -> int | None:
-    """How many classes a class predictor in a file has; None if it differs in more than that."""
+    """The number of classes of a file's class predictor; None if it differs in more than that."""
     if not num_classes or not theirs or theirs[1:] != ours[1:]:
         return None
     if ours[0] == num_classes + 1:  # a two-stage detector's, with the background
@@ -104,7 +104,3 @@ def _classes_of_file(theirs: Shape, ours: Shape, num_classes: int | None) -> int
 def _is_finite(weight: Any) -> bool:
     value = torch.as_tensor(weight) if weight is not None else torch.zeros(0)
     return not value.is_floating_point() or bool(value.isfinite().all())
-
-
-def _some(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

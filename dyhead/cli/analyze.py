@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from dyhead.cli.options import add_config, add_overrides
+from dyhead.cli.options import add_config, add_overrides, add_size
 from dyhead.errors import UserError, user_errors
 
 if TYPE_CHECKING:
@@ -23,13 +23,7 @@ EXAMPLE = "dyhead analyze --config dyhead_r50_atss_fpn_1x --size 800 1344"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_config(parser, required=True)
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=int,
-        metavar=("HEIGHT", "WIDTH"),
-        help="of the tensor that the backbone gets (default: 800 1344)",
-    )
+    add_size(parser, "of the tensor that the backbone gets (default: 800 1344)")
     parser.add_argument(
         "--table2",
         action="store_true",

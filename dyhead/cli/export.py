@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dyhead.cli.options import add_config, add_overrides
+from dyhead.cli.options import add_checkpoint, add_config, add_overrides, add_size
 
 DESCRIPTION = """
 Write a trained detector as one file: OUT.onnx, an ONNX model of standard operators alone, which
@@ -27,9 +27,7 @@ _ENDINGS = (".onnx", ".pt2")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT_OR_RUN", help="a run's folder, or a checkpoint"
-    )
+    add_checkpoint(parser, "a run's folder, or a checkpoint")
     parser.add_argument("output", metavar="OUT", help="a .onnx or .pt2 file")
     add_config(parser)
     parser.add_argument(
@@ -48,13 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="compare on this picture; may be repeated (default: on generated pictures)",
     )
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=int,
-        metavar=("HEIGHT", "WIDTH"),
-        help="compare at this size (default: at the size of INPUT.MIN_SIZE_TEST)",
-    )
+    add_size(parser, "compare at this size (default: at the size of INPUT.MIN_SIZE_TEST)")
     add_overrides(parser)
 
 

@@ -1,10 +1,16 @@
-"""Arguments that several subcommands take."""
+"""Arguments that several subcommands take, and the kinds of their values."""
 
 import argparse
+import os
+from pathlib import Path
+
+_CONFIG = "a YAML file, or the name of a packaged config (`dyhead configs list`)"
 
 
-def add_config(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """Add `--config`, a file or a packaged config's name, as `args.config_file`."""
+def add_config(
+    parser: argparse.ArgumentParser, required: bool = False, help: str = _CONFIG
+) -> None:
+    """Add `--config`, a file or a packaged config's name, as `args.config_file`; "" by default."""
     parser.add_argument(
         "--config",
         "--config-file",
@@ -12,7 +18,28 @@ def add_config(parser: argparse.ArgumentParser, required: bool = False) -> None:
         default="",
         required=required,
         metavar="CONFIG",
-        help="a YAML file, or the name of a packaged config (`dyhead configs list`)",
+        help=help,
+    )
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add the run's folder or checkpoint that comes first on the line, as `args.checkpoint`."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT_OR_RUN", help=help)
+
+
+def add_size(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add `--size HEIGHT WIDTH`, as `args.size`; None by default."""
+    parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=help)
+
+
+def add_threshold(parser: argparse.ArgumentParser, default: float, of: str) -> None:
+    """Add `--threshold SCORE`, the lowest score `of` something."""
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=default,
+        metavar="SCORE",
+        help=f"lowest score of {of} (default: %(default)s)",
     )
 
 
@@ -52,3 +79,19 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where processes meet, tcp://HOST:PORT; only several machines need it",
     )
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on: a `type` of arguments.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return int(text)
+
+
+def path(text: str) -> Path:
+    """Read a path, in which `~` and $VARIABLES are expanded: a `type` of arguments."""
+    return Path(os.path.expanduser(os.path.expandvars(text)))

@@ -1,4 +1,4 @@
-"""Prints what commands answer."""
+"""Prints what commands answer, and what they log meanwhile."""
 
 import os
 import sys
@@ -11,3 +11,11 @@ def print_whole(text: str) -> None:
     except BrokenPipeError:
         # what is still in the buffer goes nowhere, so that nothing complains at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def log_to_terminal() -> None:
+    """Let the loggers of the host and of the project write to the terminal."""
+    from dyhead.d2.utils.logger import setup_logger  # takes long to import
+
+    for name in ("detectron2", "dyhead"):
+        setup_logger(name=name)

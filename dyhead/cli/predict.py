@@ -1,9 +1,11 @@
 """`dyhead predict`: a trained detector on pictures, folders, videos and cameras."""
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dyhead.cli.options import add_checkpoint, add_config, add_threshold, path, positive
+from dyhead.cli.output import log_to_terminal
 
 if TYPE_CHECKING:
     from dyhead.prediction.run import Outcome
@@ -26,11 +28,7 @@ dyhead predict model.onnx 0 --output found --max-frames 500
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT_OR_RUN",
-        help="a run's folder, a checkpoint, or an exported .onnx model",
-    )
+    add_checkpoint(parser, "a run's folder, a checkpoint, or an exported .onnx model")
     parser.add_argument(
         "sources",
         nargs="+",
@@ -38,25 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures, videos, folders (with all below them), patterns such as 'a/**/*.jpg',"
         " http(s) addresses, cameras (0 or /dev/video0)",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for what is found")
+    parser.add_argument(
+        "--output", type=path, required=True, metavar="DIR", help="folder for what is found"
+    )
     _add_model_options(parser)
     _add_result_options(parser)
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        "--config-file",
-        dest="config_file",
-        metavar="CONFIG",
-        help="the config, for a checkpoint that holds none",
-    )
+    add_config(parser, help="the config, for a checkpoint that holds none")
     parser.add_argument(
         "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
     )
     parser.add_argument(
         "--batch",
-        type=_positive,
+        type=positive,
         default=4,
         metavar="N",
         help="pictures computed together, where their sizes allow it (default: %(default)s)",
@@ -82,13 +76,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_result_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.3,
-        metavar="SCORE",
-        help="lowest score of what is kept (default: %(default)s)",
-    )
+    add_threshold(parser, 0.3, of="what is kept")
     parser.add_argument(
         "--classes",
         nargs="+",
@@ -103,14 +91,8 @@ def _add_result_options(parser: argparse.ArgumentParser) -> None:
         help="draw nothing, write predictions.json and predictions.csv only",
     )
     parser.add_argument(
-        "--max-frames", type=_positive, metavar="N", help="stop each video or camera after N frames"
+        "--max-frames", type=positive, metavar="N", help="stop each video or camera after N frames"
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,16 +104,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the detector or an option cannot be used, or no source is found.
     """
-    from dyhead.d2.utils.logger import setup_logger
     from dyhead.prediction import Detector
     from dyhead.prediction.detections import class_indices
     from dyhead.prediction.run import PredictionRun, PredictSettings
     from dyhead.prediction.sources import find_sources
 
-    for name in ("detectron2", "dyhead"):
-        setup_logger(name=name)
+    log_to_terminal()
     settings = PredictSettings(
-        output=Path(os.path.expanduser(os.path.expandvars(args.output))),
+        output=args.output,
         classes=args.classes,
         batch_size=args.batch,
         draw=args.draw,
@@ -140,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     sources = find_sources(args.sources, settings.output)
     detector = Detector(
         args.checkpoint,
-        args.config_file,
+        args.config_file or None,
         device=args.device,
         threshold=args.threshold,
         overrides=_overrides(args),

@@ -1,10 +1,9 @@
 """`dyhead pseudo-label`: a trained detector labels images, to train on them."""
 
 import argparse
-import os
-from pathlib import Path
 
-from dyhead.cli.options import add_config, add_overrides
+from dyhead.cli.options import add_config, add_overrides, add_threshold, path, positive
+from dyhead.cli.output import log_to_terminal
 
 DESCRIPTION = """
 Run a checkpoint over a folder of images and write what it finds as a COCO json, with a picture of
@@ -22,16 +21,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_config(parser, required=True)
     parser.add_argument(
-        "--images", required=True, metavar="FOLDER", help="searched with all its subfolders"
+        "--images",
+        type=path,
+        required=True,
+        metavar="FOLDER",
+        help="searched with all its subfolders",
     )
-    parser.add_argument("--output", required=True, metavar="JSON", help="the file to write")
     parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.5,
-        metavar="SCORE",
-        help="lowest score of a label (default: %(default)s)",
+        "--output", type=path, required=True, metavar="JSON", help="the file to write"
     )
+    add_threshold(parser, 0.5, of="a label")
     parser.add_argument(
         "--class-threshold",
         action="append",
@@ -60,14 +59,8 @@ def _add_choice_of_images(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(keep_empty=False)
     parser.add_argument(
-        "--max-images", type=_positive, metavar="N", help="the first N, sorted by path"
+        "--max-images", type=positive, metavar="N", help="the first N, sorted by path"
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -78,22 +71,16 @@ def run(args: argparse.Namespace) -> None:
     """
     import dyhead.modeling  # noqa: F401  registers the models
     from dyhead.config import load_config
-    from dyhead.d2.utils.logger import setup_logger
     from dyhead.pseudo_labels import LabelSettings, label_folder
 
-    for name in ("detectron2", "dyhead"):
-        setup_logger(name=name)
+    log_to_terminal()
     cfg, explicit_keys = load_config(args.config_file, args.opts)
     settings = LabelSettings(
-        images=_path(args.images),
-        output=_path(args.output),
+        images=args.images,
+        output=args.output,
         threshold=args.threshold,
         class_thresholds=args.class_threshold,
         keep_empty=args.keep_empty,
         max_images=args.max_images,
     )
     print(label_folder(cfg, explicit_keys, settings))
-
-
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(os.path.expandvars(text)))

@@ -19,7 +19,7 @@ _ROOTS = ("cfg", "DEFAULTS")  # names of the whole tree in the sources
 
 @functools.cache
 def key_descriptions() -> dict[str, str]:
-    """What keys and groups of keys mean, by dotted name; a key without a comment is left out."""
+    """Descriptions of keys and groups by dotted name; a key without a comment is left out."""
     found: dict[str, str] = {}
     for path in (_HOST, *sorted(Path(__file__).parent.glob("*keys.py"))):
         found |= parse_descriptions(path.read_text(encoding="utf-8"))
@@ -27,7 +27,7 @@ def key_descriptions() -> dict[str, str]:
 
 
 def parse_descriptions(source: str) -> dict[str, str]:
-    """What the comments of one source say about the keys that it assigns."""
+    """Descriptions of the keys that one source assigns, from its comments."""
     comments = dict(_comments(source))
     groups = dict.fromkeys(_ROOTS, "")
     found = {}

@@ -26,11 +26,16 @@ def packaged_folder() -> Path:
 def packaged_configs() -> list[str]:
     """Names of the project's own configs, such as "bccd/atss.yaml", folder by folder.
 
-    Those that only serve as a base of others begin with "Base-".
+    Some only serve as a base of others, see `is_base`.
     """
     folder = packaged_folder()
     paths = sorted(folder.rglob("*.yaml"), key=lambda path: (path.parent, path.name))
     return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def is_base(name: str) -> bool:
+    """Tell by its name whether a config only serves as a base of others."""
+    return PurePath(name).name.startswith("Base-")
 
 
 def find_config(name_or_path: str | os.PathLike[str]) -> Path:
@@ -58,7 +63,7 @@ def find_config(name_or_path: str | os.PathLike[str]) -> Path:
 
 def _nearest(name: str, names: list[str], count: int = 3) -> list[str]:
     """Names that look like `name`, or else like its last part, which may be a path's."""
-    public = [known for known in names if not known.startswith("Base-")]
+    public = [known for known in names if not is_base(known)]
     last_part = name.rpartition("/")[2]
     for wanted, cutoff in ((name, 0.6), (last_part, 0.6), (last_part, 0.0)):
         if found := difflib.get_close_matches(wanted, public, count, cutoff):

@@ -21,7 +21,7 @@ def read_header(path: Path) -> str:
 
 
 def first_sentence(header: str) -> str:
-    """What stands before the first full stop, on one line.
+    """Take the text before the first full stop, on one line.
 
     Raises:
         ValueError: the header does not begin with a sentence.

@@ -6,7 +6,6 @@ valid ones.
 """
 
 import difflib
-import functools
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,8 +39,7 @@ def load_config(
     Raises:
         UserError: the file is missing or unsafe, a key is unknown, or a value has the wrong type.
     """
-    cfg = get_cfg()
-    add_dyhead_config(cfg)
+    cfg = _defaults()
     explicit_keys: set[str] = set()
     if config_file:
         explicit_keys |= _merge_file(cfg, str(find_config(config_file)))
@@ -60,8 +58,7 @@ def load_config_text(text: str, source: str, opts: Sequence[str] = ()) -> CfgNod
     Raises:
         UserError: as for `load_config`.
     """
-    cfg = get_cfg()
-    add_dyhead_config(cfg)
+    cfg = _defaults()
     with user_errors():
         values = load_yaml_text(text, source)
     _merge_values(cfg, values, source)
@@ -74,12 +71,17 @@ def with_project_keys(cfg: CfgNode) -> CfgNode:
 
     So that a plain Detectron2 config may be used where the project's keys are read.
     """
-    defaults = get_cfg()
-    add_dyhead_config(defaults)
     completed = cfg.clone()
     completed.defrost()
-    _add_missing(completed, defaults)
+    _add_missing(completed, _defaults())
     return completed
+
+
+def _defaults() -> CfgNode:
+    """Every key of the host and of the project with its default."""
+    cfg = get_cfg()
+    add_dyhead_config(cfg)
+    return cfg
 
 
 def _add_missing(cfg: CfgNode, defaults: CfgNode) -> None:
@@ -136,7 +138,7 @@ def _merge_value(cfg: CfgNode, key: str, value: Any) -> None:
     try:
         cfg.merge_from_list([key, _read_coco_json(key, value)])
     except ValueError as error:
-        example = functools.reduce(getattr, key.split("."), cfg)
+        example = value_of(cfg, key)
         if key == "DATASETS.COCO_JSON":
             example = [["my_train", "data/train.json", "data/images"]]
         raise UserError(
@@ -158,6 +160,14 @@ def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield from leaf_keys(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def value_of(cfg: CfgNode, name: str) -> Any:
+    """The value of a dotted key."""
+    value: Any = cfg
+    for part in name.split("."):
+        value = value[part]
+    return value
 
 
 def check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:

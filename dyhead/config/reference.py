@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from dyhead.config.comments import key_descriptions
-from dyhead.config.find import find_config, packaged_configs
+from dyhead.config.find import find_config, is_base, packaged_configs
 from dyhead.config.headers import first_sentence, read_header
 from dyhead.config.keys import add_dyhead_config
-from dyhead.config.load import check_keys, leaf_keys, load_config
+from dyhead.config.load import check_keys, leaf_keys, load_config, value_of
 from dyhead.config.usage import find_reads
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.yaml import load_yaml
@@ -43,14 +43,6 @@ def all_keys() -> list[Key]:
         Key(name, value_of(cfg, name), descriptions.get(name, ""), name not in of_host)
         for name in leaf_keys(cfg)
     ]
-
-
-def value_of(cfg: CfgNode, name: str) -> Any:
-    """The value of a dotted key."""
-    value: Any = cfg
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 def explain(name: str) -> str:
@@ -94,7 +86,7 @@ def setting_configs(name: str) -> list[tuple[str, Any]]:
 
 def list_configs() -> list[tuple[str, str]]:
     """Name and description of every packaged config but those that others only build on."""
-    names = [name for name in packaged_configs() if not name.rpartition("/")[2].startswith("Base-")]
+    names = [name for name in packaged_configs() if not is_base(name)]
     return [
         (name.removesuffix(".yaml"), first_sentence(read_header(find_config(name))))
         for name in names

@@ -1,4 +1,4 @@
-"""What is known of the classes of a detector, without a look at any picture."""
+"""Finds out the classes of a detector, without a look at any picture."""
 
 import logging
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def known_classes(cfg: CfgNode) -> Classes:
 def match_classes(
     trained: Sequence[str], wanted: Sequence[str], *, source: str, dataset: str, match: str
 ) -> list[int] | None:
-    """Where in a data set's order the classes of a checkpoint are.
+    """Find the classes of a checkpoint in a data set's order.
 
     Args:
         trained: class names of the checkpoint.

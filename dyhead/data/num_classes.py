@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from dyhead.d2.config import CfgNode
 from dyhead.data.coco_json import class_names
-from dyhead.errors import UserError
+from dyhead.errors import UserError, first_few
 
 _SECTIONS = {
     "GeneralizedRCNN": "ROI_HEADS",
@@ -44,7 +44,7 @@ def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str], eval_only: bo
     if key in explicit_keys and current != len(classes):
         raise UserError(
             f"{key} is {current}, but the data set {names[0]!r} has {len(classes)} classes"
-            f" ({_shorten(classes)}): set it to {len(classes)}, or leave it out to have it filled."
+            f" ({first_few(classes)}): set it to {len(classes)}, or leave it out to have it filled."
         )
     set_num_classes(cfg, len(classes))
 
@@ -55,7 +55,7 @@ def num_classes_key(cfg: CfgNode) -> str:
 
 
 def get_num_classes(cfg: CfgNode) -> int | None:
-    """How many classes the config's model has; None for an architecture without such a key."""
+    """The number of classes of the config's model; None for an architecture without such a key."""
     return cfg.MODEL.get(_section(cfg), {}).get("NUM_CLASSES")
 
 
@@ -97,10 +97,6 @@ def difference(
     only_first = [name for name in first if name not in second]
     only_second = [name for name in second if name not in first]
     if not only_first and not only_second:
-        return f"another order: {_shorten(first)} against {_shorten(second)}"
+        return f"another order: {first_few(first)} against {first_few(second)}"
     parts = zip(where, (only_first, only_second), strict=True)
-    return "; ".join(f"only {place}: {_shorten(some)}" for place, some in parts if some)
-
-
-def _shorten(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    return "; ".join(f"only {place}: {first_few(some)}" for place, some in parts if some)

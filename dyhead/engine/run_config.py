@@ -3,12 +3,11 @@
 import argparse
 
 from dyhead.checkpoint.find import find_checkpoint
-from dyhead.checkpoint.model_card import read_card
 from dyhead.checkpoint.own_config import load_own_config
 from dyhead.config import find_config, load_config
 from dyhead.config.load import leaf_keys
 from dyhead.d2.config import CfgNode
-from dyhead.errors import UserError, user_errors
+from dyhead.errors import UserError
 
 # What a checkpoint's config says of the machine that it was trained on: no wish of the user's.
 _OF_THE_MACHINE = {"MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}
@@ -43,10 +42,8 @@ def load_run_config(args: argparse.Namespace) -> tuple[CfgNode, set[str]]:
 def _own_config(checkpoint: str, opts: list[str]) -> tuple[CfgNode, set[str]]:
     """A checkpoint's own config, on this machine, with an output folder that keeps the run's."""
     path, beside = find_checkpoint(checkpoint)
-    with user_errors():
-        card = read_card(path)
     output = str(path.parent / "evaluation")
     overrides = ["MODEL.DEVICE", "cuda", "OUTPUT_DIR", output, *opts]
-    cfg = load_own_config(path, card, beside, overrides)
+    cfg = load_own_config(path, beside, overrides)
     cfg.MODEL.WEIGHTS = str(path)
     return cfg, (set(leaf_keys(cfg)) - _OF_THE_MACHINE) | set(opts[0::2])

@@ -26,7 +26,7 @@ def training_card(trainer: Any) -> ModelCard:
 
 
 def steps_done(trainer: Any) -> int:
-    """How many steps a trainer has done, when asked before, after one, or after all of them."""
+    """Count the steps that a trainer has done, before the first, after one, or after all."""
     if not hasattr(trainer, "storage"):  # it has not begun
         return trainer.start_iter
     return min(trainer.iter + 1, trainer.max_iter)

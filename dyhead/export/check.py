@@ -22,7 +22,7 @@ Session = Callable[[np.ndarray], Sequence[np.ndarray]]  # images (N, C, H, W) to
 
 
 class Found(NamedTuple):
-    """What one side gives for one picture; without NMS one entry per pair that has a score."""
+    """The detections of one side in one picture; without NMS one per pair that has a score."""
 
     boxes: np.ndarray  # (D, 4), XYXY in pixels
     scores: np.ndarray  # (D,)
@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 @dataclass
 class Check:
-    """How far an exported file and its detector are apart.
+    """The distance of an exported file from its detector.
 
     Attributes:
         pixels: largest difference of a box's coordinate.
@@ -58,7 +58,7 @@ class Check:
 
     @property
     def allowed_unpartnered(self) -> int:
-        """How many may lack a partner: see `MAX_UNPARTNERED_SHARE`."""
+        """The number that may lack a partner: see `MAX_UNPARTNERED_SHARE`."""
         total = 2 * self.compared + self.unpartnered
         return max(MIN_UNPARTNERED, int(total * MAX_UNPARTNERED_SHARE))
 

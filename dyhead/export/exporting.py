@@ -14,19 +14,21 @@ import torch
 import torch.fx.experimental._config
 from torch.export import Dim, ExportedProgram
 
+from dyhead.checkpoint.model_card import KEY
+from dyhead.data.model_input import colour_order
 from dyhead.detector import ReadyDetector
 from dyhead.errors import UserError, user_errors
 from dyhead.export.check import Check, Session, compare
 from dyhead.export.extra import PACKAGES, import_extra
-from dyhead.export.graph import DetectionGraph
-from dyhead.export.metadata import KEY, build_metadata
+from dyhead.export.graph import INPUT, DetectionGraph
+from dyhead.export.metadata import build_metadata
+from dyhead.export.onnx_runner import open_session
 from dyhead.export.recordable import recordable
 from dyhead.export.translation import MIN_OPSET, translation_table
 
 logger = logging.getLogger(__name__)
 
 EXTRA_FILE = "dyhead.json"  # of a .pt2 file: the metadata
-INPUT = "images"
 MIN_PYTORCH = (2, 10)
 
 
@@ -113,8 +115,7 @@ def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
         (execution.COMPILE.ENABLED, "MODEL.COMPILE.ENABLED", False, "a compiled model"),
         (execution.DEVICE != "cpu", "MODEL.DEVICE", "cpu", "a model on a GPU"),
     ]
-    if ready.cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-        raise UserError(f"INPUT.FORMAT is {ready.cfg.INPUT.FORMAT!r}: make it 'BGR' or 'RGB'.")
+    colour_order(ready.cfg)  # refuses what is read as no colour picture
     for is_set, key, value, what in unusable:
         if is_set:
             raise UserError(f"{key}: {what} cannot be exported; add {key} {value}.")
@@ -234,20 +235,11 @@ def _written_and_checked(
         check = compare(ready.model, graph, open_file(written), pictures)
         check.require_equal(str(path))
         with user_errors(str(path)):
-            os.chmod(written, 0o666 & ~_umask())
             os.replace(written, path)
     return check
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
 def _open_onnx(path: Path) -> Session:
-    from dyhead.export.onnx_runner import open_session
-
     session = open_session(path, ["CPUExecutionProvider"])
     return lambda images: session.run(None, {INPUT: images})
 

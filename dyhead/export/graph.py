@@ -17,12 +17,13 @@ from dyhead.modeling.meta_arch.dense_inference import EMPTY
 from dyhead.ops.suppression import non_max_suppression
 
 EXPORTABLE = "ATSS, FCOS, RepPoints, RetinaNet and DyHeadRetinaNet"
+INPUT = "images"
 OUTPUTS = ("boxes", "scores", "classes", "num_detections")
 RAW_OUTPUTS = ("boxes", "scores")
 
 
 class Level(NamedTuple):
-    """What is predicted on one level."""
+    """The predictions of one level."""
 
     anchors: Tensor  # (R, 4), XYXY in pixels
     class_scores: Tensor  # (N, R, K), probabilities
@@ -31,7 +32,7 @@ class Level(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What goes into suppression; a score EMPTY marks a place that is filled up only."""
+    """The boxes that suppression gets; a score EMPTY marks a place that is filled up only."""
 
     boxes: Tensor  # (N, D, 4), XYXY in pixels
     scores: Tensor  # (N, D)

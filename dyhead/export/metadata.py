@@ -1,4 +1,4 @@
-"""What an exported file says of itself: JSON under one key of its metadata.
+"""The card of an exported file: JSON under the key of a `ModelCard` in its metadata.
 
 Whoever made the file wrote it, so nothing in it is trusted before it has been checked.
 """
@@ -14,7 +14,6 @@ from dyhead.checkpoint.model_card import ModelCard, describe
 from dyhead.detector import ReadyDetector
 from dyhead.export.graph import DetectionGraph
 
-KEY = "dyhead"
 DETECTIONS, RAW = "detections", "raw"  # with non-maximum suppression, or without
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from dyhead.d2.data.transforms import ResizeShortestEdge
+from dyhead.checkpoint.model_card import KEY
+from dyhead.data.model_input import resize
 from dyhead.errors import UserError, user_errors
 from dyhead.export.extra import import_extra
-from dyhead.export.metadata import DETECTIONS, KEY, read_metadata
+from dyhead.export.graph import INPUT
+from dyhead.export.metadata import DETECTIONS, read_metadata
 from dyhead.prediction.runner import RawDetections
 
 MIN_ONNXRUNTIME = (1, 25)
@@ -53,22 +55,18 @@ class OnnxRunner:
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[RawDetections]:
         """Detect in a batch; see `Runner`. Pictures of one resized size are computed together."""
-        resized = [self._resize(image) for image in images]
+        resized = [resize(image, self.min_size, self.max_size) for image in images]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(resized):
             groups.setdefault(image.shape, []).append(index)
         found: dict[int, RawDetections] = {}
         for indices in groups.values():
             batch = np.stack([resized[index].transpose(2, 0, 1) for index in indices])
-            outputs = self._session.run(None, {"images": batch})
+            outputs = self._session.run(None, {INPUT: batch})
             for place, index in enumerate(indices):
                 one = [output[place] for output in outputs]
                 found[index] = _in_original(one, batch.shape[2:], images[index].shape[:2])
         return [found[index] for index in range(len(images))]
-
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        resize = ResizeShortestEdge([self.min_size] * 2, self.max_size)
-        return resize.get_transform(image).apply_image(image)
 
 
 def open_session(path: Path, providers: Sequence[str]) -> Any:
@@ -103,7 +101,7 @@ def _import_onnxruntime() -> ModuleType:
 
 
 def _providers(device: str | None) -> list[str]:
-    """What onnxruntime calls the device."""
+    """Translate a device into onnxruntime's names."""
     available = _import_onnxruntime().get_available_providers()
     if device == "cpu" or (device is None and _CUDA not in available):
         return [_CPU]

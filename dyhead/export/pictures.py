@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data.transforms import ResizeShortestEdge
+from dyhead.data.model_input import resize
 from dyhead.data.shape_scenes import ShapesSpec, make_scene
 from dyhead.prediction.inputs import read_picture
 
@@ -41,5 +41,4 @@ def _resized(picture: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) ->
     if size is not None:
         image = Image.fromarray(np.ascontiguousarray(picture))
         return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
-    resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-    return resize.get_transform(picture).apply_image(picture)
+    return resize(picture, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)

@@ -13,7 +13,7 @@ _BOOL = 9  # onnx.TensorProto.BOOL
 
 
 def translation_table() -> dict[Any, Callable[..., Any]]:
-    """What `torch.onnx.export(..., dynamo=True, custom_translation_table=...)` takes.
+    """Make the table for `torch.onnx.export(..., dynamo=True, custom_translation_table=...)`.
 
     The exporter's `opset_version` must be 20 or more.
 

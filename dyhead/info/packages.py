@@ -68,7 +68,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_optional_parts() -> list[dict[str, str]]:
-    """What each is for, which package is there in what version, or how to get it."""
+    """List their purposes, with the package and version that is there or the command to get it."""
     return [_describe(part) for part in OPTIONAL_PARTS]
 
 

@@ -140,7 +140,7 @@ def _automatic(device: torch.device) -> str:
 
 
 def preferred_backends(device: torch.device) -> tuple[str, ...]:
-    """What the automatic choice tries on a device, before "bags"."""
+    """The back ends that the automatic choice tries on a device, before "bags"."""
     return {"cpu": ("cpp",), "cuda": ("triton", "torchvision")}.get(device.type, ())
 
 

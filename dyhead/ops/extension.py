@@ -65,7 +65,7 @@ def load() -> bool:
 
 
 class State(NamedTuple):
-    """What can be said of the extension without building or loading it."""
+    """The state of the extension, as it is seen without building or loading it."""
 
     library: Path  # where it is, or will be once it is built
     is_built: bool

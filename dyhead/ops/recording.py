@@ -1,4 +1,4 @@
-"""Whether operators are recorded rather than computed, by a compiler, an exporter or a tracer."""
+"""Tells when operators are recorded, not computed, by a compiler, an exporter or a tracer."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def is_recorded(*tensors: Tensor) -> bool:
-    """Whether a convolution has to be one operator that others know, instead of its kernels.
+    """Tell if a convolution has to be one operator that others know, instead of its kernels.
 
     So it is under torch.compile and torch.export, under torch.jit.trace, and for tensors without
     data (FakeTensor) or of any other subclass, which kernels cannot read.
@@ -32,6 +32,6 @@ def _refuse_legacy_exporter() -> None:
 
 
 def is_exported() -> bool:
-    """Whether torch.export records, for which no step may depend on a size or a memory layout."""
+    """Tell if torch.export records, for which no step may depend on a size or a memory layout."""
     exporting = getattr(torch.compiler, "is_exporting", None)  # since PyTorch 2.7
     return exporting() if exporting is not None else torch.compiler._is_compiling_flag

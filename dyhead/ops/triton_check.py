@@ -82,7 +82,7 @@ def _reason_against(device: torch.device, outcomes: Outcomes) -> str:
 
 
 def is_installed() -> bool:
-    """Whether Triton can be imported."""
+    """Tell if Triton can be imported."""
     return importlib.util.find_spec("triton") is not None
 
 

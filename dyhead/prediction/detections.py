@@ -1,4 +1,4 @@
-"""What a detector found in one picture."""
+"""The detections of one picture: boxes, scores, classes, drawings and other forms of them."""
 
 import io
 import os
@@ -66,7 +66,7 @@ class Detections:
         )
 
     def __repr__(self) -> str:
-        """How many of which class, and in what."""
+        """Count the objects by class, and name the picture."""
         height, width = self.image_size
         counts = ", ".join(f"{n} {name}" for name, n in Counter(self.names).most_common())
         where = f" in {self.file_name}" if self.file_name else ""

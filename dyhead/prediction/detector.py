@@ -7,8 +7,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from dyhead.d2.data.transforms import ResizeShortestEdge
-from dyhead.errors import UserError
+from dyhead.data.model_input import resized_size
+from dyhead.errors import UserError, first_few
 from dyhead.prediction.batching import map_in_batches
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.inputs import Channels, Given, Picture, is_picture, read_picture
@@ -85,7 +85,7 @@ class Detector:
 
     def __repr__(self) -> str:
         """Its first classes."""
-        names = ", ".join(self.class_names[:5]) + ", ..." * (len(self.class_names) > 5)
+        names = first_few(self.class_names, 5)
         return f"<Detector of {names or 'classes without names'}>"
 
     def read(self, given: Given | Picture, channels: Channels = "BGR") -> Picture:
@@ -195,10 +195,7 @@ class Detector:
         return -(-height // _STRIDE), -(-width // _STRIDE)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
-        shortest, longest = self._runner.min_size, self._runner.max_size
-        if not shortest:  # pictures stay as they are
-            return height, width
-        return ResizeShortestEdge.get_output_shape(height, width, shortest, longest)
+        return resized_size(height, width, self._runner.min_size, self._runner.max_size)
 
     def _as_detections(self, picture: Picture, found: RawDetections) -> Detections:
         best = np.argsort(-found.scores, kind="stable")

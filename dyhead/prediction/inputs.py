@@ -56,7 +56,7 @@ class Picture:
 
 
 def is_picture(value: Any) -> bool:
-    """Whether a value is one picture, and not several."""
+    """Tell one picture from several."""
     return isinstance(value, str | os.PathLike | Image.Image | np.ndarray | torch.Tensor)
 
 

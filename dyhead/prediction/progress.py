@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def total(self) -> int | None:
-        """How many pictures there will be; None where unknown."""
+        """The number of pictures that there will be; None where unknown."""
         return self._total
 
     @total.setter

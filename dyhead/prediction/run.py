@@ -1,6 +1,5 @@
 """Detects in all that the command line names, and leaves drawings and results."""
 
-import os
 import tempfile
 import time
 from collections import Counter, deque
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from dyhead.d2.safe_io.addresses import fetch, is_web_address
 from dyhead.errors import UserError, user_errors
+from dyhead.output_folder import make_output_folder
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
@@ -24,7 +24,7 @@ from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_vi
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """What to leave of which detections."""
+    """The choice of detections, and of what is left of them."""
 
     output: Path  # folder
     classes: Sequence[str] | None = None  # names; None for all
@@ -35,7 +35,7 @@ class PredictSettings:
 
 @dataclass
 class Outcome:
-    """What became of a run."""
+    """The outcome of a run."""
 
     pictures: int = 0  # frames of videos included
     objects: Counter[str] = field(default_factory=Counter)  # class name -> number
@@ -72,7 +72,7 @@ class PredictionRun:
             UserError: something cannot be written, or a package for videos is missing.
         """
         start = time.monotonic()
-        _check_output(self._settings.output)
+        make_output_folder(self._settings.output, f"--output {self._settings.output}")
         try:
             self._predict_pictures([job for job in self._jobs if job[0].kind is Kind.PICTURE])
             for source, target in self._jobs:
@@ -152,14 +152,6 @@ class PredictionRun:
     def _report_unreadable(self, source: Source, error: UserError, progress: Progress) -> None:
         self._outcome.unreadable[source.location] = str(error)
         progress.say(f"Left out: {error}")
-
-
-def _check_output(output: Path) -> None:
-    """Find out before the work of hours whether its results can be written."""
-    with user_errors(f"--output {output}"):
-        output.mkdir(parents=True, exist_ok=True)
-    if not os.access(output, os.W_OK):
-        raise UserError(f"--output {output}: the folder cannot be written, choose another one.")
 
 
 def _smaller(first: int | None, second: int | None) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class RawDetections(NamedTuple):
-    """What was found in one picture."""
+    """The objects found in one picture."""
 
     boxes: np.ndarray  # (N, 4), float32, XYXY in pixels of the picture as it was given
     scores: np.ndarray  # (N,), float32, from 0 to 1

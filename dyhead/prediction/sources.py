@@ -19,7 +19,7 @@ _ENDINGS = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)
 
 
 class Kind(Enum):
-    """What a source is."""
+    """The kinds of sources."""
 
     PICTURE = "picture"
     VIDEO = "video"

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from dyhead.d2.data.transforms import ResizeShortestEdge
 from dyhead.d2.structures import Instances
+from dyhead.data.model_input import colour_order, resize
 from dyhead.engine.precision import build_test_precision
-from dyhead.errors import UserError
 from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.prediction.runner import RawDetections
 
@@ -28,11 +27,9 @@ class TorchRunner:
 
     def __init__(self, ready: "ReadyDetector") -> None:
         cfg = ready.cfg
-        if cfg.INPUT.FORMAT not in ("BGR", "RGB"):
-            raise UserError(f"INPUT.FORMAT is {cfg.INPUT.FORMAT!r}: make it 'BGR' or 'RGB'.")
         self.class_names = ready.class_names
         self.category_ids = ready.category_ids
-        self.input_format: str = cfg.INPUT.FORMAT
+        self.input_format = colour_order(cfg)
         self.min_size: int = cfg.INPUT.MIN_SIZE_TEST
         self.max_size: int = cfg.INPUT.MAX_SIZE_TEST
         # multi-scale testing makes its own sizes, of the unscaled picture
@@ -50,8 +47,7 @@ class TorchRunner:
         """Detectron2's input, resized as in evaluation."""
         height, width = image.shape[:2]
         if self._resizes:
-            resize = ResizeShortestEdge([self.min_size] * 2, self.max_size)
-            image = resize.get_transform(image).apply_image(image)
+            image = resize(image, self.min_size, self.max_size)
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 

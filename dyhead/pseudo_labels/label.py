@@ -18,6 +18,7 @@ from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.detector import prepare_detector
 from dyhead.errors import UserError, user_errors
+from dyhead.output_folder import make_output_folder
 from dyhead.pseudo_labels.categories import LabelledCategory, class_source, labelled_categories
 from dyhead.pseudo_labels.collector import LabelCollector
 from dyhead.pseudo_labels.detector import labelling_model
@@ -84,13 +85,9 @@ def _picture(settings: LabelSettings) -> Path:
 
 
 def _check_output(output: Path) -> None:
-    """Before the work of hours, not after it."""
     if output.suffix != ".json" or output.is_dir():
         raise UserError(f"--output {output}: give a file name that ends in .json.")
-    with user_errors(f"--output {output}"):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(output.parent, os.W_OK):
-        raise UserError(f"--output {output}: the folder cannot be written, choose another one.")
+    make_output_folder(output.parent, f"--output {output}")
 
 
 def _warn_of_unreadable(collector: LabelCollector) -> None:

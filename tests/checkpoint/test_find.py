@@ -1,4 +1,4 @@
-"""Which checkpoint a run's folder, a file or an address means."""
+"""A run's folder, a file or an address means one checkpoint, or is refused."""
 
 from pathlib import Path
 

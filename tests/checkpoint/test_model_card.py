@@ -1,4 +1,4 @@
-"""What a checkpoint says of its detector survives every file format, and is never trusted."""
+"""The card of a checkpoint survives every file format, and is never trusted."""
 
 import json
 import logging

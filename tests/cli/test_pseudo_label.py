@@ -16,7 +16,6 @@ from torch import nn
 from dyhead.cli.main import main
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.modeling import META_ARCH_REGISTRY
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.data import coco_json, register_datasets
@@ -61,18 +60,10 @@ if "FixedDetector" not in META_ARCH_REGISTRY:
 
 
 @pytest.fixture(autouse=True)
-def clean_state(monkeypatch: pytest.MonkeyPatch):
+def clean_state(own_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the host's catalogs and the loggers as they were."""
     monkeypatch.setattr("dyhead.d2.utils.logger.setup_logger", lambda **_: None)
     monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
-    before = [dict(DatasetCatalog.data), dict(MetadataCatalog.data), dict(coco_json._registered)]
-    yield
-    for data, old in zip(
-        (DatasetCatalog.data, MetadataCatalog.data, coco_json._registered), before, strict=True
-    ):
-        data.clear()
-        data.update(old)
-    coco_json._reported.clear()
 
 
 def save_image(path: Path, seed: int) -> None:

@@ -2,12 +2,10 @@
 
 import argparse
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -19,21 +17,13 @@ from dyhead.cli import train
 from dyhead.cli.main import main
 from dyhead.engine import argument_parser
 
+pytestmark = pytest.mark.usefixtures("own_loggers")
+
 TINY = [
     *("MODEL.DEVICE", "cpu", "MODEL.DYHEAD.NUM_CONVS", "1", "DATALOADER.NUM_WORKERS", "0"),
     *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"),
     *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def own_loggers() -> Iterator[None]:
-    """Take away what a run does to loggers, which are the whole test run's."""
-    loggers = [logging.getLogger(name) for name in ("dyhead", "detectron2", "fvcore")]
-    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, state in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers[:] = state
 
 
 @pytest.fixture

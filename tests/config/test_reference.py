@@ -1,4 +1,4 @@
-"""What the reference says of keys agrees with the configs, and docs/config_keys.md with it."""
+"""The reference of keys agrees with the configs, and docs/config_keys.md with it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from dyhead.config import load_config
 from dyhead.config.find import packaged_configs
-from dyhead.config.load import leaf_keys
+from dyhead.config.load import leaf_keys, value_of
 from dyhead.config.reference import (
     all_keys,
     differences,
@@ -14,7 +14,6 @@ from dyhead.config.reference import (
     format_reference,
     list_configs,
     setting_configs,
-    value_of,
 )
 from dyhead.d2 import HOST
 from dyhead.errors import UserError

@@ -1,4 +1,4 @@
-"""Where keys are read, found in sources."""
+"""Lines that read keys are found in sources."""
 
 from pathlib import Path
 

@@ -9,8 +9,6 @@ import pytest
 from PIL import Image
 
 from dyhead.d2.config import CfgNode, get_cfg
-from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.data import coco_json
 
 WIDTH, HEIGHT = 60, 40
 
@@ -61,17 +59,8 @@ def make_coco(tmp_path: Path) -> Callable[[str], CocoFolder]:
 
 
 @pytest.fixture(autouse=True)
-def forget_datasets():
-    """Leave the host's catalogs as they were."""
-    catalogs = [(catalog, dict(catalog.data)) for catalog in (DatasetCatalog, MetadataCatalog)]
-    registered = dict(coco_json._registered)
-    yield
-    for catalog, before in catalogs:
-        catalog.data.clear()
-        catalog.data.update(before)
-    coco_json._registered.clear()
-    coco_json._registered.update(registered)
-    coco_json._reported.clear()
+def forget_datasets(own_catalogs: None) -> None:
+    """Leave the host's catalogs as they were, after every test."""
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Multi-scale testing through the trainer and through `train_net.py --eval-only`."""
 
-import importlib.util
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import nn
 from dyhead.d2.config import CfgNode
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.engine import parse_arguments
+from dyhead.engine.train_net import main
 from dyhead.engine.trainer import Trainer
 
 MakeConfig = Callable[..., CfgNode]
@@ -79,22 +79,8 @@ def test_also_after_training(make_config: MakeConfig, caplog: pytest.LogCaptureF
     assert trainer.model.training
 
 
-@pytest.fixture
-def own_loggers() -> Iterator[None]:
-    """Takes away what `setup` does to loggers, which are the whole test run's."""
-    loggers = [logging.getLogger(name) for name in ("dyhead", "detectron2", "fvcore")]
-    before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
-    yield
-    for logger, state in zip(loggers, before, strict=True):
-        logger.propagate, logger.level, logger.handlers[:] = state
-
-
 @pytest.mark.usefixtures("without_pictures", "own_loggers")
 def test_eval_only_of_a_real_detector(rectangles: list[str], tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("train_net", PROJECT / "train_net.py")
-    assert spec and spec.loader
-    train_net = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train_net)
     options = {
         "MODEL.DEVICE": "cpu",
         "MODEL.WEIGHTS": "",
@@ -113,6 +99,6 @@ def test_eval_only_of_a_real_detector(rectangles: list[str], tmp_path: Path) -> 
     config = str(PROJECT / "configs" / "Base-ATSS-DyHead-R18-small.yaml")
     words = [str(part) for option in options.items() for part in option]
     line = ["--eval-only", "--allow-partial", "--config", config, *words]
-    results = train_net.main(parse_arguments(line))
+    results = main(parse_arguments(line))
     assert "AP" in results["bbox"]
     assert "4 views per image" in (tmp_path / "run" / "log.txt").read_text()

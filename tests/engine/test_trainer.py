@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from stop_hook import StopAt
 
 from dyhead.d2.config import CfgNode
-from dyhead.d2.engine import HookBase
 from dyhead.engine.trainer import Trainer
 
 MakeConfig = Callable[..., CfgNode]
@@ -97,15 +97,6 @@ def test_resumed_run_equals_an_uninterrupted_one(make_config: MakeConfig, tmp_pa
     assert resumed.start_iter == 2  # the latest checkpoint is that of step 1
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value)
-
-
-class StopAt(HookBase):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def before_step(self) -> None:
-        if self.trainer.iter == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.mark.usefixtures("without_pictures")

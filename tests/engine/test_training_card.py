@@ -1,4 +1,4 @@
-"""What a training saves says which detector it is, and how good."""
+"""The checkpoints of a training say of which detector they are, and how good it is."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What docs/export.md tells users to run."""
+"""The example of docs/export.md runs."""
 
 import json
 import re

@@ -1,6 +1,7 @@
 """The device that the tests of this folder run on, their sizes there, and how exact results are."""
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,6 +21,19 @@ BATCHES = (1, 4) if IS_REAL else (1, 2)
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
+# Image, batch and type that kernels are compared on. A type's cases share what is compiled, but for
+# the image of one row.
+_EVERY_KERNEL_CASE = [
+    *itertools.product([IMAGE], BATCHES, DTYPES),
+    *itertools.product([ODD_IMAGE, FLAT_IMAGE], BATCHES[:1], DTYPES[:2]),
+]
+_FEW_KERNEL_CASES = [
+    (IMAGE, BATCHES[1], torch.float32),
+    (ODD_IMAGE, BATCHES[0], torch.bfloat16),
+    (FLAT_IMAGE, BATCHES[0], torch.float16),
+]
+KERNEL_CASES = _EVERY_KERNEL_CASE if IS_REAL else _FEW_KERNEL_CASES
+
 # How far results may be from float64, by norm. What stays in float32 differs by the order of its
 # sums; a tensor core multiplies float32 as three products of TF32 parts. With a single one it would
 # be wrong by 3e-4, so that this would be noticed.
@@ -33,7 +47,7 @@ MEASURED: dict[str, float] = {}  # the largest error of everything that was comp
 
 
 def why_not() -> str:
-    """Why nothing can run here, or ""."""
+    """The reason why nothing can run here, or ""."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
     if IS_REAL and not torch.cuda.is_available():
@@ -51,11 +65,6 @@ def normals(seed: int) -> Callable[..., Tensor]:
     """A function that draws normal numbers of any shape, the same ones for every device."""
     generator = torch.Generator().manual_seed(seed)
     return lambda *shape: torch.randn(shape, generator=generator).to(DEVICE)
-
-
-def relative_error(value: Tensor, exact: Tensor) -> float:
-    """The norm of the difference by the norm of what is exact, both in float64."""
-    return _errors(value, exact)[0]
 
 
 def assert_near(

@@ -1,4 +1,4 @@
-"""How detectors compute within a test: by which back end, and how exactly."""
+"""Contexts in which detectors compute: with another back end, with exact products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What the kernels of a DyHead block work on: the convolutions and the maps of a feature pyramid.
+"""Convolutions and maps of a feature pyramid, as the kernels of a DyHead block meet them.
 
 A level is convolved by itself, with the next finer one by stride 2, and with the next coarser one,
 which reads the level's offsets as `flat_read` does. All three kernels serve all levels.
@@ -21,7 +21,7 @@ STEPS = 1024  # of an offset, in a pixel
 
 
 class Tensors(NamedTuple):
-    """What a pyramid's convolutions read.
+    """The tensors that a pyramid's convolutions read.
 
     Attributes:
         levels: (N, C, H, W), finest first.

@@ -40,7 +40,7 @@ class OfList(nn.Module):
 
 
 class TensorParts(nn.Module):
-    """What a detector computes of a batch before it decodes boxes."""
+    """A detector up to where it decodes boxes."""
 
     def __init__(self, model):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What several tests of Triton's kernels use."""
+"""Runs Triton's tests in its interpreter."""
 
 import os
 import subprocess

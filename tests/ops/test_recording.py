@@ -1,4 +1,4 @@
-"""What traces, exports and tensors without data see of the deformable convolution: one operator."""
+"""Traces, exports and tensors without data see the deformable convolution as one operator."""
 
 import io
 import warnings

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Sabotage(NamedTuple):
-    """What is changed in which file of dyhead/ops, and what then disagrees in which tests."""
+    """A change of a file of dyhead/ops, and the tests that then have to fail."""
 
     file: str
     right: str

@@ -1,4 +1,4 @@
-"""What the command line names is found, once, and drawn under names that nothing else has."""
+"""Sources of the command line are found, once, and drawn under names that nothing else has."""
 
 import os
 from pathlib import Path, PurePosixPath

@@ -1,4 +1,4 @@
-"""Whether two devices computed the same, as far as rounding lets them."""
+"""Asserts that two devices computed the same, as far as rounding lets them."""
 
 from collections.abc import Mapping
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dyhead.config.find import is_base
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import FrozenBatchNorm2d
@@ -12,7 +13,7 @@ from dyhead.d2.layers import FrozenBatchNorm2d
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "configs"
 FILES = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
-CONFIGS = [name for name in FILES if not Path(name).name.startswith("Base-")]
+CONFIGS = [name for name in FILES if not is_base(name)]
 MASK_RCNN = "dyhead_r50_mask_rcnn_fpn_1x.yaml"
 NEED_GENUINE_DETECTRON2 = {
     "dyhead_r50_cascade_rcnn_fpn_1x.yaml": "MODEL.ROI_HEADS.NAME='CascadeROIHeads' is",

@@ -291,7 +291,7 @@ def test_unknown_stages_are_answered_with_the_known_ones() -> None:
 
 
 def run_on_the_cpu(folder: Path, *arguments: str) -> tuple[str, dict[str, dict[str, Any]]]:
-    """What the command prints, and its stages by name."""
+    """Run the command for what it prints, and its stages by name."""
     command = [sys.executable, "tools/gpu_check.py", "--device", "cpu", "--output", str(folder)]
     done = subprocess.run(
         [*command, *arguments], cwd=PROJECT, capture_output=True, text=True, check=False

@@ -91,7 +91,7 @@ def local_path(path: str) -> str:
 
 
 def is_web_address(text: str) -> bool:
-    """Whether a text is an http(s) address."""
+    """True for http(s) addresses."""
     return text.startswith(("http://", "https://"))
 
 

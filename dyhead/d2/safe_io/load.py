@@ -148,13 +148,13 @@ def _choose_reader(path: str, memory_map: bool) -> Callable[[str], Any]:
 
 
 def is_torch_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins like those of `torch.save`."""
+    """True for a file that begins like those of `torch.save`."""
     head = _head(path)
     return head.startswith(_ZIP) or head == _LEGACY_TORCH
 
 
 def is_safetensors_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file begins like those of safetensors."""
+    """True for a file that begins like those of safetensors."""
     head = _head(path)
     header_length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and header_length < os.path.getsize(path)

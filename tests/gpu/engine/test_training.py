@@ -13,6 +13,7 @@ from closeness import assert_same_detections
 from gpu_cases import DEVICE, IS_REAL
 from gpu_contexts import DEVICE_BACKEND, REFERENCE_BACKEND, backend, exact_products
 from small_configs import FOLDER, shrink
+from stop_hook import StopAt
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint import SafeCheckpointer
@@ -45,17 +46,6 @@ class Recorder(HookBase):
     def after_step(self) -> None:
         self.losses.append(self.trainer.storage.latest()["total_loss"][0])
         self.memory.append(torch.cuda.memory_allocated() if IS_REAL else 0)
-
-
-class StopAt(HookBase):
-    """Ends the training before a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def before_step(self) -> None:
-        if self.trainer.iter == self.step:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")

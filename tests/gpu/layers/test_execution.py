@@ -1,4 +1,4 @@
-"""How blocks are run: memory, checkpointing, mixed precision, streams, graphs, torch.compile."""
+"""Execution of blocks: memory, checkpointing, mixed precision, streams, graphs, torch.compile."""
 
 import copy
 import gc
@@ -37,7 +37,7 @@ def make_case(num_blocks, sizes=SIZES, near=1e-3):
 
 
 def collected_bytes():
-    """What is allocated on the GPU once nothing is pending and no cycle holds anything."""
+    """Bytes allocated on the GPU once nothing is pending and no cycle holds anything."""
     gc.collect()
     torch.cuda.synchronize()
     return torch.cuda.memory_allocated()

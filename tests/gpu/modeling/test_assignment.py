@@ -1,4 +1,4 @@
-"""Which anchors answer for which objects: on the device the same as on the CPU, to the last one."""
+"""Anchors are assigned to objects on the device as on the CPU, to the last one."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

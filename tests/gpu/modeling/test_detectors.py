@@ -175,7 +175,7 @@ def make_batch() -> list[dict[str, Any]]:
 
 
 def losses_and_gradients(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What a step computes, on the CPU."""
+    """Losses and gradients of a step, brought to the CPU."""
     model.zero_grad()
     with EventStorage():
         losses = model.train()(make_batch())
@@ -187,7 +187,7 @@ def losses_and_gradients(model: nn.Module) -> tuple[dict[str, Tensor], dict[str,
 
 
 def detect(model: nn.Module) -> list[Instances]:
-    """What a model finds, on the CPU."""
+    """The detections of a model, brought to the CPU."""
     with torch.no_grad():
         outputs = model.eval()(make_batch())
     return [output["instances"].to("cpu") for output in outputs]

@@ -4,19 +4,14 @@ The reference is plain PyTorch on the same device. As with the convolutions, the
 out: these tests can tell what is wrong.
 """
 
-import itertools
-
 import pytest
 import torch
 from gpu_cases import (
     BATCHES,
     CHANNELS,
-    DTYPES,
     EXACT,
-    FLAT_IMAGE,
     IMAGE,
-    IS_REAL,
-    ODD_IMAGE,
+    KERNEL_CASES,
     ROUNDED,
     assert_near,
     level_sizes,
@@ -27,22 +22,12 @@ from pyramid_cases import block_maps
 from dyhead.ops import torch_branch_mix, triton_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel
 
-# Image, batch and type.
-EVERY_CASE = [
-    *itertools.product([IMAGE], BATCHES, DTYPES),
-    *itertools.product([ODD_IMAGE, FLAT_IMAGE], BATCHES[:1], DTYPES[:2]),
-]
-FEW_CASES = [
-    (IMAGE, BATCHES[1], torch.float32),
-    (ODD_IMAGE, BATCHES[0], torch.bfloat16),
-    (FLAT_IMAGE, BATCHES[0], torch.float16),
-]
 PLAIN = ByLevel(torch_branch_mix)
 NEAR = 1e-3  # lines that are less apart may change places by rounding
 
 
 class Case:
-    """What the passes take, for the levels of an image.
+    """The arguments of the passes, for the levels of an image.
 
     The gradients of the outputs are zero where the two lines nearly meet: which of them gets it is
     a matter of rounding there. Where they are one and the same, both get a half.
@@ -66,7 +51,7 @@ class Case:
         ]
 
     def gaps(self):
-        """How far the two lines are apart."""
+        """Distances of the two lines."""
         lines = self.lines.double()
         lines = torch.stack(
             (lines[:, 0], lines[:, 1] - lines[:, 3], lines[:, 2] - lines[:, 4]), dim=1
@@ -75,7 +60,7 @@ class Case:
         return PLAIN.mix_forward(doubled(self.maps), self.scales.double(), lines, self.sizes, False)
 
     def run(self, passes):
-        """What every pass gives; in float64 with the plain ones."""
+        """Results of every pass by name; in float64 with the plain ones."""
         as_type = doubled if passes is PLAIN else lambda value: value
         grads, maps, scales, lines, moments = map(
             as_type, (self.grads, self.maps, self.scales, self.lines, self.moments)
@@ -112,7 +97,7 @@ def plain():
     return case, case.run(triton_branch_mix)
 
 
-@pytest.mark.parametrize("image, batch, dtype", EVERY_CASE if IS_REAL else FEW_CASES, ids=str)
+@pytest.mark.parametrize("image, batch, dtype", KERNEL_CASES, ids=str)
 def test_every_pass_equals_the_float64_double(image, batch, dtype):
     case = Case(image, batch, dtype)
     ours, exact = case.run(triton_branch_mix), case.run(PLAIN)

@@ -5,7 +5,6 @@ compares with something else there. The functions are called without the back en
 would end the run where these tests can tell what is wrong.
 """
 
-import itertools
 from typing import NamedTuple
 
 import pytest
@@ -15,10 +14,9 @@ from gpu_cases import (
     CHANNELS,
     DTYPES,
     EXACT,
-    FLAT_IMAGE,
     IMAGE,
     IS_REAL,
-    ODD_IMAGE,
+    KERNEL_CASES,
     ROUNDED,
     assert_near,
     level_sizes,
@@ -37,24 +35,13 @@ from dyhead.ops.triton_deform_conv import (
     foreach_deform_conv_with_moments_by_triton,
 )
 
-# Image, batch and type. A type's cases share what is compiled, but for the image of one row.
-EVERY_CASE = [
-    *itertools.product([IMAGE], BATCHES, DTYPES),
-    *itertools.product([ODD_IMAGE, FLAT_IMAGE], BATCHES[:1], DTYPES[:2]),
-]
-FEW_CASES = [
-    (IMAGE, BATCHES[1], torch.float32),
-    (ODD_IMAGE, BATCHES[0], torch.bfloat16),
-    (FLAT_IMAGE, BATCHES[0], torch.float16),
-]
-
 
 def sizes_of(image):
     return level_sizes(image)[: None if IS_REAL else 2]
 
 
 class Outcome(NamedTuple):
-    """What convolutions gave: outputs, their moments, and gradients of what they read."""
+    """Results of convolutions: outputs, their moments, and gradients of what they read."""
 
     outputs: list[Tensor]
     moments: list[Tensor]
@@ -126,7 +113,7 @@ def plain():
     return tensors, outcome(by_triton, tensors)
 
 
-@pytest.mark.parametrize("image, batch, dtype", EVERY_CASE if IS_REAL else FEW_CASES, ids=str)
+@pytest.mark.parametrize("image, batch, dtype", KERNEL_CASES, ids=str)
 def test_equals_the_float64_double(image, batch, dtype):
     sizes = sizes_of(image)
     tensors = make_tensors(sizes, batch, dtype)
@@ -221,7 +208,7 @@ def test_offsets_that_are_no_numbers_stay_local(plain):
 
 
 def spoiled_positions(tensors):
-    """Where outputs have an offset that is no number, and what of the planes is read there."""
+    """Positions of outputs with an offset that is no number, and marks of the planes read there."""
     leaves = tensors.leaves()
     calls, _ = convolutions(leaves)
     spoiled = [~call.offset.isfinite().all(1, keepdim=True) for call in calls]

@@ -1,4 +1,4 @@
-"""What a standard training program starts with."""
+"""The beginning of a standard training program: arguments, setup, writers."""
 
 import argparse
 import logging
