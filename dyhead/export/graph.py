@@ -107,7 +107,7 @@ class DetectionGraph(nn.Module):
         model = self.model
         pyramid = model.backbone(images)
         features = [pyramid[name] for name in model.head_in_features]
-        anchors = [boxes.tensor for boxes in model.anchor_generator(features)]
+        anchors = _anchors(model.anchor_generator, features)
         if isinstance(model, DenseDetector):
             logits, deltas, quality = model.predict(features)[:3]
         else:
@@ -222,6 +222,28 @@ def check_architecture(model: nn.Module) -> None:
 
 def _clip(coordinates: Tensor, length: Any) -> Tensor:
     return coordinates.clamp(min=0).minimum(coordinates.new_full((), length))
+
+
+def _anchors(generator: Any, features: list[Tensor]) -> list[Tensor]:
+    """The anchors (R, 4) of every level, as `DefaultAnchorGenerator` of either host places them.
+
+    Genuine Detectron2's own code counts positions by rounding floats, which torch.export takes for
+    a condition on the sizes.
+    """
+    anchors = []
+    for feature, stride, cell in zip(
+        features, generator.strides, generator.cell_anchors, strict=True
+    ):
+        y, x = torch.meshgrid(
+            *(
+                (torch.arange(side, dtype=torch.float32) + generator.offset) * stride
+                for side in feature.shape[-2:]
+            ),
+            indexing="ij",
+        )
+        centers = torch.stack([x, y, x, y], dim=-1)  # (H, W, 4)
+        anchors.append((centers[:, :, None] + cell).reshape(-1, 4))
+    return anchors
 
 
 def _repeated(anchors: Tensor, deltas: Tensor) -> Tensor:

@@ -66,5 +66,7 @@ def _describe_folders() -> dict[str, str]:
     return {
         "package": str(Path(__file__).parents[1]),
         "configs": str(packaged_folder()),
-        "data sets": os.path.abspath(os.environ.get("DETECTRON2_DATASETS", "datasets")),
+        "data sets": os.path.abspath(
+            os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+        ),
     }

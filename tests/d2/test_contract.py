@@ -17,6 +17,8 @@ if importlib.util.find_spec("detectron2") is None:
     pytest.skip("genuine Detectron2 cannot be imported here", allow_module_level=True)
 
 DOOR = Path(dyhead.d2.__file__).parent
+# What the project gives in the host's place, on either host: the module that has it.
+OF_THE_PROJECT = {("engine", "DefaultPredictor"): "dyhead.default_predictor"}
 
 # module.name.method, or either with (parameter), that the embedded host lacks or changes: why.
 NOT_DRAWN = (
@@ -87,7 +89,8 @@ def door_names():
 
 def of_both_hosts(module, name):
     genuine = importlib.import_module(f"detectron2.{module}")
-    embedded = importlib.import_module(f"dyhead.d2._embedded.{module}")
+    ours = OF_THE_PROJECT.get((module, name), f"dyhead.d2._embedded.{module}")
+    embedded = importlib.import_module(ours)
     assert hasattr(genuine, name), f"genuine Detectron2 has no {module}.{name}"
     assert hasattr(embedded, name), f"the embedded host has no {module}.{name}"
     return getattr(genuine, name), getattr(embedded, name)
@@ -97,7 +100,7 @@ def is_ours(function):
     """Whether a member is the host's own, and not inherited from torch, fvcore or Python."""
     function = inspect.unwrap(getattr(function, "fget", None) or function)
     module = getattr(function, "__module__", None) or ""
-    return module.startswith(("detectron2.", "dyhead.d2._embedded."))
+    return module.startswith(("detectron2.", "dyhead.d2._embedded.", *OF_THE_PROJECT.values()))
 
 
 def public_members(cls):
