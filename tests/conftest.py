@@ -6,11 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def own_loggers() -> Iterator[None]:
-    """Take away what a run does to loggers, which are the whole test run's."""
+    """Take away what a test does to loggers, which are the whole test run's.
+
+    Within the test their messages reach the root logger, where pytest captures each once. To a
+    logger that keeps its messages to itself when the test begins, some versions of pytest attach
+    themselves, so that a test which lets the messages through would count each twice.
+    """
     loggers = [logging.getLogger(name) for name in ("dyhead", "detectron2", "fvcore")]
     before = [(logger.propagate, logger.level, list(logger.handlers)) for logger in loggers]
+    for logger in loggers:
+        logger.propagate = True
     yield
     for logger, state in zip(loggers, before, strict=True):
         logger.propagate, logger.level, logger.handlers[:] = state

@@ -1,6 +1,5 @@
 """DefaultPredictor prepares one image as the test loader would, and is the same on either host."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,6 @@ def test_what_is_no_such_array_is_one_sentence(
 def test_quickstart_runs_without_a_gpu_and_with_the_classes_of_its_data(
     quickstart: CfgNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert (quickstart.MODEL.DEVICE, quickstart.MODEL.ATSS.NUM_CLASSES) == ("cuda", 80)
     caplog.set_level("INFO")

@@ -1,7 +1,6 @@
 """From checkpoints to ready detectors, and what is refused on the way."""
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,6 @@ if "ColourDetector" not in META_ARCH_REGISTRY:
 def clean_state(own_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the host's catalogs as they were, and draw nothing."""
     monkeypatch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
 
 
 @pytest.fixture

@@ -21,8 +21,6 @@ from dyhead.config import load_config
 from dyhead.engine import Trainer, parse_arguments
 from dyhead.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("own_loggers")
-
 PROJECT = Path(__file__).parents[1]
 CONFIG = f"""
 _BASE_: {PROJECT}/configs/Base-ATSS-DyHead-R18-small.yaml

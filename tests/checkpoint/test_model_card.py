@@ -1,7 +1,6 @@
 """The card of a checkpoint survives every file format, and is never trusted."""
 
 import json
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,9 +115,8 @@ def test_a_damaged_card_is_refused_by_the_names_of_file_and_entry(
 
 
 def test_weights_of_a_file_with_a_damaged_card_can_be_saved(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     path = save(tmp_path, "damaged")
     main(["convert", "--strip", str(path), str(tmp_path / "to.pth")])
     assert "The model card is left out" in caplog.text

@@ -126,9 +126,8 @@ def test_a_backbone_alone_is_no_detector(load) -> None:
 
 
 def test_what_is_too_much_is_only_a_warning(
-    trained, load, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    trained, load, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     cfg, model = trained
     load(cfg, model, {**model.state_dict(), "backbone.blocks.9.extra.weight": torch.ones(1)})
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -136,9 +135,8 @@ def test_what_is_too_much_is_only_a_warning(
 
 
 def test_those_who_mean_it_get_a_warning_with_the_list(
-    trained, load, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    trained, load, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     cfg, model = trained
     weights = model.state_dict()
     missing = "head.cls_logits.weight"

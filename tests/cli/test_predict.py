@@ -3,7 +3,6 @@
 import argparse
 import csv
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ def loaded_once() -> Iterator[None]:
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the loggers as they were."""
     monkeypatch.setattr("dyhead.d2.utils.logger.setup_logger", lambda **_: None)
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
 
 
 def save_image(path: Path, seed: int, size: tuple[int, int] = SIZE) -> None:

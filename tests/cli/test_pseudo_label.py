@@ -63,7 +63,6 @@ if "FixedDetector" not in META_ARCH_REGISTRY:
 def clean_state(own_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the host's catalogs and the loggers as they were."""
     monkeypatch.setattr("dyhead.d2.utils.logger.setup_logger", lambda **_: None)
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
 
 
 def save_image(path: Path, seed: int) -> None:

@@ -17,8 +17,6 @@ from dyhead.cli import train
 from dyhead.cli.main import main
 from dyhead.engine import argument_parser
 
-pytestmark = pytest.mark.usefixtures("own_loggers")
-
 TINY = [
     *("MODEL.DEVICE", "cpu", "MODEL.DYHEAD.NUM_CONVS", "1", "DATALOADER.NUM_WORKERS", "0"),
     *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"),

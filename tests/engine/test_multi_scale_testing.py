@@ -79,7 +79,7 @@ def test_also_after_training(make_config: MakeConfig, caplog: pytest.LogCaptureF
     assert trainer.model.training
 
 
-@pytest.mark.usefixtures("without_pictures", "own_loggers")
+@pytest.mark.usefixtures("without_pictures")
 def test_eval_only_of_a_real_detector(rectangles: list[str], tmp_path: Path) -> None:
     options = {
         "MODEL.DEVICE": "cpu",

@@ -1,7 +1,6 @@
 """Mixed precision in training and evaluation, and the precision of float32, by config."""
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,10 +214,7 @@ def test_predictions_leave_a_head_in_float32(path: str) -> None:
     assert (integers.dtype, text) == (torch.int64, "name")
 
 
-def test_log_names_the_precision(
-    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
+def test_log_names_the_precision(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "dyhead"):
         cfg = make_config(**{"SOLVER.AMP.ENABLED": True, "TEST.PRECISION": "bfloat16"})
         build_test_precision(cfg, Trainer(cfg).model)

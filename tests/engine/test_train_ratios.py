@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -83,9 +82,8 @@ def test_no_ratios_is_plain_concatenation(with_both: MakeConfig) -> None:
 
 
 def test_the_log_tells_shares_and_passes(
-    with_both: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    with_both: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     with caplog.at_level("INFO", "dyhead"):
         Trainer.build_train_loader(with_both(**{"SOLVER.MAX_ITER": 9}))
     assert "66.7% from rectangles (6 images, 2.0 passes)" in caplog.text

@@ -1,7 +1,6 @@
 """What the trainer does besides Detectron2's, on a toy detector."""
 
 import json
-import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -132,9 +131,8 @@ def test_nan_stops_with_images_named_and_the_checkpoint_intact(make_config: Make
 
 
 def test_one_line_tells_what_is_about_to_happen(
-    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     with caplog.at_level("INFO", "dyhead"):
         train(make_config())
     assert "Training on 6 images of rectangles, 2 classes: 4 steps of 2 images" in caplog.text

@@ -1,7 +1,5 @@
 """Which deformable convolution is chosen, and what is said about it."""
 
-import logging
-
 import pytest
 import torch
 
@@ -124,7 +122,6 @@ def test_triton_serves_the_cpu_under_its_interpreter(monkeypatch):
 
 
 def test_log_names_device_choice_and_reason_once(monkeypatch, caplog):
-    monkeypatch.setattr(logging.getLogger("dyhead"), "propagate", True)
     pretend(monkeypatch)
     arguments = [torch.rand(shape) for shape in ((1, 2, 3, 3), (1, 2, 3, 3), (1, 1, 3, 3))]
     with caplog.at_level("INFO", "dyhead"):

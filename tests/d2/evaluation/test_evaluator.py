@@ -115,7 +115,6 @@ class TestEmbedded:
         monkeypatch.setattr(sys, "stderr", stream)
         monkeypatch.setattr(embedded_logger, "_last_times", {})  # no line was logged before
         logger = logging.getLogger("detectron2.evaluation.evaluator")
-        monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)
         with caplog.at_level(logging.INFO, logger.name):
             embedded_inference_on_dataset(Doubler(), [[1, 2]] * 30, Collector())
         assert stream.getvalue() == ""
