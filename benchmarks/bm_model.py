@@ -35,9 +35,9 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling import build_model
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.engine import build_optimizer
-from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.precision import keep_predictions_in_float32
+from dyhead.evaluation.inference_optimization import evaluation_form
 from dyhead.modeling.backbone.dyhead import DyHead
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 

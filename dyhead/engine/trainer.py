@@ -23,10 +23,6 @@ from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
 from dyhead.data.training_sets import load_training_sets
-from dyhead.engine.coco_evaluation import build_coco_evaluator
-from dyhead.engine.cost import CostEvaluator
-from dyhead.engine.evaluation import inference_folder, leave_reports
-from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook
@@ -40,6 +36,10 @@ from dyhead.engine.precision import (
 from dyhead.engine.setup import set_aside
 from dyhead.engine.training_card import ScoresHook, training_card
 from dyhead.errors import user_errors
+from dyhead.evaluation.coco_evaluation import build_coco_evaluator
+from dyhead.evaluation.evaluators import CostEvaluator
+from dyhead.evaluation.inference_optimization import evaluation_form
+from dyhead.evaluation.reports import inference_folder, leave_reports
 from dyhead.modeling.tta import build_multi_scale_testing
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.engine.evaluation_form import take_layout
+from dyhead.evaluation.inference_optimization import take_layout
 
 
 @contextmanager

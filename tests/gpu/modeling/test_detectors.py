@@ -31,11 +31,11 @@ from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.d2.utils.events import EventStorage
-from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.mixed_precision import MixedPrecisionTrainer
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.trainer import Trainer
+from dyhead.evaluation.inference_optimization import evaluation_form
 from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.ops.backends import choose_backend
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from dyhead.config import load_config
 from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
-from dyhead.engine.evaluation_form import evaluation_form, fold_frozen_norms
+from dyhead.evaluation.inference_optimization import evaluation_form, fold_frozen_norms
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 

@@ -19,8 +19,9 @@ from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import register_coco_instances
 from dyhead.d2.evaluation import COCOEvaluator
 from dyhead.d2.structures import Boxes, Instances
-from dyhead.engine import Trainer, coco_evaluation
-from dyhead.engine.coco_evaluation import (
+from dyhead.engine import Trainer
+from dyhead.evaluation import coco_evaluation
+from dyhead.evaluation.coco_evaluation import (
     FastCOCOeval,
     FastCOCOEvaluator,
     build_coco_evaluator,
