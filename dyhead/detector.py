@@ -30,7 +30,7 @@ from dyhead.engine.devices import plan_devices
 from dyhead.engine.precision import settle_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError, user_errors
-from dyhead.evaluation.inference_optimization import take_evaluation_form
+from dyhead.evaluation.inference_optimization import optimize_for_inference
 
 __all__ = [
     "ReadyDetector",
@@ -140,7 +140,7 @@ def prepare_detector(
         checkpointer = WholeCheckpointer(model, cfg, source=source, allow_partial=allow_partial)
         with user_errors(source):
             checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
-    take_evaluation_form(cfg, model)
+    optimize_for_inference(cfg, model)
     if order is not None:
         _reorder_classes(model, order, source, dataset or "")
     cfg.freeze()
