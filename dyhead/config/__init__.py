@@ -1,7 +1,7 @@
-"""Every config key that the project adds to Detectron2's, and how a config is found and loaded."""
+"""The config: the project's keys beside Detectron2's, packaged files, loading, explanations."""
 
+from dyhead.config.defaults import add_dyhead_config
 from dyhead.config.find import find_config
-from dyhead.config.keys import add_dyhead_config
 from dyhead.config.load import load_config
 
 __all__ = ["add_dyhead_config", "find_config", "load_config"]

@@ -1,8 +1,8 @@
-"""Reads what every config key means from the comments beside the assignments that make the keys.
+"""Reads what every config key means from the comments beside the keys' default values.
 
-The source of the project's keys is `dyhead/config/*_keys.py`, that of Detectron2's the embedded
-host's defaults. A key's description is the comment directly above its assignment, the one behind
-it, or both. The sources are parsed, not imported, so they serve on either host.
+The project's keys stand in `dyhead/config/defaults.py`, Detectron2's in the embedded host's
+defaults. A key's description is the comment directly above its assignment, the one behind it, or
+both. The sources are parsed, not imported, so they serve on either host.
 """
 
 import ast
@@ -14,22 +14,23 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 _HOST = _PACKAGE / "d2" / "_embedded" / "config" / "defaults.py"
-_ROOTS = ("cfg", "DEFAULTS")  # names of the whole tree in the sources
+_OWN = _PACKAGE / "config" / "defaults.py"
+_ROOT = "DEFAULTS"  # name of the whole tree in both
 
 
 @functools.cache
 def key_descriptions() -> dict[str, str]:
-    """Descriptions of keys and groups by dotted name; a key without a comment is left out."""
+    """Read the descriptions of keys and groups by dotted name; without a comment there is none."""
     found: dict[str, str] = {}
-    for path in (_HOST, *sorted(Path(__file__).parent.glob("*keys.py"))):
+    for path in (_HOST, _OWN):
         found |= parse_descriptions(path.read_text(encoding="utf-8"))
     return found
 
 
 def parse_descriptions(source: str) -> dict[str, str]:
-    """Descriptions of the keys that one source assigns, from its comments."""
+    """Read the descriptions of the keys that one source assigns, from its comments."""
     comments = dict(_comments(source))
-    groups = dict.fromkeys(_ROOTS, "")
+    groups = {_ROOT: ""}
     found = {}
     for statement in _assignments(ast.parse(source)):
         keys = [key for target in statement.targets if (key := _dotted(target, groups))]
@@ -42,7 +43,7 @@ def parse_descriptions(source: str) -> dict[str, str]:
 
 
 def _comments(source: str) -> Iterator[tuple[int, tuple[str, bool]]]:
-    """Every comment's line, its text and whether it has the line for itself."""
+    """Yield the line of every comment, its text, and True if it has the line for itself."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             is_alone = token.line[: token.start[1]].isspace() or token.start[1] == 0
@@ -55,7 +56,7 @@ def _assignments(tree: ast.Module) -> Iterator[ast.Assign]:
 
 
 def _dotted(target: ast.expr, groups: dict[str, str]) -> str:
-    """The key behind an expression such as cfg.MODEL.DEVICE, or ""."""
+    """Name the key behind an expression such as DEFAULTS.MODEL.DEVICE, or return ""."""
     parts: list[str] = []
     while isinstance(target, ast.Attribute):
         parts.insert(0, target.attr)

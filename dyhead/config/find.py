@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 @functools.cache
 def packaged_folder() -> Path:
-    """The folder of the project's own configs: inside an installed package, beside it in a clone.
+    """Return the folder of the project's own configs: inside the package, or in a clone beside it.
 
     Raises:
         UserError: the installation lacks them.
@@ -24,7 +24,7 @@ def packaged_folder() -> Path:
 
 
 def packaged_configs() -> list[str]:
-    """Names of the project's own configs, such as "bccd/atss.yaml", folder by folder.
+    """List the project's own configs by name, such as "bccd/atss.yaml", folder by folder.
 
     Some only serve as a base of others, see `is_base`.
     """
@@ -39,7 +39,7 @@ def is_base(name: str) -> bool:
 
 
 def find_config(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file of a config.
+    """Find the file of a config.
 
     Args:
         name_or_path: a path, which may begin with ~; where there is no such file, a name of
@@ -62,7 +62,7 @@ def find_config(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _nearest(name: str, names: list[str], count: int = 3) -> list[str]:
-    """Names that look like `name`, or else like its last part, which may be a path's."""
+    """Return the names most like `name`, or else most like its last part, as of a path."""
     public = [known for known in names if not is_base(known)]
     last_part = name.rpartition("/")[2]
     for wanted, cutoff in ((name, 0.6), (last_part, 0.6), (last_part, 0.0)):

@@ -1,7 +1,7 @@
 """Reads the header of a config: the comment at its beginning.
 
-Its first sentence says what the config is. Further lines may say what others
-published and what was measured with this project:
+Its first sentence describes the config. Further lines may give the scores that others published and
+those that were measured with this project:
 
     # Published: box AP <number> on <data> (<source>).
     # Measured here: box AP <number> on <data> (<remarks>).
@@ -10,11 +10,11 @@ published and what was measured with this project:
 import re
 from pathlib import Path
 
-SCORES = ("Published", "Measured here")  # what lines with scores begin with
+SCORES = ("Published", "Measured here")  # beginnings of lines with scores
 
 
 def read_header(path: Path) -> str:
-    """The comment at the beginning of a file, without its "# "."""
+    """Return the comment at the beginning of a file, without its "# "."""
     comment = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
     lines = comment[0].splitlines() if comment else []
     return "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)

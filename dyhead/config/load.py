@@ -1,8 +1,7 @@
-"""How a config is loaded.
+"""Loads a config, safely.
 
-`load_config` is the only way in: it reads YAML safely on either host (Detectron2's own
-`merge_from_file` may execute code that a YAML file holds) and answers unknown keys with the nearest
-valid ones.
+`load_config` runs no code that a YAML file may hold, on either host (Detectron2's own
+`merge_from_file` may), and answers unknown keys with the nearest valid ones.
 """
 
 import difflib
@@ -11,8 +10,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dyhead.config.defaults import add_dyhead_config, add_missing_keys
 from dyhead.config.find import find_config
-from dyhead.config.keys import add_dyhead_config
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
 from dyhead.errors import UserError, user_errors
@@ -67,29 +66,21 @@ def load_config_text(text: str, source: str, opts: Sequence[str] = ()) -> CfgNod
 
 
 def with_project_keys(cfg: CfgNode) -> CfgNode:
-    """A copy of `cfg`, not frozen, in which keys of the project that it lacks have their defaults.
+    """Copy `cfg`, not frozen, and give the keys of the project that it lacks their defaults.
 
-    So that a plain Detectron2 config may be used where the project's keys are read.
+    A plain Detectron2 config may then be used where the project's keys are read.
     """
     completed = cfg.clone()
     completed.defrost()
-    _add_missing(completed, _defaults())
+    add_missing_keys(completed, _defaults())
     return completed
 
 
 def _defaults() -> CfgNode:
-    """Every key of the host and of the project with its default."""
+    """Build a config of every key of the host and of the project with its default."""
     cfg = get_cfg()
     add_dyhead_config(cfg)
     return cfg
-
-
-def _add_missing(cfg: CfgNode, defaults: CfgNode) -> None:
-    for key, value in defaults.items():
-        if key not in cfg:
-            cfg[key] = value
-        elif isinstance(value, CfgNode) and isinstance(cfg[key], CfgNode):
-            _add_missing(cfg[key], value)
 
 
 def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
@@ -147,14 +138,14 @@ def _merge_value(cfg: CfgNode, key: str, value: Any) -> None:
 
 
 def _read_coco_json(key: str, value: Any) -> Any:
-    """The value of an override; data sets may be written without quotes, as in YAML."""
+    """Read the value of an override; data sets may be written without quotes, as in YAML."""
     if key != "DATASETS.COCO_JSON" or not isinstance(value, str):
         return value
     return load_yaml_text(f"entries: {value}", key)["entries"]
 
 
 def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The dotted names of all keys of a config or of a YAML file, without those of groups."""
+    """Yield the dotted names of all keys of a config or a YAML file, without those of groups."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from leaf_keys(value, f"{prefix}{key}.")
@@ -163,7 +154,7 @@ def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def value_of(cfg: CfgNode, name: str) -> Any:
-    """The value of a dotted key."""
+    """Return the value of a dotted key."""
     value: Any = cfg
     for part in name.split("."):
         value = value[part]
@@ -171,7 +162,7 @@ def value_of(cfg: CfgNode, name: str) -> Any:
 
 
 def check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
-    """Make sure that a config has these keys.
+    """Check that a config has these keys.
 
     Raises:
         UserError: it lacks some; the message begins with `source` and has the nearest ones.
@@ -184,7 +175,7 @@ def check_keys(cfg: CfgNode, keys: set[str], source: str) -> None:
 
 
 def _answer_unknown_key(key: str, valid: Sequence[str]) -> str:
-    """One sentence on what to write instead of `key`."""
+    """Say in one sentence what to write instead of `key`."""
     if key in _KEYS_WITHOUT_EFFECT:
         return f"{key} has no effect on ATSS: remove it."
     if members := [name for name in valid if name.startswith(f"{key}.")]:
@@ -193,7 +184,7 @@ def _answer_unknown_key(key: str, valid: Sequence[str]) -> str:
 
 
 def _nearest_keys(key: str, valid: Sequence[str], count: int = 3) -> list[str]:
-    """The valid keys that look most like `key`: by whole name, or else by its last part."""
+    """Return the valid keys that look most like `key`, by whole name or else by its last part."""
     names = {name.upper(): name for name in valid}
     found = difflib.get_close_matches(key.upper(), names, count, cutoff=0.75)
     if not found:

@@ -1,4 +1,4 @@
-"""Says of every config key its default, its meaning, where it is read and which configs set it."""
+"""Explains every config key: default, meaning, lines that read it and configs that set it."""
 
 import textwrap
 from typing import Any, NamedTuple
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from dyhead.config.comments import key_descriptions
+from dyhead.config.defaults import add_dyhead_config
 from dyhead.config.find import find_config, is_base, packaged_configs
 from dyhead.config.headers import first_sentence, read_header
-from dyhead.config.keys import add_dyhead_config
 from dyhead.config.load import check_keys, leaf_keys, load_config, value_of
 from dyhead.config.usage import find_reads
 from dyhead.d2.config import CfgNode, get_cfg
@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
 
 def all_keys() -> list[Key]:
-    """Every key, in the order of the tree."""
+    """List every key, in the order of the tree."""
     cfg = get_cfg()
     of_host = set(leaf_keys(cfg))
     add_dyhead_config(cfg)
@@ -46,14 +46,15 @@ def all_keys() -> list[Key]:
 
 
 def explain(name: str) -> str:
-    """A text about a key, or about all keys of a group.
+    """Explain a key, or all keys of a group.
 
     Raises:
         UserError: there is no such key; the message has the nearest ones.
     """
     keys = all_keys()
     if members := [key for key in keys if key.name.startswith(f"{name}.")]:
-        head = [key_descriptions()[name], ""] if name in key_descriptions() else []
+        described = key_descriptions().get(name)
+        head = [textwrap.fill(described, 98), ""] if described else []
         return "\n".join([*head, *map(_summary, members)])
     check_keys(load_config("")[0], {name}, "dyhead configs explain")
     (key,) = (key for key in keys if key.name == name)
@@ -75,7 +76,7 @@ def _summary(key: Key) -> str:
 
 
 def setting_configs(name: str) -> list[tuple[str, Any]]:
-    """The packaged configs whose own file, not a base of it, sets a key, and the values there."""
+    """List the packaged configs whose own file, not a base, sets a key, with the values there."""
     found = []
     for config in packaged_configs():
         values = load_yaml(find_config(config))
@@ -85,7 +86,7 @@ def setting_configs(name: str) -> list[tuple[str, Any]]:
 
 
 def list_configs() -> list[tuple[str, str]]:
-    """Name and description of every packaged config but those that others only build on."""
+    """List name and description of the packaged configs, without those that are only bases."""
     names = [name for name in packaged_configs() if not is_base(name)]
     return [
         (name.removesuffix(".yaml"), first_sentence(read_header(find_config(name))))
@@ -94,12 +95,12 @@ def list_configs() -> list[tuple[str, str]]:
 
 
 def to_yaml(cfg: CfgNode) -> str:
-    """A whole config as YAML, a key per line, without anchors."""
+    """Write a whole config as YAML, a key per line, without anchors."""
     return yaml.dump(_plain(cfg), Dumper=_Dumper, default_flow_style=False, width=96)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes lists in brackets, and values that several keys share once for each of them."""
+    """A YAML dumper with lists in brackets; what several keys share is written for each of them."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -112,7 +113,7 @@ _Dumper.add_representer(list, _Dumper.represent_flow)
 
 
 def differences(first: CfgNode, second: CfgNode) -> list[tuple[str, Any, Any]]:
-    """Keys that two merged configs have other values for, with both values.
+    """List the keys that two merged configs have other values for, with both values.
 
     Lists and tuples of the same values are the same: YAML has lists only.
     """
@@ -121,14 +122,14 @@ def differences(first: CfgNode, second: CfgNode) -> list[tuple[str, Any, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Dictionaries and lists in the place of nodes and tuples."""
+    """Return dictionaries and lists in the place of nodes and tuples."""
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def format_reference() -> str:
-    """The reference of all keys in Markdown, a table for each group."""
+    """Write the reference of all keys in Markdown, a table for each group."""
     groups: dict[str, list[Key]] = {}
     for key in all_keys():
         groups.setdefault(key.name.rpartition(".")[0], []).append(key)

@@ -25,7 +25,7 @@ class Read(NamedTuple):
 
 
 class _Module:
-    """One source, and which groups of keys its names stand for."""
+    """A source, with the groups of keys that its names stand for."""
 
     def __init__(self, file: str, source: str) -> None:
         self.file = file
@@ -33,14 +33,14 @@ class _Module:
         self.groups: dict[str, set[Parts]] = {"cfg": {()}}
 
     def functions(self) -> Iterator[tuple[str, list[str]]]:
-        """The functions' names, and those of their parameters without self and cls."""
+        """Yield the functions' names, and those of their parameters without self and cls."""
         for node in self.nodes:
             if isinstance(node, ast.FunctionDef):
                 names = [argument.arg for argument in node.args.args]
                 yield node.name, names[1:] if names[:1] in (["self"], ["cls"]) else names
 
     def name_groups(self) -> None:
-        """Learn what the names stand for that groups are assigned to."""
+        """Let the names that groups are assigned to stand for these."""
         for node in self.nodes:
             if isinstance(node, ast.Assign):
                 for target in node.targets:
@@ -52,7 +52,7 @@ class _Module:
             self.groups.setdefault(name, set()).update(keys)
 
     def calls(self) -> Iterator[tuple[str, int, set[Parts]]]:
-        """Function names, positions and groups of all arguments that are groups of keys."""
+        """Yield function name, position and groups of every argument that is a group of keys."""
         for node in self.nodes:
             if isinstance(node, ast.Call):
                 for position, argument in enumerate(node.args):
@@ -60,7 +60,7 @@ class _Module:
                         yield _last_name(node.func), position, keys
 
     def keys(self, node: ast.expr) -> set[Parts]:
-        """The keys or groups that an expression may stand for; () is the whole config."""
+        """Return the keys or groups that an expression may stand for; () is the whole config."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute | ast.Subscript):
             name = _part(node)
@@ -72,12 +72,12 @@ class _Module:
 
 
 def find_reads(key: str) -> list[Read]:
-    """Every line of the package that reads a dotted key, by file and line."""
+    """List the lines of the package that read a dotted key, by file and line."""
     return _find(_package(), key)
 
 
 def find_reads_in(sources: dict[str, str], key: str) -> list[Read]:
-    """The same in sources by the names of their files."""
+    """List the lines that read a dotted key in sources, given by the names of their files."""
     return _find(_resolve([_Module(file, source) for file, source in sources.items()]), key)
 
 
@@ -105,7 +105,7 @@ def _package() -> list[_Module]:
 
 
 def _resolve(modules: list[_Module]) -> list[_Module]:
-    """Tell the modules what their functions' parameters stand for, by all calls anywhere."""
+    """Let the parameters of the modules' functions stand for what any call gives them."""
     parameters = [(module, *function) for module in modules for function in module.functions()]
     for _ in range(_PASSES):
         for module in modules:
@@ -119,7 +119,7 @@ def _resolve(modules: list[_Module]) -> list[_Module]:
 
 
 def _last_name(node: ast.expr) -> str:
-    """Name of a variable or an attribute, as "cfg" of self.cfg."""
+    """Return the name of a variable or an attribute, as "cfg" of self.cfg."""
     if isinstance(node, ast.Name):
         return node.id
     return node.attr if isinstance(node, ast.Attribute) else ""

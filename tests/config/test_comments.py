@@ -25,11 +25,10 @@ PART.SIZES = (
     (3, 4),
 )  # and behind
 
-def add(cfg):
-    # A group.
-    cfg.MODEL.OWN = CN()
-    cfg.MODEL.OWN.COUNT = 2  # how many, ...
-    other.MODEL.OWN.WRONG = 3  # of something else
+# A group.
+DEFAULTS.MODEL.OWN = CN()
+DEFAULTS.MODEL.OWN.COUNT = 2  # how many, ...
+other.MODEL.OWN.WRONG = 3  # of something else
 '''
 
 

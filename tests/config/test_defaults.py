@@ -1,17 +1,29 @@
-"""The keys and the config of the Swin Transformer."""
+"""The project's keys have the official code's names and defaults."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from dyhead.config import load_config
+from dyhead.config import add_dyhead_config, load_config
+from dyhead.d2.config import get_cfg
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILE = "dyhead_swint_atss_fpn_2x_ms.yaml"
 
 
 def test_defaults_are_the_official_ones() -> None:
+    cfg, explicit_keys = load_config("")
+    assert explicit_keys == set()
+    assert (cfg.MODEL.DYHEAD.NUM_CONVS, cfg.MODEL.DYHEAD.CHANNELS) == (6, 256)
+    assert cfg.MODEL.BACKBONE.FREEZE_AT == -1
+    assert cfg.MODEL.ATSS.TOPK == 9
+    assert cfg.MODEL.ATSS.BBOX_REG_WEIGHTS == (10.0, 10.0, 5.0, 5.0)
+    assert cfg.SOLVER.OPTIMIZER == "SGD"
+    assert cfg.DATASETS.COCO_JSON == []
+
+
+def test_defaults_of_swin_are_the_official_ones() -> None:
     cfg, _ = load_config("")
     assert dict(cfg.MODEL.SWINT) == {
         "EMBED_DIM": 96,
@@ -26,6 +38,28 @@ def test_defaults_are_the_official_ones() -> None:
         "OUT_NORM": True,
         "USE_CHECKPOINT": False,
     }
+
+
+def test_detectron2s_keys_are_kept_but_for_frozen_stages() -> None:
+    host, cfg = get_cfg(), get_cfg()
+    add_dyhead_config(cfg)
+    assert {*host} == {*cfg} and {*host.SOLVER} < {*cfg.SOLVER} and {*host.TEST} < {*cfg.TEST}
+    assert cfg.SOLVER.AMP.ENABLED is host.SOLVER.AMP.ENABLED
+    assert (host.MODEL.BACKBONE.FREEZE_AT, cfg.MODEL.BACKBONE.FREEZE_AT) == (2, -1)
+
+
+def test_a_key_that_is_there_already_keeps_its_value() -> None:
+    cfg = get_cfg()
+    add_dyhead_config(cfg)
+    cfg.MODEL.DYHEAD.NUM_CONVS = 3
+    add_dyhead_config(cfg)
+    assert cfg.MODEL.DYHEAD.NUM_CONVS == 3
+
+
+def test_configs_share_no_list() -> None:
+    first, _ = load_config("")
+    first.MODEL.ATSS.IN_FEATURES.append("p8")
+    assert load_config("")[0].MODEL.ATSS.IN_FEATURES == ["p3", "p4", "p5", "p6", "p7"]
 
 
 def test_official_config_has_the_official_values() -> None:
