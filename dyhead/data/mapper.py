@@ -1,11 +1,14 @@
 """A mapper that survives broken images in training and names them in evaluation."""
 
 import logging
+from typing import Any
 
 from PIL import Image
 
+from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetMapper
 from dyhead.d2.data.detection_utils import SizeMismatchError
+from dyhead.data.augmentation import build_augmentation
 from dyhead.errors import UserError
 
 _BROKEN_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError, SizeMismatchError)
@@ -23,6 +26,12 @@ class CheckedMapper(DatasetMapper):
 
     skipped = 0
     skipped_in_a_row = 0
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments: the host's, with the project's augmentation."""
+        arguments = super().from_config(cfg, is_train)
+        return {**arguments, "augmentations": build_augmentation(cfg, is_train)}
 
     def __call__(self, dataset_dict: dict) -> dict | None:
         """Map one dataset dict to a model input, or to None for a broken image in training.
