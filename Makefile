@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: help quickstart test test-all lint format bench gpu-check results-table config-keys clean
+.PHONY: help quickstart test test-all lint format bench gpu-check results-table config-keys code-tour clean
 
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
@@ -14,6 +14,7 @@ help:
 	@echo "make gpu-check   on a GPU: prove that it works and measure it (8 minutes), see docs/gpu.md"
 	@echo "make results-table  rewrite the tables of results from the headers of configs/"
 	@echo "make config-keys  rewrite docs/config_keys.md from the comments beside the config keys"
+	@echo "make code-tour   redraw docs/images/code_tour.png, the data's way through the code"
 	@echo "make clean       remove the virtual environment and all outputs"
 
 $(SETUP): setup.py
@@ -47,6 +48,9 @@ results-table: $(SETUP)
 
 config-keys: $(SETUP)
 	$(BIN)/dyhead configs reference > docs/config_keys.md
+
+code-tour: $(SETUP)
+	$(BIN)/python tools/draw_code_tour.py
 
 # On a GPU: make bench DEVICE=cuda
 DEVICE ?= cpu
