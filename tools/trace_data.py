@@ -24,8 +24,7 @@ from dyhead.data.shape_scenes import ShapesSpec
 from dyhead.data.shapes import make_shapes
 from dyhead.engine import Trainer
 
-PROJECT = Path(__file__).parents[1]
-PACKAGE = str(PROJECT / "dyhead") + os.sep
+PACKAGE = str(Path(dyhead.__file__).parent) + os.sep
 
 
 class DataTrace:
@@ -66,7 +65,7 @@ class DataTrace:
     def _note(self, file: str, call: int, values: list[Any]) -> None:
         self._has_begun |= any(_is_picture(value) for value in values)
         if self._has_begun and any(self._is_data(value) for value in values):
-            name = file.removeprefix(PACKAGE)
+            name = file.removeprefix(PACKAGE).replace(os.sep, "/")
             self._first_calls[name] = min(call, self._first_calls.get(name, call))
 
     def _is_data(self, value: Any, depth: int = 3) -> bool:
