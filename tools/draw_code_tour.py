@@ -106,8 +106,10 @@ def _package(file: str) -> str:
 
 
 def _summary(package: str) -> str:
-    """Return the first sentence of a package's docstring."""
+    """Return the first sentence of a package's docstring, or "" of one that is elsewhere."""
     source = PROJECT / "dyhead" / package / "__init__.py"
+    if not source.is_file():  # of genuine Detectron2
+        return ""
     docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     return docstring.split(".\n")[0].replace("\n", " ").rstrip(".")
 

@@ -17,6 +17,7 @@ import torch
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.config import load_config
+from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import HookBase
 from dyhead.data import fill_num_classes, register_datasets
@@ -24,7 +25,11 @@ from dyhead.data.shape_scenes import ShapesSpec
 from dyhead.data.shapes import make_shapes
 from dyhead.engine import Trainer
 
-PACKAGE = str(Path(dyhead.__file__).parent) + os.sep
+# Folders whose files are recorded, and their names in the record: the package and, where genuine
+# Detectron2 is the host, that in the place of the embedded one.
+FOLDERS = {str(Path(dyhead.__file__).parent) + os.sep: ""}
+if HOST == "detectron2":
+    FOLDERS[str(Path(sys.modules["detectron2"].__file__ or "").parent) + os.sep] = "d2/"
 
 
 class DataTrace:
@@ -52,7 +57,11 @@ class DataTrace:
         sys.setprofile(None)
 
     def _profile(self, frame: FrameType, event: str, result: Any) -> None:
-        if event not in ("call", "return") or not frame.f_code.co_filename.startswith(PACKAGE):
+        if event not in ("call", "return"):
+            return
+        file = frame.f_code.co_filename
+        folder = next((folder for folder in FOLDERS if file.startswith(folder)), None)
+        if folder is None:
             return
         if event == "call":
             self._calls += 1
@@ -60,12 +69,12 @@ class DataTrace:
         elif (call := self._entered.pop(id(frame), None)) is not None:
             # When it returns, all that it had in its hands is there to see; it counts from its
             # call on, so that a caller comes before those whom it hands the data to.
-            self._note(frame.f_code.co_filename, call, [*frame.f_locals.values(), result])
+            name = FOLDERS[folder] + file.removeprefix(folder).replace(os.sep, "/")
+            self._note(name, call, [*frame.f_locals.values(), result])
 
-    def _note(self, file: str, call: int, values: list[Any]) -> None:
+    def _note(self, name: str, call: int, values: list[Any]) -> None:
         self._has_begun |= any(_is_picture(value) for value in values)
         if self._has_begun and any(self._is_data(value) for value in values):
-            name = file.removeprefix(PACKAGE).replace(os.sep, "/")
             self._first_calls[name] = min(call, self._first_calls.get(name, call))
 
     def _is_data(self, value: Any, depth: int = 3) -> bool:
