@@ -147,7 +147,8 @@ def test_peak_memory_sees_temporaries_and_results() -> None:
     peak = measure.peak_extra_bytes(call, CPU)
     if peak is None:
         pytest.skip("this system does not tell")
-    assert 20 * 2**20 <= peak < 24 * 2**20
+    # Other memory of the process comes and goes by a few pages meanwhile.
+    assert 19 * 2**20 <= peak < 24 * 2**20
 
 
 def test_peaks_are_measured_in_a_new_process(

@@ -42,7 +42,7 @@ from gpu_stages import (
 
 BUDGET = 480  # seconds
 LOG_BYTES = 300_000  # that a log keeps of its end
-GRACE = 5  # seconds between asking a process to end and ending it
+GRACE = 10  # seconds between asking a process to end (pytest then leaves its results) and ending it
 COUNTING = 90  # seconds for PyTorch to be imported and to count GPUs
 INTERRUPTED = 130  # exit status, as of a shell
 COLUMNS = ("stage", "passed", "failed", "skipped", "seconds", "figure")
