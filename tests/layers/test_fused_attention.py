@@ -5,11 +5,10 @@ import weakref
 
 import pytest
 import torch
-from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from dyhead.layers import BlockOptions, DyHeadBlock, fused_attention
+from dyhead.layers import BlockOptions, DyHeadBlock, dispatch
 from dyhead.ops import backends, cpp_branch_mix
 
 PYRAMIDS = {
@@ -187,7 +186,7 @@ def test_frozen_parts(trained):
 
 @pytest.mark.parametrize("large_level", [0, 2**21])  # the finest level apart, or all together
 def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
-    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", large_level)
+    monkeypatch.setattr(dispatch, "LARGE_LEVEL", large_level)
     fused, plain = make_blocks()
     levels = make_levels(PYRAMIDS["odd"])
     for mode in (torch.no_grad, torch.inference_mode):
@@ -200,21 +199,23 @@ def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
 
 
 def test_maps_of_a_large_level_are_let_go_before_the_others_are_convolved(monkeypatch):
-    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", 0)
+    monkeypatch.setattr(dispatch, "LARGE_LEVEL", 0)
     fused, _ = make_blocks()
-    alive = weakref.WeakSet()
-    convolve_part = fused.spatial_attention._convolve_part
+    alive, spatial = weakref.WeakSet(), fused.spatial_attention
+    convolve, parts = spatial.convolve, []
 
-    def note(*arguments):
+    def note(levels, indices, kernels):
         assert not alive
-        maps = convolve_part(*arguments)
-        alive.update(image for level in maps[: arguments[1].start == 0] for image in level[1:])
-        return maps
+        convolved = convolve(levels, indices, kernels)
+        if indices[0] == 0:
+            alive.update(convolved.images[1:])  # the first one's memory is the output's
+        parts.append(list(indices))
+        return convolved
 
-    monkeypatch.setattr(fused.spatial_attention, "_convolve_part", note)
+    monkeypatch.setattr(spatial, "convolve", note)
     with torch.no_grad():
-        outputs = fused(make_levels(PYRAMIDS["odd"]))
-    assert len(outputs) == len(PYRAMIDS["odd"])
+        fused(make_levels(PYRAMIDS["odd"]))
+    assert parts == [[0], [1, 2, 3, 4]]
 
 
 def test_backward_can_be_repeated():
@@ -301,22 +302,13 @@ def test_what_is_kept_for_backward(dtype, memory_format):
     assert maps <= kept <= maps + kernels + 2**14
 
 
-def test_kernels_are_packed_anew_after_a_forward_pass_that_was_given_up():
+def test_kernels_are_packed_anew_for_every_forward_pass():
     fused, _ = make_blocks()
     fused.float()
-    spatial, levels = fused.spatial_attention, [x.float() for x in make_levels(PYRAMIDS["odd"])]
+    levels, spatial = [x.float() for x in make_levels(PYRAMIDS["odd"])], fused.spatial_attention
     with torch.no_grad():
-        abandoned = spatial.convolve(levels, [range(1), range(1, len(levels))])
-        first, *_ = next(abandoned).images
+        before = spatial.convolve(levels, [0], spatial.kernels(torch.float32)).images[0]
         spatial.same.weight.mul_(2)
-        where = spatial.offsets(levels[0])
-        again = spatial.same.convolve(levels[0], where)
+        after = spatial.convolve(levels, [0], spatial.kernels(torch.float32)).images[0]
     bias = spatial.same.bias.view(-1, 1, 1)
-    torch.testing.assert_close(again - bias, 2 * (first - bias), rtol=1e-4, atol=1e-5)
-
-
-def test_other_activations_are_refused_where_they_would_be_lost():
-    fused, _ = make_blocks()
-    fused.task_attention = nn.SiLU()
-    with pytest.raises(TypeError, match="SiLU"):
-        fused(make_levels(PYRAMIDS["odd"]))
+    torch.testing.assert_close(after - bias, 2 * (before - bias), rtol=1e-4, atol=1e-5)
