@@ -50,18 +50,6 @@ class Attentions:
     scale_sigmoid: Sigmoid | None
     task_sigmoid: Sigmoid | None
 
-    def of_levels(self, part: slice) -> "Attentions":
-        """Return the same for some of the levels alone."""
-        # Not dataclasses.replace, which PyTorch 2.6 cannot compile.
-        return Attentions(
-            self.branches[part],
-            self.num_branches,
-            self.norm_groups,
-            self.norm_epsilon,
-            self.scale_sigmoid,
-            self.task_sigmoid,
-        )
-
 
 def attention_coefficients(
     moments: Tensor, attentions: Attentions, parameters: Parameters
@@ -83,7 +71,7 @@ def attention_coefficients(
     gain, offset = _group_norm(mean, variance, attentions, parameters)
 
     # Scale attention: a weight per branch from the mean of GroupNorm(y), then the branches' mean.
-    weights = branch_shares(attentions.branches, moments)
+    weights = _branch_shares(attentions.branches, moments)
     if attentions.scale_sigmoid is not None:
         normalised = torch.addcmul(offset, gain, pooled)
         score = F.linear(normalised, parameters["score.weight"], parameters["score.bias"])
@@ -103,17 +91,23 @@ def attention_coefficients(
 
 
 def describe(
-    spatial: SpatialAttention, scale: ScaleAttention | None, task: nn.Module, levels: int
+    spatial: SpatialAttention,
+    scale: ScaleAttention | None,
+    task: nn.Module,
+    part: Sequence[int],
+    count: int,
 ) -> tuple[Attentions, Parameters]:
-    """Gather what the attentions of a block do after the convolutions of `levels` levels.
+    """Gather what the attentions of a block do after the convolutions of some levels.
 
     Args:
         spatial: whose branches are mixed.
         scale: None if there is no scale attention after the convolutions.
         task: `DyReLU`, or ReLU.
+        part: indices of the levels.
+        count: of the levels of the pyramid.
     """
     norm = spatial.same.norm
-    branches = [spatial.finer, spatial.same, spatial.coarser] if levels > 1 else [spatial.same]
+    branches = [spatial.finer, spatial.same, spatial.coarser] if count > 1 else [spatial.same]
     parameters: Parameters = {
         "norm.weight": torch.stack([branch.norm.weight for branch in branches]),
         "norm.bias": torch.stack([branch.norm.bias for branch in branches]),
@@ -127,19 +121,19 @@ def describe(
         task_sigmoid = task.hard_sigmoid
         parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
         parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
-    present = tuple(present_branches(level, levels) for level in range(levels))
+    present = tuple(_present_branches(level, count) for level in part)
     attentions = Attentions(
         present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid
     )
     return attentions, parameters
 
 
-def present_branches(level: int, levels: int) -> range:
+def _present_branches(level: int, count: int) -> range:
     """Return the indices of a level's branches: the outer levels have one neighbour only."""
-    return range(1) if levels == 1 else range(int(level == 0), 3 - int(level == levels - 1))
+    return range(1) if count == 1 else range(int(level == 0), 3 - int(level == count - 1))
 
 
-def branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
+def _branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
     """Return (L, B, 1, 1): one over the number of branches, zero where a level lacks the branch."""
     every = range(moments.shape[1])
     rows = (tuple((index in present) / len(present) for index in every) for present in branches)

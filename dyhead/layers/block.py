@@ -6,7 +6,6 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from dyhead.layers.attention_coefficients import describe
 from dyhead.layers.dispatch import Execution, choose_execution, parts_of_pyramid
 from dyhead.layers.fused_attention import attend
 from dyhead.layers.options import BlockOptions
@@ -96,38 +95,33 @@ class DyHeadBlock(nn.Module):
             features = [scale([level]) for level in features]
             scale = None
         attentions = self.spatial_attention, scale, self.task_attention
-        execution = choose_execution(self.fused, [each for each in attentions if each is not None])
+        execution = choose_execution(self.fused, attentions)
         if execution is Execution.PLAIN:
-            return [self._attend(features, index, scale) for index in range(len(features))]
-        return self._attend_fused(features, scale, execution)
+            return [_attend(features, index, *attentions) for index in range(len(features))]
+        return _attend_fused(features, attentions, execution)
 
-    def _attend(self, levels: Sequence[Tensor], index: int, scale: Any) -> Tensor:
-        """Attend to one level, one module after the other."""
-        branches = self.spatial_attention(levels, index)
-        mean = torch.stack(branches).mean(dim=0) if scale is None else scale(branches)
-        return self.task_attention(mean)
 
-    def _attend_fused(
-        self, levels: Sequence[Tensor], scale: Any, execution: Execution
-    ) -> list[Tensor]:
-        """`_attend` to every level, the attentions after the convolutions fused."""
-        sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        prepared = [_prepare(level) for level in levels]
-        kernels = self.spatial_attention.kernels(prepared[0].dtype)
-        attentions, parameters = describe(
-            self.spatial_attention, scale, self.task_attention, len(levels)
+def _attend(levels: Sequence[Tensor], index: int, spatial: Any, scale: Any, task: Any) -> Tensor:
+    """Attend to one level, one module after the other."""
+    branches = spatial(levels, index)
+    return task(torch.stack(branches).mean(dim=0) if scale is None else scale(branches))
+
+
+def _attend_fused(
+    levels: Sequence[Tensor], attentions: tuple[Any, Any, Any], execution: Execution
+) -> list[Tensor]:
+    """Attend to every level, with the steps after the convolutions fused."""
+    spatial, *_ = attentions
+    sizes = [(level.shape[2], level.shape[3]) for level in levels]
+    prepared = _prepare(levels)
+    kernels = spatial.kernels(prepared[0].dtype)
+    outputs: list[Tensor] = []
+    for part in parts_of_pyramid(levels, execution):
+        # No name holds a part's maps: they are let go before the next part is convolved.
+        outputs += attend(
+            spatial.convolve(prepared, part, kernels), part, sizes, attentions, execution
         )
-        outputs: list[Tensor] = []
-        for part in parts_of_pyramid(levels, execution):
-            # No name holds a part's maps: they are let go before the next part is convolved.
-            outputs += attend(
-                self.spatial_attention.convolve(prepared, range(len(levels))[part], kernels),
-                sizes[part],
-                attentions.of_levels(part),
-                parameters,
-                execution,
-            )
-        return outputs
+    return outputs
 
 
 def _named(table: Mapping[str, Builder], name: str, key: str) -> Builder:
@@ -136,11 +130,16 @@ def _named(table: Mapping[str, Builder], name: str, key: str) -> Builder:
     return table[name]
 
 
-def _prepare(level: Tensor) -> Tensor:
-    """Bring a level to the convolutions' type and layout, once for all that read it."""
-    dtype, device_type = level.dtype, level.device.type
-    if dtype != torch.float64 and torch.is_autocast_enabled(device_type):
-        dtype = torch.get_autocast_dtype(device_type)
-    if is_exported():
-        return level.to(dtype)
-    return level.to(dtype, memory_format=torch.channels_last)
+def _prepare(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Bring levels to the convolutions' type and layout, once for all that read them."""
+    device_type = levels[0].device.type
+    is_autocast = torch.is_autocast_enabled(device_type)
+    autocast = torch.get_autocast_dtype(device_type)
+    dtypes = [
+        autocast if is_autocast and level.dtype != torch.float64 else level.dtype
+        for level in levels
+    ]
+    pairs = list(zip(levels, dtypes, strict=True))
+    if is_exported():  # which would bind the graph to a layout
+        return [level.to(dtype) for level, dtype in pairs]
+    return [level.to(dtype, memory_format=torch.channels_last) for level, dtype in pairs]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dyhead.layers.attention_coefficients import (
@@ -21,9 +21,11 @@ from dyhead.layers.attention_coefficients import (
     Parameters,
     attention_coefficients,
     constant_table,
+    describe,
 )
 from dyhead.layers.dispatch import Execution
-from dyhead.layers.spatial_attention import Convolved, upsample
+from dyhead.layers.scale_attention import ScaleAttention
+from dyhead.layers.spatial_attention import Convolved, SpatialAttention, upsample
 from dyhead.ops import branch_mix
 from dyhead.ops.branch_mix_by_level import Maps, stack_levels
 
@@ -32,9 +34,9 @@ Size = tuple[int, int]
 
 def attend(
     convolved: Convolved,
+    part: Sequence[int],
     sizes: Sequence[Size],
-    attentions: Attentions,
-    parameters: Parameters,
+    modules: tuple[SpatialAttention, ScaleAttention | None, nn.Module],
     execution: Execution,
 ) -> list[Tensor]:
     """Normalise, weight, average and activate the outputs of the convolutions of some levels.
@@ -42,14 +44,18 @@ def attend(
     Args:
         convolved: images of the level's size or a smaller one, all of one type. `INFERENCE`
             overwrites them.
-        sizes: H, W of these levels.
-        attentions, parameters: from `describe`, of these levels.
+        part: indices of these levels.
+        sizes: H, W of every level of the pyramid.
+        modules: spatial attention, whose convolutions they are; scale attention, None to average
+            the branches; task attention, `DyReLU` or ReLU.
         execution: a fused one.
 
     Returns:
-        (N, C, H, W) per level, channels_last, of the type given; statistics and coefficients are
-        float32 at least.
+        (N, C, H, W) per level of the part, channels_last, of the type given; statistics and
+        coefficients are float32 at least.
     """
+    attentions, parameters = describe(*modules, part, len(sizes))
+    sizes = [sizes[index] for index in part]
     first = convolved.images[0]
     with torch.autocast(first.device.type, enabled=False):
         dtype = torch.promote_types(first.dtype, torch.float32)

@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from dyhead.ops.recording import is_recorded
-
 KERNEL_SIZE = 3
 PADDING = KERNEL_SIZE // 2
 TAPS = KERNEL_SIZE * KERNEL_SIZE
@@ -33,13 +31,14 @@ class OffsetConv(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Compute (N, 27, H, W) from (N, C, H, W)."""
         is_inaccurate = (
-            input.device.type == "cpu"
+            type(input) is Tensor
+            and input.device.type == "cpu"
             and input.dtype == torch.float32
             and not torch.is_autocast_enabled("cpu")
-            and not is_recorded(input)
             and not input.is_contiguous()
         )
-        if not is_inaccurate:
+        is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if is_recorded or not is_inaccurate:
             return super().forward(input)
         return _ConvolutionOfRelaidImage.apply(input, self.weight, self.bias)
 

@@ -26,7 +26,7 @@ from dyhead.ops import (
     resize_offset,
     sharing_packed_kernels,
 )
-from dyhead.ops.recording import is_exported, is_recorded
+from dyhead.ops.recording import is_recorded
 
 NORM_GROUPS = 16
 
@@ -177,8 +177,11 @@ class SpatialAttention(nn.Module):
         Raises:
             ValueError: the levels' sizes do not fit.
         """
+        recorded = is_recorded(*levels)
         convolutions = [
-            each for index in indices for each in self._convolutions(levels, index, overwrite=True)
+            each
+            for index in indices
+            for each in self._convolutions(levels, index, overwrite=not recorded)
         ]
         if self.offset_and_mask is None:
             images = [
@@ -187,22 +190,15 @@ class SpatialAttention(nn.Module):
             ]
             return Convolved(images, None)
         calls = [
-            DeformConv(
-                each.feature,
-                *each.offset_and_mask,
-                *kernels.of_branch[each.branch],
-                each.branch.stride,
-                PADDING,
-            )
-            for each in convolutions
-            if each.offset_and_mask is not None
+            DeformConv(feature, *own, *kernels.of_branch[branch], branch.stride, PADDING)
+            for branch, feature, own, _ in convolutions
+            if own is not None
         ]
-        if is_recorded(*levels):
+        if recorded:
             return Convolved(foreach_modulated_deform_conv2d(calls), None)
+        level_sizes = [each.size for each in convolutions]
         with sharing_packed_kernels(kernels.packed):
-            return Convolved(
-                *foreach_deform_conv_with_moments(calls, [each.size for each in convolutions])
-            )
+            return Convolved(*foreach_deform_conv_with_moments(calls, level_sizes))
 
     def _convolutions(
         self, levels: Sequence[Tensor], index: int, overwrite: bool = False
@@ -223,8 +219,8 @@ class SpatialAttention(nn.Module):
 
         Args:
             level: (N, C, H, W).
-            overwrite: let the mask take the place of its logits: then both results are parts of one
-                tensor, the only one that is kept for backward.
+            overwrite: write the mask over its logits: both results are parts of one tensor then,
+                which saves a copy. A recorder would bind its graph to the strides of these parts.
 
         Returns:
             offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1); None without `spatial_aware`.
@@ -236,9 +232,9 @@ class SpatialAttention(nn.Module):
         exact = torch.promote_types(maps.dtype, torch.float32)
         maps = maps.to(exact, memory_format=torch.contiguous_format)
         offset, mask = maps[:, : 2 * TAPS], maps[:, 2 * TAPS :]
-        if is_exported():  # which would bind the graph to the strides of a part
-            return offset.clone(memory_format=torch.contiguous_format), mask.sigmoid()
-        return offset, mask.sigmoid_() if overwrite else mask.sigmoid()
+        if overwrite:
+            return offset, mask.sigmoid_()
+        return offset.clone(memory_format=torch.contiguous_format), mask.sigmoid()
 
     def _fit_coarser(
         self, coarser: Tensor, level: Tensor, offset_and_mask: OffsetAndMask | None
