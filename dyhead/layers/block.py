@@ -133,10 +133,11 @@ def _named(table: Mapping[str, Builder], name: str, key: str) -> Builder:
 def _prepare(levels: Sequence[Tensor]) -> list[Tensor]:
     """Bring levels to the convolutions' type and layout, once for all that read them."""
     device_type = levels[0].device.type
-    is_autocast = torch.is_autocast_enabled(device_type)
-    autocast = torch.get_autocast_dtype(device_type)
+    autocast = None
+    if torch.is_autocast_enabled(device_type):
+        autocast = torch.get_autocast_dtype(device_type)
     dtypes = [
-        autocast if is_autocast and level.dtype != torch.float64 else level.dtype
+        level.dtype if autocast is None or level.dtype == torch.float64 else autocast
         for level in levels
     ]
     pairs = list(zip(levels, dtypes, strict=True))
