@@ -18,6 +18,12 @@ def add_head_config(cfg: CfgNode) -> None:
     cfg.MODEL.DYHEAD.SPATIAL_AWARE = True
     # Switch channels by a dynamic ReLU; off: a plain ReLU.
     cfg.MODEL.DYHEAD.TASK_AWARE = True
+    # Scale-aware attention by its name in dyhead.layers.SCALE_ATTENTIONS.
+    cfg.MODEL.DYHEAD.SCALE_ATTENTION = "ScaleAttention"
+    # Spatial-aware attention by its name in dyhead.layers.SPATIAL_ATTENTIONS.
+    cfg.MODEL.DYHEAD.SPATIAL_ATTENTION = "SpatialAttention"
+    # Task-aware attention by its name in dyhead.layers.TASK_ATTENTIONS.
+    cfg.MODEL.DYHEAD.TASK_ATTENTION = "DyReLU"
 
     # What paper, official code and ports do differently: docs/semantics.md.
 
