@@ -3,20 +3,21 @@
 import enum
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from dyhead.layers.offset_conv import OffsetConv
 from dyhead.layers.scale_attention import ScaleAttention
-from dyhead.layers.spatial_attention import DeformableBranch, OffsetConv, SpatialAttention
+from dyhead.layers.spatial_attention import DeformableBranch, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
 
 logger = logging.getLogger(__name__)
 
-# The attentions, and the modules inside them, whose mathematics `fused_attention` knows. Types are
-# compared exactly: a subclass may compute something else.
-_FUSED_ATTENTIONS = (SpatialAttention, ScaleAttention, DyReLU, nn.ReLU)
+# Spatial, scale and task attention, and the modules inside them, whose mathematics
+# `fused_attention` knows. Types are compared exactly: a subclass may compute something else.
+_FUSED_ATTENTIONS = (SpatialAttention,), (ScaleAttention, type(None)), (DyReLU, nn.ReLU)
 _FUSED_PARTS = (DeformableBranch, OffsetConv, nn.GroupNorm, nn.Conv2d, nn.Linear)
 
 # Values of the finest level from which on its maps' memory counts for more than a pass of its own.
@@ -32,7 +33,7 @@ class Execution(enum.Enum):
     INFERENCE = "fused, in two passes over memory, outputs in the place of what was convolved"
 
 
-def choose_execution(fused: bool, attentions: Iterable[nn.Module | None]) -> Execution:
+def choose_execution(fused: bool, attentions: Sequence[nn.Module | None]) -> Execution:
     """Choose the form for a forward pass that begins now.
 
     A tracer gets the operators that were written, not the functions that fuse them. An attention
@@ -41,11 +42,11 @@ def choose_execution(fused: bool, attentions: Iterable[nn.Module | None]) -> Exe
 
     Args:
         fused: whether a fused form is wanted.
-        attentions: of the block; None for one that it does not have.
+        attentions: spatial, scale (or None) and task attention.
     """
     if not fused or torch.jit.is_tracing():
         return Execution.PLAIN
-    if obstacle := _find_obstacle([each for each in attentions if each is not None]):
+    if obstacle := _find_obstacle(attentions):
         if not torch.compiler.is_compiling():  # which cannot record a log line
             _log_once(obstacle)
         return Execution.PLAIN
@@ -70,12 +71,13 @@ def parts_of_pyramid(levels: Sequence[Tensor], execution: Execution) -> list[ran
     return [range(1), range(1, count)] if is_apart else [range(count)]
 
 
-def _find_obstacle(attentions: Sequence[nn.Module]) -> str:
+def _find_obstacle(attentions: Sequence[nn.Module | None]) -> str:
     """Say why the fused forms cannot serve these attentions; nothing if they can."""
-    for attention in attentions:
-        for module in attention.modules():
-            known = _FUSED_ATTENTIONS if module is attention else _FUSED_PARTS
-            if type(module) not in known:
+    for attention, known in zip(attentions, _FUSED_ATTENTIONS, strict=True):
+        if type(attention) not in known:
+            return f"the fused form does not know {type(attention).__name__}"
+        for module in attention.modules() if attention is not None else ():
+            if module is not attention and type(module) not in _FUSED_PARTS:
                 return f"the fused form does not know {type(module).__name__}"
             if _has_hooks(module):
                 return f"{type(module).__name__} has hooks"

@@ -4,10 +4,11 @@ import logging
 
 import pytest
 import torch
+from small_blocks import assert_same, make_block, make_levels, outputs_and_gradients
 from torch import nn
 from torch.nn.utils import parametrize
 
-from dyhead.layers import BlockOptions, DyHeadBlock, DyReLU, dispatch
+from dyhead.layers import DyHeadBlock, DyReLU, dispatch
 from dyhead.layers.dispatch import Execution, choose_execution
 
 SIZES = [(6, 8), (3, 4), (2, 2)]
@@ -20,35 +21,14 @@ HOOKS = (
 MODULES = [name for name, _ in DyHeadBlock(16, 16).named_modules() if name]
 
 
-def make_block(**options):
-    torch.manual_seed(0)
-    block = DyHeadBlock(16, 16, BlockOptions(**options))
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    return block
-
-
-def make_levels():
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randn(2, 16, *size, generator=generator).requires_grad_() for size in SIZES]
-
-
 def run(block):
     """Outputs, and gradients of the levels and the parameters."""
-    levels = make_levels()
-    outputs = block(levels)
-    loss = sum(output.sin().sum() for output in outputs)
-    return [*outputs, *torch.autograd.grad(loss, [*levels, *block.parameters()])]
-
-
-def assert_close(actual, expected):
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    outputs, grads = outputs_and_gradients(block, make_levels(SIZES), list(block.parameters()))
+    return [*outputs, *grads]
 
 
 def execution_of(block):
-    return choose_execution(block.fused, block.children())
+    return choose_execution(block.fused, tuple(block.children()))
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # of levels in a list
@@ -62,22 +42,26 @@ def test_hooks_on_every_module_of_a_block_fire_and_change_nothing(name, hook, or
     hooked = run(block)
     handle.remove()
     assert len(calls) >= len(SIZES) - 1  # the outer levels have one neighbour
-    assert_close(hooked, expected)
+    assert_same(hooked, expected, 1e-10)
     assert all(map(torch.equal, run(block), expected)), "it is fused again"
 
 
 def test_what_a_hook_returns_counts():
     block = make_block()
     block.task_attention.register_forward_hook(lambda module, inputs, output: output * 2)
-    assert_close(block(make_levels()), [2 * output for output in make_block()(make_levels())])
+    assert_same(
+        block(make_levels(SIZES)),
+        [2 * output for output in make_block()(make_levels(SIZES))],
+        1e-10,
+    )
 
 
 def test_what_a_hook_saw_of_offsets_stays_as_it_was():
     block, seen = make_block(), []
     convolution = block.spatial_attention.offset_and_mask
     with convolution.register_forward_hook(lambda module, inputs, output: seen.append(output)):
-        block(make_levels())
-    for maps, level in zip(seen, make_levels(), strict=True):
+        block(make_levels(SIZES))
+    for maps, level in zip(seen, make_levels(SIZES), strict=True):
         torch.testing.assert_close(maps, convolution(level))
         assert maps[:, 18:].min() < 0, "logits of masks, not masks"
 
@@ -118,18 +102,20 @@ def test_what_the_fused_form_does_not_know_runs_plainly(put):
     for each in (block, plain):
         torch.manual_seed(0)
         put(each)
+        each.double()
     assert execution_of(block) is Execution.PLAIN
     assert all(map(torch.equal, run(block), run(plain)))
-    assert not torch.equal(block(make_levels())[0], make_block()(make_levels())[0])
+    assert not torch.equal(block(make_levels(SIZES))[0], make_block()(make_levels(SIZES))[0])
 
 
 def test_what_the_fused_form_does_not_know_compiles_too():
     block = make_block()
     put_scaled(block)
+    block.double()
     torch.compiler.reset()
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
-        assert_close(compiled(make_levels()), block(make_levels()))
+        assert_same(compiled(make_levels(SIZES)), block(make_levels(SIZES)), 1e-10)
     torch.compiler.reset()
 
 
@@ -139,7 +125,7 @@ def test_hooks_fire_in_a_compiled_block():
     torch.compiler.reset()
     compiled = torch.compile(block, backend="aot_eager")
     with torch.no_grad():
-        assert_close(compiled(make_levels()), block(make_levels()))
+        assert_same(compiled(make_levels(SIZES)), block(make_levels(SIZES)), 1e-10)
     torch.compiler.reset()
 
 
@@ -151,7 +137,7 @@ def test_the_log_has_one_line_about_each_reason(caplog):
     blocks[1].scale_attention.register_forward_hook(lambda *_: None)
     with caplog.at_level(logging.INFO, "dyhead.layers.dispatch"):
         for block in [*blocks, *blocks]:
-            block(make_levels())
+            block(make_levels(SIZES))
     assert caplog.messages == [
         "DyHead blocks run one module after the other, which is slower: the fused form does not"
         " know SiLU.",
@@ -160,7 +146,7 @@ def test_the_log_has_one_line_about_each_reason(caplog):
 
 
 def test_the_form_follows_from_what_is_recorded():
-    attentions = list(make_block().children())
+    attentions = tuple(make_block().children())
     assert choose_execution(True, attentions) is Execution.AUTOGRAD
     with torch.no_grad():
         assert choose_execution(True, attentions) is Execution.INFERENCE

@@ -5,19 +5,13 @@ import weakref
 
 import pytest
 import torch
+from small_blocks import PYRAMIDS, assert_same, make_block, make_levels, outputs_and_gradients
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from dyhead.layers import BlockOptions, DyHeadBlock, dispatch
+from dyhead.layers import DyHeadBlock, dispatch
 from dyhead.ops import backends, cpp_branch_mix
 
-PYRAMIDS = {
-    "even": [(8, 12), (4, 6), (2, 3)],
-    "odd": [(9, 7), (5, 4), (3, 2), (2, 1), (1, 1)],
-    "one level": [(5, 6)],
-    "two levels": [(6, 6), (3, 3)],
-    "same size": [(1, 1), (1, 1)],
-}
 OPTIONS = [
     {},
     {"coarser_offsets": "crop"},
@@ -34,59 +28,32 @@ OPTIONS = [
 
 
 def make_blocks(channels=16, dtype=torch.float64, **options):
-    """A fused and a plain block with the same parameters, none of them near zero."""
-    torch.manual_seed(0)
-    fused = DyHeadBlock(channels, channels, BlockOptions(**options))
-    with torch.no_grad():
-        for parameter in fused.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    plain = DyHeadBlock(channels, channels, BlockOptions(fused=False, **options))
-    plain.load_state_dict(fused.state_dict())
-    return fused.to(dtype), plain.to(dtype)
+    """A fused and a plain block with the same parameters."""
+    return (
+        make_block(channels, dtype, **options),
+        make_block(channels, dtype, fused=False, **options),
+    )
 
 
-def make_levels(sizes, channels=16, batch=2, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64).to(dtype)
-        for size in sizes
-    ]
-
-
-def outputs_and_gradients(block, levels, function=None):
-    leaves = [level.clone().requires_grad_() for level in levels]
-    outputs = (block if function is None else function)(leaves)
-    generator = torch.Generator().manual_seed(2)
-    cotangents = [
-        torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
-        for output in outputs
-    ]
-    parameters = list(block.parameters())
-    grads = torch.autograd.grad(outputs, [*leaves, *parameters], cotangents, allow_unused=True)
+def run(block, levels, function=None):
+    """Outputs, and gradients of the levels and of all parameters."""
+    function = block if function is None else function
+    outputs, grads = outputs_and_gradients(function, levels, list(block.parameters()))
     return [*outputs, *grads]
-
-
-def assert_same(actual, expected, tolerance):
-    for one, other in zip(actual, expected, strict=True):
-        if one is None or other is None:
-            assert one is other
-            continue
-        limit = tolerance * max(1, other.abs().max().item())
-        torch.testing.assert_close(one, other, rtol=0, atol=limit, check_dtype=False)
 
 
 @pytest.mark.parametrize("pyramid", PYRAMIDS)
 def test_equals_the_plain_block(pyramid):
     fused, plain = make_blocks()
     levels = make_levels(PYRAMIDS[pyramid])
-    assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+    assert_same(run(fused, levels), run(plain, levels), 1e-10)
 
 
 @pytest.mark.parametrize("options", OPTIONS[1:], ids=str)
 def test_every_option_equals_the_plain_block(options):
     fused, plain = make_blocks(**options)
     levels = make_levels([(5, 4), (3, 2), (2, 1)])
-    assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+    assert_same(run(fused, levels), run(plain, levels), 1e-10)
 
 
 @pytest.fixture(params=[True, False], ids=["extension", "plain"])
@@ -101,8 +68,8 @@ def extension(request, monkeypatch):
 def test_float32():
     fused, plain = make_blocks(channels=32, dtype=torch.float32)
     levels = make_levels([(37, 51), (19, 26), (10, 13)], channels=32, dtype=torch.float32)
-    expected = outputs_and_gradients(plain.double(), [level.double() for level in levels])
-    assert_same(outputs_and_gradients(fused, levels), expected, 5e-6)
+    expected = run(plain.double(), [level.double() for level in levels])
+    assert_same(run(fused, levels), expected, 5e-6)
 
 
 @pytest.mark.usefixtures("extension")
@@ -123,7 +90,7 @@ def test_autocast_keeps_its_type():
     levels = make_levels([(17, 13), (9, 7), (5, 4)], channels=32, dtype=torch.float32)
     expected = plain(levels)
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = outputs_and_gradients(fused, levels)
+        outputs = run(fused, levels)
     assert {output.dtype for output in outputs[:3]} == {torch.bfloat16}
     assert {gradient.dtype for gradient in outputs[3:]} == {torch.float32}
     for output, exact in zip(outputs, expected, strict=False):
@@ -195,7 +162,7 @@ def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
             assert not any(output.requires_grad for output in outputs)
             assert_same(outputs, plain(levels), 1e-10)
     # What was kept from inference must serve training.
-    assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+    assert_same(run(fused, levels), run(plain, levels), 1e-10)
 
 
 def test_maps_of_a_large_level_are_let_go_before_the_others_are_convolved(monkeypatch):
@@ -244,8 +211,8 @@ def test_activation_checkpointing(use_reentrant):
             results.append([leaf.grad for leaf in leaves])
         assert_same(*results, 1e-10)
     else:
-        actual = outputs_and_gradients(fused, levels, checkpointed)
-        assert_same(actual, outputs_and_gradients(plain, levels), 1e-10)
+        actual = run(fused, levels, checkpointed)
+        assert_same(actual, run(plain, levels), 1e-10)
 
 
 @pytest.fixture
@@ -259,8 +226,8 @@ def compile_whole():
 def test_compiles_without_graph_breaks(options, compile_whole):
     fused, plain = make_blocks(**options)
     levels = make_levels(PYRAMIDS["two levels"])
-    actual = outputs_and_gradients(fused, levels, compile_whole(fused))
-    assert_same(actual, outputs_and_gradients(plain, levels), 1e-10)
+    actual = run(fused, levels, compile_whole(fused))
+    assert_same(actual, run(plain, levels), 1e-10)
 
 
 def test_compiles_under_autocast(compile_whole):

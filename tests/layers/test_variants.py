@@ -3,6 +3,7 @@
 import pytest
 import torch
 from attention_variants import VARIANTS
+from small_blocks import make_levels
 
 from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
 
@@ -15,17 +16,13 @@ def role(request, monkeypatch):
     return request.param
 
 
-def make_levels():
-    generator = torch.Generator().manual_seed(1)
-    return [torch.randn(2, 16, *size, generator=generator) for size in ((6, 8), (3, 4), (2, 2))]
-
-
 @pytest.mark.parametrize("order", ["spatial_scale_task", "scale_spatial_task"])
 def test_a_variant_learns_in_a_stack_beside_the_other_attentions(role, order):
     torch.manual_seed(0)
     stack = DyHeadStack(16, 16, 2, BlockOptions(order=order, **{role: "Variant"}))
     assert all(type(block.get_submodule(role)) is VARIANTS[role][1] for block in stack)
-    levels, targets, losses = make_levels(), [level.roll(1, 0) for level in make_levels()], []
+    levels, losses = make_levels([(6, 8), (3, 4), (2, 2)], dtype=torch.float32), []
+    targets = [level.roll(1, 0) for level in levels]
     optimizer = torch.optim.Adam(stack.parameters(), 0.01)
     for _ in range(12):
         pairs = zip(stack(levels), targets, strict=True)
