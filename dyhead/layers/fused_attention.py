@@ -62,6 +62,7 @@ def attend(
         parameters = {name: parameter.to(dtype) for name, parameter in parameters.items()}
         if execution is Execution.COMPILED:
             return _compose(convolved.images, sizes, attentions, parameters)
+        # The passes read the channels of a position side by side; of channels_last it is a view.
         images = [image.permute(0, 2, 3, 1).contiguous() for image in convolved.images]
         moments = _moments(convolved.moments, images, sizes, attentions)
         if execution is Execution.AUTOGRAD:
@@ -69,6 +70,7 @@ def attend(
                 attentions, tuple(parameters), tuple(sizes), moments, *parameters.values(), *images
             )
         else:
+            # Nothing needs the maps any more: outputs in their place save the memory of a level.
             maps = _by_level(images, attentions)
             outputs = _mix(maps, moments, sizes, attentions, parameters, overwrite=True)
     return [output.permute(0, 3, 1, 2) for output in outputs]
@@ -121,8 +123,11 @@ class _FusedAttention(torch.autograd.Function):
             named = dict(zip(ctx.names, leaves[1:], strict=True))
             recorded = attention_coefficients(leaves[0], attentions, named)
             scales, dyrelu = (tensor.detach() for tensor in recorded)
+            # The coefficients' gradients, through the small graph, give those of the moments, which
+            # the pass over the maps adds to what positions get from the outputs directly.
             sums = branch_mix.mix_reductions(contiguous, maps, scales, dyrelu)
             grad_moments, *grad_parameters = torch.autograd.grad(recorded, leaves, sums)
+        # With frozen convolutions the second pass over the maps has nobody to serve.
         if not any(ctx.needs_input_grad[4 + len(parameters) :]):
             return None, None, None, None, *grad_parameters, *[None] * len(images)
         through = _moments_per_position(grad_moments, moments, maps, ctx.sizes)
