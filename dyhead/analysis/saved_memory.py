@@ -1,7 +1,7 @@
 """How much memory a forward pass keeps for its backward pass."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 
 def measure_saved_memory(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
@@ -48,16 +52,19 @@ class _Recorder:
         self._storages = {_address(tensor): tensor.untyped_storage() for tensor in not_counted}
         self._bytes: Counter[str] = Counter()
         self._running = [""]
+        self._names: dict[nn.Module, str] = {}
 
     def watch(self, module: nn.Module) -> list[Any]:
-        handles = []
-        for name, submodule in module.named_modules():
-            handles.append(submodule.register_forward_pre_hook(self._enter(name)))
-            handles.append(submodule.register_forward_hook(self._leave))
-        return handles
+        # Hooks on the modules themselves would change what is measured: a DyHead block does not
+        # fuse attentions that have some.
+        self._names = {submodule: name for name, submodule in module.named_modules()}
+        return [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave),
+        ]
 
-    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: self._running.append(name)
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        self._running.append(self._names[module])
 
     def _leave(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
         self._running.pop()

@@ -82,6 +82,12 @@ DYHEAD.SCALE_AWARE = True
 # Sample where learnt offsets point, as much as learnt masks say; off: a plain convolution.
 DYHEAD.SPATIAL_AWARE = True
 DYHEAD.TASK_AWARE = True  # switch channels by a dynamic ReLU; off: a plain ReLU
+# Scale-aware attention by its name in dyhead.layers.SCALE_ATTENTIONS.
+DYHEAD.SCALE_ATTENTION = "ScaleAttention"
+# Spatial-aware attention by its name in dyhead.layers.SPATIAL_ATTENTIONS.
+DYHEAD.SPATIAL_ATTENTION = "SpatialAttention"
+# Task-aware attention by its name in dyhead.layers.TASK_ATTENTIONS.
+DYHEAD.TASK_ATTENTION = "DyReLU"
 
 # What paper, official code and ports do differently: docs/semantics.md.
 

@@ -1,6 +1,11 @@
 """The DyHead block and its three attentions, in plain PyTorch: usable in any project."""
 
-from dyhead.layers.block import DyHeadBlock
+from dyhead.layers.block import (
+    SCALE_ATTENTIONS,
+    SPATIAL_ATTENTIONS,
+    TASK_ATTENTIONS,
+    DyHeadBlock,
+)
 from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import DeformableBranch, SpatialAttention
@@ -8,6 +13,9 @@ from dyhead.layers.stack import DyHeadStack
 from dyhead.layers.task_attention import DyReLU
 
 __all__ = [
+    "SCALE_ATTENTIONS",
+    "SPATIAL_ATTENTIONS",
+    "TASK_ATTENTIONS",
     "BlockOptions",
     "DeformableBranch",
     "DyHeadBlock",

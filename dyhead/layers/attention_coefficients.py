@@ -1,8 +1,8 @@
-"""The three attentions after the convolutions, per image and channel.
+"""The three attentions after the convolutions, as coefficients per image and channel.
 
 Once the statistics of a GroupNorm are known it is affine per channel; scale attention multiplies by
-a scalar; the mean over branches is linear; DyReLU is the larger of two lines. So from the
-convolutions' outputs y_b to the block's output there is only
+a scalar; the mean over branches is linear; DyReLU is the larger of two affine functions. So from
+the convolutions' outputs y_b to the block's output there is only
 
     z = sum_b scale_b * upsampled(y_b) + shift
     output = max(slope1 * z + offset1, slope2 * z + offset2)
@@ -33,40 +33,28 @@ Sigmoid = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Attentions:
-    """What the attentions are, besides their parameters.
+    """The attentions of a block after its convolutions, without their parameters.
 
     Attributes:
-        branches: which of finer, same, coarser every level has.
-        slots: B.
+        branches: indices of the branches of every level, among finer, same, coarser.
+        num_branches: B.
         norm_groups, norm_epsilon: of GroupNorm.
         scale_sigmoid: None if branches are averaged as they are.
         task_sigmoid: None for ReLU.
     """
 
-    branches: tuple[range, ...]
-    slots: int
+    branches: Sequence[range]
+    num_branches: int
     norm_groups: int
     norm_epsilon: float
     scale_sigmoid: Sigmoid | None
     task_sigmoid: Sigmoid | None
 
-    def of_levels(self, part: slice) -> "Attentions":
-        """The same for some of the levels alone."""
-        # Not dataclasses.replace, which PyTorch 2.6 cannot compile.
-        return Attentions(
-            self.branches[part],
-            self.slots,
-            self.norm_groups,
-            self.norm_epsilon,
-            self.scale_sigmoid,
-            self.task_sigmoid,
-        )
-
 
 def attention_coefficients(
     moments: Tensor, attentions: Attentions, parameters: Parameters
 ) -> tuple[Tensor, Tensor]:
-    """Compute what every branch is multiplied by, and the shift and the lines of the result.
+    """Compute what every branch is multiplied by, and the shift and the DyReLU of the result.
 
     Args:
         moments: (L, B, 3, N, C): mean, variance, mean after upsampling; finite where a level lacks
@@ -74,16 +62,16 @@ def attention_coefficients(
         attentions, parameters: from `describe`.
 
     Returns:
-        scales (L, B, N, C), zero where a level lacks a branch, and lines (L, 5, N, C), both as
-        `ops.branch_mix` takes them.
+        scales (L, B, N, C), zero where a level lacks a branch, and shift and DyReLU coefficients
+        (L, 5, N, C), both as `ops.branch_mix` takes them.
     """
     mean, variance, pooled = moments.unbind(2)
 
-    # What spatial attention ends with, GroupNorm(y) = gain * y + offset.
+    # Spatial attention ends with GroupNorm(y) = gain * y + offset.
     gain, offset = _group_norm(mean, variance, attentions, parameters)
 
     # Scale attention: a weight per branch from the mean of GroupNorm(y), then the branches' mean.
-    weights = branch_shares(attentions.branches, moments)
+    weights = _branch_shares(attentions.branches, moments)
     if attentions.scale_sigmoid is not None:
         normalised = torch.addcmul(offset, gain, pooled)
         score = F.linear(normalised, parameters["score.weight"], parameters["score.bias"])
@@ -91,7 +79,7 @@ def attention_coefficients(
     scales = gain * weights
     shift = (offset * weights).sum(1)  # (L, N, C)
 
-    # Task attention: two lines from the mean of z.
+    # Task attention: slopes and offsets from the mean of z; those of ReLU are constants.
     if attentions.task_sigmoid is None:
         zero, one = torch.zeros_like(shift), torch.ones_like(shift)
         return scales, torch.stack((shift, one, zero, zero, zero), dim=1)
@@ -103,20 +91,23 @@ def attention_coefficients(
 
 
 def describe(
-    spatial: SpatialAttention, scale: ScaleAttention | None, task: nn.Module, levels: int
+    spatial: SpatialAttention,
+    scale: ScaleAttention | None,
+    task: nn.Module,
+    part: Sequence[int],
+    count: int,
 ) -> tuple[Attentions, Parameters]:
-    """Gather what the attentions of a block do after the convolutions of `levels` levels.
+    """Gather what the attentions of a block do after the convolutions of some levels.
 
     Args:
         spatial: whose branches are mixed.
         scale: None if there is no scale attention after the convolutions.
         task: `DyReLU`, or ReLU.
-
-    Raises:
-        TypeError: `task` is something else.
+        part: indices of the levels.
+        count: of the levels of the pyramid.
     """
     norm = spatial.same.norm
-    branches = [spatial.finer, spatial.same, spatial.coarser] if levels > 1 else [spatial.same]
+    branches = [spatial.finer, spatial.same, spatial.coarser] if count > 1 else [spatial.same]
     parameters: Parameters = {
         "norm.weight": torch.stack([branch.norm.weight for branch in branches]),
         "norm.bias": torch.stack([branch.norm.bias for branch in branches]),
@@ -130,39 +121,37 @@ def describe(
         task_sigmoid = task.hard_sigmoid
         parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
         parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
-    elif not isinstance(task, nn.ReLU):
-        raise TypeError(
-            f"A fused block cannot contain {type(task).__name__} as task attention: use"
-            " BlockOptions(fused=False)."
-        )
-    present = tuple(present_branches(level, levels) for level in range(levels))
+    present = tuple(_present_branches(level, count) for level in part)
     attentions = Attentions(
         present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid
     )
     return attentions, parameters
 
 
-def present_branches(level: int, levels: int) -> range:
-    """Which of finer, same, coarser a level has."""
-    return range(1) if levels == 1 else range(int(level == 0), 3 - int(level == levels - 1))
+def _present_branches(level: int, count: int) -> range:
+    """Return the indices of a level's branches: the outer levels have one neighbour only."""
+    return range(1) if count == 1 else range(int(level == 0), 3 - int(level == count - 1))
 
 
-def branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
-    """(L, B, 1, 1): one over the number of branches, zero where a level lacks the branch."""
-    slots = range(moments.shape[1])
-    rows = (tuple((slot in has) / len(has) for slot in slots) for has in branches)
+def _branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:
+    """Return (L, B, 1, 1): one over the number of branches, zero where a level lacks the branch."""
+    every = range(moments.shape[1])
+    rows = (tuple((index in present) / len(present) for index in every) for present in branches)
     return constant_table(tuple(rows), moments)
 
 
 def constant_table(rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
-    """(L, B, 1, 1) of the type of `like`."""
+    """Return (L, B, 1, 1) of the type of `like`, copied to its device once."""
     return device_constant(tuple, (rows,), like)[..., None, None]
 
 
 def _group_norm(
     mean: Tensor, variance: Tensor, attentions: Attentions, parameters: Parameters
 ) -> tuple[Tensor, Tensor]:
-    """GroupNorm's gain and offset from the moments of channels; all (L, B, N, C)."""
+    """Compute GroupNorm's gain and offset from the moments of channels; all (L, B, N, C).
+
+    A group's variance is the mean of its channels' variances plus the variance of their means.
+    """
     groups = (attentions.norm_groups, -1)
     mean, variance = mean.unflatten(-1, groups), variance.unflatten(-1, groups)  # (L, B, N, G, _)
     group_mean = mean.mean(-1, keepdim=True)

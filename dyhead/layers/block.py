@@ -1,17 +1,35 @@
 """One DyHead block: scale-, spatial- and task-aware attention (Dai et al., CVPR 2021)."""
 
-from collections.abc import Mapping, Sequence
-from typing import overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
-from dyhead.layers.fused_attention import attend, parts_of_pyramid
+from dyhead.layers.dispatch import Execution, choose_execution, parts_of_pyramid
+from dyhead.layers.fused_attention import attend
 from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
 from dyhead.ops.recording import is_exported
+
+# The attentions by the names that `BlockOptions` takes: a variant needs an entry here and no more.
+# They are built with their channels (spatial attention: of its input and of its output) and all
+# options. A block calls spatial attention with the levels and the index of one, for a tuple of
+# branches of that level's size; scale attention with such branches, for their weighted mean; and
+# task attention with that.
+SPATIAL_ATTENTIONS: dict[str, Callable[[int, int, BlockOptions], Any]] = {
+    "SpatialAttention": SpatialAttention
+}
+SCALE_ATTENTIONS: dict[str, Callable[[int, BlockOptions], Any]] = {
+    "ScaleAttention": lambda channels, options: ScaleAttention(channels, options.hard_sigmoid)
+}
+TASK_ATTENTIONS: dict[str, Callable[[int, BlockOptions], Any]] = {
+    "DyReLU": lambda channels, options: DyReLU(channels, hard_sigmoid=options.hard_sigmoid)
+}
+
+Builder = TypeVar("Builder")
 
 
 class DyHeadBlock(nn.Module):
@@ -28,7 +46,7 @@ class DyHeadBlock(nn.Module):
             options: how it computes; by default as the official code does.
 
         Raises:
-            ValueError: out_channels is no such multiple.
+            ValueError: out_channels is no such multiple, or an attention is unknown.
         """
         super().__init__()
         if out_channels < 1 or out_channels % NORM_GROUPS:
@@ -39,14 +57,15 @@ class DyHeadBlock(nn.Module):
         options = options or BlockOptions()
         self.fused = options.fused
         self.scale_first = options.order == "scale_spatial_task"
-        self.spatial_attention = SpatialAttention(in_channels, out_channels, options)
-        self.scale_attention: ScaleAttention | None = None
-        if options.scale_aware:
-            scored_channels = in_channels if self.scale_first else out_channels
-            self.scale_attention = ScaleAttention(scored_channels, options.hard_sigmoid)
-        self.task_attention: nn.Module = nn.ReLU()
-        if options.task_aware:
-            self.task_attention = DyReLU(out_channels, hard_sigmoid=options.hard_sigmoid)
+        build_spatial = _named(SPATIAL_ATTENTIONS, options.spatial_attention, "SPATIAL_ATTENTION")
+        build_scale = _named(SCALE_ATTENTIONS, options.scale_attention, "SCALE_ATTENTION")
+        build_task = _named(TASK_ATTENTIONS, options.task_attention, "TASK_ATTENTION")
+        scored_channels = in_channels if self.scale_first else out_channels
+        self.spatial_attention = build_spatial(in_channels, out_channels, options)
+        self.scale_attention = (
+            build_scale(scored_channels, options) if options.scale_aware else None
+        )
+        self.task_attention = build_task(out_channels, options) if options.task_aware else nn.ReLU()
 
     @overload
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]: ...
@@ -71,34 +90,57 @@ class DyHeadBlock(nn.Module):
         """
         if isinstance(features, Mapping):
             return dict(zip(features, self(list(features.values())), strict=True))
-        if self.scale_first and self.scale_attention is not None:
-            features = [level * self.scale_attention.weight(level) for level in features]
-        # A trace shows the operators that were written, not the function that fuses them.
-        if self.fused and not torch.jit.is_tracing():
-            return self._attend_fused(features)
-        return [self._attend(features, index) for index in range(len(features))]
-
-    def _attend_fused(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """`_attend` for every level, its attentions after the convolutions fused."""
-        sizes = [(level.shape[2], level.shape[3]) for level in levels]
-        parts = parts_of_pyramid(levels)
-        prepared = [_prepare(level) for level in levels]
-        convolved = self.spatial_attention.convolve(prepared, parts)
-        scale = None if self.scale_first else self.scale_attention
-        return attend(convolved, parts, sizes, self.spatial_attention, scale, self.task_attention)
-
-    def _attend(self, levels: Sequence[Tensor], index: int) -> Tensor:
-        branches = self.spatial_attention(levels, index)
-        if self.scale_attention is None or self.scale_first:
-            return self.task_attention(torch.stack(branches).mean(dim=0))
-        return self.task_attention(self.scale_attention(branches))
+        scale = self.scale_attention
+        if self.scale_first and scale is not None:
+            features = [scale([level]) for level in features]
+            scale = None
+        attentions = self.spatial_attention, scale, self.task_attention
+        execution = choose_execution(self.fused, attentions)
+        if execution is Execution.PLAIN:
+            return [_attend(features, index, *attentions) for index in range(len(features))]
+        return _attend_fused(features, attentions, execution)
 
 
-def _prepare(level: Tensor) -> Tensor:
-    """Bring a level to the convolutions' type and layout, once for all that read it."""
-    dtype, device_type = level.dtype, level.device.type
-    if dtype != torch.float64 and torch.is_autocast_enabled(device_type):
-        dtype = torch.get_autocast_dtype(device_type)
-    if is_exported():
-        return level.to(dtype)
-    return level.to(dtype, memory_format=torch.channels_last)
+def _attend(levels: Sequence[Tensor], index: int, spatial: Any, scale: Any, task: Any) -> Tensor:
+    """Attend to one level, one module after the other."""
+    branches = spatial(levels, index)
+    return task(torch.stack(branches).mean(dim=0) if scale is None else scale(branches))
+
+
+def _attend_fused(
+    levels: Sequence[Tensor], attentions: tuple[Any, Any, Any], execution: Execution
+) -> list[Tensor]:
+    """Attend to every level, with the steps after the convolutions fused."""
+    spatial, *_ = attentions
+    sizes = [(level.shape[2], level.shape[3]) for level in levels]
+    prepared = _prepare(levels)
+    kernels = spatial.kernels(prepared[0].dtype)
+    outputs: list[Tensor] = []
+    for part in parts_of_pyramid(levels, execution):
+        # No name holds a part's maps: they are let go before the next part is convolved.
+        outputs += attend(
+            spatial.convolve(prepared, part, kernels), part, sizes, attentions, execution
+        )
+    return outputs
+
+
+def _named(table: Mapping[str, Builder], name: str, key: str) -> Builder:
+    if name not in table:
+        raise ValueError(f"MODEL.DYHEAD.{key} {name!r} is unknown: use one of {', '.join(table)}.")
+    return table[name]
+
+
+def _prepare(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Bring levels to the convolutions' type and layout, once for all that read them."""
+    device_type = levels[0].device.type
+    autocast = None
+    if torch.is_autocast_enabled(device_type):
+        autocast = torch.get_autocast_dtype(device_type)
+    dtypes = [
+        level.dtype if autocast is None or level.dtype == torch.float64 else autocast
+        for level in levels
+    ]
+    pairs = list(zip(levels, dtypes, strict=True))
+    if is_exported():  # which would bind the graph to a layout
+        return [level.to(dtype) for level, dtype in pairs]
+    return [level.to(dtype, memory_format=torch.channels_last) for level, dtype in pairs]

@@ -9,11 +9,10 @@ Shape letters: as in `attention_coefficients`; H x W a level's size, h x w a con
 Maps are the convolutions' outputs as `ops.branch_mix` takes them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -24,85 +23,54 @@ from dyhead.layers.attention_coefficients import (
     constant_table,
     describe,
 )
+from dyhead.layers.dispatch import Execution
 from dyhead.layers.scale_attention import ScaleAttention
-from dyhead.layers.spatial_attention import Convolved, SpatialAttention
+from dyhead.layers.spatial_attention import Convolved, SpatialAttention, upsample
 from dyhead.ops import branch_mix
 from dyhead.ops.branch_mix_by_level import Maps, stack_levels
 
 Size = tuple[int, int]
 
-# Values of the finest level from which on its maps' memory counts for more than a pass of its own.
-LARGE_LEVEL = 2**21
-
-
-def parts_of_pyramid(levels: Sequence[Tensor]) -> list[range]:
-    """Which levels to finish together: all, but for large ones on a CPU without gradients.
-
-    There the finest level, which has most of the memory, is finished before the others are
-    convolved. On a GPU few launches count for more than memory does.
-    """
-    count, finest = len(levels), levels[0]
-    is_kept = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    if count == 1 or is_kept or finest.device.type != "cpu" or finest.numel() < LARGE_LEVEL:
-        return [range(count)]
-    return [range(1), range(1, count)]
-
 
 def attend(
-    convolved: Iterable[Convolved],
-    parts: Sequence[range],
+    convolved: Convolved,
+    part: Sequence[int],
     sizes: Sequence[Size],
-    spatial: SpatialAttention,
-    scale: ScaleAttention | None,
-    task: nn.Module,
+    modules: tuple[SpatialAttention, ScaleAttention | None, nn.Module],
+    execution: Execution,
 ) -> list[Tensor]:
-    """Normalise, weight, average and activate what the convolutions of every level gave.
+    """Normalise, weight, average and activate the outputs of the convolutions of some levels.
 
     Args:
-        convolved: for each part what `spatial` gave; images have the level's size or a smaller one,
-            and all one type.
-        parts: from `parts_of_pyramid`.
-        sizes: H, W of every level.
-        spatial: whose convolutions they are.
-        scale: weights the branches; None averages them.
-        task: `DyReLU`, or ReLU.
-
-    With gradients off, the outputs may overwrite what was convolved.
+        convolved: images of the level's size or a smaller one, all of one type. `INFERENCE`
+            overwrites them.
+        part: indices of these levels.
+        sizes: H, W of every level of the pyramid.
+        modules: spatial attention, whose convolutions they are; scale attention, None to average
+            the branches; task attention, `DyReLU` or ReLU.
+        execution: a fused one.
 
     Returns:
-        (N, C, H, W) per level, channels_last, of the type given; statistics and coefficients are
-        float32 at least.
+        (N, C, H, W) per level of the part, channels_last, of the type given; statistics and
+        coefficients are float32 at least.
     """
-    attentions, parameters = describe(spatial, scale, task, len(sizes))
-    outputs: list[Tensor] = []
-    of_parts = iter(convolved)
-    for part in parts:
-        levels = slice(part.start, part.stop)
-        present = attentions.of_levels(levels)
-        outputs += _attend(next(of_parts), sizes[levels], present, parameters)
-    return outputs
-
-
-def _attend(
-    convolved: Convolved,
-    sizes: Sequence[Size],
-    attentions: Attentions,
-    parameters: Parameters,
-) -> list[Tensor]:
-    """`attend` for some of the levels."""
+    attentions, parameters = describe(*modules, part, len(sizes))
+    sizes = [sizes[index] for index in part]
     first = convolved.images[0]
     with torch.autocast(first.device.type, enabled=False):
         dtype = torch.promote_types(first.dtype, torch.float32)
         parameters = {name: parameter.to(dtype) for name, parameter in parameters.items()}
-        if torch.compiler.is_compiling():
-            return _attend_composed(convolved.images, sizes, attentions, parameters)
+        if execution is Execution.COMPILED:
+            return _compose(convolved.images, sizes, attentions, parameters)
+        # The passes read the channels of a position side by side; of channels_last it is a view.
         images = [image.permute(0, 2, 3, 1).contiguous() for image in convolved.images]
         moments = _moments(convolved.moments, images, sizes, attentions)
-        if torch.is_grad_enabled():
+        if execution is Execution.AUTOGRAD:
             outputs = _FusedAttention.apply(
                 attentions, tuple(parameters), tuple(sizes), moments, *parameters.values(), *images
             )
         else:
+            # Nothing needs the maps any more: outputs in their place save the memory of a level.
             maps = _by_level(images, attentions)
             outputs = _mix(maps, moments, sizes, attentions, parameters, overwrite=True)
     return [output.permute(0, 3, 1, 2) for output in outputs]
@@ -115,14 +83,14 @@ def _moments(
     sizes: Sequence[Size],
     attentions: Attentions,
 ) -> Tensor:
-    """(L, B, 3, N, C), as `branch_mix.channel_moments` gives them; taken already, or now."""
+    """Stack moments that were taken, or take them: (L, B, 3, N, C), see `branch_mix`."""
     if taken is None:
         return branch_mix.channel_moments(_by_level(images, attentions), sizes)
     return stack_levels(_by_level(taken, attentions))
 
 
 class _FusedAttention(torch.autograd.Function):
-    """All levels of a block at once, so that small computations are few; maps are (N, h, w, C)."""
+    """The passes of all levels of a block at once, so that small computations are few."""
 
     @staticmethod
     def forward(
@@ -149,17 +117,21 @@ class _FusedAttention(torch.autograd.Function):
         maps = _by_level(images, attentions)
         contiguous = [grad.contiguous() for grad in grads]
         leaves = [leaf.detach().requires_grad_() for leaf in (moments, *parameters)]
-        # Whoever calls backward() within autocast must get the precision of forward all the same.
+        # Computing the coefficients again costs less than keeping what autograd would of them, and
+        # a backward() that is called within autocast must get the precision of forward.
         with torch.enable_grad(), torch.autocast(moments.device.type, enabled=False):
             named = dict(zip(ctx.names, leaves[1:], strict=True))
             recorded = attention_coefficients(leaves[0], attentions, named)
-            scales, lines = (tensor.detach() for tensor in recorded)
-            sums = branch_mix.mix_reductions(contiguous, maps, scales, lines)
+            scales, dyrelu = (tensor.detach() for tensor in recorded)
+            # The coefficients' gradients, through the small graph, give those of the moments, which
+            # the pass over the maps adds to what positions get from the outputs directly.
+            sums = branch_mix.mix_reductions(contiguous, maps, scales, dyrelu)
             grad_moments, *grad_parameters = torch.autograd.grad(recorded, leaves, sums)
+        # With frozen convolutions the second pass over the maps has nobody to serve.
         if not any(ctx.needs_input_grad[4 + len(parameters) :]):
             return None, None, None, None, *grad_parameters, *[None] * len(images)
         through = _moments_per_position(grad_moments, moments, maps, ctx.sizes)
-        by_level = branch_mix.mix_backward(contiguous, maps, scales, lines, through)
+        by_level = branch_mix.mix_backward(contiguous, maps, scales, dyrelu, through)
         grad_images = [grad for level in by_level for grad in level if grad is not None]
         return None, None, None, None, *grad_parameters, *grad_images
 
@@ -172,15 +144,17 @@ def _mix(
     parameters: Parameters,
     overwrite: bool = False,
 ) -> list[Tensor]:
-    """The outputs (N, H, W, C)."""
-    scales, lines = attention_coefficients(moments, attentions, parameters)
-    return branch_mix.mix_forward(maps, scales, lines, sizes, overwrite)
+    """Compute the outputs (N, H, W, C)."""
+    scales, dyrelu = attention_coefficients(moments, attentions, parameters)
+    return branch_mix.mix_forward(maps, scales, dyrelu, sizes, overwrite)
 
 
 def _moments_per_position(
     grads: Tensor, moments: Tensor, maps: Maps, sizes: Sequence[Size]
 ) -> Tensor:
-    """What the gradients of moments give to every position, as `branch_mix.mix_backward` takes it.
+    """Turn gradients of moments into those of single positions, for `branch_mix.mix_backward`.
+
+    A position's part in the mean is 1 / (h w), that in the variance 2 (y - mean) / (h w).
 
     Args:
         grads, moments: (L, B, 3, N, C).
@@ -204,32 +178,33 @@ def _moments_per_position(
 
 
 def _by_level(images: Sequence[Tensor], attentions: Attentions) -> Maps:
-    """Undo the flattening of what all levels have: L lists of B, None for what is missing."""
+    """Undo the flattening of the branches of all levels: L lists of B, None for missing ones."""
     rest = iter(images)
+    every = range(attentions.num_branches)
     return [
-        [next(rest) if slot in present else None for slot in range(attentions.slots)]
+        [next(rest) if branch in present else None for branch in every]
         for present in attentions.branches
     ]
 
 
-def _attend_composed(
+def _compose(
     images: Sequence[Tensor],
     sizes: Sequence[Size],
     attentions: Attentions,
     parameters: Parameters,
 ) -> list[Tensor]:
-    """The same in PyTorch's own differentiable operators, for a compiler to fuse."""
+    """Attend in PyTorch's own differentiable operators, for a compiler to fuse."""
     dtype = parameters["norm.weight"].dtype
     wide = [image.to(dtype) for image in images]
     level_sizes = (
         size for size, present in zip(sizes, attentions.branches, strict=True) for _ in present
     )
-    upsampled = list(map(_resize, wide, level_sizes))
-    moments = stack_levels(_by_level(list(map(_moments_composed, wide, upsampled)), attentions))
-    scales, lines = attention_coefficients(moments, attentions, parameters)
+    upsampled = list(map(upsample, wide, level_sizes))
+    moments = stack_levels(_by_level(list(map(_compose_moments, wide, upsampled)), attentions))
+    scales, dyrelu = attention_coefficients(moments, attentions, parameters)
     outputs = []
     for index, level in enumerate(_by_level(upsampled, attentions)):
-        shift, slope1, offset1, slope2, offset2 = lines[index, ..., None, None]
+        shift, slope1, offset1, slope2, offset2 = dyrelu[index, ..., None, None]
         mixed = shift
         for image, scale in zip(level, scales[index, ..., None, None], strict=True):
             if image is not None:
@@ -239,14 +214,8 @@ def _attend_composed(
     return outputs
 
 
-def _resize(image: Tensor, size: Size) -> Tensor:
-    if tuple(image.shape[-2:]) == size:
-        return image
-    return F.interpolate(image, size, mode="bilinear", align_corners=True)
-
-
-def _moments_composed(image: Tensor, upsampled: Tensor) -> Tensor:
-    """(N, C, h, w) and (N, C, H, W) to (3, N, C)."""
+def _compose_moments(image: Tensor, upsampled: Tensor) -> Tensor:
+    """Measure (N, C, h, w), and the same after upsampling (N, C, H, W): (3, N, C)."""
     variance, mean = torch.var_mean(image, (2, 3), correction=0)
     pooled = mean if upsampled is image else upsampled.mean((2, 3))
     return torch.stack((mean, variance, pooled))

@@ -1,4 +1,4 @@
-"""How a DyHead block computes: the paper, the official code and its ports differ in detail.
+"""Options of a DyHead block: the paper, the official code and its ports differ in detail.
 
 The defaults are the official code's, which released weights depend on. docs/semantics.md says what
 each choice does, who made it, and when to make it.
@@ -25,6 +25,8 @@ class BlockOptions:
         scale_aware: weight the branches; off, they are averaged as they are.
         spatial_aware: learn offsets and masks; off, the three convolutions are ordinary ones.
         task_aware: DyReLU; off, ReLU.
+        scale_attention, spatial_attention, task_attention: names of the attentions, see
+            `SCALE_ATTENTIONS`, `SPATIAL_ATTENTIONS` and `TASK_ATTENTIONS` in `dyhead.layers`.
         order: of the attentions. "spatial_scale_task" as the official code, which weights every
             branch; "scale_spatial_task" as the paper's equation 2, which weights every level.
         coarser_offsets: how the coarser level's convolution, whose output is smaller than the
@@ -36,14 +38,18 @@ class BlockOptions:
         offset_init: of the convolution that predicts offsets and masks. "default": PyTorch's;
             "zero": a regular grid and masks of one half, as deformable convolutions usually start.
         fused: compute what follows the convolutions in two passes over memory, see
-            `fused_attention`; off, one operator after the other. Both give the same values, but
-            under autocast the fused form answers in the autocast type, the other in float32. With
-            "scale_spatial_task" the weighting of the levels stays a pass of its own.
+            `fused_attention`, where it knows the attentions and they have no hooks; off, one module
+            after the other. Both give the same values, but under autocast the fused form answers in
+            the autocast type, the other in float32. With "scale_spatial_task" the weighting of the
+            levels stays a pass of its own.
     """
 
     scale_aware: bool = True
     spatial_aware: bool = True
     task_aware: bool = True
+    scale_attention: str = "ScaleAttention"
+    spatial_attention: str = "SpatialAttention"
+    task_attention: str = "DyReLU"
     order: str = "spatial_scale_task"
     coarser_offsets: str = "flat_read"
     hard_sigmoid: str = "official"
@@ -67,5 +73,5 @@ class BlockOptions:
 
     @property
     def has_attention(self) -> bool:
-        """Whether any of the three attentions is on."""
+        """True if any of the three attentions is on."""
         return self.scale_aware or self.spatial_aware or self.task_aware

@@ -1,4 +1,4 @@
-"""Scale-aware attention: which pyramid levels matter for this image.
+"""Scale-aware attention: a weight for each pyramid level, computed from the image.
 
 DyHead (Dai et al., CVPR 2021), section 3.2, equation 3, with the ReLU that the official code puts
 before the hard-sigmoid.
@@ -14,7 +14,7 @@ from dyhead.layers.hard_sigmoid import HARD_SIGMOIDS
 
 
 class ScaleAttention(nn.Module):
-    """Weight features by one scalar per image."""
+    """A weighted mean of features, with one weight per feature and image."""
 
     def __init__(self, channels: int, hard_sigmoid: str = "official") -> None:
         """Start as the official code does, with scores near zero."""

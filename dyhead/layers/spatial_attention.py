@@ -1,18 +1,18 @@
-"""Spatial-aware attention: where to look, on a level and on its two neighbours.
+"""Spatial-aware attention: deformable convolutions of a level and of its two neighbours.
 
 DyHead (Dai et al., CVPR 2021), section 3.2, equation 4, as the official code runs it: offsets and
 mask come from the level itself, and serve its neighbours' convolutions too.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.layers.offset_conv import predict_offsets
+from dyhead.layers.offset_conv import KERNEL_SIZE, PADDING, TAPS, OffsetConv
 from dyhead.layers.options import BlockOptions
 from dyhead.ops import (
     DeformConv,
@@ -26,33 +26,11 @@ from dyhead.ops import (
     resize_offset,
     sharing_packed_kernels,
 )
-from dyhead.ops.recording import is_exported, is_recorded
+from dyhead.ops.recording import is_recorded
 
-KERNEL_SIZE = 3
-PADDING = KERNEL_SIZE // 2
-TAPS = KERNEL_SIZE * KERNEL_SIZE
 NORM_GROUPS = 16
 
-Where = tuple[Tensor, Tensor]  # offset and mask
-Kernel = tuple[Tensor, Tensor | None]  # weight and bias
-
-# Which branch, the level that it samples, where, and the size of the level that it is for.
-Convolution = tuple["DeformableBranch", Tensor, Where | None, tuple[int, int]]
-
-
-class Convolved(NamedTuple):
-    """What the convolutions of some levels gave.
-
-    Attributes:
-        images: level after level, (N, O, h, w) of the finer, the same and the coarser level, where
-            there is one. The coarser one is not upsampled yet.
-        moments: (3, N, O) of each image, see `ops.foreach_deform_conv_with_moments`; None if they
-            are still to be taken.
-    """
-
-    images: list[Tensor]
-    moments: list[Tensor] | None
-
+OffsetAndMask = tuple[Tensor, Tensor]
 
 # How offset and mask of a level come to the size of the coarser level.
 _FITS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
@@ -77,27 +55,69 @@ class DeformableBranch(nn.Module):
         bound = 1 / math.sqrt(in_channels * TAPS)
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, feature: Tensor, where: Where | None) -> Tensor:
+    def forward(self, feature: Tensor, offset_and_mask: OffsetAndMask | None) -> Tensor:
         """Convolve and normalise; arguments and result are those of `convolve`."""
-        return self.norm(self.convolve(feature, where))
+        return self.norm(self.convolve(feature, offset_and_mask))
 
-    def convolve(self, feature: Tensor, where: Where | None) -> Tensor:
+    def convolve(self, feature: Tensor, offset_and_mask: OffsetAndMask | None) -> Tensor:
         """Convolve (N, C, H, W) to (N, O, Y, X) = (N, O, ceil(H / stride), ceil(W / stride)).
 
         Args:
             feature: the level to sample.
-            where: offset (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`, and mask
-                (N, 9, Y, X); None for an ordinary convolution.
+            offset_and_mask: offset (N, 18, Y, X), interleaved (dy, dx) in pixels of `feature`, and
+                mask (N, 9, Y, X); None for an ordinary convolution.
         """
-        if where is None:
+        if offset_and_mask is None:
             return F.conv2d(feature, self.weight, self.bias, self.stride, PADDING)
         return modulated_deform_conv2d(
-            feature, *where, self.weight, self.bias, self.stride, PADDING
+            feature, *offset_and_mask, self.weight, self.bias, self.stride, PADDING
         )
 
-    def kernel(self, dtype: torch.dtype) -> Kernel:
-        """Weight and bias in `dtype`."""
+    def kernel(self, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+        """Return weight and bias in `dtype`."""
         return self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype)
+
+
+class Convolution(NamedTuple):
+    """One of the convolutions of a level.
+
+    Attributes:
+        branch: whose kernel it has.
+        feature: (N, C, h, w) that it samples: the level, or a neighbour of it.
+        offset_and_mask: as `DeformableBranch.convolve` takes them.
+        size: H, W of the level that it is for.
+    """
+
+    branch: DeformableBranch
+    feature: Tensor
+    offset_and_mask: OffsetAndMask | None
+    size: tuple[int, int]
+
+
+class Kernels(NamedTuple):
+    """The kernels of the branches, made once for all levels of a forward pass.
+
+    Attributes:
+        of_branch: weight and bias in the type of the levels.
+        packed: the forms in which back ends read them, see `ops.packed_kernels`.
+    """
+
+    of_branch: dict[DeformableBranch, tuple[Tensor, Tensor | None]]
+    packed: PackedKernels
+
+
+class Convolved(NamedTuple):
+    """The outputs of the convolutions of some levels.
+
+    Attributes:
+        images: level after level, (N, O, h, w) of the finer, the same and the coarser level, where
+            there is one. The coarser one is not upsampled yet.
+        moments: (3, N, O) of each image, see `ops.foreach_deform_conv_with_moments`; None if they
+            are still to be taken.
+    """
+
+    images: list[Tensor]
+    moments: list[Tensor] | None
 
 
 class SpatialAttention(nn.Module):
@@ -111,13 +131,13 @@ class SpatialAttention(nn.Module):
         options = options or BlockOptions()
         self.coarser_offsets = options.coarser_offsets
         self.offset_and_mask = (
-            build_offset_conv(in_channels, options.offset_init) if options.spatial_aware else None
+            OffsetConv(in_channels, options.offset_init) if options.spatial_aware else None
         )
         self.same = DeformableBranch(in_channels, out_channels, bias=options.bias)
         self.finer = DeformableBranch(in_channels, out_channels, stride=2, bias=options.bias)
         self.coarser = DeformableBranch(in_channels, out_channels, bias=options.bias)
 
-    def forward(self, levels: Sequence[Tensor], index: int) -> list[Tensor]:
+    def forward(self, levels: Sequence[Tensor], index: int) -> tuple[Tensor, ...]:
         """Compute the branches of `levels[index]`, all of its size.
 
         Args:
@@ -131,118 +151,110 @@ class SpatialAttention(nn.Module):
         Raises:
             ValueError: the levels' sizes do not fit.
         """
-        return [
-            _upsample(branch(feature, where), size)
-            for branch, feature, where, size in self._convolutions(levels, index)
-        ]
+        return tuple(
+            upsample(each.branch(each.feature, each.offset_and_mask), each.size)
+            for each in self._convolutions(levels, index)
+        )
 
-    def convolve(self, levels: Sequence[Tensor], parts: Iterable[range]) -> Iterator[Convolved]:
-        """Run the convolutions of `forward`, and nothing that follows them.
+    def kernels(self, dtype: torch.dtype) -> Kernels:
+        """Convert the kernels for `convolve`, once: every copy that it reads is kept for backward.
+
+        They are those of one forward pass; parameters that have changed need new ones.
+        """
+        branches = self.finer, self.same, self.coarser
+        return Kernels({branch: branch.kernel(dtype) for branch in branches}, {})
+
+    def convolve(
+        self, levels: Sequence[Tensor], indices: Sequence[int], kernels: Kernels
+    ) -> Convolved:
+        """Run the convolutions of `forward` for several levels at once, and nothing that follows.
 
         Args:
             levels: as for `forward`.
-            parts: which levels' convolutions to run together.
+            indices: of the levels whose branches are computed.
+            kernels: of the type of the levels.
 
-        Yields:
-            For each part what its levels' convolutions gave, in the type of the levels.
+        Raises:
+            ValueError: the levels' sizes do not fit.
         """
-        branches = self.finer, self.same, self.coarser
-        # Once for all levels: every copy that a convolution reads is kept for backward.
-        kernels = {branch: branch.kernel(levels[0].dtype) for branch in branches}
-        packed: PackedKernels = {}
-        for part in parts:
-            # Not kept here: whoever takes a part's maps may let go of them before the next.
-            yield self._convolve_part(levels, part, kernels, packed)
-
-    def _convolve_part(
-        self,
-        levels: Sequence[Tensor],
-        part: range,
-        kernels: Mapping[DeformableBranch, Kernel],
-        packed: PackedKernels,
-    ) -> Convolved:
-        convolutions = [each for index in part for each in self._convolutions(levels, index)]
+        recorded = is_recorded(*levels)
+        convolutions = [
+            each
+            for index in indices
+            for each in self._convolutions(levels, index, overwrite=not recorded)
+        ]
         if self.offset_and_mask is None:
             images = [
-                F.conv2d(feature, *kernels[branch], branch.stride, PADDING)
-                for branch, feature, _, _ in convolutions
+                F.conv2d(each.feature, *kernels.of_branch[each.branch], each.branch.stride, PADDING)
+                for each in convolutions
             ]
             return Convolved(images, None)
         calls = [
-            DeformConv(feature, *where, *kernels[branch], branch.stride, PADDING)
-            for branch, feature, where, _ in convolutions
-            if where is not None
+            DeformConv(feature, *own, *kernels.of_branch[branch], branch.stride, PADDING)
+            for branch, feature, own, _ in convolutions
+            if own is not None
         ]
-        if is_recorded(*levels):
+        if recorded:
             return Convolved(foreach_modulated_deform_conv2d(calls), None)
-        level_sizes = [size for *_, size in convolutions]
-        with sharing_packed_kernels(packed):
+        level_sizes = [each.size for each in convolutions]
+        with sharing_packed_kernels(kernels.packed):
             return Convolved(*foreach_deform_conv_with_moments(calls, level_sizes))
 
-    def _convolutions(self, levels: Sequence[Tensor], index: int) -> Iterator[Convolution]:
-        """What is convolved for a level."""
+    def _convolutions(
+        self, levels: Sequence[Tensor], index: int, overwrite: bool = False
+    ) -> Iterator[Convolution]:
+        """Yield those of a level: of the finer, the same and the coarser level."""
         level = levels[index]
         size = level.shape[2], level.shape[3]
-        where = self.offsets(level)
+        own = self.offsets(level, overwrite)
         if index > 0:
             _check_halved(levels[index - 1], level)
-            yield self.finer, levels[index - 1], where, size
-        yield self.same, level, where, size
+            yield Convolution(self.finer, levels[index - 1], own, size)
+        yield Convolution(self.same, level, own, size)
         if index < len(levels) - 1:
-            yield self.coarser, *self._fit_coarser(levels[index + 1], level, where), size
+            yield Convolution(self.coarser, *self._fit_coarser(levels[index + 1], level, own), size)
 
-    def offsets(self, level: Tensor) -> Where | None:
-        """Predict where to look, in float32 at least: 16 bits cannot hold coordinates of pixels.
+    def offsets(self, level: Tensor, overwrite: bool = False) -> OffsetAndMask | None:
+        """Predict offsets and mask, in float32 at least: 16 bits cannot hold coordinates of pixels.
 
         Args:
             level: (N, C, H, W).
+            overwrite: write the mask over its logits: both results are parts of one tensor then,
+                which saves a copy. A recorder would bind its graph to the strides of these parts.
 
         Returns:
-            offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1), which are parts of one tensor so
-            that only one is kept for backward, if any is; None without `spatial_aware`.
+            offset (N, 18, H, W) and mask (N, 9, H, W), in (0, 1); None without `spatial_aware`.
         """
         if self.offset_and_mask is None:
             return None
-        maps = predict_offsets(self.offset_and_mask, level)
+        maps = self.offset_and_mask(level)
         # In the order in which `flat_read` reads, which can then be a view.
         exact = torch.promote_types(maps.dtype, torch.float32)
         maps = maps.to(exact, memory_format=torch.contiguous_format)
         offset, mask = maps[:, : 2 * TAPS], maps[:, 2 * TAPS :]
-        if is_exported():
-            return offset.clone(memory_format=torch.contiguous_format), mask.sigmoid()
-        return offset, mask.sigmoid_()
+        if overwrite:
+            return offset, mask.sigmoid_()
+        return offset.clone(memory_format=torch.contiguous_format), mask.sigmoid()
 
     def _fit_coarser(
-        self, coarser: Tensor, level: Tensor, where: Where | None
-    ) -> tuple[Tensor, Where | None]:
-        """What the coarser level's convolution reads, and the level's offsets and mask to its size.
+        self, coarser: Tensor, level: Tensor, offset_and_mask: OffsetAndMask | None
+    ) -> tuple[Tensor, OffsetAndMask | None]:
+        """Bring the coarser level, or else the level's offsets and mask, to the other's size.
 
-        Its output is smaller than they are, unless the coarser level is upsampled first.
+        The coarser convolution's output is smaller than they are, unless its input is upsampled.
         """
         if self.coarser_offsets == "upsample_features":
-            return _upsample(coarser, level.shape[-2:]), where
-        if where is None:
+            return upsample(coarser, level.shape[-2:]), offset_and_mask
+        if offset_and_mask is None:
             return coarser, None
+        offset, mask = offset_and_mask
         fit_offset, fit_mask = _FITS[self.coarser_offsets]
         height, width = coarser.shape[-2:]
-        return coarser, (fit_offset(where[0], height, width), fit_mask(where[1], height, width))
+        return coarser, (fit_offset(offset, height, width), fit_mask(mask, height, width))
 
 
-def build_offset_conv(in_channels: int, offset_init: str) -> nn.Conv2d:
-    """The 3x3 convolution that predicts 18 offsets and 9 mask logits per position.
-
-    Args:
-        in_channels: channels of the level.
-        offset_init: "default" or "zero", see `BlockOptions`.
-    """
-    convolution = nn.Conv2d(in_channels, 3 * TAPS, KERNEL_SIZE, padding=PADDING)
-    if offset_init == "zero":
-        nn.init.zeros_(convolution.weight)
-        nn.init.zeros_(convolution.get_parameter("bias"))
-    return convolution
-
-
-def _upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
+def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate (N, C, h, w) to (N, C, H, W) bilinearly with aligned corners, unless it is so."""
     if feature.shape[-2:] == tuple(size):
         return feature
     return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=True)

@@ -11,7 +11,7 @@ from dyhead.layers.hard_sigmoid import HARD_SIGMOIDS
 
 
 class DyReLU(nn.Module):
-    """max(a1 * x + b1, a2 * x + b2) with slopes and offsets per channel, computed from the image.
+    """A dynamic ReLU: max(a1 * x + b1, a2 * x + b2), per channel, with a and b from the image.
 
     Slopes lie within one of (1, 0) and offsets within a half of (0, 0), so that it starts near an
     ordinary ReLU.
@@ -27,13 +27,13 @@ class DyReLU(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Activate (N, C, H, W)."""
-        slope1, offset1, slope2, offset2 = self.lines(feature)
+        slope1, offset1, slope2, offset2 = self.coefficients(feature)
         return torch.maximum(
             torch.addcmul(offset1, feature, slope1), torch.addcmul(offset2, feature, slope2)
         )
 
-    def lines(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Compute a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
+    def coefficients(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute slopes and offsets a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
         pooled = feature.mean(dim=(2, 3))  # (N, C)
         theta = self.hard_sigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
         slope1, offset1, slope2, offset2 = theta[..., None, None].chunk(4, dim=1)

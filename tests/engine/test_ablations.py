@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from attention_variants import VARIANTS
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.d2.config import CfgNode
@@ -85,3 +86,16 @@ def test_table_2(make_config: MakeConfig, num_blocks: int) -> None:
     blocks = [part for part in trainer.model.modules() if isinstance(part, DyHeadBlock)]
     assert len(blocks) == num_blocks
     assert tower_depth(trainer.model) == (4 if num_blocks == 0 else 0)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_attentions_of_ones_own(make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for table, variant in VARIANTS.values():
+        monkeypatch.setitem(table, variant.__name__, variant)
+    names = {role: variant.__name__ for role, (_, variant) in VARIANTS.items()}
+    keys = {f"MODEL.DYHEAD.{role.upper()}": name for role, name in names.items()}
+    trainer = train_ten_steps(make_config, **keys, **{"MODEL.DYHEAD.NUM_CONVS": 2})
+    blocks = [part for part in trainer.model.modules() if isinstance(part, DyHeadBlock)]
+    for block in blocks:
+        assert {role: type(getattr(block, role)).__name__ for role in VARIANTS} == names
+    assert len(blocks) == 2

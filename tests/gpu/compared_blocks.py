@@ -67,7 +67,7 @@ def make_cotangents(levels, near: float, plain: DyHeadStack) -> list[Tensor]:
     gaps: list[Tensor] = []
 
     def note(task, arguments, _):
-        slope1, offset1, slope2, offset2 = task.lines(*arguments)
+        slope1, offset1, slope2, offset2 = task.coefficients(*arguments)
         gaps.append(((slope1 - slope2) * arguments[0] + offset1 - offset2).abs())
 
     normal = normals(2)

@@ -7,43 +7,25 @@ import types
 from pathlib import Path
 
 import pytest
+import small_blocks
 import torch
 import torch.nn.functional as F
+from small_blocks import PYRAMIDS, assert_same, make_levels, outputs_and_gradients
 from torchvision.ops import deform_conv2d
 
 from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
 
 BACKENDS = ("bags", "torchvision")
-PYRAMIDS = {
-    "even": [(8, 12), (4, 6), (2, 3)],
-    "odd": [(9, 7), (5, 4), (3, 2), (2, 1), (1, 1)],
-    "coarse level not halved": [(9, 8), (5, 4), (3, 2)],
-    "one level": [(5, 6)],
-    "two levels": [(6, 6), (3, 3)],
-}
 
 
 def make_block(channels=16, offset_spread=2.5, **options):
     """A float64 block whose offsets have a standard deviation of at least 2 pixels."""
-    torch.manual_seed(0)
-    block = DyHeadBlock(channels, channels, BlockOptions(**options)).double()
+    block = small_blocks.make_block(channels, **options)
     convolution = block.spatial_attention.offset_and_mask
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-        if convolution is None:
-            return block
+    if convolution is not None:
         fan_in = convolution.weight[0].numel()
-        convolution.weight.normal_(std=offset_spread / fan_in**0.5)
+        torch.nn.init.normal_(convolution.weight, std=offset_spread / fan_in**0.5)
     return block
-
-
-def make_levels(sizes, batch=2, channels=16):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64)
-        for size in sizes
-    ]
 
 
 # --- The naive double: one sample, one position, one tap at a time, in scalar indexing. ----------
@@ -214,36 +196,12 @@ def naive_block(block, levels, options=None):
 # --- Comparisons ---------------------------------------------------------------------------------
 
 
-def outputs_and_gradients(function, levels, parameters):
-    leaves = [level.clone().requires_grad_() for level in levels]
-    outputs = function(leaves)
-    generator = torch.Generator().manual_seed(2)
-    cotangents = [
-        torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
-        for output in outputs
-    ]
-    # A single level leaves the other branches' parameters unused.
-    grads = torch.autograd.grad(outputs, [*leaves, *parameters], cotangents, allow_unused=True)
-    return outputs, grads
-
-
-def assert_same(actual, expected, tolerance):
-    assert len(actual) == len(expected)
-    for one, other in zip(actual, expected, strict=True):
-        if one is None or other is None:
-            assert one is other
-            continue
-        torch.testing.assert_close(
-            one, other, rtol=0, atol=tolerance * max(1, other.abs().max().item())
-        )
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("pyramid", "batch"), [("even", 1), ("odd", 3), ("one level", 2)])
 def test_equals_the_naive_double_forward_and_backward(pyramid, batch, backend, monkeypatch):
     monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
     block = make_block()
-    levels = make_levels(PYRAMIDS[pyramid], batch)
+    levels = make_levels(PYRAMIDS[pyramid], batch=batch)
     offset, _ = block.spatial_attention.offsets(levels[0])
     assert offset.std() >= 2
     parameters = list(block.parameters())

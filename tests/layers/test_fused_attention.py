@@ -5,20 +5,13 @@ import weakref
 
 import pytest
 import torch
-from torch import nn
+from small_blocks import PYRAMIDS, assert_same, make_block, make_levels, outputs_and_gradients
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from dyhead.layers import BlockOptions, DyHeadBlock, fused_attention
+from dyhead.layers import DyHeadBlock, dispatch
 from dyhead.ops import backends, cpp_branch_mix
 
-PYRAMIDS = {
-    "even": [(8, 12), (4, 6), (2, 3)],
-    "odd": [(9, 7), (5, 4), (3, 2), (2, 1), (1, 1)],
-    "one level": [(5, 6)],
-    "two levels": [(6, 6), (3, 3)],
-    "same size": [(1, 1), (1, 1)],
-}
 OPTIONS = [
     {},
     {"coarser_offsets": "crop"},
@@ -35,59 +28,32 @@ OPTIONS = [
 
 
 def make_blocks(channels=16, dtype=torch.float64, **options):
-    """A fused and a plain block with the same parameters, none of them near zero."""
-    torch.manual_seed(0)
-    fused = DyHeadBlock(channels, channels, BlockOptions(**options))
-    with torch.no_grad():
-        for parameter in fused.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-    plain = DyHeadBlock(channels, channels, BlockOptions(fused=False, **options))
-    plain.load_state_dict(fused.state_dict())
-    return fused.to(dtype), plain.to(dtype)
+    """A fused and a plain block with the same parameters."""
+    return (
+        make_block(channels, dtype, **options),
+        make_block(channels, dtype, fused=False, **options),
+    )
 
 
-def make_levels(sizes, channels=16, batch=2, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(1)
-    return [
-        torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64).to(dtype)
-        for size in sizes
-    ]
-
-
-def outputs_and_gradients(block, levels, function=None):
-    leaves = [level.clone().requires_grad_() for level in levels]
-    outputs = (block if function is None else function)(leaves)
-    generator = torch.Generator().manual_seed(2)
-    cotangents = [
-        torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
-        for output in outputs
-    ]
-    parameters = list(block.parameters())
-    grads = torch.autograd.grad(outputs, [*leaves, *parameters], cotangents, allow_unused=True)
+def run(block, levels, function=None):
+    """Outputs, and gradients of the levels and of all parameters."""
+    function = block if function is None else function
+    outputs, grads = outputs_and_gradients(function, levels, list(block.parameters()))
     return [*outputs, *grads]
-
-
-def assert_same(actual, expected, tolerance):
-    for one, other in zip(actual, expected, strict=True):
-        if one is None or other is None:
-            assert one is other
-            continue
-        limit = tolerance * max(1, other.abs().max().item())
-        torch.testing.assert_close(one, other, rtol=0, atol=limit, check_dtype=False)
 
 
 @pytest.mark.parametrize("pyramid", PYRAMIDS)
 def test_equals_the_plain_block(pyramid):
     fused, plain = make_blocks()
     levels = make_levels(PYRAMIDS[pyramid])
-    assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+    assert_same(run(fused, levels), run(plain, levels), 1e-10)
 
 
 @pytest.mark.parametrize("options", OPTIONS[1:], ids=str)
 def test_every_option_equals_the_plain_block(options):
     fused, plain = make_blocks(**options)
     levels = make_levels([(5, 4), (3, 2), (2, 1)])
-    assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+    assert_same(run(fused, levels), run(plain, levels), 1e-10)
 
 
 @pytest.fixture(params=[True, False], ids=["extension", "plain"])
@@ -102,8 +68,8 @@ def extension(request, monkeypatch):
 def test_float32():
     fused, plain = make_blocks(channels=32, dtype=torch.float32)
     levels = make_levels([(37, 51), (19, 26), (10, 13)], channels=32, dtype=torch.float32)
-    expected = outputs_and_gradients(plain.double(), [level.double() for level in levels])
-    assert_same(outputs_and_gradients(fused, levels), expected, 5e-6)
+    expected = run(plain.double(), [level.double() for level in levels])
+    assert_same(run(fused, levels), expected, 5e-6)
 
 
 @pytest.mark.usefixtures("extension")
@@ -124,7 +90,7 @@ def test_autocast_keeps_its_type():
     levels = make_levels([(17, 13), (9, 7), (5, 4)], channels=32, dtype=torch.float32)
     expected = plain(levels)
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = outputs_and_gradients(fused, levels)
+        outputs = run(fused, levels)
     assert {output.dtype for output in outputs[:3]} == {torch.bfloat16}
     assert {gradient.dtype for gradient in outputs[3:]} == {torch.float32}
     for output, exact in zip(outputs, expected, strict=False):
@@ -187,7 +153,7 @@ def test_frozen_parts(trained):
 
 @pytest.mark.parametrize("large_level", [0, 2**21])  # the finest level apart, or all together
 def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
-    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", large_level)
+    monkeypatch.setattr(dispatch, "LARGE_LEVEL", large_level)
     fused, plain = make_blocks()
     levels = make_levels(PYRAMIDS["odd"])
     for mode in (torch.no_grad, torch.inference_mode):
@@ -196,25 +162,27 @@ def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
             assert not any(output.requires_grad for output in outputs)
             assert_same(outputs, plain(levels), 1e-10)
     # What was kept from inference must serve training.
-    assert_same(outputs_and_gradients(fused, levels), outputs_and_gradients(plain, levels), 1e-10)
+    assert_same(run(fused, levels), run(plain, levels), 1e-10)
 
 
 def test_maps_of_a_large_level_are_let_go_before_the_others_are_convolved(monkeypatch):
-    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", 0)
+    monkeypatch.setattr(dispatch, "LARGE_LEVEL", 0)
     fused, _ = make_blocks()
-    alive = weakref.WeakSet()
-    convolve_part = fused.spatial_attention._convolve_part
+    alive, spatial = weakref.WeakSet(), fused.spatial_attention
+    convolve, parts = spatial.convolve, []
 
-    def note(*arguments):
+    def note(levels, indices, kernels):
         assert not alive
-        maps = convolve_part(*arguments)
-        alive.update(image for level in maps[: arguments[1].start == 0] for image in level[1:])
-        return maps
+        convolved = convolve(levels, indices, kernels)
+        if indices[0] == 0:
+            alive.update(convolved.images[1:])  # the first one's memory is the output's
+        parts.append(list(indices))
+        return convolved
 
-    monkeypatch.setattr(fused.spatial_attention, "_convolve_part", note)
+    monkeypatch.setattr(spatial, "convolve", note)
     with torch.no_grad():
-        outputs = fused(make_levels(PYRAMIDS["odd"]))
-    assert len(outputs) == len(PYRAMIDS["odd"])
+        fused(make_levels(PYRAMIDS["odd"]))
+    assert parts == [[0], [1, 2, 3, 4]]
 
 
 def test_backward_can_be_repeated():
@@ -243,8 +211,8 @@ def test_activation_checkpointing(use_reentrant):
             results.append([leaf.grad for leaf in leaves])
         assert_same(*results, 1e-10)
     else:
-        actual = outputs_and_gradients(fused, levels, checkpointed)
-        assert_same(actual, outputs_and_gradients(plain, levels), 1e-10)
+        actual = run(fused, levels, checkpointed)
+        assert_same(actual, run(plain, levels), 1e-10)
 
 
 @pytest.fixture
@@ -258,8 +226,8 @@ def compile_whole():
 def test_compiles_without_graph_breaks(options, compile_whole):
     fused, plain = make_blocks(**options)
     levels = make_levels(PYRAMIDS["two levels"])
-    actual = outputs_and_gradients(fused, levels, compile_whole(fused))
-    assert_same(actual, outputs_and_gradients(plain, levels), 1e-10)
+    actual = run(fused, levels, compile_whole(fused))
+    assert_same(actual, run(plain, levels), 1e-10)
 
 
 def test_compiles_under_autocast(compile_whole):
@@ -301,22 +269,13 @@ def test_what_is_kept_for_backward(dtype, memory_format):
     assert maps <= kept <= maps + kernels + 2**14
 
 
-def test_kernels_are_packed_anew_after_a_forward_pass_that_was_given_up():
+def test_kernels_are_packed_anew_for_every_forward_pass():
     fused, _ = make_blocks()
     fused.float()
-    spatial, levels = fused.spatial_attention, [x.float() for x in make_levels(PYRAMIDS["odd"])]
+    levels, spatial = [x.float() for x in make_levels(PYRAMIDS["odd"])], fused.spatial_attention
     with torch.no_grad():
-        abandoned = spatial.convolve(levels, [range(1), range(1, len(levels))])
-        first, *_ = next(abandoned).images
+        before = spatial.convolve(levels, [0], spatial.kernels(torch.float32)).images[0]
         spatial.same.weight.mul_(2)
-        where = spatial.offsets(levels[0])
-        again = spatial.same.convolve(levels[0], where)
+        after = spatial.convolve(levels, [0], spatial.kernels(torch.float32)).images[0]
     bias = spatial.same.bias.view(-1, 1, 1)
-    torch.testing.assert_close(again - bias, 2 * (first - bias), rtol=1e-4, atol=1e-5)
-
-
-def test_other_activations_are_refused_where_they_would_be_lost():
-    fused, _ = make_blocks()
-    fused.task_attention = nn.SiLU()
-    with pytest.raises(TypeError, match="SiLU"):
-        fused(make_levels(PYRAMIDS["odd"]))
+    torch.testing.assert_close(after - bias, 2 * (before - bias), rtol=1e-4, atol=1e-5)
