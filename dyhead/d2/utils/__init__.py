@@ -1,1 +1,0 @@
-"""The host's `utils`: one module per topic."""
