@@ -75,8 +75,6 @@ KNOWN_DIFFERENCES: dict[str, str] = {
 def door_modules():
     for path in sorted(DOOR.rglob("*.py")):
         parts = list(path.relative_to(DOOR).with_suffix("").parts)
-        if parts[0] in ("_embedded", "_host", "safe_io"):
-            continue
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -89,7 +87,7 @@ def door_names():
 
 def of_both_hosts(module, name):
     genuine = importlib.import_module(f"detectron2.{module}")
-    ours = OF_THE_PROJECT.get((module, name), f"dyhead.d2._embedded.{module}")
+    ours = OF_THE_PROJECT.get((module, name), f"embedded_host.{module}")
     embedded = importlib.import_module(ours)
     assert hasattr(genuine, name), f"genuine Detectron2 has no {module}.{name}"
     assert hasattr(embedded, name), f"the embedded host has no {module}.{name}"
@@ -100,7 +98,7 @@ def is_ours(function):
     """Whether a member is the host's own, and not inherited from torch, fvcore or Python."""
     function = inspect.unwrap(getattr(function, "fget", None) or function)
     module = getattr(function, "__module__", None) or ""
-    return module.startswith(("detectron2.", "dyhead.d2._embedded.", *OF_THE_PROJECT.values()))
+    return module.startswith(("detectron2.", "embedded_host.", *OF_THE_PROJECT.values()))
 
 
 def public_members(cls):

@@ -8,11 +8,11 @@ import sys
 import pytest
 import torch
 
-from dyhead.d2.safe_io.save import save_checkpoint_file, write_text_atomically
+from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
 
 KILLED_BEFORE_RENAME = """
 import os, signal, sys
-from dyhead.d2.safe_io import save
+from dyhead.safe_io import save
 save.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 save.save_checkpoint_file({"step": 2}, sys.argv[1])
 """

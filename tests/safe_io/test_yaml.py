@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from dyhead.d2.safe_io.yaml import load_yaml, load_yaml_text, load_yaml_with_base
+from dyhead.safe_io.yaml import load_yaml, load_yaml_text, load_yaml_with_base
 
 
 def write(path, text):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dyhead.d2.safe_io import addresses
-from dyhead.d2.safe_io.addresses import fetch, local_path
+from dyhead.safe_io import addresses
+from dyhead.safe_io.addresses import fetch, local_path
 
 WANTED = {
     "https://example.org/models/a.pth": "models/a.pth",

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
-from ....safe_io.save import write_text_atomically
+from dyhead.safe_io.save import write_text_atomically
+
 from ...structures import BoxMode
 from ...utils.file_io import PathManager
 from ..catalog import DatasetCatalog, MetadataCatalog

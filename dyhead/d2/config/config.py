@@ -4,7 +4,8 @@ from typing import Any
 
 from fvcore.common.config import CfgNode as _FvcoreCfgNode
 
-from ...safe_io.yaml import load_yaml_with_base
+from dyhead.safe_io.yaml import load_yaml_with_base
+
 from ..utils.file_io import PathManager
 
 LATEST_VERSION = 2

@@ -1,5 +1,8 @@
 """The training loop, its hooks, and what a standard training program starts with."""
 
+from typing import Any
+
+from . import defaults
 from .defaults import (
     create_ddp_model,
     default_argument_parser,
@@ -39,3 +42,7 @@ __all__ = [
     "default_writers",
     "launch",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(defaults, name)  # DefaultPredictor

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ...safe_io.save import write_text_atomically
+from dyhead.safe_io.save import write_text_atomically
+
 from ..config import CfgNode
 from ..config.supported import check_supported
 from ..utils import comm
@@ -168,3 +169,16 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
         JSONWriter(os.path.join(output_dir, "metrics.json")),
         TensorboardXWriter(output_dir),
     ]
+
+
+def __getattr__(name: str) -> Any:
+    """Give, when they are asked for, the names whose modules import this one."""
+    if name == "DefaultPredictor":
+        from dyhead.default_predictor import DefaultPredictor
+
+        return DefaultPredictor
+    if name == "DefaultTrainer":
+        from .trainer import DefaultTrainer
+
+        return DefaultTrainer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from iopath.common.file_io import PathHandler
 from iopath.common.file_io import PathManager as _PathManager
 
-from ...safe_io.addresses import register_handlers
+from dyhead.safe_io.addresses import register_handlers
 
 __all__ = ["PathHandler", "PathManager"]
 

@@ -8,8 +8,9 @@ from urllib.parse import parse_qs, urlparse
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from ...safe_io.load import load_checkpoint_file
-from ...safe_io.save import save_checkpoint_file, write_text_atomically
+from dyhead.safe_io.load import load_checkpoint_file
+from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
+
 from ..utils import comm
 from ..utils.file_io import PathManager
 from .c2_model_loading import align_and_update_state_dicts

@@ -16,7 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
-from ...safe_io.save import write_text_atomically
+from dyhead.safe_io.save import write_text_atomically
+
 from ..data import MetadataCatalog
 from ..data.datasets import convert_to_coco_json
 from ..structures import BoxMode, Instances

@@ -32,7 +32,7 @@ def load_yaml_text(text: str, source: str) -> dict[str, Any]:
 
     Besides standard YAML, `!!python/tuple` of plain values is a tuple, and
     `!!python/object/apply:eval ["<expression>"]` is computed where the expression is plain
-    arithmetic (see `dyhead.d2.safe_io.expression`).
+    arithmetic (see `dyhead.safe_io.expression`).
 
     Args:
         text: the YAML.

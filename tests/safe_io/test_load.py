@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dyhead.d2.safe_io.load import load_checkpoint_file
+from dyhead.safe_io.load import load_checkpoint_file
 
 
 class RunsWhenLoaded:
