@@ -13,13 +13,14 @@ from fvcore.nn import sigmoid_focal_loss_jit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dyhead.box_geometry import match_boxes
+
 from ...config import CfgNode, configurable
 from ...layers import ShapeSpec, batched_nms, get_norm
 from ...structures import Boxes, ImageList, Instances
 from ...utils.events import get_event_storage
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
-from ..block_matching import match_boxes
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
 from ..input_shapes import common_channels, named_shapes
 from ..matcher import Matcher
@@ -216,7 +217,9 @@ class RetinaNet(DenseDetector):
         return list(labels), list(boxes)
 
     def _label_anchors_of_image(self, anchors: Boxes, truth: Instances) -> tuple[Tensor, Tensor]:
-        matches, kinds = match_boxes(self.anchor_matcher, truth.gt_boxes, anchors)
+        matches, kinds = match_boxes(
+            self.anchor_matcher, truth.gt_boxes.tensor, anchors.tensor, Matcher
+        )
         if len(truth) == 0:
             return torch.full_like(matches, self.num_classes), torch.zeros_like(anchors.tensor)
         labels = truth.gt_classes[matches]
