@@ -80,7 +80,7 @@ def _last_claims(ious: Tensor, start: int, claim_without_overlap: bool) -> Tenso
 
 
 def match_boxes(
-    matcher: Any, boxes: Tensor, anchors: Tensor, plain_class: type
+    matcher: Any, boxes: Tensor, anchors: Tensor, plain_class: type[Any]
 ) -> tuple[Tensor, Tensor]:
     """Return what a `Matcher` of Detectron2 makes of the IoU matrix, without the matrix.
 

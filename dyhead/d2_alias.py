@@ -59,3 +59,24 @@ def is_within(name: str, package: str) -> bool:
 
 def _installed() -> list[PackageAlias]:
     return [finder for finder in sys.meta_path if isinstance(finder, PackageAlias)]
+
+
+def install() -> None:
+    """Make `detectron2` a second name of the embedded host, for code written against Detectron2.
+
+    To be called before such code is imported. Where genuine Detectron2 is the host, its name is its
+    own already, and nothing is done.
+
+    Raises:
+        RuntimeError: Detectron2 has been imported beside the embedded host.
+    """
+    from dyhead import d2
+
+    if d2.HOST == "detectron2":
+        return
+    if sys.modules.get("detectron2", d2) is not d2:
+        raise RuntimeError(
+            "Detectron2 has been imported, but the embedded host serves here: unset DYHEAD_HOST, or"
+            " call dyhead.d2_alias.install() before anything imports detectron2."
+        )
+    PackageAlias("detectron2", d2.__name__).install()

@@ -44,7 +44,7 @@ class ATSS(CenternessDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Read constructor arguments from MODEL.ATSS, MODEL.ANCHOR_GENERATOR and the backbone's keys."""
+        """Read constructor arguments from MODEL.ATSS, ANCHOR_GENERATOR and the backbone's keys."""
         atss = cfg.MODEL.ATSS
         backbone = build_backbone(cfg)
         levels = head_levels(atss, backbone)

@@ -10,7 +10,7 @@ of a level, T anchors of all levels, K classes.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,6 +36,12 @@ class DensePredictions:
     class_logits: list[Tensor]  # (N, R, K)
     box_deltas: list[Tensor]  # (N, R, 4)
     quality_logits: list[Tensor] | None = None  # (N, R); None: scores are those of the class alone
+
+    def of_image(self, index: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield the predictions for one image level by level: (R, K), (R, 4) and (R,) or None."""
+        for level, logits in enumerate(self.class_logits):
+            quality = None if self.quality_logits is None else self.quality_logits[level][index]
+            yield logits[index], self.box_deltas[level][index], quality
 
 
 class DenseDetector(HostDenseDetector, ABC):
@@ -130,10 +136,18 @@ class DenseDetector(HostDenseDetector, ABC):
             predictions: the head's maps.
         """
         anchors, arranged = self.place_anchors(features), self.arrange(predictions)
-        return [
-            self._detect(anchors, arranged, index, image_size)
-            for index, image_size in enumerate(images.image_sizes)
-        ]
+        results = []
+        for index, image_size in enumerate(images.image_sizes):
+            levels = zip(anchors, arranged.of_image(index), strict=True)
+            detections = detect(
+                [self.decode_level(boxes, *predicted) for boxes, predicted in levels],
+                image_size=image_size,
+                clip_before_nms=self.clip_before_nms,
+                iou_threshold=self.test_nms_thresh,
+                max_detections=self.max_detections_per_image,
+            )
+            results.append(detections)
+        return results
 
     def place_anchors(self, features: list[Tensor]) -> list[Tensor]:
         """Return the anchors (R, 4) of every level, XYXY in pixels of the padded batch."""
@@ -193,34 +207,6 @@ class DenseDetector(HostDenseDetector, ABC):
         )
         boxes = self.box2box_transform.apply_deltas(box_deltas[chosen], anchors[chosen])
         return Candidates(boxes, scores, classes)
-
-    def _detect(
-        self,
-        anchors: list[Tensor],
-        predictions: DensePredictions,
-        index: int,
-        image_size: tuple[int, int],
-    ) -> Instances:
-        """Detect in the image of that index."""
-        levels = zip(
-            anchors,
-            predictions.class_logits,
-            predictions.box_deltas,
-            predictions.quality_logits or [None] * len(anchors),
-            strict=True,
-        )
-        return detect(
-            [
-                self.decode_level(
-                    boxes, logits[index], deltas[index], None if quality is None else quality[index]
-                )
-                for boxes, logits, deltas, quality in levels
-            ],
-            image_size=image_size,
-            clip_before_nms=self.clip_before_nms,
-            iou_threshold=self.test_nms_thresh,
-            max_detections=self.max_detections_per_image,
-        )
 
 
 def flatten_maps(levels: list[Tensor], values_per_anchor: int) -> list[Tensor]:

@@ -152,7 +152,7 @@ def points_per_side(num_points: int) -> int:
 
 
 def regular_grid(side: int) -> Tensor:
-    """List where a plain convolution of kernel size `side` samples, (1, 2 * side ** 2, 1, 1), (y, x)."""
+    """List the (y, x) that a plain convolution samples, (1, 2 * side ** 2, 1, 1)."""
     steps = torch.arange(side, dtype=torch.float32) - side // 2
     return torch.cartesian_prod(steps, steps).reshape(1, -1, 1, 1)
 

@@ -6,10 +6,9 @@ import plain_double
 import pytest
 import torch
 
+from dyhead.modeling.meta_arch.assignment import BACKGROUND, find_positives
 from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
-from dyhead.modeling.meta_arch.box_geometry import centerness_targets
-from dyhead.modeling.meta_arch.dense_losses import normalizers
-from dyhead.modeling.meta_arch.positives import BACKGROUND, find_positives
+from dyhead.modeling.meta_arch.dense_losses import centerness_targets, normalizers
 
 WEIGHTS = (10, 10, 5, 5)  # of the deltas
 
@@ -120,7 +119,8 @@ OBJECTS = {0: [], 1: [0], 3: [2, 0, 1]}
 def test_positives_are_ordered_by_image_and_carry_their_objects(batch):
     anchors = [torch.tensor([[0.0, 0.0, 64.0, 64.0], [32.0, 0.0, 96.0, 64.0]])]
     truth = [x["instances"] for x in batch]
-    positives = find_positives(truth, lambda boxes: assign_anchors(anchors, boxes, 1))
+    matched = [assign_anchors(anchors, each.gt_boxes.tensor, 1) for each in truth]
+    positives = find_positives(truth, torch.stack(matched))
     assert positives.images.tolist() == [0, 0, 2]
     assert positives.anchors.tolist() == [0, 1, 0]
     assert positives.classes.tolist() == [0, 2, 1]

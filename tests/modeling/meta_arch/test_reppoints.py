@@ -9,8 +9,8 @@ from torch import nn
 from dyhead.d2.modeling import build_model
 from dyhead.modeling.backbone import DyHead
 from dyhead.modeling.meta_arch import RepPoints
+from dyhead.modeling.meta_arch.assignment import IGNORED
 from dyhead.modeling.meta_arch.reppoints_assignment import (
-    IGNORED,
     assign_by_location,
     assign_by_overlap,
 )
@@ -158,11 +158,11 @@ def test_ignored_locations_give_no_class_gradient(cfg, make_input):
     images = model.preprocess_image([image])
     features = list(model.backbone(images.tensor).values())
     anchors = [boxes.tensor for boxes in model.anchor_generator(features)]
-    predictions = model.predict(features)
+    predictions = model.arrange(model.head(features))
     for level in predictions.class_logits:
         level.retain_grad()
     model.losses(anchors, predictions, [image["instances"]])["loss_cls"].backward()
-    proposals = model._boxes(predictions.initial_deltas, torch.cat(anchors))[0]
+    proposals = model.boxes(predictions.initial_deltas, torch.cat(anchors))[0]
     matched = assign_by_overlap(
         proposals, image["instances"].gt_boxes.tensor, background_below=1e-9, positive_from=1.0
     )
@@ -215,7 +215,7 @@ def test_detections_are_the_refined_boxes(cfg, make_input):
         features = list(model.backbone(images.tensor.double()).values())
         anchors = [boxes.tensor for boxes in model.anchor_generator(features)]
         logits, _, refined = model.head(features)
-        found = model.inference(anchors, model.predict(features), images.image_sizes)[0]
+        found = model.forward_inference(images, features, model.head(features))[0]
     expected = []
     for level, scores, boxes in zip(anchors, logits, refined, strict=True):
         scores, boxes = scores[0].sigmoid().flatten(1), boxes[0].flatten(1)

@@ -6,7 +6,7 @@ Shapes: N images, C channels, H x W positions.
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import fvcore.nn.weight_init as weight_init
 from torch import Tensor, nn
@@ -19,17 +19,6 @@ from .build import BACKBONE_REGISTRY
 from .resnet import build_resnet_backbone
 
 
-class TopBlock(Protocol):
-    """A module that adds `num_levels` coarser levels, computed from the feature `in_feature`."""
-
-    num_levels: int
-    in_feature: str
-
-    def __call__(self, x: Tensor) -> list[Tensor]:
-        """Map one feature map to the coarser levels, finest first."""
-        ...
-
-
 class FPN(Backbone):
     """A top-down pathway over a bottom-up backbone; features are named "p<log2 of the stride>"."""
 
@@ -39,7 +28,7 @@ class FPN(Backbone):
         in_features: Sequence[str],
         out_channels: int,
         norm: str = "",
-        top_block: TopBlock | None = None,
+        top_block: nn.Module | None = None,
         fuse_type: str = "sum",
         square_pad: int = 0,
     ) -> None:
@@ -51,8 +40,8 @@ class FPN(Backbone):
                 of the one before.
             out_channels: channels of every level.
             norm: what `get_norm` takes; "" gives convolutions with bias.
-            top_block: module that adds coarser levels; its feature is looked for in `bottom_up`
-                first, then in the pyramid.
+            top_block: maps one feature to a list of `num_levels` coarser ones; that feature, its
+                `in_feature`, is looked for in `bottom_up` first, then in the pyramid.
             fuse_type: "sum" or "avg" of the lateral and the upsampled feature.
             square_pad: side in pixels of the square that images are to be padded to; 0 for none.
 
@@ -70,7 +59,7 @@ class FPN(Backbone):
             self.add_module(f"fpn_lateral{level}", pyramid_conv(in_channels, out_channels, 1, norm))
             self.add_module(f"fpn_output{level}", pyramid_conv(out_channels, out_channels, 3, norm))
             self._initialize(level)
-        self.top_block = top_block
+        self.top_block: Any = top_block
         self.in_features = tuple(in_features)
         self.bottom_up = bottom_up
         self._fuse_type = fuse_type
@@ -194,7 +183,7 @@ class LastLevelP6P7(nn.Module):
         return [p6, self.p7(F.relu(p6))]
 
 
-def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: TopBlock) -> FPN:
+def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
     """Build the pyramid that `cfg.MODEL.FPN` describes."""
     return FPN(
         bottom_up,
