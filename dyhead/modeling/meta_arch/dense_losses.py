@@ -18,6 +18,7 @@ from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.assignment import Positives
 
 MIN_IOU = 1e-6  # of boxes that do not overlap; its logarithm gives no gradient
+MIN_SIDE = 1e-3  # pixels
 NO_LOSS_LOGIT = -1e4  # its focal loss as background is 0, in float16 too
 SMOOTH_L1 = "smooth_l1"  # the loss on deltas or sides, where a detector has a unit for them
 
@@ -55,11 +56,18 @@ def log_iou_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
     return -aligned_iou(predicted, boxes).clamp(min=MIN_IOU).log()
 
 
+def complete_iou_loss(predicted: Tensor, boxes: Tensor) -> Tensor:
+    """Compute the CIoU loss, (P,), of boxes (P, 4) (Zheng et al., AAAI 2020)."""
+    # A box without height has no ratio of sides: NaN. Distances in FCOS may well be 0.
+    corners = torch.maximum(predicted[:, 2:], predicted[:, :2] + MIN_SIDE)
+    return complete_box_iou_loss(torch.cat([predicted[:, :2], corners], dim=1), boxes)
+
+
 # Of predicted and objects' boxes, both (P, 4), XYXY in pixels, to losses (P,).
 BOX_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "giou": generalized_box_iou_loss,  # Rezatofighi et al., CVPR 2019
     "diou": distance_box_iou_loss,  # Zheng et al., AAAI 2020
-    "ciou": complete_box_iou_loss,  # the same
+    "ciou": complete_iou_loss,
     "iou": log_iou_loss,
 }
 

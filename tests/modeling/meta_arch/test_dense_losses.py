@@ -30,7 +30,7 @@ def raw_predictions(detector, batch):
     return anchors, [output.tolist() for output in outputs]
 
 
-def naive_losses(detector, batch, topk=9):
+def naive_losses(detector, batch, topk=9, kind="giou"):
     anchors, (logits, deltas, quality) = raw_predictions(detector, batch)
     flat = torch.cat(anchors).tolist()
     positives, cls = [], 0.0
@@ -50,7 +50,7 @@ def naive_losses(detector, batch, topk=9):
         p = plain_double.sigmoid(quality[i][t][0])
         ctr -= weight * math.log(p) + (1 - weight) * math.log(1 - p)
         predicted = plain_double.decode(deltas[i][t], flat[t], WEIGHTS)
-        box_loss += weight * plain_double.giou_loss(predicted, box)
+        box_loss += weight * plain_double.BOX_LOSSES[kind](predicted, box)
     count = max(len(positives), 1)
     return {
         "loss_cls": cls / count,
@@ -68,6 +68,13 @@ def as_numbers(losses):
 def test_losses_equal_the_naive_double(make_detector, batch, seed, ratios):
     detector = make_detector(seed, aspect_ratios=ratios)
     expected = naive_losses(detector, batch, topk=9 * len(ratios))
+    assert as_numbers(detector(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", plain_double.BOX_LOSSES)
+def test_every_box_loss_equals_the_naive_double(make_detector, batch, kind):
+    detector = make_detector(1, box_reg_loss_type=kind)
+    expected = naive_losses(detector, batch, kind=kind)
     assert as_numbers(detector(batch)) == pytest.approx(expected, rel=1e-5)
 
 

@@ -80,7 +80,7 @@ def naive_losses(model, batch, kind, normalize, weight=1.0):
             p = double.sigmoid(quality[i][t][0])
             ctr -= target * math.log(p) + (1 - target) * math.log(1 - p)
             predicted = decode(numbers[i][t], cells[t], normalize)
-            loss = double.giou_loss(predicted, box) if kind == "giou" else iou_loss(predicted, box)
+            loss = double.BOX_LOSSES[kind](predicted, box)
             count, weights, box_loss = count + 1, weights + target, box_loss + target * loss
     count = max(count, 1)
     return {
@@ -90,16 +90,12 @@ def naive_losses(model, batch, kind, normalize, weight=1.0):
     }
 
 
-def iou_loss(a, b):
-    return -math.log(max(double.iou(a, b), 1e-6))
-
-
 def as_numbers(losses):
     return {name: value.item() for name, value in losses.items()}
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("kind", ["giou", "iou"])
+@pytest.mark.parametrize("kind", double.BOX_LOSSES)
 def test_losses_equal_the_naive_double(cfg, batch, kind, normalize):
     cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = kind
     cfg.MODEL.FCOS.NORMALIZE_DISTANCES = normalize
@@ -123,7 +119,7 @@ def test_loss_options_equal_the_naive_double(cfg, batch):
     assert as_numbers(model(batch)) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["giou", "iou"])
+@pytest.mark.parametrize("kind", double.BOX_LOSSES)
 def test_a_batch_without_any_object_trains_the_classes_only(cfg, make_input, kind):
     cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = kind
     model = build(cfg)
@@ -137,7 +133,7 @@ def test_a_batch_without_any_object_trains_the_classes_only(cfg, make_input, kin
 
 
 def test_predictions_without_width_keep_the_losses_finite(cfg, batch):
-    for kind in ("giou", "iou"):
+    for kind in double.BOX_LOSSES:
         cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = kind
         model = build(cfg)
         nn.init.zeros_(model.head.bbox_pred.weight)
