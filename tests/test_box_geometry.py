@@ -20,7 +20,7 @@ def grid_boxes(count, seed):
 
 @pytest.fixture(params=[1, 3 * NUM_ANCHORS, 1 << 20], ids=["one object", "three", "all"])
 def block(request, monkeypatch):
-    """How many objects go into a block."""
+    """Blocks of so many objects."""
     monkeypatch.setattr(box_geometry, "MAX_PAIRS", request.param)
 
 

@@ -33,7 +33,7 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module | None) ->
 
 
 def pyramid_features(cfg: CfgNode, bottom_up: Backbone) -> list[str]:
-    """Names of the features of `bottom_up` that the pyramid stands on, finest first."""
+    """Name the features of `bottom_up` that the pyramid stands on, finest first."""
     shapes = bottom_up.output_shape()
     names = list(cfg.MODEL.FPN.IN_FEATURES) or list(shapes)
     unknown = [name for name in names if name not in shapes]

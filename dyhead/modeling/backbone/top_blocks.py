@@ -17,7 +17,7 @@ class LinearP6P7(LastLevelP6P7):
 
 
 def build_p6p7(cfg: CfgNode, in_feature: str = "p5") -> LastLevelP6P7:
-    """P6 from P5's output, as the official code (Detectron2 takes res5); P7 from P6.
+    """Build P6 from P5's output, as the official code (Detectron2 takes res5), and P7 from P6.
 
     MODEL.FPN.RELU_BEFORE_P7 tells whether a ReLU comes between. A pyramid that ends in another
     level than P5 names it by `in_feature`, and the two levels are the next coarser ones.
@@ -28,14 +28,14 @@ def build_p6p7(cfg: CfgNode, in_feature: str = "p5") -> LastLevelP6P7:
 
 
 def build_max_pool(in_feature: str = "p5") -> LastLevelMaxPool:
-    """P6 as every second position of P5, or of the level named by `in_feature`."""
+    """Build P6 as every second position of P5, or of the level named by `in_feature`."""
     top_block = LastLevelMaxPool()
     top_block.in_feature = in_feature
     return top_block
 
 
 def build_top_block(cfg: CfgNode, kind: str, in_feature: str) -> nn.Module | None:
-    """What adds the levels coarser than `in_feature`.
+    """Build the part that adds the levels coarser than `in_feature`.
 
     Args:
         cfg: of the whole run.

@@ -1,4 +1,4 @@
-"""DyHeadRetinaNet: the host's RetinaNet with a head that needs no towers."""
+"""DyHeadRetinaNet against the host's RetinaNet, and its head, which needs no towers."""
 
 import pytest
 import torch
