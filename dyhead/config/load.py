@@ -13,8 +13,8 @@ from typing import Any
 from dyhead.config.defaults import add_dyhead_config, add_missing_keys
 from dyhead.config.find import find_config
 from dyhead.d2.config import CfgNode, get_cfg
-from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.yaml import load_yaml_text, load_yaml_with_base
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from tabulate import tabulate
 from dyhead import __version__
 from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import inference_on_dataset
-from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.detector import prepare_detector
 from dyhead.errors import UserError, user_errors
@@ -24,6 +23,7 @@ from dyhead.pseudo_labels.collector import LabelCollector
 from dyhead.pseudo_labels.detector import labelling_model
 from dyhead.pseudo_labels.images import build_image_loader, find_images
 from dyhead.pseudo_labels.picture import draw_labels
+from dyhead.safe_io.save import write_text_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -94,7 +94,7 @@ def build_official(checkout: str, config: str, changes: list[str]) -> nn.Module:
     from detectron2.config import CfgNode, get_cfg
     from detectron2.modeling import build_model
 
-    from dyhead.d2.safe_io.yaml import load_yaml_with_base
+    from dyhead.safe_io.yaml import load_yaml_with_base
 
     values: dict[str, Any] = load_yaml_with_base(str(Path(checkout, "configs", config)))
     with official_code(checkout) as extra:

@@ -114,6 +114,7 @@ class DeformBottleneckBlock(CNNBlockBase):
             dilation=dilation,
         )
         nn.init.zeros_(self.conv2_offset.weight)
+        assert self.conv2_offset.bias is not None
         nn.init.zeros_(self.conv2_offset.bias)
         self.conv2 = DeformConv3x3(width, second_stride, dilation, num_groups, norm)
         self.conv3 = _conv_1x1(width, out_channels, 1, norm)
@@ -128,7 +129,7 @@ class DeformBottleneckBlock(CNNBlockBase):
         return F.relu_(out)
 
     def _where(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Learned offset and mask, as `DeformConv3x3` takes them."""
+        """Predict offset and mask, as `DeformConv3x3` takes them."""
         learned = self.conv2_offset(x)
         if not self.deform_modulated:
             return learned, None

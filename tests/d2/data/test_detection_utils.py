@@ -208,9 +208,9 @@ def test_an_unknown_flip_is_refused():
 
 @pytest.mark.parametrize("kind", ["one mode", "two modes", "integers", "arrays", "none"])
 def test_all_boxes_of_an_image_together_as_one_by_one(kind):
-    from dyhead.d2._embedded.data import detection_utils as embedded
-    from dyhead.d2._embedded.data import transforms as embedded_transforms
-    from dyhead.d2._embedded.structures import BoxMode as EmbeddedBoxMode
+    from embedded_host.data import detection_utils as embedded
+    from embedded_host.data import transforms as embedded_transforms
+    from embedded_host.structures import BoxMode as EmbeddedBoxMode
 
     rng = np.random.default_rng(0)
     annotations = []

@@ -10,12 +10,12 @@ import uuid
 import numpy as np
 import pytest
 import torch
+from embedded_host.data import MetadataCatalog as EmbeddedCatalog
+from embedded_host.evaluation import COCOEvaluator as EmbeddedEvaluator
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dyhead.d2 import HOST
-from dyhead.d2._embedded.data import MetadataCatalog as EmbeddedCatalog
-from dyhead.d2._embedded.evaluation import COCOEvaluator as EmbeddedEvaluator
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import register_coco_instances
 from dyhead.d2.evaluation import COCOEvaluator

@@ -1,27 +1,12 @@
-"""The host's `modeling.meta_arch`."""
+"""Meta-architectures: whole detectors, and their registry."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.modeling.meta_arch import (
-        META_ARCH_REGISTRY,
-        GeneralizedRCNN,
-        ProposalNetwork,
-        RetinaNet,
-        build_model,
-    )
-else:
-    from dyhead.d2._embedded.modeling.meta_arch import (
-        META_ARCH_REGISTRY,
-        GeneralizedRCNN,
-        ProposalNetwork,
-        RetinaNet,
-        build_model,
-    )
+from .build import META_ARCH_REGISTRY, build_model
+from .rcnn import GeneralizedRCNN, ProposalNetwork
+from .retinanet import RetinaNet
 
 __all__ = [
-    "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
+    "GeneralizedRCNN",
     "ProposalNetwork",
     "RetinaNet",
     "build_model",
