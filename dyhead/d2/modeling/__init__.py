@@ -6,10 +6,20 @@ from .backbone import (
     FPN,
     Backbone,
     ResNet,
+    ResNetBlockBase,
     build_backbone,
     build_resnet_backbone,
+    make_stage,
 )
-from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork, build_model
+from .meta_arch import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    PanopticFPN,
+    ProposalNetwork,
+    RetinaNet,
+    SemanticSegmentor,
+    build_model,
+)
 from .postprocessing import detector_postprocess
 from .proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -26,22 +36,29 @@ from .roi_heads import (
     build_box_head,
     build_roi_heads,
 )
+from .test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
     "Backbone",
+    "DatasetMapperTTA",
     "FPN",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "GeneralizedRCNNWithTTA",
     "META_ARCH_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
+    "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
     "ROI_BOX_HEAD_REGISTRY",
     "ROI_HEADS_REGISTRY",
     "RPN_HEAD_REGISTRY",
     "ResNet",
+    "ResNetBlockBase",
+    "RetinaNet",
+    "SemanticSegmentor",
     "StandardROIHeads",
     "build_anchor_generator",
     "build_backbone",
@@ -52,4 +69,5 @@ __all__ = [
     "build_roi_heads",
     "build_rpn_head",
     "detector_postprocess",
+    "make_stage",
 ]

@@ -114,7 +114,7 @@ class _FixedTransform(Augmentation):
 
 
 def as_augmentation(item: Augmentation | Transform) -> Augmentation:
-    """Return an augmentation as it is, and a transform as the augmentation that always applies it."""
+    """Return an augmentation as it is, a transform as one that always decides on it."""
     assert isinstance(item, Augmentation | Transform), (
         f"Expected an Augmentation or a Transform, got {item!r}."
     )
