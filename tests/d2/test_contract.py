@@ -91,7 +91,7 @@ def of_both_hosts(module, name):
 
 
 def is_ours(function):
-    """Whether a member is the host's own, and not inherited from torch, fvcore or Python."""
+    """Return whether a member is the host's own, and not inherited from torch, fvcore or Python."""
     function = inspect.unwrap(getattr(function, "fget", None) or function)
     module = getattr(function, "__module__", None) or ""
     return module.startswith(("detectron2.", "embedded_host.", *OF_THE_PROJECT.values()))
