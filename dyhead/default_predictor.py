@@ -1,6 +1,6 @@
 """Detectron2's `DefaultPredictor`, the same on either host as `dyhead.DefaultPredictor`.
 
-On the embedded host `dyhead.d2.engine` gives it too; on genuine Detectron2 that is Detectron2's own.
+On the embedded host `dyhead.d2.engine` gives it too; on Detectron2 that is Detectron2's own.
 """
 
 from typing import Any
