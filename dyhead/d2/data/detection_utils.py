@@ -169,7 +169,7 @@ def annotations_to_instances(
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     classes = [int(a["category_id"]) for a in annos]
     instances = Instances(image_size)
-    instances.gt_boxes = Boxes(np.stack(boxes) if boxes else np.zeros((0, 4)))
+    instances.gt_boxes = Boxes(torch.as_tensor(np.array(boxes, dtype=np.float32)))
     instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
     return instances
 
