@@ -13,7 +13,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What the host may import of the project: it imports neither the host nor Detectron2 in turn.
 WITHOUT_HOST = ("dyhead.safe_io", "dyhead.ops", "dyhead.d2_alias", "dyhead.box_geometry")
 # What the host gives of the project itself, when it is asked for.
-GIVEN = {HOST / "engine" / "defaults.py": "dyhead.default_predictor"}
+GIVEN = {
+    HOST / "engine" / "defaults.py": "dyhead.default_predictor",
+    HOST / "modeling" / "backbone" / "resnet.py": "dyhead.modeling.backbone.deform_bottleneck",
+}
 
 
 def absolute_imports(path):

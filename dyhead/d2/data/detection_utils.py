@@ -14,17 +14,6 @@ from ..utils.file_io import PathManager
 from . import transforms as T
 from .catalog import MetadataCatalog
 
-__all__ = [
-    "SizeMismatchError",
-    "annotations_to_instances",
-    "build_augmentation",
-    "check_image_size",
-    "convert_PIL_to_numpy",
-    "filter_empty_instances",
-    "read_image",
-    "transform_instance_annotations",
-]
-
 logger = logging.getLogger("detectron2.data.detection_utils")
 
 _FLIPS = ("horizontal", "vertical", "none")
@@ -58,6 +47,20 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     if format == "BGR":
         return array[:, :, ::-1]
     return array[:, :, None] if format == "L" else array
+
+
+def convert_image_to_rgb(image: Any, format: str) -> np.ndarray:
+    """Convert an (H, W, C) array or tensor of values from 0 to 255 to RGB.
+
+    Args:
+        image: of any type for "BGR", which stays; otherwise its values are truncated to uint8.
+        format: as for `read_image`.
+    """
+    array = image.cpu().numpy() if isinstance(image, torch.Tensor) else image
+    if format == "BGR":
+        return array[:, :, ::-1]
+    array = array.astype(np.uint8)
+    return np.asarray(Image.fromarray(array[:, :, 0] if format == "L" else array).convert("RGB"))
 
 
 def _apply_exif_orientation(image: Image.Image) -> Image.Image:
@@ -166,7 +169,7 @@ def annotations_to_instances(
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     classes = [int(a["category_id"]) for a in annos]
     instances = Instances(image_size)
-    instances.gt_boxes = Boxes(np.stack(boxes) if boxes else np.zeros((0, 4)))
+    instances.gt_boxes = Boxes(torch.as_tensor(np.array(boxes, dtype=np.float32)))
     instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
     return instances
 

@@ -1,5 +1,6 @@
 """Evaluating a model on data sets."""
 
+from ..utils.not_served import not_served
 from .coco_evaluation import COCOEvaluator
 from .evaluator import (
     DatasetEvaluator,
@@ -9,12 +10,6 @@ from .evaluator import (
 )
 from .testing import print_csv_format, verify_results
 
-__all__ = [
-    "COCOEvaluator",
-    "DatasetEvaluator",
-    "DatasetEvaluators",
-    "inference_context",
-    "inference_on_dataset",
-    "print_csv_format",
-    "verify_results",
-]
+COCOPanopticEvaluator = not_served("COCOPanopticEvaluator", "panoptic segmentation")
+LVISEvaluator = not_served("LVISEvaluator", "the data set LVIS")
+SemSegEvaluator = not_served("SemSegEvaluator", "semantic segmentation")
