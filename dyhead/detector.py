@@ -18,7 +18,6 @@ import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint.find import find_checkpoint
 from dyhead.checkpoint.model_card import ModelCard, read_card
 from dyhead.checkpoint.own_config import load_own_config
-from dyhead.checkpoint.safe_checkpointer import split_query
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
 from dyhead.config.load import with_project_keys
@@ -31,6 +30,7 @@ from dyhead.engine.precision import settle_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.checkpointer import split_query
 
 __all__ = [
     "ReadyDetector",
