@@ -35,9 +35,9 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling import build_model
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.engine import build_optimizer
-from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.precision import keep_predictions_in_float32
+from dyhead.evaluation.inference_optimization import optimized_for_inference
 from dyhead.modeling.backbone.dyhead import DyHead
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 
@@ -150,7 +150,7 @@ def make_cases(
         models["mmdet"] = use_baseline(ours, operator)
     prepare_execution(cfg, ours)
     if inference is not None:
-        inference.enter_context(evaluation_form(cfg, ours))
+        inference.enter_context(optimized_for_inference(cfg, ours))
     return {v: ModelCase(v, models[v.block], cfg, batch, inference) for v in variants}
 
 

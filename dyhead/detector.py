@@ -25,10 +25,10 @@ from dyhead.d2.config import CfgNode
 from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
 from dyhead.data.num_classes import get_num_classes, num_classes_key, set_num_classes
 from dyhead.engine.devices import plan_devices
-from dyhead.engine.evaluation_form import take_evaluation_form
 from dyhead.engine.precision import settle_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError, user_errors
+from dyhead.evaluation.inference_optimization import optimize_for_inference
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.checkpointer import split_query
 
@@ -140,7 +140,7 @@ def prepare_detector(
         checkpointer = WholeCheckpointer(model, cfg, source=source, allow_partial=allow_partial)
         with user_errors(source):
             checkpointer.load(cfg.MODEL.WEIGHTS, checkpointables=[])
-    take_evaluation_form(cfg, model)
+    optimize_for_inference(cfg, model)
     if order is not None:
         _reorder_classes(model, order, source, dataset or "")
     cfg.freeze()

@@ -160,7 +160,7 @@ def small(
     tmp_path: Path, data_set: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], CfgNode]:
     """Call it with a config's name to get it ready for one step; pictures are not drawn."""
-    monkeypatch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
+    monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
     monkeypatch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
 
     def load(name: str) -> CfgNode:

@@ -57,7 +57,7 @@ if "ColourDetector" not in META_ARCH_REGISTRY:
 @pytest.fixture(autouse=True)
 def clean_state(own_catalogs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the host's catalogs as they were, and draw nothing."""
-    monkeypatch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
+    monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
 
 
 @pytest.fixture

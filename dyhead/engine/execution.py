@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
-from dyhead.engine.size_groups import compute_by_size
 from dyhead.errors import UserError
+from dyhead.evaluation.size_groups import compute_by_size
 from dyhead.ops import choose_backend, set_default_backend
 from dyhead.ops.backends import BACKEND_VARIABLE
 
@@ -23,9 +23,9 @@ _TENSOR_PARTS = ("backbone", "head")
 def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
     """Apply MODEL.DEFORM_CONV_BACKEND, MODEL.CHANNELS_LAST and MODEL.COMPILE to a built model.
 
-    In evaluation it computes batches of several sizes in groups (see `size_groups`). Names and
-    values of its parameters stay as they are. On a CPU channels_last waits for the
-    evaluation (`evaluation_form`): GroupNorm's gradient and the optimizer are slower in it.
+    In evaluation it computes batches of several sizes in groups (see `evaluation.size_groups`).
+    Names and values of its parameters stay as they are. On a CPU channels_last waits for the
+    evaluation (`optimized_for_inference`): GroupNorm's gradient and the optimizer are slower in it.
 
     Raises:
         UserError: the model has no part to compile, or the mode is unknown.

@@ -23,10 +23,6 @@ from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
 from dyhead.data.training_sets import load_training_sets
-from dyhead.engine.coco_evaluation import build_coco_evaluator
-from dyhead.engine.cost import CostEvaluator
-from dyhead.engine.evaluation import inference_folder, leave_reports
-from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook
@@ -40,6 +36,9 @@ from dyhead.engine.precision import (
 from dyhead.engine.setup import set_aside
 from dyhead.engine.training_card import ScoresHook, training_card
 from dyhead.errors import user_errors
+from dyhead.evaluation.evaluators import build_evaluators
+from dyhead.evaluation.inference_optimization import optimized_for_inference
+from dyhead.evaluation.reports import write_reports
 from dyhead.modeling.tta import build_multi_scale_testing
 
 logger = logging.getLogger(__name__)
@@ -149,14 +148,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """COCO scores below OUTPUT_DIR/inference, and the cost of computing them."""
-        folder = inference_folder(cfg, dataset_name)
-        return DatasetEvaluators(
-            [
-                CostEvaluator(cfg.MODEL.DEVICE),
-                build_coco_evaluator(dataset_name, folder, fast=cfg.TEST.FAST_COCO_EVAL),
-            ]
-        )
+        """Build COCO scores below OUTPUT_DIR/inference, and the cost of computing them."""
+        return DatasetEvaluators(build_evaluators(cfg, dataset_name))
 
     @classmethod
     def test(
@@ -174,10 +167,10 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}}, below the data set's name where there are several.
         """
         tested = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
-        with evaluation_form(cfg, model):
+        with optimized_for_inference(cfg, model):
             results = super().test(cfg, tested, evaluators)
         if comm.is_main_process():
-            leave_reports(cfg, results)
+            write_reports(cfg, results)
         return results
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.engine.evaluation_form import take_layout
+from dyhead.evaluation.inference_optimization import set_memory_format
 
 
 @contextmanager
@@ -18,7 +18,7 @@ def recordable(model: nn.Module) -> Iterator[None]:
     What it looks at it binds the graph to. Values stay the same; afterwards all is as before.
     """
     with ExitStack() as undo:
-        undo.callback(take_layout(model, torch.contiguous_format))
+        undo.callback(set_memory_format(model, torch.contiguous_format))
         for convolution in [m for m in model.modules() if _has_one_output(m)]:
             convolution.forward = partial(_convolve, convolution)  # type: ignore
             undo.callback(delattr, convolution, "forward")

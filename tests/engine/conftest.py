@@ -55,7 +55,7 @@ if "ToyDetector" not in META_ARCH_REGISTRY:
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares a test the drawing, which takes longer than its training."""
-    monkeypatch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
+    monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
     monkeypatch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
 
 

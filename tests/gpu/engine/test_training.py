@@ -70,7 +70,7 @@ def data_sets(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
 def surroundings() -> Iterator[None]:
     """No TF32, no C++, and no pictures, whose drawing takes longer than the training."""
     with exact_products(), backend(DEVICE_BACKEND), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dyhead.engine.evaluation.draw_mosaic", lambda *_: None)
+        patch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
         patch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
         yield
 

@@ -31,11 +31,11 @@ from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.d2.utils.events import EventStorage
-from dyhead.engine.evaluation_form import evaluation_form
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.mixed_precision import MixedPrecisionTrainer
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.trainer import Trainer
+from dyhead.evaluation.inference_optimization import optimized_for_inference
 from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.ops.backends import choose_backend
 
@@ -216,7 +216,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(pair: Pair) -> None:
 def test_detections_are_those_of_the_cpu(pair: Pair) -> None:
     with backend(REFERENCE_BACKEND):
         expected = detect(pair.reference)
-    with pair.on_device(), evaluation_form(pair.cfg, pair.tested):
+    with pair.on_device(), optimized_for_inference(pair.cfg, pair.tested):
         found = detect(pair.tested)
     for ours, theirs in zip(found, expected, strict=True):
         assert_same_detections(ours, theirs)

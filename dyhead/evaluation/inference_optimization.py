@@ -1,4 +1,7 @@
-"""The form of a model while it is evaluated: faster, with the same values but for rounding."""
+"""Makes a model faster for inference: frozen norms folded into convolutions, channels_last weights.
+
+Predictions stay the same but for rounding.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,37 +17,41 @@ Undo = Callable[[], None]
 
 
 @contextmanager
-def evaluation_form(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
-    """Within the context, `model` is in its form of evaluation; afterwards all is as before."""
-    undo = take_evaluation_form(cfg, model)
+def optimized_for_inference(cfg: CfgNode, model: nn.Module) -> Iterator[None]:
+    """Optimize `model` for inference within the context; afterwards all is as before."""
+    undo = optimize_for_inference(cfg, model)
     try:
         yield
     finally:
         undo()
 
 
-def take_evaluation_form(cfg: CfgNode, model: nn.Module) -> Undo:
-    """Make `model` as fast as it gets for inference.
+def optimize_for_inference(cfg: CfgNode, model: nn.Module) -> Undo:
+    """Make `model` as fast as it gets for inference, in place.
 
     Frozen norms are folded into convolutions, unless a compiler fuses them with more; with
     MODEL.CHANNELS_LAST, weights are channels_last on a CPU too.
 
     Returns:
-        what brings its own parameters back.
+        a function that brings the model's own parameters back.
     """
     undo_all = ExitStack()  # the last first
     if cfg.MODEL.CHANNELS_LAST:
-        undo_all.callback(take_layout(model, torch.channels_last))
+        undo_all.callback(set_memory_format(model, torch.channels_last))
     if not cfg.MODEL.COMPILE.ENABLED:
         undo_all.callback(fold_frozen_norms(model))
     return undo_all.close
 
 
-def take_layout(model: nn.Module, layout: torch.memory_format) -> Undo:
-    """Lay 4-d parameters out anew; they stay the same objects. See `take_evaluation_form`."""
+def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> Undo:
+    """Lay the 4-d parameters out in a memory format; they stay the same objects.
+
+    Returns:
+        a function that brings the former layout back.
+    """
     kept = [(p, p.data) for p in model.parameters() if p.dim() == 4]
     for parameter, data in kept:
-        parameter.data = data.clone(memory_format=layout)
+        parameter.data = data.clone(memory_format=memory_format)
 
     def undo() -> None:
         for parameter, data in kept:
@@ -54,10 +61,13 @@ def take_layout(model: nn.Module, layout: torch.memory_format) -> Undo:
 
 
 def fold_frozen_norms(model: nn.Module) -> Undo:
-    """Let convolutions do the work of the FrozenBatchNorm2d that follow them.
+    """Fold every FrozenBatchNorm2d into the convolution before it.
 
     Frozen normalisation is affine, so a convolution can do it as well, which saves a pass over
-    memory. `model` has other parameters then. See `take_evaluation_form`.
+    memory. `model` has other parameters then.
+
+    Returns:
+        a function that brings the model's own parameters and norms back.
     """
     convolutions = [module for module in model.modules() if _is_normalised(module)]
     kept = [(conv, conv.weight, conv.bias, conv.norm) for conv in convolutions]
@@ -81,9 +91,8 @@ def _fold(conv: Any) -> None:
     norm = conv.norm
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
-    weight = torch.empty_like(conv.weight).copy_(
-        conv.weight * scale.view(-1, 1, 1, 1)
-    )  # its layout
+    # The copy keeps the weight's memory format, which a product by broadcasting need not have.
+    weight = torch.empty_like(conv.weight).copy_(conv.weight * scale.view(-1, 1, 1, 1))
     conv.weight = nn.Parameter(weight)
     conv.bias = nn.Parameter(shift if conv.bias is None else conv.bias * scale + shift)
     conv.norm = None

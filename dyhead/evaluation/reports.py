@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder: scores, a table of AP, a picture."""
+"""Reports that an evaluation leaves in its folder: scores, a table of AP, a picture."""
 
 import json
 import logging
@@ -18,27 +18,27 @@ logger = logging.getLogger(__name__)
 
 
 def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
-    """OUTPUT_DIR/inference, with a folder per data set below it where there are several."""
+    """Return OUTPUT_DIR/inference, or a folder per data set below it where there are several."""
     folder = os.path.join(cfg.OUTPUT_DIR, "inference")
     return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, dataset_name)
 
 
-def leave_reports(cfg: CfgNode, results: Mapping[str, Any]) -> None:
+def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> None:
     """Write scores, AP table and mosaic of every evaluated data set, and log where they are.
 
     Args:
         cfg: the run's config.
-        results: what `DefaultTrainer.test` returns: {task: {metric: value}}, below the data set's
-            name where there are several.
+        results: {task: {metric: value}}, below the data set's name where there are several, as
+            `DefaultTrainer.test` returns them.
     """
     names = cfg.DATASETS.TEST
     for name in names:
         scores = (results if len(names) == 1 else results.get(name, {})).get("bbox")
         if scores is not None:
-            _leave_report(name, scores, inference_folder(cfg, name))
+            _write_report(name, scores, inference_folder(cfg, name))
 
 
-def _leave_report(dataset_name: str, scores: Mapping[str, float], folder: str) -> None:
+def _write_report(dataset_name: str, scores: Mapping[str, float], folder: str) -> None:
     os.makedirs(folder, exist_ok=True)
     table_path = os.path.join(folder, "ap.md")
     table = format_ap_table(scores, MetadataCatalog.get(dataset_name).thing_classes)
@@ -53,11 +53,11 @@ def _leave_report(dataset_name: str, scores: Mapping[str, float], folder: str) -
 
 
 def format_ap_table(scores: Mapping[str, float], categories: Sequence[str]) -> str:
-    """Return Markdown: overall COCO scores, and the AP of each category (in percent).
+    """Format the overall COCO scores and the AP of each category, in percent, as Markdown.
 
     Args:
-        scores: COCOEvaluator's box scores; those of a category are called "AP-<category>". They
-            are missing where there is one category or no prediction at all.
+        scores: COCOEvaluator's box scores. A category's is called "AP-<category>"; it is missing
+            where there is one category or no prediction at all.
         categories: names.
     """
     only = scores.get("AP", math.nan) if len(categories) == 1 else math.nan

@@ -1,4 +1,4 @@
-"""Batches of several sizes in evaluation: each picture gets what it would get alone.
+"""Computes batches of several sizes so that each picture is detected as it would be alone.
 
 A batch is padded to its largest picture. GroupNorm and pooled attentions average over the padding,
 so that a small picture beside a large one would be detected differently from alone. Pictures of
@@ -35,7 +35,7 @@ def compute_by_size(model: nn.Module, before_each: Callable[[], Any] | None = No
 
 @functools.cache
 def _class_by_size(base: Any) -> Any:
-    """A class derived from a detector's, so that neither copies nor tracing see a wrapper."""
+    """Derive a class from a detector's, so that neither copies nor tracing see a wrapper."""
     if issubclass(base, _BySize):
         return base
     own = {"__doc__": base.__doc__, "__module__": base.__module__, "base": base}
@@ -63,7 +63,7 @@ class _BySize(nn.Module):
         return super().forward(batched_inputs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """For copies and pickles: the class itself is in no module."""
+        """Let copies and pickles derive the class anew, for it is in no module."""
         return _empty, (self.base,), self.__dict__
 
 
@@ -73,7 +73,7 @@ def _empty(base: Any) -> Any:
 
 
 def group_by_size(model: nn.Module, batched_inputs: Batch) -> list[list[int]]:
-    """Indices of the pictures of each padded size, in the order of their first pictures.
+    """Group the indices of pictures by padded size, in the order of their first pictures.
 
     Only shapes are looked at: nothing waits for a GPU.
     """
@@ -88,7 +88,7 @@ def group_by_size(model: nn.Module, batched_inputs: Batch) -> list[list[int]]:
 
 
 def _padded_size(model: nn.Module, size: tuple[int, ...]) -> torch.Size:
-    """Height and width that the host gives a picture of this size when it is alone."""
+    """Compute the height and width that the host pads a picture of this size to."""
     backbone = getattr(model, "backbone", None)
     image = ImageList.from_tensors(
         [torch.empty(1, *size, device="meta")],

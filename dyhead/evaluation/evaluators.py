@@ -1,4 +1,4 @@
-"""What an evaluation costs: seconds per image and peak memory."""
+"""The evaluators that every evaluation runs: COCO's scores, and what computing them costs."""
 
 import logging
 import sys
@@ -8,14 +8,30 @@ from typing import Any
 
 import torch
 
+from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import DatasetEvaluator
 from dyhead.d2.utils import comm
+from dyhead.evaluation.coco_evaluation import build_coco_evaluator
+from dyhead.evaluation.reports import inference_folder
 
 logger = logging.getLogger(__name__)
 
 
+def build_evaluators(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
+    """Build the evaluators of a data set; a further metric is one more of them.
+
+    The `process` of each is given every batch and its detections; what the `evaluate` of each
+    returns at the end, {task: {metric: value}}, goes to the log and to metrics.json.
+    """
+    folder = inference_folder(cfg, dataset_name)
+    return [
+        CostEvaluator(cfg.MODEL.DEVICE),
+        build_coco_evaluator(dataset_name, folder, fast=cfg.TEST.FAST_COCO_EVAL),
+    ]
+
+
 class CostEvaluator(DatasetEvaluator):
-    """Logs seconds per image and peak memory of an evaluation; adds nothing to its results."""
+    """An evaluator that logs seconds per image and peak memory; it adds nothing to the results."""
 
     def __init__(self, device: str) -> None:
         """Measure on `device`, a MODEL.DEVICE string."""
@@ -51,7 +67,7 @@ class CostEvaluator(DatasetEvaluator):
 
 
 def _peak_memory(device: torch.device) -> float | None:
-    """GiB: what PyTorch allocated on a GPU, or the largest size of this process so far."""
+    """Return GiB: the most that PyTorch allocated on a GPU, or the largest size of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     try:

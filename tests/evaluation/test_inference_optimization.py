@@ -1,4 +1,4 @@
-"""The form of evaluation: the same values, and nothing of it afterwards."""
+"""Optimized for inference a model predicts the same, and afterwards it is as it was."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from dyhead.config import load_config
 from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
-from dyhead.engine.evaluation_form import evaluation_form, fold_frozen_norms
+from dyhead.evaluation.inference_optimization import fold_frozen_norms, optimized_for_inference
 
 CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 
@@ -52,7 +52,7 @@ def test_the_model_is_its_own_again_even_after_an_error():
     before = dict(model.named_parameters())
     state = {name: value.clone() for name, value in model.state_dict().items()}
     cfg, _ = load_config(str(CONFIG))
-    with pytest.raises(KeyError), evaluation_form(cfg, model):
+    with pytest.raises(KeyError), optimized_for_inference(cfg, model):
         assert model[0].weight is not before["0.weight"]
         raise KeyError
     assert all(value is before[name] for name, value in model.named_parameters())
@@ -75,7 +75,7 @@ def test_weights_are_channels_last_within_only(channels_last):
     model = make_model()
     image = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     expected, before = model(image), [(p, p.data_ptr(), p.stride()) for p in model.parameters()]
-    with evaluation_form(cfg, model):
+    with optimized_for_inference(cfg, model):
         last = model[1].weight.is_contiguous(memory_format=torch.channels_last)
         assert last == channels_last
         assert model[0].norm is None

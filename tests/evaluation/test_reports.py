@@ -2,7 +2,7 @@
 
 import math
 
-from dyhead.engine.evaluation import format_ap_table
+from dyhead.evaluation.reports import format_ap_table
 
 
 def rows(table: str) -> dict[str, str]:

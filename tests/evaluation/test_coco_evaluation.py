@@ -19,13 +19,14 @@ from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import register_coco_instances
 from dyhead.d2.evaluation import COCOEvaluator
 from dyhead.d2.structures import Boxes, Instances
-from dyhead.engine import Trainer, coco_evaluation
-from dyhead.engine.coco_evaluation import (
+from dyhead.evaluation import coco_evaluation
+from dyhead.evaluation.coco_evaluation import (
     FastCOCOeval,
     FastCOCOEvaluator,
     build_coco_evaluator,
     is_installed,
 )
+from dyhead.evaluation.evaluators import build_evaluators
 
 needs_fast = pytest.mark.skipif(not is_installed(), reason="faster-coco-eval is not installed")
 
@@ -244,7 +245,7 @@ def test_the_config_and_the_installation_decide(
     name = registered(make_annotations(0))
     cfg.TEST.FAST_COCO_EVAL, cfg.OUTPUT_DIR, cfg.DATASETS.TEST = wanted, str(tmp_path), (name,)
     with caplog.at_level(logging.INFO, logger=coco_evaluation.__name__):
-        evaluators = Trainer.build_evaluator(cfg, name)._evaluators
+        evaluators = build_evaluators(cfg, name)
     is_fast = installed and wanted
     assert any(isinstance(e, FastCOCOEvaluator) for e in evaluators) == is_fast
     (message,) = [r.message for r in caplog.records if "AP on" in r.message]

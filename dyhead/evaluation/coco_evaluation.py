@@ -1,4 +1,4 @@
-"""COCO's AP, by faster-coco-eval where that is installed (`pip install dyhead[fast]`).
+"""Computes COCO's AP, by faster-coco-eval where that is installed (`pip install dyhead[fast]`).
 
 pycocotools matches detections and objects in Python, which takes minutes on COCO's validation set;
 faster-coco-eval does the same in C++. The scores are the same.
@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 def build_coco_evaluator(
     dataset_name: str, output_dir: str | None, fast: bool = True
 ) -> COCOEvaluator:
-    """The host's COCOEvaluator, fast if wanted and possible; logs which one.
+    """Build the host's COCOEvaluator, the fast one if wanted and installed, and log which it is.
 
     Args:
         dataset_name: a registered data set.
-        output_dir: see `COCOEvaluator`.
+        output_dir: folder of `coco_instances_results.json`; None writes nothing.
         fast: use faster-coco-eval where it is installed.
     """
     is_fast = fast and is_installed()
@@ -49,15 +49,15 @@ def build_coco_evaluator(
 
 
 def is_installed() -> bool:
-    """Whether faster-coco-eval is there; what is there but broken fails when it is used."""
+    """Tell if faster-coco-eval is installed; a broken installation fails when it is used."""
     return importlib.util.find_spec("faster_coco_eval") is not None
 
 
 class FastCOCOEvaluator(COCOEvaluator):
-    """The host's COCOEvaluator with `FastCOCOeval` in the place of pycocotools' class."""
+    """A COCOEvaluator of the host that computes by `FastCOCOeval`."""
 
     def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, Any]:
-        """See `COCOEvaluator`."""
+        """Compute {task: {metric: value}} of the images with these ids, or of all."""
         with _fast_class_in(COCOEvaluator.__module__):
             return super().evaluate(img_ids)
 
@@ -74,7 +74,7 @@ def _fast_class_in(module_name: str) -> Iterator[None]:
 
 
 class FastCOCOeval(COCOeval):
-    """pycocotools' evaluation, but for the two steps that take long with boxes.
+    """A COCOeval that matches boxes and accumulates precision in C++.
 
     Settings, results (`eval`) and summary are pycocotools' own; what it keeps of each image
     (`evalImgs`, `ious`) stays empty. Masks and key points are left to pycocotools.

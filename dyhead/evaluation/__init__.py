@@ -1,0 +1,1 @@
+"""Evaluation of detectors: COCO scores, what they cost, and the reports that are left."""
