@@ -1,12 +1,14 @@
-"""In which types a run computes: mixed precision, evaluation, products of float32."""
+"""The types that a run computes in: mixed precision, evaluation, products of float32."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
+from dyhead.d2.engine import AMPTrainer, SimpleTrainer
 from dyhead.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def set_float32_precision(precision: str) -> None:
 
 
 def training_type(cfg: CfgNode) -> torch.dtype:
-    """The type of SOLVER.AMP on MODEL.DEVICE."""
+    """Return the type of SOLVER.AMP on MODEL.DEVICE."""
     default = "float16" if torch.device(cfg.MODEL.DEVICE).type == "cuda" else "bfloat16"
     return _SHORT_TYPES[cfg.SOLVER.AMP.DTYPE or default]
 
@@ -57,6 +59,29 @@ def build_test_precision(cfg: CfgNode, model: nn.Module) -> nn.Module:
         return model
     logger.info("Evaluating in %s", cfg.TEST.PRECISION)
     return _Autocast(model, cfg.MODEL.DEVICE, _SHORT_TYPES[cfg.TEST.PRECISION])
+
+
+def build_step_trainer(
+    cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
+) -> SimpleTrainer:
+    """Build the host's trainer of single steps, in the precision that SOLVER.AMP asks for.
+
+    Args:
+        cfg: its keys of precision have been checked.
+        model: from a batch to a dict of scalar losses.
+        data_loader: endless batches.
+        optimizer: of the model's parameters.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return SimpleTrainer(model, data_loader, optimizer)
+    dtype = training_type(cfg)
+    logger.info("Training in mixed precision: %s", str(dtype).removeprefix("torch."))
+    if dtype == torch.float16:
+        # Small gradients would vanish in its range: AMPTrainer scales the loss, on GPUs.
+        scaler = torch.amp.GradScaler(torch.device(cfg.MODEL.DEVICE).type)
+        return AMPTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=dtype)
+    # bfloat16 has the range of float32 and needs no scale. Genuine AMPTrainer knows GPUs alone.
+    return SimpleTrainer(_Autocast(model, cfg.MODEL.DEVICE, dtype), data_loader, optimizer)
 
 
 class _Autocast(nn.Module):
