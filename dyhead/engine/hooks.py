@@ -4,7 +4,7 @@ import logging
 import os
 
 from dyhead.d2.engine import HookBase
-from dyhead.visualization import plot_curves
+from dyhead.visualization.curves import plot_curves
 
 logger = logging.getLogger(__name__)
 

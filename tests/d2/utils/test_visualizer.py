@@ -114,9 +114,7 @@ def test_a_dataset_dict_in_either_box_mode_looks_the_same(image):
 
 def test_boxes_of_any_kind_with_colours(image):
     pictures = [
-        Visualizer(image).overlay_instances(
-            boxes=boxes, labels=["one"], assigned_colors=["b"], alpha=1.0
-        )
+        Visualizer(image).overlay_instances(boxes=boxes, labels=["one"], assigned_colors=["b"])
         for boxes in (Boxes(torch.tensor([BOX])), np.array([BOX]), [BOX])
     ]
     first, *others = [picture.get_image() for picture in pictures]
