@@ -7,6 +7,9 @@ from fvcore.common.config import CfgNode as _FvcoreCfgNode
 from dyhead.safe_io.yaml import load_yaml_with_base
 
 from ..utils.file_io import PathManager
+from .configurable import configurable
+
+__all__ = ["LATEST_VERSION", "CfgNode", "configurable", "get_cfg"]
 
 LATEST_VERSION = 2
 

@@ -20,6 +20,7 @@ NOT_SERVED_IN_PARTS = {
 }
 # Detectron2's own registered parts that are missing here, and the part that is there instead.
 NOT_SERVED_NAMES = {
+    "MODEL.META_ARCHITECTURE": ({"PanopticFPN", "SemanticSegmentor"}, "GeneralizedRCNN"),
     "MODEL.PROPOSAL_GENERATOR.NAME": ({"RRPN", "PrecomputedProposals"}, "RPN"),
     "MODEL.ROI_HEADS.NAME": (
         {"CascadeROIHeads", "PointRendROIHeads", "RROIHeads", "Res5ROIHeads"},

@@ -13,11 +13,13 @@ from ..utils.comm import get_world_size
 from ..utils.env import seed_all_rng
 from .common import AspectRatioGroupedDataset, DatasetFromList, MapDataset, ToIterableDataset
 from .dataset_dicts import (
+    filter_images_with_few_keypoints,
     filter_images_with_only_crowd_annotations,
     get_detection_dataset_dicts,
     print_instances_class_histogram,
 )
 from .dataset_mapper import DatasetMapper
+from .detection_utils import check_metadata_consistency
 from .samplers import (
     InferenceSampler,
     RepeatFactorTrainingSampler,
@@ -28,6 +30,8 @@ __all__ = [
     "build_batch_data_loader",
     "build_detection_test_loader",
     "build_detection_train_loader",
+    "check_metadata_consistency",
+    "filter_images_with_few_keypoints",
     "filter_images_with_only_crowd_annotations",
     "get_detection_dataset_dicts",
     "print_instances_class_histogram",

@@ -15,6 +15,7 @@ from .catalog import DatasetCatalog, MetadataCatalog
 from .detection_utils import check_metadata_consistency
 
 __all__ = [
+    "filter_images_with_few_keypoints",
     "filter_images_with_only_crowd_annotations",
     "get_detection_dataset_dicts",
     "print_instances_class_histogram",
@@ -39,6 +40,20 @@ def filter_images_with_only_crowd_annotations(
         f"{len(kept)} of {len(dataset_dicts)} images have objects; the others, without annotations"
         " or with crowds only, are left out."
     )
+    return kept
+
+
+def filter_images_with_few_keypoints(
+    dataset_dicts: list[dict[str, Any]], min_keypoints_per_image: int
+) -> list[dict[str, Any]]:
+    """Leave out images with fewer visible keypoints, given as x, y, visibility, x, y, ..."""
+
+    def count_visible(image: dict[str, Any]) -> int:
+        visibilities = (a["keypoints"][2::3] for a in image["annotations"] if "keypoints" in a)
+        return sum(value > 0 for value in itertools.chain.from_iterable(visibilities))
+
+    kept = [image for image in dataset_dicts if count_visible(image) >= min_keypoints_per_image]
+    logger.info(f"{len(kept)} of {len(dataset_dicts)} images have enough visible keypoints.")
     return kept
 
 

@@ -19,7 +19,9 @@ __all__ = [
     "annotations_to_instances",
     "build_augmentation",
     "check_image_size",
+    "check_metadata_consistency",
     "convert_PIL_to_numpy",
+    "convert_image_to_rgb",
     "filter_empty_instances",
     "read_image",
     "transform_instance_annotations",
@@ -58,6 +60,20 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
     if format == "BGR":
         return array[:, :, ::-1]
     return array[:, :, None] if format == "L" else array
+
+
+def convert_image_to_rgb(image: Any, format: str) -> np.ndarray:
+    """Convert an (H, W, C) array or tensor of values from 0 to 255 to RGB.
+
+    Args:
+        image: of any type for "BGR", which stays; otherwise its values are truncated to uint8.
+        format: as for `read_image`.
+    """
+    array = image.cpu().numpy() if isinstance(image, torch.Tensor) else image
+    if format == "BGR":
+        return array[:, :, ::-1]
+    array = array.astype(np.uint8)
+    return np.asarray(Image.fromarray(array[:, :, 0] if format == "L" else array).convert("RGB"))
 
 
 def _apply_exif_orientation(image: Image.Image) -> Image.Image:

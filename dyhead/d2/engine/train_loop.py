@@ -140,3 +140,12 @@ class TrainerBase:
                 logger.warning("There is no hook %r: its state is not restored.", name)
             else:
                 hook.load_state_dict(state)
+
+
+def __getattr__(name: str) -> Any:
+    """Give, when they are asked for, the trainers, whose module imports this one."""
+    if name in ("AMPTrainer", "SimpleTrainer"):
+        from . import simple_trainer
+
+        return getattr(simple_trainer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """Evaluating a model on data sets."""
 
+from ..utils.not_served import not_served
 from .coco_evaluation import COCOEvaluator
 from .evaluator import (
     DatasetEvaluator,
@@ -9,10 +10,17 @@ from .evaluator import (
 )
 from .testing import print_csv_format, verify_results
 
+COCOPanopticEvaluator = not_served("COCOPanopticEvaluator", "panoptic segmentation")
+LVISEvaluator = not_served("LVISEvaluator", "the data set LVIS")
+SemSegEvaluator = not_served("SemSegEvaluator", "semantic segmentation")
+
 __all__ = [
     "COCOEvaluator",
+    "COCOPanopticEvaluator",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "LVISEvaluator",
+    "SemSegEvaluator",
     "inference_context",
     "inference_on_dataset",
     "print_csv_format",

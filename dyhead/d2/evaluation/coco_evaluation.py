@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from fvcore.common.config import CfgNode  # the base of either host's
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
@@ -48,7 +49,7 @@ class COCOEvaluator(DatasetEvaluator):
     Args:
         dataset_name: a registered data set; one without a COCO json is written as one to
             `output_dir` first.
-        tasks: None or ("bbox",).
+        tasks: None or ("bbox",); a config, as older code passes it, stands for None.
         distributed: collect the results of all processes in the main one.
         output_dir: where `coco_instances_results.json` goes; None writes nothing.
         max_dets_per_image: the detections that count for an image; None is COCO's 100.
@@ -63,7 +64,7 @@ class COCOEvaluator(DatasetEvaluator):
     def __init__(
         self,
         dataset_name: str,
-        tasks: Collection[str] | None = None,
+        tasks: Collection[str] | CfgNode | None = None,
         distributed: bool = True,
         output_dir: str | None = None,
         *,
@@ -72,6 +73,8 @@ class COCOEvaluator(DatasetEvaluator):
         kpt_oks_sigmas: Sequence[float] = (),
         allow_cached_coco: bool = True,
     ) -> None:
+        if isinstance(tasks, CfgNode):
+            tasks = None
         if set(tasks or ()) - {"bbox"} or len(kpt_oks_sigmas):
             raise ValueError(
                 f"tasks={tasks}, kpt_oks_sigmas={kpt_oks_sigmas}: the embedded host evaluates boxes"

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Norm = str | Callable[[int], nn.Module | None] | None
+
 
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalization whose statistics, scale and shift are all fixed buffers.
@@ -127,9 +129,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def get_norm(
-    norm: str | Callable[[int], nn.Module | None] | None, out_channels: int
-) -> nn.Module | None:
+def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
     """Build the normalization that `norm` names for `out_channels` channels.
 
     Args:

@@ -2,6 +2,9 @@
 
 import torchvision
 from torch import Tensor
+from torchvision.ops import nms
+
+__all__ = ["batched_nms", "nms"]
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:

@@ -1,7 +1,9 @@
 """Features of regions by bilinear sampling (Mask R-CNN, arXiv:1703.06870)."""
 
-import torchvision
 from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+__all__ = ["ROIAlign", "roi_align"]
 
 
 class ROIAlign(nn.Module):
@@ -45,7 +47,7 @@ class ROIAlign(nn.Module):
         """
         if rois.ndim != 2 or rois.shape[1] != 5:
             raise ValueError(f"ROIAlign needs regions of shape (R, 5), got {tuple(rois.shape)}.")
-        return torchvision.ops.roi_align(
+        return roi_align(
             input,
             rois.to(input.dtype),
             self.output_size,

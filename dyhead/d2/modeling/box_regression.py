@@ -75,6 +75,29 @@ class Box2BoxTransform:
         return decoded.reshape(deltas.shape)
 
 
+class Box2BoxTransformLinear:
+    """Distances from a source box's centre to the target's left, top, right and bottom (FCOS)."""
+
+    def __init__(self, normalize_by_size: bool = True) -> None:
+        """Set whether distances are shares of the source box's width and height, or pixels."""
+        self.normalize_by_size = normalize_by_size
+
+    def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """Encode targets, (N, 4) x0, y0, x1, y1, relative to sources whose centres they hold."""
+        centres, size = centres_and_size(src_boxes)
+        deltas = torch.cat([centres - target_boxes[:, :2], target_boxes[:, 2:] - centres], dim=1)
+        return deltas / size.repeat(1, 2) if self.normalize_by_size else deltas
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Decode deltas (N, 4 k) relative to boxes (N, 4); negative distances count as 0."""
+        groups = deltas.clamp(min=0).unflatten(1, (-1, 4))
+        centres, size = centres_and_size(boxes.to(deltas.dtype)[:, None])
+        if self.normalize_by_size:
+            groups = groups * size.repeat(1, 1, 2)
+        decoded = torch.cat([centres - groups[..., :2], centres + groups[..., 2:]], dim=-1)
+        return decoded.reshape(deltas.shape)
+
+
 def _dense_box_regression_loss(
     anchors: Sequence[Boxes | Tensor],
     box2box_transform: Box2BoxTransform,

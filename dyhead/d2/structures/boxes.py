@@ -9,6 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .box_mode import BoxMode
+
+__all__ = [
+    "BoxMode",
+    "Boxes",
+    "matched_pairwise_iou",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+]
+
 
 class Boxes:
     """N boxes in a float32 tensor of shape (N, 4), held in `tensor`."""
@@ -116,3 +128,32 @@ def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     intersection = pairwise_intersection(boxes1, boxes2)
     union = boxes1.area()[:, None] + boxes2.area()[None] - intersection
     return torch.where(intersection > 0, intersection / union, torch.zeros_like(intersection))
+
+
+def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N, M) intersection over the area of the box of `boxes2`; 0 without an overlap."""
+    intersection = pairwise_intersection(boxes1, boxes2)
+    shares = intersection / boxes2.area()[None]
+    return torch.where(intersection > 0, shares, torch.zeros_like(intersection))
+
+
+def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
+    """(P, N, 4) distances in pixels from (P, 2) points to the left, top, right and bottom sides."""
+    x, y = points.unsqueeze(2).unbind(1)  # each (P, 1)
+    x0, y0, x1, y1 = boxes.tensor.unsqueeze(0).unbind(2)  # each (1, N)
+    return torch.stack([x - x0, y - y0, x1 - x, y1 - y], dim=2)
+
+
+def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """(N,) intersection over union of the boxes at equal positions of two lists of N.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    if len(boxes1) != len(boxes2):
+        raise ValueError(f"matched_pairwise_iou got {len(boxes1)} and {len(boxes2)} boxes.")
+    first, second = boxes1.tensor, boxes2.tensor
+    top_left = torch.maximum(first[:, :2], second[:, :2])
+    bottom_right = torch.minimum(first[:, 2:], second[:, 2:])
+    intersection = (bottom_right - top_left).clamp(min=0).prod(dim=1)
+    return intersection / (boxes1.area() + boxes2.area() - intersection)

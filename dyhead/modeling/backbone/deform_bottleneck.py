@@ -114,6 +114,7 @@ class DeformBottleneckBlock(CNNBlockBase):
             dilation=dilation,
         )
         nn.init.zeros_(self.conv2_offset.weight)
+        assert self.conv2_offset.bias is not None
         nn.init.zeros_(self.conv2_offset.bias)
         self.conv2 = DeformConv3x3(width, second_stride, dilation, num_groups, norm)
         self.conv3 = _conv_1x1(width, out_channels, 1, norm)

@@ -178,7 +178,7 @@ class TestEmbedded:
     KILLED_WHILE_SAVING = """
 import os, signal, sys
 from torch import nn
-from embedded_host.checkpoint import DetectionCheckpointer
+from dyhead.d2.checkpoint import DetectionCheckpointer
 from dyhead.safe_io import save
 checkpointer = DetectionCheckpointer(nn.Linear(300, 300), sys.argv[1])
 checkpointer.save("model_0000001", iteration=1)
@@ -196,6 +196,7 @@ checkpointer.save("model_0000002", iteration=2)
     def test_a_kill_while_saving_leaves_a_loadable_latest(self, tmp_path, moment):
         killed = subprocess.run(
             [sys.executable, "-c", self.KILLED_WHILE_SAVING, str(tmp_path), str(moment)],
+            env={**os.environ, "DYHEAD_HOST": "embedded"},
             check=False,
         )
         assert killed.returncode == -signal.SIGKILL

@@ -2,7 +2,7 @@
 
 import os
 
-from .builtin_meta import COCO_CLASS_IDS, COCO_CLASS_NAMES
+from .builtin_meta import _get_builtin_metadata
 from .coco import register_coco_instances
 
 # name -> (image folder, annotations), below the folder "coco"
@@ -22,15 +22,9 @@ _COCO_SPLITS = {
 def register_all_coco(root: str) -> None:
     """Register the splits of COCO that lie in `root`/coco; nothing is read yet."""
     for name, (image_folder, annotations) in _COCO_SPLITS.items():
-        metadata = {
-            "thing_classes": list(COCO_CLASS_NAMES),
-            "thing_dataset_id_to_contiguous_id": {
-                coco_id: index for index, coco_id in enumerate(COCO_CLASS_IDS)
-            },
-        }
         register_coco_instances(
             name,
-            metadata,
+            _get_builtin_metadata("coco"),
             os.path.join(root, "coco", "annotations", f"{annotations}.json"),
             os.path.join(root, "coco", image_folder),
         )

@@ -1,5 +1,7 @@
 """The 80 categories of COCO's boxes."""
 
+from typing import Any
+
 # COCO numbers its categories 1 to 90 and left these numbers out.
 _UNUSED_IDS = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 
@@ -23,3 +25,19 @@ book, clock, vase, scissors, teddy bear, hair drier, toothbrush
 """
 
 COCO_CLASS_NAMES = tuple(name.strip() for name in _NAMES.split(","))
+
+
+def _get_builtin_metadata(dataset_name: str) -> dict[str, Any]:
+    """Metadata of "coco": class names, and the mapping from its category ids to 0, 1, 2...
+
+    Raises:
+        KeyError: it is another name, of a data set that the embedded host does not know.
+    """
+    if dataset_name != "coco":
+        raise KeyError(f"There is no builtin metadata of {dataset_name!r}, but of 'coco' alone.")
+    return {
+        "thing_classes": list(COCO_CLASS_NAMES),
+        "thing_dataset_id_to_contiguous_id": {
+            coco_id: index for index, coco_id in enumerate(COCO_CLASS_IDS)
+        },
+    }

@@ -1,4 +1,4 @@
-"""Which images come next, across all processes."""
+"""Samplers of the images that come next, across all processes."""
 
 from .distributed_sampler import (
     InferenceSampler,
@@ -6,8 +6,10 @@ from .distributed_sampler import (
     RepeatFactorTrainingSampler,
     TrainingSampler,
 )
+from .grouped_batch_sampler import GroupedBatchSampler
 
 __all__ = [
+    "GroupedBatchSampler",
     "InferenceSampler",
     "RandomSubsetTrainingSampler",
     "RepeatFactorTrainingSampler",

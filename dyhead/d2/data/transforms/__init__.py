@@ -16,27 +16,53 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 
-from .augmentation import AugInput, Augmentation, AugmentationList, apply_augmentations
-from .augmentation_impl import RandomCrop, RandomFlip, Resize, ResizeShortestEdge
-from .transform import ResizeTransform
+from .augmentation import (
+    AugInput,
+    Augmentation,
+    AugmentationList,
+    StandardAugInput,
+    TransformGen,
+    apply_augmentations,
+    apply_transform_gens,
+)
+from .augmentation_impl import (
+    RandomApply,
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+    RandomSaturation,
+    Resize,
+    ResizeShortestEdge,
+)
+from .transform import ColorTransform, PILColorTransform, ResizeTransform
 
 __all__ = [
     "AugInput",
     "Augmentation",
     "AugmentationList",
     "BlendTransform",
+    "ColorTransform",
     "CropTransform",
     "HFlipTransform",
     "NoOpTransform",
+    "PILColorTransform",
     "PadTransform",
+    "RandomApply",
+    "RandomBrightness",
+    "RandomContrast",
     "RandomCrop",
     "RandomFlip",
+    "RandomSaturation",
     "Resize",
     "ResizeShortestEdge",
     "ResizeTransform",
     "ScaleTransform",
+    "StandardAugInput",
     "Transform",
+    "TransformGen",
     "TransformList",
     "VFlipTransform",
     "apply_augmentations",
+    "apply_transform_gens",
 ]

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
-__all__ = ["AugInput", "Augmentation", "AugmentationList", "apply_augmentations"]
+__all__ = [
+    "AugInput",
+    "Augmentation",
+    "AugmentationList",
+    "StandardAugInput",
+    "TransformGen",
+    "apply_augmentations",
+    "apply_transform_gens",
+]
 
 
 class Augmentation:
@@ -105,7 +113,8 @@ class _FixedTransform(Augmentation):
     __str__ = __repr__
 
 
-def _as_augmentation(item: Augmentation | Transform) -> Augmentation:
+def as_augmentation(item: Augmentation | Transform) -> Augmentation:
+    """Return an augmentation as it is, and a transform as the augmentation that always applies it."""
     assert isinstance(item, Augmentation | Transform), (
         f"Expected an Augmentation or a Transform, got {item!r}."
     )
@@ -116,7 +125,7 @@ class AugmentationList(Augmentation):
     """Augmentations and transforms, applied one after the other: each sees the result before."""
 
     def __init__(self, augs: Sequence[Augmentation | Transform]) -> None:
-        self.augs = [_as_augmentation(item) for item in augs]
+        self.augs = [as_augmentation(item) for item in augs]
 
     def __call__(self, aug_input: Any) -> TransformList:
         """Transform `aug_input` in place and return all transforms that were used."""
@@ -181,3 +190,9 @@ def apply_augmentations(
         transforms = aug_input.apply_augmentations(augmentations)
         return aug_input.image, transforms
     return inputs, inputs.apply_augmentations(augmentations)
+
+
+# Older names.
+TransformGen = Augmentation
+StandardAugInput = AugInput
+apply_transform_gens = apply_augmentations

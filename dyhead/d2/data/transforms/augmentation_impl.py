@@ -1,4 +1,4 @@
-"""The random augmentations: flip, resize and crop."""
+"""The random augmentations: flip, resize, crop and colours."""
 
 import sys
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from fvcore.transforms.transform import (
+    BlendTransform,
     CropTransform,
     HFlipTransform,
     NoOpTransform,
@@ -15,10 +16,36 @@ from fvcore.transforms.transform import (
 )
 from PIL import Image
 
-from .augmentation import Augmentation
+from .augmentation import Augmentation, as_augmentation
 from .transform import ResizeTransform
 
-__all__ = ["RandomCrop", "RandomFlip", "Resize", "ResizeShortestEdge"]
+__all__ = [
+    "RandomApply",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomSaturation",
+    "Resize",
+    "ResizeShortestEdge",
+]
+
+
+class RandomApply(Augmentation):
+    """Apply an augmentation or a transform with the probability `prob`, or else nothing."""
+
+    def __init__(self, tfm_or_aug: Augmentation | Transform, prob: float = 0.5) -> None:
+        assert 0.0 <= prob <= 1.0, f"A probability lies in [0, 1], got {prob}."
+        self.aug, self.prob = as_augmentation(tfm_or_aug), prob
+
+    def get_transform(self, *args: Any) -> Transform:
+        """What the augmentation decides on, or nothing."""
+        is_applied = self._rand_range() < self.prob
+        return self.aug.get_transform(*args) if is_applied else NoOpTransform()
+
+    def __call__(self, aug_input: Any) -> Transform:
+        """Transform `aug_input` in place, or leave it, and return the transform that was used."""
+        return self.aug(aug_input) if self._rand_range() < self.prob else NoOpTransform()
 
 
 class RandomFlip(Augmentation):
@@ -180,3 +207,45 @@ class RandomCrop(Augmentation):
 def _sample_side(side: int, least: int, greatest: int) -> int:
     assert least <= greatest, f"The range of crop sizes [{least}, {greatest}] is empty."
     return int(np.random.randint(min(side, least), min(side, greatest) + 1))
+
+
+class _RandomBlend(Augmentation):
+    """Mix an image with another: 1 keeps it, 0 gives the other, above 1 leads away from that.
+
+    Args:
+        intensity_min: least share of the image in the mixture.
+        intensity_max: greatest share; one in between is drawn for every image.
+    """
+
+    def __init__(self, intensity_min: float, intensity_max: float) -> None:
+        self.intensity_min, self.intensity_max = intensity_min, intensity_max
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        """The mixture by a newly drawn share."""
+        share = float(np.random.uniform(self.intensity_min, self.intensity_max))
+        return BlendTransform(self._other(image), src_weight=1 - share, dst_weight=share)
+
+    def _other(self, image: np.ndarray) -> Any:
+        raise NotImplementedError
+
+
+class RandomContrast(_RandomBlend):
+    """Mix an image with its mean, which changes the contrast."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        return image.mean()
+
+
+class RandomBrightness(_RandomBlend):
+    """Mix an image with black, which changes the brightness."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        return 0
+
+
+class RandomSaturation(_RandomBlend):
+    """Mix an RGB image with its grey values (ITU-R BT.601), which changes the saturation."""
+
+    def _other(self, image: np.ndarray) -> Any:
+        assert image.shape[-1] == 3, f"RandomSaturation needs RGB images, got {image.shape}."
+        return image.dot([0.299, 0.587, 0.114])[:, :, None]

@@ -1,12 +1,15 @@
-"""The resize transform, the one that fvcore lacks."""
+"""The transforms that fvcore lacks: resizing, and any change of colours."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fvcore.transforms.transform import Transform
+from fvcore.transforms.transform import NoOpTransform, Transform
 from PIL import Image
 
-__all__ = ["ResizeTransform"]
+__all__ = ["ColorTransform", "PILColorTransform", "ResizeTransform"]
 
 _TORCH_MODE = {
     Image.Resampling.NEAREST: "nearest",
@@ -78,3 +81,41 @@ class ResizeTransform(Transform):
     def inverse(self) -> "ResizeTransform":
         """The resize back to (h, w)."""
         return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
+
+
+class ColorTransform(Transform):
+    """Change colours by a function from array to array; coordinates and labels stay.
+
+    Raises:
+        ValueError: `op` is no function.
+    """
+
+    def __init__(self, op: Callable[[Any], Any]) -> None:
+        if not callable(op):
+            raise ValueError(f"op must be a function of an image, got {op!r}.")
+        super().__init__()
+        self.op = op
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Return what the function makes of an image."""
+        return self.op(img)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Return (N, 2) points as they are."""
+        return coords
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Return an (H, W) map of labels as it is."""
+        return segmentation
+
+    def inverse(self) -> Transform:
+        """Return the way back for coordinates, which is nothing."""
+        return NoOpTransform()
+
+
+class PILColorTransform(ColorTransform):
+    """Change colours by a function from PIL image to PIL image."""
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Return what the function makes of a uint8 image."""
+        return np.asarray(self.op(Image.fromarray(img)))

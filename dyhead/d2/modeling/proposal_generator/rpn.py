@@ -23,7 +23,9 @@ from ..matcher import Matcher
 from ..sampling import subsample_labels
 from .build import PROPOSAL_GENERATOR_REGISTRY
 from .proposal_utils import find_top_rpn_proposals
-from .rpn_head import build_rpn_head
+from .rpn_head import RPN_HEAD_REGISTRY, StandardRPNHead, build_rpn_head
+
+__all__ = ["RPN", "RPN_HEAD_REGISTRY", "StandardRPNHead", "build_rpn_head"]
 
 IGNORED, NEGATIVE, POSITIVE = -1, 0, 1
 

@@ -1,10 +1,14 @@
 """The second stage: what each proposed region holds."""
 
 from .box_head import ROI_BOX_HEAD_REGISTRY, FastRCNNConvFCHead, build_box_head
-from .build import ROI_HEADS_REGISTRY, build_roi_heads
 from .fast_rcnn import FastRCNNOutputLayers
-from .roi_heads import ROIHeads, select_foreground_proposals
-from .standard_roi_heads import StandardROIHeads
+from .roi_heads import (
+    ROI_HEADS_REGISTRY,
+    ROIHeads,
+    StandardROIHeads,
+    build_roi_heads,
+    select_foreground_proposals,
+)
 
 __all__ = [
     "ROI_BOX_HEAD_REGISTRY",

@@ -1,140 +1,175 @@
-"""What every second stage does in training: match regions with objects and sample them.
-
-Boxes are absolute x0, y0, x1, y1 in pixels.
-"""
+"""The second stage of a detector and its registry."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...config import CfgNode, configurable
-from ...structures import Instances, pairwise_iou
-from ...utils.events import get_event_storage, has_event_storage
-from ..matcher import Matcher
-from ..proposal_generator.proposal_utils import add_ground_truth_to_proposals
-from ..sampling import subsample_labels
+from ...config import CfgNode, check_part, check_switched_off, configurable
+from ...layers import ShapeSpec
+from ...structures import Boxes, ImageList, Instances
+from ...utils.registry import Registry
+from ..input_shapes import common_channels, named_shapes
+from ..poolers import ROIPooler
+from .box_head import build_box_head
+from .fast_rcnn import FastRCNNOutputLayers
+from .region_sampling import ROIHeads, select_foreground_proposals
 
-IGNORED, UNMATCHED = -1, 0  # labels of the matcher
+__all__ = [
+    "ROI_HEADS_REGISTRY",
+    "ROIHeads",
+    "StandardROIHeads",
+    "build_roi_heads",
+    "select_foreground_proposals",
+]
+
+ROI_HEADS_REGISTRY = Registry("ROI_HEADS")
+ROI_HEADS_REGISTRY.__doc__ = (
+    """Modules built from `(cfg, input_shape: dict[str, ShapeSpec])`, called as StandardROIHeads."""
+)
 
 
-class ROIHeads(nn.Module):
-    """Base class of second stages; a subclass adds `forward`."""
+def build_roi_heads(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+    """Build the second stage registered as `cfg.MODEL.ROI_HEADS.NAME`.
+
+    Args:
+        cfg: the whole config.
+        input_shape: what the backbone gives.
+
+    Raises:
+        ValueError: it is one that takes genuine Detectron2.
+    """
+    check_part(cfg, "MODEL.ROI_HEADS.NAME", ROI_HEADS_REGISTRY)
+    return ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)(cfg, input_shape)
+
+
+@ROI_HEADS_REGISTRY.register()
+class StandardROIHeads(ROIHeads):
+    """Classifies and refines regions; masks and keypoints take genuine Detectron2.
+
+    State-dict keys: `box_head`, `box_predictor`.
+    """
+
+    box_pooler: Any
+    box_head: Any
+    box_predictor: Any
 
     @configurable
     def __init__(
         self,
         *,
-        num_classes: int,
-        batch_size_per_image: int,
-        positive_fraction: float,
-        proposal_matcher: Matcher,
-        proposal_append_gt: bool = True,
+        box_in_features: list[str],
+        box_pooler: ROIPooler,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        train_on_pred_boxes: bool = False,
+        **kwargs: Any,
     ) -> None:
-        """Set how regions are sampled.
+        """Take the parts.
 
         Args:
-            num_classes: number of classes without background.
-            batch_size_per_image: regions of an image to train on.
-            positive_fraction: largest share of regions with an object among them.
-            proposal_matcher: matches regions with objects by IoU.
-            proposal_append_gt: whether the objects' own boxes are regions too; without them there
-                is hardly a positive one as long as the proposals are bad.
+            box_in_features: names of the features to pool from, finest first.
+            box_pooler: pools regions from them.
+            box_head: from the pooled features to what `box_predictor` takes.
+            box_predictor: called like `FastRCNNOutputLayers`.
+            train_on_pred_boxes: whether the regions that `forward` returns in training have the
+                boxes predicted for them.
+            kwargs: arguments of `ROIHeads`.
         """
-        super().__init__()
-        self.num_classes = num_classes
-        self.batch_size_per_image = batch_size_per_image
-        self.positive_fraction = positive_fraction
-        self.proposal_matcher = proposal_matcher
-        self.proposal_append_gt = proposal_append_gt
+        super().__init__(**kwargs)
+        self.in_features = self.box_in_features = box_in_features
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.train_on_pred_boxes = train_on_pred_boxes
 
+    # The arguments differ from the base class's as they do in Detectron2.
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments of the constructor from a config."""
-        heads = cfg.MODEL.ROI_HEADS
+    def from_config(  # type: ignore[override]
+        cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]
+    ) -> dict[str, Any]:
+        """Arguments of the constructor from a config.
+
+        Raises:
+            ValueError: it asks for masks or keypoints, or names features that the backbone lacks.
+        """
+        check_switched_off(cfg, "MODEL.MASK_ON", "MODEL.KEYPOINT_ON")
         return {
-            "num_classes": heads.NUM_CLASSES,
-            "batch_size_per_image": heads.BATCH_SIZE_PER_IMAGE,
-            "positive_fraction": heads.POSITIVE_FRACTION,
-            "proposal_matcher": Matcher(
-                heads.IOU_THRESHOLDS, heads.IOU_LABELS, allow_low_quality_matches=False
-            ),
-            "proposal_append_gt": heads.PROPOSAL_APPEND_GT,
+            **super().from_config(cfg),
+            **cls._init_box_head(cfg, input_shape),
+            "train_on_pred_boxes": cfg.MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
         }
 
-    @torch.no_grad()
-    def label_and_sample_proposals(
-        self, proposals: list[Instances], targets: list[Instances]
-    ) -> list[Instances]:
-        """Choose the regions to train on.
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Build the parts of the box branch; for subclasses to replace."""
+        names, key = cfg.MODEL.ROI_HEADS.IN_FEATURES, "MODEL.ROI_HEADS.IN_FEATURES"
+        levels = named_shapes(input_shape, names, key)
+        options = cfg.MODEL.ROI_BOX_HEAD
+        side = options.POOLER_RESOLUTION
+        pooled = ShapeSpec(channels=common_channels(levels, key), height=side, width=side)
+        box_head: Any = build_box_head(cfg, pooled)
+        return {
+            "box_in_features": names,
+            "box_pooler": ROIPooler(
+                output_size=side,
+                scales=[1.0 / (level.stride or 1) for level in levels],
+                sampling_ratio=options.POOLER_SAMPLING_RATIO,
+                pooler_type=options.POOLER_TYPE,
+            ),
+            "box_head": box_head,
+            "box_predictor": FastRCNNOutputLayers(cfg, box_head.output_shape),
+        }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Judge regions.
 
         Args:
+            images: the batch; not looked at.
+            features: (N, C, H, W) by name.
             proposals: regions of each image with "proposal_boxes" and "objectness_logits".
-            targets: objects of each image with "gt_boxes" and "gt_classes".
+            targets: objects of each image with "gt_boxes" and "gt_classes", for training.
 
         Returns:
-            The chosen regions of each image with "gt_classes" (`num_classes` for background) and,
-            where the image has objects, every other "gt_..." field of the object that the region
-            is matched with.
+            In training the regions sampled for it and the losses, at inference the detections with
+            "pred_boxes", "scores" and "pred_classes" and no losses.
+
+        Raises:
+            ValueError: training without objects.
         """
-        if self.proposal_append_gt:
-            proposals = add_ground_truth_to_proposals(targets, proposals)
-        sampled = [self._label_and_sample(*image) for image in zip(proposals, targets, strict=True)]
-        log_samples([regions.gt_classes for regions in sampled], self.num_classes)
-        return sampled
+        if not self.training:
+            return self._forward_box(features, proposals), {}
+        if targets is None:
+            raise ValueError("The RoI heads need the images' objects (targets) in training.")
+        proposals = self.label_and_sample_proposals(proposals, targets)
+        return proposals, self._forward_box(features, proposals)
 
-    def _label_and_sample(self, proposals: Instances, targets: Instances) -> Instances:
-        overlaps = pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
-        matches, labels = self.proposal_matcher(overlaps)
-        chosen, gt_classes = self._sample_proposals(matches, labels, targets.gt_classes)
-        sampled = proposals[chosen]
-        sampled.gt_classes = gt_classes
-        if len(targets) > 0:
-            objects = targets[matches[chosen]]
-            for name, value in objects.get_fields().items():
-                if name.startswith("gt_") and not sampled.has(name):
-                    sampled.set(name, value)
-        return sampled
+    def forward_with_given_boxes(
+        self, features: dict[str, Tensor], instances: list[Instances]
+    ) -> list[Instances]:
+        """Complete detections of given boxes: with boxes only there is nothing to add."""
+        return instances
 
-    def _sample_proposals(
-        self, matched_idxs: Tensor, matched_labels: Tensor, gt_classes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Indices of the chosen regions, and their classes."""
-        if len(gt_classes) > 0:
-            classes = gt_classes[matched_idxs]
-            classes[matched_labels == UNMATCHED] = self.num_classes
-            classes[matched_labels == IGNORED] = -1
-        else:
-            classes = torch.full_like(matched_idxs, self.num_classes)
-        foreground, background = subsample_labels(
-            classes, self.batch_size_per_image, self.positive_fraction, self.num_classes
-        )
-        chosen = torch.cat([foreground, background])
-        return chosen, classes[chosen]
+    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]) -> Any:
+        """Losses in training, detections at inference; for subclasses to replace."""
+        levels = [features[name] for name in self.box_in_features]
+        pooled = self.box_pooler(levels, [regions.proposal_boxes for regions in proposals])
+        predictions = self.box_predictor(self.box_head(pooled))
+        if not self.training:
+            return self.box_predictor.inference(predictions, proposals)[0]
+        losses = self.box_predictor.losses(predictions, proposals)
+        if self.train_on_pred_boxes:
+            self._take_predicted_boxes(predictions, proposals)
+        return losses
 
-
-def select_foreground_proposals(
-    proposals: list[Instances], bg_label: int
-) -> tuple[list[Instances], list[Tensor]]:
-    """Keep the regions with an object.
-
-    Args:
-        proposals: regions of each image with "gt_classes".
-        bg_label: class of the background; -1 is never foreground either.
-
-    Returns:
-        The kept regions of each image, and the mask that chose them.
-    """
-    masks = [(regions.gt_classes != -1) & (regions.gt_classes != bg_label) for regions in proposals]
-    kept = [regions[mask] for regions, mask in zip(proposals, masks, strict=True)]
-    return kept, masks
-
-
-def log_samples(gt_classes: list[Tensor], background: int) -> None:
-    """Put the mean numbers of chosen regions per image into the event storage."""
-    if has_event_storage():
-        total = sum(len(classes) for classes in gt_classes)
-        num_background = sum(int((classes == background).sum()) for classes in gt_classes)
-        storage = get_event_storage()
-        storage.put_scalar("roi_head/num_fg_samples", (total - num_background) / len(gt_classes))
-        storage.put_scalar("roi_head/num_bg_samples", num_background / len(gt_classes))
+    @torch.no_grad()
+    def _take_predicted_boxes(self, predictions: Any, proposals: list[Instances]) -> None:
+        boxes = self.box_predictor.predict_boxes_for_gt_classes(predictions, proposals)
+        for regions, predicted in zip(proposals, boxes, strict=True):
+            regions.proposal_boxes = Boxes(predicted)
