@@ -10,7 +10,7 @@ from fvcore.common.checkpoint import Checkpointer
 
 from ..evaluation.testing import flatten_results_dict
 from ..utils import comm
-from .train_loop import HookBase
+from .trainer_base import HookBase
 
 __all__ = ["BestCheckpointer", "EvalHook"]
 

@@ -16,7 +16,7 @@ from ..solver import LRMultiplier
 from ..solver import LRScheduler as _TorchLRScheduler
 from ..utils.events import EventWriter
 from .evaluation_hooks import BestCheckpointer, EvalHook
-from .train_loop import HookBase
+from .trainer_base import HookBase
 
 __all__ = [
     "BestCheckpointer",
