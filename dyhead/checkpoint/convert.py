@@ -76,7 +76,7 @@ def _check_target(target: str) -> None:
 
 
 def _card_or_none(path: str) -> ModelCard | None:
-    """The card of a file; a damaged one is left out, and that is said."""
+    """Return the card of a file; of a damaged one warn, and go on without it."""
     try:
         return read_card(path)
     except ValueError as error:
@@ -100,7 +100,7 @@ def _write(
 
 
 def _in_layout(imported: Imported, layout: str) -> dict[str, Tensor]:
-    """Weights under the names of a layout, each with memory of its own, as safetensors wants."""
+    """Return weights under a layout's names, each with memory of its own, as safetensors wants."""
     prefix = f"{FPN}bottom_up." if imported.is_backbone else ""
     own = {prefix + name: _with_own_memory(weight) for name, weight in imported.weights.items()}
     return official.to_official(own) if layout == "official" else own

@@ -49,7 +49,7 @@ def _best_of(folder: Path) -> Path:
 
 
 def latest_checkpoint(folder: str | os.PathLike[str]) -> Path:
-    """The checkpoint that the `last_checkpoint` of a run's folder names.
+    """Return the checkpoint that the `last_checkpoint` of a run's folder names.
 
     Raises:
         UserError: the folder or that file is not there.

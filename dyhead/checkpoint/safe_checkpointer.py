@@ -76,7 +76,8 @@ class SafeCheckpointer(SafeFileCheckpointer):
             described[KEY] = card.as_plain()
             self.last_saved = os.path.join(self.save_dir, f"{name}.pth"), card.iteration
         if name in self._stripped:
-            self._write(name, {"model": self.model.state_dict(), **described})
+            content = {"model": self.model.state_dict(), **described}
+            self._write(name, content, is_resumable=False)
         else:
             super().save(name, **described, **kwargs)
 

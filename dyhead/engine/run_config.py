@@ -40,7 +40,7 @@ def load_run_config(args: argparse.Namespace) -> tuple[CfgNode, set[str]]:
 
 
 def _own_config(checkpoint: str, opts: list[str]) -> tuple[CfgNode, set[str]]:
-    """A checkpoint's own config, on this machine, with an output folder that keeps the run's."""
+    """Return a checkpoint's own config, on this machine, with an output folder beside the run's."""
     path, beside = find_checkpoint(checkpoint)
     output = str(path.parent / "evaluation")
     overrides = ["MODEL.DEVICE", "cuda", "OUTPUT_DIR", output, *opts]

@@ -15,7 +15,7 @@ BEST = "best/"
 
 
 def training_card(trainer: Any) -> ModelCard:
-    """The card of the detector as a trainer has it now.
+    """Return the card of the detector as a trainer has it now.
 
     Args:
         trainer: a `Trainer`, in or after its loop, or before it.
@@ -46,7 +46,7 @@ class ScoresHook(HookBase):
         self._best: dict[str, float] = {}
 
     def known_after(self, steps: int) -> dict[str, float]:
-        """Scores of the weights after so many steps, and the run's best."""
+        """Return the scores of the weights after so many steps, and the run's best."""
         return {**(self._latest if self._steps == steps else {}), **self._best}
 
     def after_step(self) -> None:
@@ -58,7 +58,7 @@ class ScoresHook(HookBase):
         self._note()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best scores, for a resumed run."""
+        """Return the best scores, for a resumed run."""
         return {"best": self._best} if self._best else {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class ScoresHook(HookBase):
 
 
 def _overall(results: Mapping[str, Any]) -> dict[str, float]:
-    """The scores of all categories together, such as "bbox/AP50"; NaN where nothing was found."""
+    """Return the scores of all categories together, such as "bbox/AP50"; NaN for none found."""
     numbers = flatten_results_dict(results)
     return {
         name: float(score)

@@ -1,6 +1,5 @@
 """A checkpointer that a kill at any moment, or a hostile file, does no harm."""
 
-import logging
 import os
 from typing import Any
 
@@ -9,8 +8,6 @@ from fvcore.common.checkpoint import Checkpointer
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.containers import load_weights
 from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
-
-logger = logging.getLogger(__name__)
 
 _BY_SUFFIX = "?matching_heuristics=True"
 
@@ -37,14 +34,15 @@ class SafeFileCheckpointer(Checkpointer):
         if self.save_dir and self.save_to_disk:
             states = {key: part.state_dict() for key, part in self.checkpointables.items()}
             self._write(name, {"model": self.model.state_dict(), **states, **kwargs})
-            self.tag_last_checkpoint(f"{name}.pth")
 
-    def _write(self, name: str, content: dict[str, Any]) -> None:
+    def _write(self, name: str, content: dict[str, Any], is_resumable: bool = True) -> None:
         if os.path.basename(name) != name:
             raise ValueError(f"Checkpoint name {name!r} must be a plain file name.")
         path = os.path.join(self.save_dir, f"{name}.pth")
         save_checkpoint_file(content, path)
-        logger.info("Checkpoint saved: %s", path)
+        if is_resumable:
+            self.tag_last_checkpoint(f"{name}.pth")
+        self.logger.info("Checkpoint saved: %s", path)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Let `last_checkpoint` name this file of the same folder."""

@@ -65,7 +65,7 @@ def draw_boxes(
 
 
 def readable_zoom(size: tuple[int, int]) -> int:
-    """The whole number by which to enlarge a picture of (width, height) so that labels are read."""
+    """Return the whole number that enlarges a picture of (width, height) to readable labels."""
     return max(math.ceil(_MIN_SIDE / max(size)), 1)
 
 

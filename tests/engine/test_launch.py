@@ -1,4 +1,4 @@
-"""Where a run computes, and how it ends on a user's error."""
+"""A run's devices and processes, and its end on a user's error."""
 
 import logging
 

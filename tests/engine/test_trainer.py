@@ -1,4 +1,4 @@
-"""What the trainer does besides Detectron2's, on a toy detector."""
+"""The trainer leaves its files, resumes and stops safely, on a toy detector."""
 
 import json
 import math

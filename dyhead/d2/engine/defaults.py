@@ -117,7 +117,7 @@ class DefaultTrainer(TrainerBase):
             self.start_iter = self.iter + 1  # the checkpoint has the last finished iteration
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Timer, schedule, checkpoints, evaluation and writers, in this order.
+        """Build timer, schedule, checkpoints, evaluation and writers, in this order.
 
         Checkpoints come before the evaluation, so that one is there if that fails; writers come
         last, so that they write the results.
@@ -136,7 +136,7 @@ class DefaultTrainer(TrainerBase):
         return self._last_eval_results
 
     def build_writers(self) -> list[EventWriter]:
-        """Writers of events to OUTPUT_DIR and to the console."""
+        """Build the writers of events to OUTPUT_DIR and to the console."""
         return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
 
     def train(self) -> Any:  # type: ignore[override]
@@ -157,7 +157,7 @@ class DefaultTrainer(TrainerBase):
         self._trainer.run_step()
 
     def state_dict(self) -> dict[str, Any]:
-        """The loop's, the hooks' and the optimizer's state."""
+        """Return the loop's, the hooks' and the optimizer's state."""
         return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -167,34 +167,34 @@ class DefaultTrainer(TrainerBase):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        """The model that MODEL.META_ARCHITECTURE names, on MODEL.DEVICE."""
+        """Build the model that MODEL.META_ARCHITECTURE names, on MODEL.DEVICE."""
         model = build_model(cfg)
         logger.info("Model:\n%s", model)
         return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        """The optimizer of the model's parameters."""
+        """Build the optimizer of the model's parameters."""
         return build_optimizer(cfg, model)
 
     @classmethod
     def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
-        """The learning rate schedule, stepped once an iteration."""
+        """Build the learning rate schedule, stepped once an iteration."""
         return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
-        """Endless training batches."""
+        """Build the loader of endless training batches."""
         return build_detection_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
-        """The batches of a data set to evaluate on, in order."""
+        """Build the loader of a data set to evaluate on, in order."""
         return build_detection_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        """What evaluates on a data set: a subclass that evaluates has to define this."""
+        """Build the evaluator of a data set: a subclass that evaluates has to define this."""
         raise NotImplementedError(
             "To evaluate, define build_evaluator() in your trainer, or pass evaluators to test()."
         )

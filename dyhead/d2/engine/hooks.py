@@ -187,7 +187,7 @@ class LRScheduler(HookBase):
 
     @staticmethod
     def get_best_param_group_id(optimizer: Optimizer) -> int:
-        """The index of the group whose learning rate stands for the model: the largest one.
+        """Return the index of the group whose learning rate stands for the model: the largest one.
 
         Where each group holds one parameter, the first with the most frequent learning rate.
         """

@@ -65,7 +65,7 @@ def create_ddp_model(
 
 
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """The arguments of a training program.
+    """Build the parser of a training program's arguments.
 
     Args:
         epilog: shown after the help; None shows examples.
@@ -101,7 +101,7 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
 
 
 def _port_of_user() -> int:
-    """Always the same for one user, so that a run left over from before is noticed."""
+    """Return a port, the same for a user each time, so that a run left over is noticed."""
     user = os.getuid() if hasattr(os, "getuid") else 1
     return 2**15 + 2**14 + user % 2**14
 
@@ -157,7 +157,7 @@ def _set_float32_precision(precision: str) -> None:
 
 
 def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """Writers for the console, `metrics.json` and TensorBoard.
+    """Build the writers for the console, `metrics.json` and TensorBoard.
 
     Args:
         output_dir: the folder of the files; made if missing.

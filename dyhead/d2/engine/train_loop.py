@@ -19,7 +19,7 @@ __all__ = ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase"]
 
 
 class SimpleTrainer(TrainerBase):
-    """Each iteration: one batch, its losses, their gradients, one optimizer step.
+    """A trainer that takes a batch, its losses, their gradients and an optimizer step each time.
 
     Args:
         model: from a batch to a dict of scalar losses, or to one loss; put into training mode.
@@ -70,7 +70,7 @@ class SimpleTrainer(TrainerBase):
         self.optimizer.step()
 
     def _next_batch(self) -> tuple[Any, float]:
-        """The next batch, and the seconds that it had to be waited for."""
+        """Return the next batch, and the seconds that it had to be waited for."""
         assert self.model.training, (
             "The model is in eval mode: a hook has to put it back with model.train()."
         )
@@ -165,7 +165,7 @@ class SimpleTrainer(TrainerBase):
         super().after_train()
 
     def state_dict(self) -> dict[str, Any]:
-        """The loop's state and the optimizer's."""
+        """Return the loop's state and the optimizer's."""
         return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -244,7 +244,7 @@ class AMPTrainer(SimpleTrainer):
         self.grad_scaler.update()
 
     def state_dict(self) -> dict[str, Any]:
-        """The loop's, the optimizer's and the gradient scaler's state."""
+        """Return the loop's, the optimizer's and the gradient scaler's state."""
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ logger = logging.getLogger("detectron2.engine.train_loop")
 
 
 class HookBase:
-    """Something done at fixed points of the training loop.
+    """A hook: something done at fixed points of the training loop.
 
     The trainer sets `trainer`, a weak reference to itself, when the hook is registered. What takes
     time belongs into `after_step`: `before_step` counts as part of the step.
@@ -22,22 +22,22 @@ class HookBase:
     trainer: Any = None
 
     def before_train(self) -> None:
-        """Called once, before the first iteration."""
+        """Act once, before the first iteration."""
 
     def after_train(self) -> None:
-        """Called once, after the last iteration, also when training fails."""
+        """Act once, after the last iteration, also when training fails."""
 
     def before_step(self) -> None:
-        """Called before each iteration."""
+        """Act before each iteration."""
 
     def after_backward(self) -> None:
-        """Called after each backward pass, before the optimizer's step."""
+        """Act after each backward pass, before the optimizer's step."""
 
     def after_step(self) -> None:
-        """Called after each iteration."""
+        """Act after each iteration."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the hook; one that keeps anything has `load_state_dict`."""
+        """Return what a checkpoint keeps of the hook, for its `load_state_dict`; {} for nothing."""
         return {}
 
 
@@ -123,7 +123,7 @@ class TrainerBase:
         raise NotImplementedError("A trainer has to define run_step().")
 
     def state_dict(self) -> dict[str, Any]:
-        """The iteration, and the state of the first hook of each kind that has one."""
+        """Return the iteration, and the state of the first hook of each kind that has one."""
         hooks: dict[str, Any] = {}
         for hook in self._hooks:
             state = hook.state_dict()
