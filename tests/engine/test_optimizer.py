@@ -57,7 +57,7 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def changes_after_step(cfg: CfgNode) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what one step with lr 1 subtracts from two parameters whose gradients are [3, 0] and [4]."""
+    """Return what one step with lr 1 subtracts from parameters with gradients [3, 0] and [4]."""
     model = nn.ParameterList([torch.zeros(2), torch.zeros(1)])
     optimizer = build_optimizer(cfg, model)
     model[0].grad, model[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])

@@ -123,6 +123,24 @@ def test_a_run_can_be_resumed_in_another_precision(make_config: MakeConfig, firs
     resumed.train()
 
 
+def test_the_scale_of_the_loss_goes_on_only_from_a_run_that_has_one(
+    make_config: MakeConfig,
+) -> None:
+    def scale(trainer: Trainer) -> float:
+        return trainer.state_dict()["_trainer"]["grad_scaler"]["scale"]
+
+    scaled = Trainer(make_config(**{"SOLVER.AMP.ENABLED": True, "SOLVER.AMP.DTYPE": "float16"}))
+    scaled_state = scaled.state_dict()
+    scaled_state["_trainer"]["grad_scaler"]["scale"] = 32.0
+    scaled.load_state_dict(scaled_state)
+    assert scale(scaled) == 32.0
+    unscaled = Trainer(make_config())
+    scaled.load_state_dict(unscaled.state_dict())
+    assert scale(scaled) == 32.0
+    unscaled.load_state_dict(scaled_state)
+    assert "grad_scaler" not in unscaled.state_dict()["_trainer"]
+
+
 def test_type_of_training_follows_the_device(make_config: MakeConfig) -> None:
     assert training_type(make_config()) == torch.bfloat16
     assert training_type(make_config(**{"MODEL.DEVICE": "cuda:1"})) == torch.float16
