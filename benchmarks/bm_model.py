@@ -176,7 +176,8 @@ def set_threshold(model: DenseDetector, batch: list[dict[str, Any]]) -> None:
     """Let CANDIDATES pairs of anchor and class pass."""
     with torch.no_grad():
         pyramid = model.eval().backbone(model.preprocess_image(batch).tensor)
-        predictions = model.predict([pyramid[name] for name in model.head_in_features])
+        features = [pyramid[name] for name in model.head_in_features]
+        predictions = model.arrange(model.head(features))
     scores = torch.cat([logits.flatten() for logits in predictions.class_logits]).sigmoid()
     model.test_score_thresh = scores.topk(min(CANDIDATES, len(scores))).values[-1].item()
 

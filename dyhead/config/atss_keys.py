@@ -23,7 +23,8 @@ def add_atss_config(cfg: CfgNode) -> None:
     cfg.MODEL.ATSS.BBOX_REG_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # factors of box deltas dx, dy, dw, dh
     cfg.MODEL.ATSS.FOCAL_LOSS_GAMMA = 2.0  # exponent that takes weight from easy examples
     cfg.MODEL.ATSS.FOCAL_LOSS_ALPHA = 0.25  # weight of positives; negatives have 1 - alpha
-    cfg.MODEL.ATSS.REG_LOSS_WEIGHT = 2.0  # weight of the GIoU loss
+    cfg.MODEL.ATSS.BBOX_REG_LOSS_TYPE = "giou"  # loss on boxes: "giou", "diou", "ciou" or "iou"
+    cfg.MODEL.ATSS.REG_LOSS_WEIGHT = 2.0  # weight of the loss on boxes
     cfg.MODEL.ATSS.INFERENCE_TH = 0.05  # lowest class score kept
     cfg.MODEL.ATSS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS
     # Rank these detections by class score times centre-ness, or by class score alone.

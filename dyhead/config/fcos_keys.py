@@ -32,7 +32,7 @@ def add_fcos_config(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS.CENTERNESS_ON_BOX_TOWER = True
     cfg.MODEL.FCOS.FOCAL_LOSS_GAMMA = 2.0  # exponent that takes weight from easy examples
     cfg.MODEL.FCOS.FOCAL_LOSS_ALPHA = 0.25  # weight of positives; negatives have 1 - alpha
-    cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = "giou"  # loss on boxes: "giou" or "iou"
+    cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = "giou"  # loss on boxes: "giou", "diou", "ciou" or "iou"
     cfg.MODEL.FCOS.REG_LOSS_WEIGHT = 1.0  # weight of the loss on boxes
     cfg.MODEL.FCOS.INFERENCE_TH = 0.05  # lowest class score kept
     cfg.MODEL.FCOS.PRE_NMS_TOP_N = 1000  # detections per level kept before NMS

@@ -35,7 +35,9 @@ def add_reppoints_config(cfg: CfgNode) -> None:
     cfg.MODEL.REPPOINTS.IOU_THRESHOLDS = [0.4, 0.5]
     cfg.MODEL.REPPOINTS.FOCAL_LOSS_GAMMA = 2.0  # exponent that takes weight from easy examples
     cfg.MODEL.REPPOINTS.FOCAL_LOSS_ALPHA = 0.25  # weight of positives; negatives have 1 - alpha
-    cfg.MODEL.REPPOINTS.SMOOTH_L1_BETA = 0.11  # where the losses on boxes turn linear
+    # Loss on boxes: "smooth_l1" on their sides, or "giou", "diou", "ciou" or "iou".
+    cfg.MODEL.REPPOINTS.BBOX_REG_LOSS_TYPE = "smooth_l1"
+    cfg.MODEL.REPPOINTS.SMOOTH_L1_BETA = 0.11  # where the smooth L1 loss turns linear
     cfg.MODEL.REPPOINTS.INIT_LOSS_WEIGHT = 0.5  # weight of the loss on the initial boxes
     cfg.MODEL.REPPOINTS.REFINE_LOSS_WEIGHT = 1.0  # weight of the loss on the refined boxes
     cfg.MODEL.REPPOINTS.INFERENCE_TH = 0.05  # lowest class score kept

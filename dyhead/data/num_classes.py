@@ -4,14 +4,12 @@ import logging
 from collections.abc import Collection, Sequence
 
 from dyhead.d2.config import CfgNode
+from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
 from dyhead.data.coco_json import class_names
 from dyhead.errors import UserError, first_few
 
-_SECTIONS = {
-    "GeneralizedRCNN": "ROI_HEADS",
-    "RetinaNet": "RETINANET",
-    "DyHeadRetinaNet": "RETINANET",
-}
+# Of the host's detectors; ours declare it, or have a section of their own name.
+_HOST_SECTIONS = {"GeneralizedRCNN": "ROI_HEADS", "RetinaNet": "RETINANET"}
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +64,13 @@ def set_num_classes(cfg: CfgNode, number: int) -> None:
 
 
 def _section(cfg: CfgNode) -> str:
+    import dyhead.modeling  # noqa: F401  registers the detectors
+
     architecture = cfg.MODEL.META_ARCHITECTURE
-    return _SECTIONS.get(architecture, architecture.upper())
+    if architecture in _HOST_SECTIONS or architecture not in META_ARCH_REGISTRY:
+        return _HOST_SECTIONS.get(architecture, architecture.upper())
+    declared: str = getattr(META_ARCH_REGISTRY.get(architecture), "config_section", "")
+    return declared or architecture.upper()
 
 
 def common_classes(names: Sequence[str]) -> list[str]:

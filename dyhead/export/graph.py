@@ -10,13 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.d2.modeling.meta_arch import RetinaNet
+from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY, RetinaNet
 from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.dense_detector import DenseDetector, flatten_map
+from dyhead.modeling.meta_arch.dense_detector import (
+    DenseDetector,
+    DensePredictions,
+    flatten_maps,
+)
 from dyhead.modeling.meta_arch.dense_inference import EMPTY
 from dyhead.ops.suppression import non_max_suppression
 
-EXPORTABLE = "ATSS, FCOS, RepPoints, RetinaNet and DyHeadRetinaNet"
+_EXPORTABLE = (DenseDetector, RetinaNet)
 INPUT = "images"
 OUTPUTS = ("boxes", "scores", "classes", "num_detections")
 RAW_OUTPUTS = ("boxes", "scores")
@@ -46,7 +50,7 @@ class DetectionGraph(nn.Module):
     do not depend on what is found.
 
     Args:
-        model: an ATSS, FCOS, RepPoints or RetinaNet.
+        model: a `DenseDetector`, or the host's RetinaNet.
         with_nms: end with detections.
 
     Raises:
@@ -108,17 +112,18 @@ class DetectionGraph(nn.Module):
         pyramid = model.backbone(images)
         features = [pyramid[name] for name in model.head_in_features]
         anchors = _anchors(model.anchor_generator, features)
+        maps = model.head(features)
         if isinstance(model, DenseDetector):
-            logits, deltas, quality = model.predict(features)[:3]
+            predictions = model.arrange(maps)
         else:
-            maps = model.head(features)
-            logits = [flatten_map(level, model.num_classes) for level in maps[0]]
-            deltas, quality = [flatten_map(level, 4) for level in maps[1]], None
+            deltas = flatten_maps(maps[1], 4)
+            predictions = DensePredictions(flatten_maps(maps[0], model.num_classes), deltas)
+        quality = predictions.quality_logits
         return [
             Level(
                 anchors[index],
-                logits[index].float().sigmoid(),
-                deltas[index],
+                predictions.class_logits[index].float().sigmoid(),
+                predictions.box_deltas[index],
                 None if quality is None else quality[index].float().sigmoid(),
             )
             for index in range(len(anchors))
@@ -211,10 +216,12 @@ def check_architecture(model: nn.Module) -> None:
     Raises:
         UserError: see `DetectionGraph`.
     """
-    if not isinstance(model, DenseDetector | RetinaNet):
+    if not isinstance(model, _EXPORTABLE):
+        kinds = dict(META_ARCH_REGISTRY)
+        exportable = [name for name, kind in kinds.items() if issubclass(kind, _EXPORTABLE)]
         raise UserError(
             f"{type(model).__name__} cannot be exported, since its later stages have sizes that"
-            f" depend on what is found: {EXPORTABLE} can."
+            f" depend on what is found: {', '.join(sorted(exportable))} can."
         )
     if getattr(model.backbone, "padding_constraints", {}).get("square_size", 0):
         raise UserError("A backbone that takes squares of one size only cannot be exported.")

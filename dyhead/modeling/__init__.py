@@ -1,4 +1,4 @@
-"""What DyHead registers with Detectron2: importing this module registers all of it."""
+"""Detectors, backbones and heads; importing this package registers them with the host."""
 
 from dyhead.modeling import backbone, meta_arch, roi_heads
 

@@ -87,7 +87,7 @@ def _fuse_class(boxes: Tensor, scores: Tensor, iou_threshold: float) -> FusedBox
 
 
 def _find_group(box: Tensor, fused: Tensor, iou_threshold: float) -> int:
-    """Index of the fused box that `box` overlaps most, or their number if by too little."""
+    """Find the fused box that `box` overlaps most, or return their number if by too little."""
     if len(fused) == 0:
         return 0
     iou, group = box_iou(box[None], fused)[0].max(dim=0)

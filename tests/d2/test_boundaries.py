@@ -12,9 +12,10 @@ HOST = PACKAGE / "d2"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What the host may import of the project: it imports neither the host nor Detectron2 in turn.
 WITHOUT_HOST = (
-    "dyhead.safe_io",
-    "dyhead.ops",
+    "dyhead.box_geometry",
     "dyhead.d2_alias",
+    "dyhead.ops",
+    "dyhead.safe_io",
     "dyhead.visualization.boxes",
     "dyhead.visualization.colors",
     "dyhead.visualization.text",

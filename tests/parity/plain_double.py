@@ -87,9 +87,18 @@ def diou_loss(a, b):
 
 
 def ciou_loss(a, b):
-    angles = [math.atan((box[2] - box[0]) / (box[3] - box[1])) for box in (a, b)]
+    sides = [(max(box[2] - box[0], 1e-3), max(box[3] - box[1], 1e-3)) for box in (a, b)]
+    angles = [math.atan(width / height) for width, height in sides]
     v = 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
     return diou_loss(a, b) + v * v / (1 - iou(a, b) + v)
+
+
+def iou_loss(a, b):
+    return -math.log(max(iou(a, b), 1e-6))
+
+
+# By the name that BBOX_REG_LOSS_TYPE gives them.
+BOX_LOSSES = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss, "iou": iou_loss}
 
 
 def suppress(found, threshold):

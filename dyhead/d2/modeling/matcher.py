@@ -1,4 +1,4 @@
-"""Which ground-truth object each anchor or proposal is matched to.
+"""Matching of anchors or proposals with ground-truth objects.
 
 Shape letters: M objects, N anchors or proposals.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Matcher:
-    """Labels by thresholds on the quality, usually the IoU, of the best match."""
+    """A rule that labels by thresholds on the quality, usually the IoU, of the best match."""
 
     def __init__(
         self,

@@ -129,7 +129,7 @@ class DeformBottleneckBlock(CNNBlockBase):
         return F.relu_(out)
 
     def _where(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Learned offset and mask, as `DeformConv3x3` takes them."""
+        """Predict offset and mask, as `DeformConv3x3` takes them."""
         learned = self.conv2_offset(x)
         if not self.deform_modulated:
             return learned, None

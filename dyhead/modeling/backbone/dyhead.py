@@ -56,12 +56,12 @@ class DyHead(Backbone):
 
     @property
     def size_divisibility(self) -> int:
-        """What height and width of the images must be a multiple of."""
+        """Number that height and width of the images must be a multiple of."""
         return self._size_divisibility
 
     @property
     def padding_constraints(self) -> dict[str, int]:
-        """What else the pyramid wants of the padding."""
+        """Further wishes of the pyramid for the padding."""
         return self.fpn.padding_constraints
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

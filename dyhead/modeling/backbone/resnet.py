@@ -35,7 +35,7 @@ def build_resnet(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
 
 
 def _stage(options: CfgNode, index: int) -> list[CNNBlockBase]:
-    """The blocks of "res2" (index 0) to "res5" (index 3)."""
+    """Build the blocks of "res2" (index 0) to "res5" (index 3)."""
     num_blocks = _BLOCKS_PER_STAGE[options.DEPTH][index]
     out_channels = options.RES2_OUT_CHANNELS << index
     dilation = options.RES5_DILATION if index == 3 else 1

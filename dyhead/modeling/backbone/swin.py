@@ -98,7 +98,7 @@ class SwinTransformer(Backbone):
         self.freeze(freeze_at)
 
     def _initialize(self) -> None:
-        """Truncated normal weights, as Swin's own training starts."""
+        """Draw truncated normal weights, as Swin's own training starts."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -181,7 +181,7 @@ def build_swint_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SwinTransforme
 
 
 def _refuse_what_never_had_an_effect(swin: CfgNode) -> None:
-    """Two official keys that the official code never reads."""
+    """Refuse other values of two official keys that the official code never reads."""
     if swin.VERSION != 1:
         raise UserError(
             f"MODEL.SWINT.VERSION {swin.VERSION} is not supported: set it to 1, the original"

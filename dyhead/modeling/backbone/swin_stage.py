@@ -127,7 +127,7 @@ class SwinStage(nn.Module):
 
 
 def shifted_windows_mask(tokens: Tensor, window_size: int) -> Tensor:
-    """What to add to attention scores in windows shifted by half their size.
+    """Build what is added to attention scores in windows shifted by half their size.
 
     Shifting is cyclic: windows at the lower and right border hold tokens that are no neighbours,
     and these must not attend to each other.
@@ -150,7 +150,7 @@ def shifted_windows_mask(tokens: Tensor, window_size: int) -> Tensor:
 
 
 def _parts(length: int, window_size: int, device: torch.device) -> Tensor:
-    """Which part each of `length` shifted rows or columns belongs to.
+    """Number the part that each of `length` shifted rows or columns belongs to.
 
     0: before the last window, 1: in it and in place, 2: in it and come round from the other end.
     """
@@ -160,7 +160,7 @@ def _parts(length: int, window_size: int, device: torch.device) -> Tensor:
 
 
 def _partition(tokens: Tensor, window_size: int) -> Tensor:
-    """(N, H, W, C) to (N * windows, M * M, C), for whole windows.
+    """Split (N, H, W, C) into (N * windows, M * M, C), for whole windows.
 
     Like timm's, but for the copy: torch.export cannot tell when `contiguous` makes one.
     """
@@ -178,7 +178,7 @@ def _reverse(windows: Tensor, window_size: int, height: int, width: int) -> Tens
 
 
 def _pad(tokens: Tensor, window_size: int) -> Tensor:
-    """Zeros at the lower and right border, up to whole windows."""
+    """Pad with zeros at the lower and right border, up to whole windows."""
     height, width = tokens.shape[1:3]
     below = _whole_windows(height, window_size) - height
     right = _whole_windows(width, window_size) - width

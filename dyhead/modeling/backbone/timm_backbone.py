@@ -142,7 +142,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
 
 
 def _warn_of_other_pixels(cfg: CfgNode, backbone: TimmBackbone) -> None:
-    """Weights that were trained on other colours or values than the detector's images have."""
+    """Warn of weights trained on other colours or values than the detector's images have."""
     trained_on = backbone.model.pretrained_cfg
     wanted: dict[str, Any] = {"INPUT.FORMAT": "RGB"}
     for key, values in (("MODEL.PIXEL_MEAN", "mean"), ("MODEL.PIXEL_STD", "std")):
@@ -158,7 +158,7 @@ def _warn_of_other_pixels(cfg: CfgNode, backbone: TimmBackbone) -> None:
 
 
 def _indices_by_name(model: Any) -> dict[str, int]:
-    """Position of every feature the model can give among timm's; the deepest of each stride."""
+    """Find the position of every feature among timm's; the deepest of each stride."""
     strides = [info["reduction"] for info in model.feature_info.info]
     return {f"stride{stride}": index for index, stride in enumerate(strides)}
 
@@ -188,7 +188,7 @@ def _checkpoint(model: Any, name: str) -> None:
 
 
 def _is_channels_last(feature: Tensor, stride: int, size: tuple[int, int], name: str) -> bool:
-    """Whether a feature of an image of `size` is (N, H, W, C) rather than (N, C, H, W)."""
+    """Tell if a feature of an image of `size` is (N, H, W, C) rather than (N, C, H, W)."""
     expected = tuple(length // stride for length in size)
     if feature.dim() == 4 and feature.shape[2:] == expected:
         return False
@@ -201,6 +201,6 @@ def _is_channels_last(feature: Tensor, stride: int, size: tuple[int, int], name:
 
 
 def _is_frozen(module: nn.Module) -> bool:
-    """Whether a module has parameters, none of which are trained."""
+    """Tell if a module has parameters, none of which are trained."""
     parameters = list(module.parameters())
     return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

@@ -1,4 +1,4 @@
-"""Making a model of timm that gives features of images of any size, and looking into it."""
+"""Creation of models of timm that give features of images of any size, and a look into them."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -117,13 +117,13 @@ def probe(model: nn.Module, name: str, coarsest_stride: int, in_channels: int) -
 
 
 def probe_size(coarsest_stride: int) -> tuple[int, int]:
-    """Height and width of the image that `probe` takes, in pixels: no feature of it is square."""
+    """Return height and width in pixels of the image for `probe`: no feature of it is square."""
     side = max(32, coarsest_stride)
     return 4 * side, 6 * side
 
 
 def parameters_behind(outputs: Iterable[Tensor]) -> set[nn.Parameter]:
-    """The parameters that `outputs` are computed from, found along their autograd graph."""
+    """Find the parameters that `outputs` are computed from, along their autograd graph."""
     nodes = [output.grad_fn for output in outputs]
     seen: set[Any] = set()
     parameters: set[nn.Parameter] = set()

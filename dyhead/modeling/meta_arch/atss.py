@@ -9,7 +9,7 @@ from dyhead.d2.modeling.anchor_generator import build_anchor_generator
 from dyhead.d2.modeling.backbone import build_backbone
 from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
-from dyhead.errors import UserError
+from dyhead.modeling.meta_arch.assignment import check_topk
 from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
 from dyhead.modeling.meta_arch.centerness_detector import (
     CenternessDetector,
@@ -17,7 +17,7 @@ from dyhead.modeling.meta_arch.centerness_detector import (
     centerness_arguments,
 )
 from dyhead.modeling.meta_arch.dense_detector import head_levels, trunk_arguments
-from dyhead.modeling.meta_arch.towers import check_topk, tower_depth
+from dyhead.modeling.meta_arch.towers import anchors_per_location, tower_depth
 
 
 @META_ARCH_REGISTRY.register()
@@ -44,7 +44,7 @@ class ATSS(CenternessDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Constructor arguments from MODEL.ATSS, MODEL.ANCHOR_GENERATOR and the backbone's keys."""
+        """Read constructor arguments from MODEL.ATSS, ANCHOR_GENERATOR and the backbone's keys."""
         atss = cfg.MODEL.ATSS
         backbone = build_backbone(cfg)
         levels = head_levels(atss, backbone)
@@ -64,20 +64,5 @@ class ATSS(CenternessDetector):
         }
 
     def assign(self, anchors: list[Tensor], boxes: Tensor) -> Tensor:
-        """See `CenternessDetector.assign`."""
+        """Select anchors adaptively: see `assign_anchors`."""
         return assign_anchors(anchors, boxes, self.candidates_per_level)
-
-
-def anchors_per_location(anchor_generator: Any) -> int:
-    """How many anchors every location has.
-
-    Raises:
-        UserError: the levels differ in it.
-    """
-    counts = set(anchor_generator.num_anchors)
-    if len(counts) != 1:
-        raise UserError(
-            f"MODEL.ANCHOR_GENERATOR gives {anchor_generator.num_anchors} anchors per location on"
-            " the levels: a shared head needs as many SIZES x ASPECT_RATIOS on each."
-        )
-    return int(counts.pop())

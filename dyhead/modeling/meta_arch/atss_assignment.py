@@ -1,4 +1,4 @@
-"""Adaptive training sample selection: which anchors answer for which object.
+"""Adaptive training sample selection: the assignment of anchors to objects in ATSS.
 
 Zhang et al., CVPR 2020, Algorithm 1. No anchors x objects matrix is kept: distances are taken in
 blocks of objects, and IoUs only for the candidates.
@@ -10,15 +10,14 @@ per object (the sum over levels of k). Boxes are XYXY in pixels.
 import torch
 from torch import Tensor
 
-from dyhead.modeling.meta_arch.box_geometry import aligned_iou, box_centers, center_distances
-from dyhead.modeling.meta_arch.positives import BACKGROUND
+from dyhead.box_geometry import MAX_PAIRS, aligned_iou, box_centers, center_distances
+from dyhead.modeling.meta_arch.assignment import BACKGROUND, resolve_claims
 
 MIN_INSIDE = 0.01  # pixels by which an anchor's centre has to be inside the object's box
-MAX_BLOCK = 1 << 20  # distances held at a time: 4 MiB of float32, which caches well
 
 
 def nearest_centers(centers: Tensor, targets: Tensor, k: int) -> Tensor:
-    """Indices of the k nearest centres of every target.
+    """Find the k nearest centres of every target.
 
     Equal distances at the rank k are decided as `torch.topk` does.
 
@@ -28,9 +27,9 @@ def nearest_centers(centers: Tensor, targets: Tensor, k: int) -> Tensor:
         k: at most R.
 
     Returns:
-        (k, M), nearest first.
+        (k, M), indices of centres, nearest first.
     """
-    blocks = targets.split(max(1, MAX_BLOCK // len(centers)))
+    blocks = targets.split(max(1, MAX_PAIRS // len(centers)))
     nearest = [_distances(block, centers).topk(k, dim=1, largest=False).indices for block in blocks]
     return torch.cat(nearest).t()
 
@@ -42,7 +41,7 @@ def _distances(points: Tensor, centers: Tensor) -> Tensor:
 
 
 def select_candidates_per_level(anchors: list[Tensor], boxes: Tensor, k: int) -> Tensor:
-    """The k anchors of every level whose centres are nearest to the objects' centres.
+    """Choose the k anchors of every level whose centres are nearest to the objects' centres.
 
     Args:
         anchors: per level (R, 4).
@@ -62,7 +61,7 @@ def select_candidates_per_level(anchors: list[Tensor], boxes: Tensor, k: int) ->
 
 
 def select_positives(anchors: Tensor, boxes: Tensor, ious: Tensor) -> Tensor:
-    """Which candidates are good enough for their object.
+    """Choose the candidates that are good enough for their object.
 
     A candidate needs an IoU of at least mean + (unbiased) standard deviation over the object's
     candidates, and its centre inside the object.
@@ -81,31 +80,9 @@ def select_positives(anchors: Tensor, boxes: Tensor, ious: Tensor) -> Tensor:
     return (ious >= ious.mean(dim=0) + deviation) & inside
 
 
-def resolve_claims(candidates: Tensor, ious: Tensor, positive: Tensor, num_anchors: int) -> Tensor:
-    """Give every anchor to the object that claims it with the highest IoU (the first of equals).
-
-    Args:
-        candidates: (C, M), anchor indices.
-        ious: (C, M).
-        positive: (C, M), which candidates their object claims.
-        num_anchors: T.
-
-    Returns:
-        (T,), object indices, BACKGROUND where nobody claims the anchor.
-    """
-    num_objects = candidates.shape[1]
-    anchors, claims = candidates.flatten(), torch.where(positive, ious, -1.0).flatten()
-    highest = claims.new_full((num_anchors,), -1.0).scatter_reduce(0, anchors, claims, "amax")
-    objects = torch.arange(num_objects, device=candidates.device).expand_as(candidates).flatten()
-    winners = torch.where((claims >= 0) & (claims == highest[anchors]), objects, num_objects)
-    matched = winners.new_full((num_anchors,), num_objects)
-    matched = matched.scatter_reduce(0, anchors, winners, "amin")
-    return torch.where(matched == num_objects, BACKGROUND, matched)
-
-
 @torch.no_grad()
 def assign_anchors(anchors: list[Tensor], boxes: Tensor, candidates_per_level: int) -> Tensor:
-    """The object that every anchor has to detect.
+    """Choose the object that every anchor has to detect.
 
     Args:
         anchors: per level (R, 4).

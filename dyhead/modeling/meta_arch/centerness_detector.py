@@ -1,4 +1,4 @@
-"""What ATSS and FCOS share: a head that predicts classes, boxes and centre-ness, and its losses."""
+"""The common part of ATSS and FCOS: classes, boxes and centre-ness, and their losses."""
 
 from abc import abstractmethod
 from typing import Any
@@ -9,18 +9,21 @@ from torch import Tensor
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.structures import Instances
-from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.box_geometry import centerness_targets
-from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions, join_levels
+from dyhead.modeling.meta_arch.assignment import find_positives
+from dyhead.modeling.meta_arch.dense_detector import (
+    DenseDetector,
+    DensePredictions,
+    inference_arguments,
+)
 from dyhead.modeling.meta_arch.dense_head import DenseHead
 from dyhead.modeling.meta_arch.dense_losses import (
-    BOX_LOSSES,
     box_loss,
+    centerness_targets,
+    check_box_loss,
     class_loss,
     normalizers,
     quality_loss,
 )
-from dyhead.modeling.meta_arch.positives import find_positives
 from dyhead.modeling.meta_arch.towers import shared_channels
 
 
@@ -32,7 +35,7 @@ class CenternessDetector(DenseDetector):
     Args:
         focal_loss_alpha: weight of the positive class, 1 - alpha that of the negative one.
         focal_loss_gamma: exponent that takes weight from easy examples.
-        box_reg_loss_type: see `box_loss`.
+        box_reg_loss_type: a key of `BOX_LOSSES`.
         box_reg_loss_weight: weight of the box loss.
         dense_detector: see `DenseDetector`.
 
@@ -50,10 +53,7 @@ class CenternessDetector(DenseDetector):
         **dense_detector: Any,
     ) -> None:
         super().__init__(**dense_detector)
-        if box_reg_loss_type not in BOX_LOSSES:
-            raise UserError(
-                f"BBOX_REG_LOSS_TYPE is {box_reg_loss_type!r}: use one of {', '.join(BOX_LOSSES)}."
-            )
+        check_box_loss(box_reg_loss_type)
         self.focal_loss_alpha = focal_loss_alpha
         self.focal_loss_gamma = focal_loss_gamma
         self.box_reg_loss_type = box_reg_loss_type
@@ -61,7 +61,7 @@ class CenternessDetector(DenseDetector):
 
     @abstractmethod
     def assign(self, anchors: list[Tensor], boxes: Tensor) -> Tensor:
-        """The object that every anchor has to detect.
+        """Choose the object that every anchor has to detect.
 
         Args:
             anchors: per level (R, 4), XYXY in pixels of the padded batch.
@@ -77,44 +77,48 @@ class CenternessDetector(DenseDetector):
         predictions: DensePredictions,
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
-        """See `DenseDetector.losses`; all three stay connected to the graph without positives."""
-        positives = find_positives(gt_instances, lambda boxes: self.assign(anchors, boxes))
+        """Compute the losses; all three stay connected to the graph without positives."""
+        objects = [instances.gt_boxes.tensor for instances in gt_instances]
+        assignments = torch.stack([self.assign(anchors, boxes) for boxes in objects])
+        positives = find_positives(gt_instances, assignments)
         chosen = positives.images, positives.anchors
-        logits, deltas, quality = join_levels(predictions)
+        assert predictions.quality_logits is not None, "a DenseHead gives them"
+        quality = torch.cat(predictions.quality_logits, dim=1)[chosen]
+        deltas = torch.cat(predictions.box_deltas, dim=1)[chosen]
         chosen_anchors = torch.cat(anchors)[positives.anchors]
-
+        boxes = self.box2box_transform.apply_deltas(deltas, chosen_anchors)
         centerness = centerness_targets(chosen_anchors, positives.boxes)
         num_positives, centerness_sum = normalizers(centerness)
-        boxes = self.box2box_transform.apply_deltas(deltas[chosen], chosen_anchors)
         return {
             "loss_cls": class_loss(
-                logits,
+                torch.cat(predictions.class_logits, dim=1),
                 positives,
                 alpha=self.focal_loss_alpha,
                 gamma=self.focal_loss_gamma,
                 normalizer=num_positives,
             ),
-            "loss_ctr": quality_loss(quality[chosen], centerness, num_positives),
+            "loss_ctr": quality_loss(quality, centerness, num_positives),
+            # Weights by centre-ness: the boxes seen from an object's border are the poor ones.
             "loss_box_reg": self.box_reg_loss_weight
             * box_loss(
-                boxes, positives.boxes, centerness, centerness_sum, kind=self.box_reg_loss_type
+                boxes, positives.boxes, self.box_reg_loss_type, centerness_sum, weights=centerness
             ),
         }
 
 
 def centerness_arguments(section: CfgNode) -> dict[str, Any]:
-    """Constructor arguments that ATSS and FCOS read alike from their part of the config."""
-    return {
+    """Read the constructor arguments that ATSS and FCOS share from their part of the config."""
+    return inference_arguments(section) | {
         "focal_loss_alpha": section.FOCAL_LOSS_ALPHA,
         "focal_loss_gamma": section.FOCAL_LOSS_GAMMA,
+        "box_reg_loss_type": section.BBOX_REG_LOSS_TYPE,
         "box_reg_loss_weight": section.REG_LOSS_WEIGHT,
         "rank_by_quality": section.RANK_BY_CENTERNESS,
-        "clip_before_nms": section.CLIP_BEFORE_NMS,
     }
 
 
 def build_dense_head(section: CfgNode, levels: list[ShapeSpec], **head: Any) -> DenseHead:
-    """The head for feature maps of the given shapes.
+    """Build the head for feature maps of the given shapes.
 
     Args:
         section: the detector's part of the config, such as `cfg.MODEL.ATSS`.

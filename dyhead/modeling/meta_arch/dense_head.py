@@ -1,4 +1,4 @@
-"""The predictors of an anchor-based or a location-based dense detector, shared by all levels.
+"""The head of ATSS and FCOS: class, box and centre-ness predictors, shared by all levels.
 
 Tian et al., "FCOS" (ICCV 2019), figure 2; ATSS (Zhang et al., CVPR 2020) has the same. With DyHead
 as the shared branch there are no towers: the predictors sit on the pyramid itself (Dai et al., CVPR
@@ -7,13 +7,7 @@ as the shared branch there are no towers: the predictors sit on the pyramid itse
 
 from torch import Tensor, nn
 
-from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.towers import (
-    Scale,
-    build_tower,
-    initialise_convolutions,
-    initialise_prior,
-)
+from dyhead.modeling.meta_arch.towers import Scale, build_predictor, build_tower, initialise_head
 
 
 class DenseHead(nn.Module):
@@ -29,9 +23,7 @@ class DenseHead(nn.Module):
         use_gn: GroupNorm in the towers.
         predictor_kernel_size: 1, or 3 for predictors that see a position's neighbours too.
         prior_prob: class score of every anchor at initialisation (Lin et al., ICCV 2017, 3.3).
-        predictor_init_std: standard deviation of the predictors' initial weights. DyHead's first
-            outputs are an order of magnitude smaller than a pyramid's: with the usual 0.01 the
-            classes of a detector trained from random weights hardly part for hundreds of steps.
+        predictor_init_std: standard deviation of the predictors' weights: see `initialise_head`.
         quality_on_box_tower: the centre-ness comes from the box tower, else from the class tower.
 
     Raises:
@@ -55,25 +47,21 @@ class DenseHead(nn.Module):
         quality_on_box_tower: bool = True,
     ) -> None:
         super().__init__()
-        check_kernel_size(predictor_kernel_size)
         self.quality_on_box_tower = quality_on_box_tower
         self.cls_tower = build_tower(in_channels, channels, num_convs, use_gn)
         self.bbox_tower = build_tower(in_channels, channels, num_convs, use_gn)
-        tower_channels = channels if num_convs > 0 else in_channels
-        kernel_size, padding = predictor_kernel_size, predictor_kernel_size // 2
-
-        def build_predictor(out_channels: int) -> nn.Conv2d:
-            return nn.Conv2d(tower_channels, out_channels, kernel_size, padding=padding)
-
-        self.cls_logits = build_predictor(num_anchors * num_classes)
-        self.bbox_pred = build_predictor(num_anchors * 4)
-        self.centerness = build_predictor(num_anchors)
+        width = channels if num_convs > 0 else in_channels
+        size = predictor_kernel_size
+        self.cls_logits = build_predictor(width, num_anchors * num_classes, size)
+        self.bbox_pred = build_predictor(width, num_anchors * 4, size)
+        self.centerness = build_predictor(width, num_anchors, size)
         self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
-        for tower in (self.cls_tower, self.bbox_tower):
-            initialise_convolutions(tower, std=0.01)
-        for predictor in (self.cls_logits, self.bbox_pred, self.centerness):
-            initialise_convolutions(predictor, std=predictor_init_std)
-        initialise_prior(self.cls_logits, prior_prob)
+        initialise_head(
+            (self.cls_tower, self.bbox_tower),
+            (self.cls_logits, self.bbox_pred, self.centerness),
+            predictor_init_std=predictor_init_std,
+            prior_prob=prior_prob,
+        )
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict on every level, finest first.
@@ -93,13 +81,3 @@ class DenseHead(nn.Module):
             quality_feature = box_feature if self.quality_on_box_tower else class_feature
             centerness.append(self.centerness(quality_feature))
         return logits, deltas, centerness
-
-
-def check_kernel_size(kernel_size: int) -> None:
-    """Refuse predictors whose output would not keep the size of their input.
-
-    Raises:
-        UserError: the kernel size is even, or not positive.
-    """
-    if kernel_size < 1 or kernel_size % 2 == 0:
-        raise UserError(f"PREDICTOR_KERNEL_SIZE is {kernel_size}: set it to 1 or 3.")

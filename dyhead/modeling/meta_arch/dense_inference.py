@@ -1,4 +1,4 @@
-"""From dense scores to final detections: which anchors to decode, and which duplicates to drop.
+"""From dense scores to final detections: selection of candidates, and suppression of duplicates.
 
 Shape letters: R anchors of one level, K classes, D candidates or detections.
 """
@@ -52,7 +52,7 @@ def select_candidates(
 
 
 def wants_fixed_sizes(scores: Tensor) -> bool:
-    """Whether sizes that depend on the values are to be avoided.
+    """Tell if sizes that depend on the values are to be avoided.
 
     Elsewhere than on a CPU the host has to wait for them, for every level and image, and a compiler
     cannot go on after them. A CPU waits for nothing, and its topk over all pairs takes several
@@ -68,7 +68,7 @@ def _select_from_passing(
     max_candidates: int,
     rank_by_quality: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """First find what passes the threshold, then the best of that."""
+    """Find what passes the threshold first, then the best of that."""
     anchors, classes = torch.nonzero(class_scores > score_threshold, as_tuple=True)
     class_score = class_scores[anchors, classes]
     scores = class_score if quality is None else class_score * quality[anchors]
@@ -84,7 +84,7 @@ def _select_from_all(
     max_candidates: int,
     rank_by_quality: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The best of all pairs, as many as there are or as wanted; what does not pass is EMPTY."""
+    """Take the best of all pairs, as many as wanted or there are; what does not pass is EMPTY."""
     passing = class_scores > score_threshold
     scores = class_scores if quality is None else class_scores * quality[:, None]
     ranking = scores if rank_by_quality else class_scores
@@ -104,7 +104,7 @@ def detect(
     iou_threshold: float,
     max_detections: int,
 ) -> Instances:
-    """The detections of one image from the candidates of its levels.
+    """Choose the detections of one image from the candidates of its levels.
 
     Args:
         levels: of the image.
@@ -150,7 +150,7 @@ def suppress_duplicates(
     iou_threshold: float,
     max_detections: int,
 ) -> Instances:
-    """Non-maximum suppression within each class; boxes are left unclipped.
+    """Suppress all but the best of overlapping boxes of a class; boxes are left unclipped.
 
     Args:
         boxes: (D, 4), XYXY in pixels.

@@ -50,7 +50,7 @@ class FCOS(CenternessDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Constructor arguments from MODEL.FCOS and the backbone's keys."""
+        """Read constructor arguments from MODEL.FCOS and the backbone's keys."""
         fcos = cfg.MODEL.FCOS
         backbone = build_backbone(cfg)
         levels = head_levels(fcos, backbone)
@@ -65,13 +65,12 @@ class FCOS(CenternessDetector):
             ),
             "anchor_generator": build_location_generator(levels),
             "box2box_transform": DistanceTransform(normalize=fcos.NORMALIZE_DISTANCES),
-            "box_reg_loss_type": fcos.BBOX_REG_LOSS_TYPE,
             "level_limits": fcos.LEVEL_LIMITS,
             "center_sampling_radius": fcos.CENTER_SAMPLING_RADIUS,
         }
 
     def assign(self, anchors: list[Tensor], boxes: Tensor) -> Tensor:
-        """See `CenternessDetector.assign`."""
+        """Assign by place and size: see `assign_locations`."""
         return assign_locations(
             anchors,
             boxes,

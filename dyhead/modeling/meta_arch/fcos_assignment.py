@@ -1,4 +1,4 @@
-"""Which locations answer for which object in FCOS (Tian et al., ICCV 2019, section 3).
+"""The assignment of locations to objects in FCOS (Tian et al., ICCV 2019, section 3).
 
 No matrix of all locations and all objects is kept: a level goes through its locations in blocks.
 
@@ -8,15 +8,14 @@ Shape letters: R locations of a level, T locations of all levels, M objects of a
 import torch
 from torch import Tensor
 
-from dyhead.modeling.meta_arch.atss_assignment import MAX_BLOCK
-from dyhead.modeling.meta_arch.box_geometry import box_centers, center_distances
-from dyhead.modeling.meta_arch.positives import BACKGROUND
+from dyhead.box_geometry import MAX_PAIRS, box_centers, center_distances
+from dyhead.modeling.meta_arch.assignment import BACKGROUND
 
 
 def areas_of_candidates(
     locations: Tensor, boxes: Tensor, sizes: tuple[float, float], radius: float
 ) -> Tensor:
-    """(R, M) areas of the objects that each location may answer for, infinite for the others.
+    """Compute (R, M) areas of the objects that each location may detect, infinite for the others.
 
     Args:
         locations: (R, 4), squares of the level's stride.
@@ -29,12 +28,13 @@ def areas_of_candidates(
     farthest = distances.amax(dim=-1)
     inside = is_sampled(locations, boxes, distances, radius)
     candidate = inside & (farthest >= sizes[0]) & (farthest <= sizes[1])
+    # An object that a location may not detect is larger than any other: the smallest wins.
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
     return torch.where(candidate, areas, torch.inf)
 
 
 def is_sampled(locations: Tensor, boxes: Tensor, distances: Tensor, radius: float) -> Tensor:
-    """(R, M): whether a location lies in an object's box, and near enough to its centre."""
+    """Mark, (R, M), the locations that lie in an object's box and near enough to its centre."""
     inside = distances.amin(dim=-1) > 0
     if radius <= 0:
         return inside
@@ -51,7 +51,7 @@ def assign_locations(
     level_limits: list[float],
     center_sampling_radius: float,
 ) -> Tensor:
-    """The object that every location has to detect: of several candidates the smallest.
+    """Choose the object that every location has to detect: of several candidates the smallest.
 
     Args:
         locations: per level (R, 4), squares of the level's stride.
@@ -70,7 +70,7 @@ def assign_locations(
         return torch.full((count,), BACKGROUND, device=boxes.device)
     matched = []
     for level, low, high in zip(locations, limits[:-1], limits[1:], strict=True):
-        for block in level.split(max(1, MAX_BLOCK // len(boxes))):
+        for block in level.split(max(1, MAX_PAIRS // len(boxes))):
             areas = areas_of_candidates(block, boxes, (low, high), center_sampling_radius)
             smallest, objects = areas.min(dim=1)
             matched.append(torch.where(smallest.isinf(), BACKGROUND, objects))

@@ -1,7 +1,7 @@
 """RepPoints as a meta-architecture (Yang et al., ICCV 2019)."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,39 +14,33 @@ from dyhead.d2.modeling.backbone import build_backbone
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
 from dyhead.d2.structures import Instances
 from dyhead.errors import UserError
+from dyhead.modeling.meta_arch.assignment import IGNORED, Positives, check_topk, find_positives
 from dyhead.modeling.meta_arch.dense_detector import (
     DenseDetector,
     DensePredictions,
-    flatten_map,
+    flatten_maps,
     head_levels,
+    inference_arguments,
     trunk_arguments,
 )
-from dyhead.modeling.meta_arch.dense_losses import class_loss, mean_over_processes
-from dyhead.modeling.meta_arch.locations import build_location_generator
-from dyhead.modeling.meta_arch.positives import Positives, find_positives
-from dyhead.modeling.meta_arch.reppoints_assignment import (
-    assign_by_location,
-    find_refined_positives,
+from dyhead.modeling.meta_arch.dense_losses import (
+    SMOOTH_L1,
+    box_loss,
+    check_box_loss,
+    class_loss,
+    mean_over_processes,
 )
-from dyhead.modeling.meta_arch.reppoints_boxes import PointBoxTransform
+from dyhead.modeling.meta_arch.locations import PointBoxTransform, build_location_generator, sides
+from dyhead.modeling.meta_arch.reppoints_assignment import assign_by_location, assign_by_overlap
 from dyhead.modeling.meta_arch.reppoints_head import RepPointsHead
-from dyhead.modeling.meta_arch.towers import check_topk, shared_channels, tower_depth
-
-NO_LOSS_LOGIT = -1e4  # its focal loss as background is 0, in float16 too
+from dyhead.modeling.meta_arch.towers import shared_channels, tower_depth
 
 
+@dataclass(frozen=True)
 class PointPredictions(DensePredictions):
     """Scores and refined boxes, and beside them the initial boxes, which training needs."""
 
-    initial_deltas: list[Tensor]  # per level (N, R, 4)
-
-    def __new__(
-        cls, class_logits: list[Tensor], initial: list[Tensor], refined: list[Tensor]
-    ) -> "PointPredictions":
-        """Lists over the levels, of (N, R, K), (N, R, 4) and (N, R, 4)."""
-        predictions = super().__new__(cls, class_logits, refined, None)
-        predictions.initial_deltas = initial
-        return predictions
+    initial_deltas: list[Tensor] = field(default_factory=list)  # per level (N, R, 4)
 
 
 @META_ARCH_REGISTRY.register()
@@ -61,13 +55,15 @@ class RepPoints(DenseDetector):
             background, and that from which on it has to detect an object.
         focal_loss_alpha: weight of the positive class, 1 - alpha that of the negative one.
         focal_loss_gamma: exponent that takes weight from easy examples.
-        smooth_l1_beta: where the loss on boxes turns from square to linear.
+        box_reg_loss_type: "smooth_l1" on the boxes' sides, or a key of `BOX_LOSSES`.
+        smooth_l1_beta: where the smooth L1 loss turns from square to linear.
         init_loss_weight: weight of the loss on the initial boxes.
         refine_loss_weight: weight of the loss on the refined boxes.
         dense_detector: see `DenseDetector`; the anchors are locations, the head a `RepPointsHead`.
 
     Raises:
-        UserError: the IoU thresholds aren't two numbers in order, or `topk` is not positive.
+        UserError: the IoU thresholds aren't two numbers in order, `topk` is not positive, or there
+            is no such box loss.
     """
 
     @configurable
@@ -79,6 +75,7 @@ class RepPoints(DenseDetector):
         iou_thresholds: Sequence[float] = (0.4, 0.5),
         focal_loss_alpha: float = 0.25,
         focal_loss_gamma: float = 2.0,
+        box_reg_loss_type: str = SMOOTH_L1,
         smooth_l1_beta: float = 0.11,
         init_loss_weight: float = 0.5,
         refine_loss_weight: float = 1.0,
@@ -87,22 +84,26 @@ class RepPoints(DenseDetector):
         super().__init__(**dense_detector)
         check_topk(topk)
         check_thresholds(iou_thresholds)
+        check_box_loss(box_reg_loss_type, SMOOTH_L1)
         self.base_scale = base_scale
         self.topk = topk
         self.background_below, self.positive_from = iou_thresholds
         self.focal_loss_alpha = focal_loss_alpha
         self.focal_loss_gamma = focal_loss_gamma
+        self.box_reg_loss_type = box_reg_loss_type
         self.smooth_l1_beta = smooth_l1_beta
         self.init_loss_weight = init_loss_weight
         self.refine_loss_weight = refine_loss_weight
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Constructor arguments from MODEL.REPPOINTS and the backbone's keys."""
+        """Read constructor arguments from MODEL.REPPOINTS and the backbone's keys."""
         section = cfg.MODEL.REPPOINTS
         backbone = build_backbone(cfg)
         levels = head_levels(section, backbone)
-        return trunk_arguments(cfg, section, backbone) | {
+        return {
+            **trunk_arguments(cfg, section, backbone),
+            **inference_arguments(section),
             "head": build_head(section, levels, tower_depth(section.NUM_CONVS, backbone)),
             "anchor_generator": build_location_generator(levels),
             "box2box_transform": PointBoxTransform(),
@@ -111,19 +112,19 @@ class RepPoints(DenseDetector):
             "iou_thresholds": section.IOU_THRESHOLDS,
             "focal_loss_alpha": section.FOCAL_LOSS_ALPHA,
             "focal_loss_gamma": section.FOCAL_LOSS_GAMMA,
+            "box_reg_loss_type": section.BBOX_REG_LOSS_TYPE,
             "smooth_l1_beta": section.SMOOTH_L1_BETA,
             "init_loss_weight": section.INIT_LOSS_WEIGHT,
             "refine_loss_weight": section.REFINE_LOSS_WEIGHT,
-            "clip_before_nms": section.CLIP_BEFORE_NMS,
         }
 
-    def predict(self, features: list[Tensor]) -> PointPredictions:
-        """See `DenseDetector.predict`; there is no quality, but there are initial boxes."""
-        logits, initial, refined = self.head(features)
+    def arrange(self, maps: Sequence[list[Tensor]]) -> PointPredictions:
+        """Bring the maps of a `RepPointsHead` into the order of the locations."""
+        logits, initial, refined = maps
         return PointPredictions(
-            [flatten_map(level, self.num_classes) for level in logits],
-            [flatten_map(level, 4) for level in initial],
-            [flatten_map(level, 4) for level in refined],
+            class_logits=flatten_maps(logits, self.num_classes),
+            box_deltas=flatten_maps(refined, 4),
+            initial_deltas=flatten_maps(initial, 4),
         )
 
     def losses(
@@ -132,47 +133,81 @@ class RepPoints(DenseDetector):
         predictions: DensePredictions,
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
-        """See `DenseDetector.losses`; all three stay connected to the graph without positives."""
-        assert isinstance(predictions, PointPredictions), "predict() gives these"
+        """Compute the losses; all three stay connected to the graph without positives."""
+        assert isinstance(predictions, PointPredictions), "`arrange` gives these"
         locations = torch.cat(anchors)
-        initial = self._boxes(predictions.initial_deltas, locations)
-        refined = self._boxes(predictions.box_deltas, locations)
-
-        by_location = partial(
-            assign_by_location, anchors, base_scale=self.base_scale, topk=self.topk
-        )
+        initial = self.boxes(predictions.initial_deltas, locations)
+        refined = self.boxes(predictions.box_deltas, locations)
+        by_location, by_overlap = self.assign(anchors, initial.detach(), gt_instances)
         first = find_positives(gt_instances, by_location)
-        second, ignored = find_refined_positives(
-            gt_instances,
-            initial.detach(),
-            background_below=self.background_below,
-            positive_from=self.positive_from,
-        )
+        second = find_positives(gt_instances, by_overlap)
         first_count, second_count = mean_counts(first, second)
-        units = self.base_scale * (locations[:, 2] - locations[:, 0])
-        logits = torch.cat(predictions.class_logits, dim=1)
         return {
             "loss_cls": class_loss(
-                logits.masked_fill(ignored[..., None], NO_LOSS_LOGIT),
+                torch.cat(predictions.class_logits, dim=1),
                 second,
                 alpha=self.focal_loss_alpha,
                 gamma=self.focal_loss_gamma,
                 normalizer=second_count,
+                ignored=by_overlap == IGNORED,
             ),
             "loss_pts_init": self.init_loss_weight
-            * points_loss(initial, first, units, self.smooth_l1_beta, first_count),
+            * self._box_loss(initial, first, locations, first_count),
             "loss_pts_refine": self.refine_loss_weight
-            * points_loss(refined, second, units, self.smooth_l1_beta, second_count),
+            * self._box_loss(refined, second, locations, second_count),
         }
 
-    def _boxes(self, deltas: list[Tensor], locations: Tensor) -> Tensor:
-        """Boxes (N, T, 4), XYXY in pixels, from deltas (N, R, 4) per level."""
+    def assign(
+        self, anchors: list[Tensor], initial: Tensor, gt_instances: list[Instances]
+    ) -> tuple[Tensor, Tensor]:
+        """Assign the objects of every image in both stages.
+
+        Args:
+            anchors: per level (R, 4).
+            initial: (N, T, 4), the initial boxes, XYXY in pixels.
+            gt_instances: per image, with `gt_boxes` and `gt_classes`, possibly empty.
+
+        Returns:
+            (N, T) assignments of initial and of refined points.
+        """
+        by_location, by_overlap = [], []
+        for proposals, instances in zip(initial, gt_instances, strict=True):
+            boxes = instances.gt_boxes.tensor
+            by_location.append(
+                assign_by_location(anchors, boxes, base_scale=self.base_scale, topk=self.topk)
+            )
+            by_overlap.append(
+                assign_by_overlap(
+                    proposals,
+                    boxes,
+                    background_below=self.background_below,
+                    positive_from=self.positive_from,
+                )
+            )
+        return torch.stack(by_location), torch.stack(by_overlap)
+
+    def boxes(self, deltas: list[Tensor], locations: Tensor) -> Tensor:
+        """Decode deltas (N, R, 4) per level to boxes (N, T, 4), XYXY in pixels."""
         boxes: Tensor = self.box2box_transform.apply_deltas(torch.cat(deltas, dim=1), locations)
         return boxes
 
+    def _box_loss(
+        self, boxes: Tensor, positives: Positives, locations: Tensor, normalizer: Tensor
+    ) -> Tensor:
+        """Sum the losses of the boxes (N, T, 4) of positive locations."""
+        predicted = boxes[positives.images, positives.anchors]
+        if self.box_reg_loss_type != SMOOTH_L1:
+            return box_loss(predicted, positives.boxes, self.box_reg_loss_type, normalizer)
+        # In units of a typical object's size, so that objects count alike on all levels.
+        unit = self.base_scale * sides(locations[positives.anchors])
+        total = F.smooth_l1_loss(
+            predicted / unit, positives.boxes / unit, beta=self.smooth_l1_beta, reduction="sum"
+        )
+        return total / normalizer
+
 
 def build_head(section: CfgNode, levels: list[ShapeSpec], num_convs: int) -> RepPointsHead:
-    """The head for feature maps of the given shapes, by MODEL.REPPOINTS."""
+    """Build the head for feature maps of the given shapes, by MODEL.REPPOINTS."""
     return RepPointsHead(
         in_channels=shared_channels(levels),
         num_classes=section.NUM_CLASSES,
@@ -189,27 +224,9 @@ def build_head(section: CfgNode, levels: list[ShapeSpec], num_convs: int) -> Rep
     )
 
 
-def points_loss(
-    boxes: Tensor, positives: Positives, units: Tensor, beta: float, normalizer: Tensor
-) -> Tensor:
-    """Smooth L1 loss on the boxes of positive locations, summed over their four sides.
-
-    Args:
-        boxes: (N, T, 4), of all locations, XYXY in pixels.
-        positives: where an object's box is to be met.
-        units: (T,), pixels that count as 1.
-        beta: where the loss turns from square to linear, in these units.
-        normalizer: (), what the sum is divided by.
-    """
-    unit = units[positives.anchors, None]
-    predicted = boxes[positives.images, positives.anchors] / unit
-    total = F.smooth_l1_loss(predicted, positives.boxes / unit, beta=beta, reduction="sum")
-    return total / normalizer
-
-
 @torch.no_grad()
 def mean_counts(first: Positives, second: Positives) -> tuple[Tensor, Tensor]:
-    """How many positives both stages have, at least 1: means over the processes.
+    """Count the positives of both stages, at least 1: means over the processes.
 
     One collective operation whatever the batch holds, so that no process waits in vain.
     """

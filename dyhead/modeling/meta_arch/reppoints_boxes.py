@@ -1,4 +1,4 @@
-"""What box a set of points stands for (RepPoints, section 3.2), and where it lies in the image.
+"""The box that a set of points stands for (RepPoints, section 3.2).
 
 Shape letters: N images, P points of a set, H x W locations of a level.
 """
@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.box_geometry import box_centers
 
 PARTIAL_POINTS = 4  # that "partial_minmax" looks at
 TRANSFORMS = ("moment", "minmax", "partial_minmax")
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """`x` itself, through which only `factor` of the gradient flows back."""
+    """Return `x` itself, through which only `factor` of the gradient flows back."""
     return x.detach() + factor * (x - x.detach())
 
 
@@ -53,28 +52,9 @@ class PseudoBox(nn.Module):
         return torch.cat([points.amin(dim=1), points.amax(dim=1)], dim=1)
 
     def _by_moments(self, points: Tensor) -> Tensor:
+        # The standard deviation is half of a box's side up to a factor, which is learned: it suits
+        # whatever the points settle on, and its logarithm keeps sides positive.
         deviation, mean = torch.std_mean(points, dim=1)  # (N, 2, H, W)
         factor = scale_gradient(self.moment_transfer, self.moment_mul).exp()
         half_size = deviation * factor[:, None, None]
         return torch.cat([mean - half_size, mean + half_size], dim=1)
-
-
-class PointBoxTransform:
-    """Boxes given by their corners' offsets from a location, in units of its stride.
-
-    The interface of the host's box transforms, for locations as anchors: squares of a side of one
-    stride. Unlike with distances to four sides, the box needn't hold its location.
-    """
-
-    def apply_deltas(self, deltas: Tensor, locations: Tensor) -> Tensor:
-        """Boxes (..., 4), XYXY in pixels, from offsets (..., 4) and locations (..., 4)."""
-        return _corner_origins(locations) + deltas * _sides(locations)
-
-
-def _corner_origins(locations: Tensor) -> Tensor:
-    centers = box_centers(locations)
-    return torch.cat([centers, centers], dim=-1)
-
-
-def _sides(locations: Tensor) -> Tensor:
-    return locations[..., 2:3] - locations[..., 0:1]

@@ -13,14 +13,8 @@ from torch import Tensor, nn
 
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.reppoints_boxes import PseudoBox, scale_gradient
-from dyhead.modeling.meta_arch.towers import (
-    build_tower,
-    initialise_convolutions,
-    initialise_prior,
-)
+from dyhead.modeling.meta_arch.towers import HIDDEN_INIT_STD, build_tower, initialise_head
 from dyhead.ops import modulated_deform_conv2d
-
-HIDDEN_INIT_STD = 0.01  # of all weights but the predictors'
 
 
 class PointConvolution(nn.Module):
@@ -103,11 +97,12 @@ class RepPointsHead(nn.Module):
         self.pseudo_box = PseudoBox(transform, moment_mul)
         self.register_buffer("grid", regular_grid(side), persistent=False)
 
-        for hidden in (self.cls_tower, self.points_tower, self.init_conv):
-            initialise_convolutions(hidden, std=HIDDEN_INIT_STD)
-        for predictor in (self.cls_logits, self.init_points, self.refine_points):
-            initialise_convolutions(predictor, std=predictor_init_std)
-        initialise_prior(self.cls_logits, prior_prob)
+        initialise_head(
+            (self.cls_tower, self.points_tower, self.init_conv),
+            (self.cls_logits, self.init_points, self.refine_points),
+            predictor_init_std=predictor_init_std,
+            prior_prob=prior_prob,
+        )
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict on every level, finest first.
@@ -128,7 +123,7 @@ class RepPointsHead(nn.Module):
         return logits, initial_boxes, refined_boxes
 
     def predict_points(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Class logits (N, K, H, W), initial and refined points (N, 2P, H, W) of one level.
+        """Predict class logits (N, K, H, W), initial and refined points (N, 2P, H, W) of one level.
 
         The refined points move away from the initial ones, to which their loss doesn't reach but
         through the places that are sampled.
@@ -142,7 +137,7 @@ class RepPointsHead(nn.Module):
 
 
 def points_per_side(num_points: int) -> int:
-    """The kernel size of a convolution with as many taps as there are points.
+    """Return the kernel size of a convolution with as many taps as there are points.
 
     Raises:
         UserError: there is none that has a middle and an extent.
@@ -157,11 +152,11 @@ def points_per_side(num_points: int) -> int:
 
 
 def regular_grid(side: int) -> Tensor:
-    """Where a plain convolution of kernel size `side` samples: (1, 2 * side ** 2, 1, 1), (y, x)."""
+    """List the (y, x) that a plain convolution samples, (1, 2 * side ** 2, 1, 1)."""
     steps = torch.arange(side, dtype=torch.float32) - side // 2
     return torch.cartesian_prod(steps, steps).reshape(1, -1, 1, 1)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Positions need more digits than mixed precision leaves them."""
+    """Widen 16-bit numbers: positions need more digits than mixed precision leaves them."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -8,24 +8,36 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from dyhead.box_geometry import match_boxes
 from dyhead.d2.config import CfgNode, configurable
+from dyhead.d2.modeling.anchor_generator import build_anchor_generator
+from dyhead.d2.modeling.backbone import build_backbone
+from dyhead.d2.modeling.box_regression import Box2BoxTransform
 from dyhead.d2.modeling.matcher import Matcher
-from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY, RetinaNet
-from dyhead.d2.structures import Boxes, Instances
+from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
+from dyhead.d2.structures import Instances
+from dyhead.d2.utils.events import get_event_storage
 from dyhead.errors import UserError
-from dyhead.modeling.meta_arch.atss import anchors_per_location
-from dyhead.modeling.meta_arch.dense_detector import head_levels, warn_of_unused_features
-from dyhead.modeling.meta_arch.dense_head import check_kernel_size
-from dyhead.modeling.meta_arch.dense_inference import Candidates, detect, select_candidates
-from dyhead.modeling.meta_arch.overlaps import match_in_blocks
+from dyhead.modeling.meta_arch.assignment import BACKGROUND, IGNORED, find_positives
+from dyhead.modeling.meta_arch.dense_detector import (
+    DenseDetector,
+    DensePredictions,
+    head_levels,
+    trunk_arguments,
+)
+from dyhead.modeling.meta_arch.dense_losses import SMOOTH_L1, box_loss, check_box_loss, class_loss
 from dyhead.modeling.meta_arch.towers import (
+    anchors_per_location,
+    build_predictor,
     build_tower,
-    initialise_convolutions,
-    initialise_prior,
+    initialise_head,
     shared_channels,
     tower_depth,
 )
+
+INITIAL_NORMALIZER = 100.0  # positive anchors of a usual batch, until their number is known
 
 
 class PredictorHead(nn.Module):
@@ -39,7 +51,7 @@ class PredictorHead(nn.Module):
         use_gn: GroupNorm in the towers.
         predictor_kernel_size: 3 as Detectron2's, or 1.
         prior_prob: class score of every anchor at initialisation.
-        predictor_init_std: standard deviation of the predictors' initial weights; see `DenseHead`.
+        predictor_init_std: standard deviation of the predictors' weights: see `initialise_head`.
 
     Raises:
         UserError: the predictors' kernel size is even, or GroupNorm does not fit the channels.
@@ -58,144 +70,164 @@ class PredictorHead(nn.Module):
         predictor_init_std: float = 0.01,
     ) -> None:
         super().__init__()
-        check_kernel_size(predictor_kernel_size)
-        padding = predictor_kernel_size // 2
+        size = predictor_kernel_size
         self.cls_subnet = build_tower(in_channels, in_channels, num_convs, use_gn)
         self.bbox_subnet = build_tower(in_channels, in_channels, num_convs, use_gn)
-        self.cls_score = nn.Conv2d(
-            in_channels, num_anchors * num_classes, predictor_kernel_size, padding=padding
+        self.cls_score = build_predictor(in_channels, num_anchors * num_classes, size)
+        self.bbox_pred = build_predictor(in_channels, num_anchors * 4, size)
+        initialise_head(
+            (self.cls_subnet, self.bbox_subnet),
+            (self.cls_score, self.bbox_pred),
+            predictor_init_std=predictor_init_std,
+            prior_prob=prior_prob,
         )
-        self.bbox_pred = nn.Conv2d(
-            in_channels, num_anchors * 4, predictor_kernel_size, padding=padding
-        )
-        for tower in (self.cls_subnet, self.bbox_subnet):
-            initialise_convolutions(tower, std=0.01)
-        for predictor in (self.cls_score, self.bbox_pred):
-            initialise_convolutions(predictor, std=predictor_init_std)
-        initialise_prior(self.cls_score, prior_prob)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Class logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level (N, C, H, W)."""
+        """Predict class logits (N, A * K, H, W) and deltas (N, A * 4, H, W) on every level."""
         logits = [self.cls_score(self.cls_subnet(level)) for level in features]
         deltas = [self.bbox_pred(self.bbox_subnet(level)) for level in features]
         return logits, deltas
 
 
 @META_ARCH_REGISTRY.register()
-class DyHeadRetinaNet(RetinaNet):
-    """Detectron2's RetinaNet, except for its head: `PredictorHead`.
+class DyHeadRetinaNet(DenseDetector):
+    """A RetinaNet (Lin et al., ICCV 2017) as Detectron2's, but for its head: `PredictorHead`.
 
     MODEL.RETINANET.NUM_CONVS 0 leaves the towers out where DyHead has blocks, and means 4 on a
     DyHead backbone that has none, as for ATSS.
+
+    Args:
+        anchor_matcher: (M, T) IoUs of objects and anchors to matches and labels.
+        focal_loss_alpha: weight of the positive class, 1 - alpha that of the negative one.
+        focal_loss_gamma: exponent that takes weight from easy examples.
+        smooth_l1_beta: where the smooth L1 loss turns from square to linear.
+        box_reg_loss_type: "smooth_l1" on the deltas, or a key of `BOX_LOSSES`.
+        dense_detector: see `DenseDetector`.
+
+    Raises:
+        UserError: there is no such box loss.
     """
 
+    config_section = "RETINANET"
+
     @configurable
-    def __init__(self, **retinanet: Any) -> None:
-        super().__init__(**retinanet)
+    def __init__(
+        self,
+        *,
+        anchor_matcher: Any,
+        focal_loss_alpha: float = 0.25,
+        focal_loss_gamma: float = 2.0,
+        smooth_l1_beta: float = 0.0,
+        box_reg_loss_type: str = SMOOTH_L1,
+        **dense_detector: Any,
+    ) -> None:
+        super().__init__(**dense_detector)
+        check_box_loss(box_reg_loss_type, SMOOTH_L1)
+        self.anchor_matcher = anchor_matcher
+        self.focal_loss_alpha = focal_loss_alpha
+        self.focal_loss_gamma = focal_loss_gamma
+        self.smooth_l1_beta = smooth_l1_beta
+        self.box_reg_loss_type = box_reg_loss_type
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Constructor arguments from MODEL.RETINANET, MODEL.DYHEAD_RETINANET and the backbone.
+        """Read constructor arguments from MODEL.RETINANET, MODEL.DYHEAD_RETINANET and the backbone.
 
         Raises:
             UserError: the backbone lacks a feature of MODEL.RETINANET.IN_FEATURES, or the towers
                 cannot have the norm.
         """
-        retinanet = cfg.MODEL.RETINANET
+        retinanet, own = cfg.MODEL.RETINANET, cfg.MODEL.DYHEAD_RETINANET
         use_gn = wants_group_norm(retinanet.NORM)
-        try:
-            arguments = super().from_config(with_smallest_head(cfg))
-        except KeyError as error:  # genuine Detectron2's answer to a feature that is not there
-            if error.args[0] not in retinanet.IN_FEATURES:
-                raise
-            raise UserError(
-                f"MODEL.RETINANET.IN_FEATURES names {error.args[0]}, which the backbone does not"
-                " give: take it out, or choose another backbone."
-            ) from error
-        backbone = arguments["backbone"]
-        warn_of_unused_features(retinanet.IN_FEATURES, backbone.output_shape())
-        arguments["head"] = PredictorHead(
-            in_channels=shared_channels(head_levels(retinanet, backbone)),
-            num_classes=retinanet.NUM_CLASSES,
-            num_anchors=anchors_per_location(arguments["anchor_generator"]),
-            num_convs=tower_depth(retinanet.NUM_CONVS, backbone),
-            use_gn=use_gn,
-            predictor_kernel_size=cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_KERNEL_SIZE,
-            prior_prob=retinanet.PRIOR_PROB,
-            predictor_init_std=cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_INIT_STD,
-        )
-        return arguments
+        backbone = build_backbone(cfg)
+        levels = head_levels(retinanet, backbone)
+        anchor_generator = build_anchor_generator(cfg, levels)
+        return {
+            **trunk_arguments(cfg, retinanet, backbone),
+            "head": PredictorHead(
+                in_channels=shared_channels(levels),
+                num_classes=retinanet.NUM_CLASSES,
+                num_anchors=anchors_per_location(anchor_generator),
+                num_convs=tower_depth(retinanet.NUM_CONVS, backbone),
+                use_gn=use_gn,
+                predictor_kernel_size=own.PREDICTOR_KERNEL_SIZE,
+                prior_prob=retinanet.PRIOR_PROB,
+                predictor_init_std=own.PREDICTOR_INIT_STD,
+            ),
+            "anchor_generator": anchor_generator,
+            "box2box_transform": Box2BoxTransform(weights=tuple(retinanet.BBOX_REG_WEIGHTS)),
+            "anchor_matcher": Matcher(
+                retinanet.IOU_THRESHOLDS, retinanet.IOU_LABELS, allow_low_quality_matches=True
+            ),
+            "focal_loss_alpha": retinanet.FOCAL_LOSS_ALPHA,
+            "focal_loss_gamma": retinanet.FOCAL_LOSS_GAMMA,
+            "smooth_l1_beta": retinanet.SMOOTH_L1_LOSS_BETA,
+            "box_reg_loss_type": retinanet.BBOX_REG_LOSS_TYPE,
+            "test_score_thresh": retinanet.SCORE_THRESH_TEST,
+            "test_topk_candidates": retinanet.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": retinanet.NMS_THRESH_TEST,
+        }
+
+    def losses(
+        self,
+        anchors: list[Tensor],
+        predictions: DensePredictions,
+        gt_instances: list[Instances],
+    ) -> dict[str, Tensor]:
+        """Compute the losses, both divided by a moving average of the number of positives."""
+        all_anchors = torch.cat(anchors)
+        objects = [instances.gt_boxes.tensor for instances in gt_instances]
+        assignments = torch.stack([self.assign(all_anchors, boxes) for boxes in objects])
+        positives = find_positives(gt_instances, assignments)
+        count = len(positives.anchors)
+        get_event_storage().put_scalar("num_pos_anchors", count / len(gt_instances))
+        # A batch of few images has a number of positives that jumps; its average does not.
+        normalizer = self._ema_update("loss_normalizer", max(count, 1), INITIAL_NORMALIZER)
+        deltas = torch.cat(predictions.box_deltas, dim=1)[positives.images, positives.anchors]
+        chosen_anchors = all_anchors[positives.anchors]
+        return {
+            "loss_cls": class_loss(
+                torch.cat(predictions.class_logits, dim=1),
+                positives,
+                alpha=self.focal_loss_alpha,
+                gamma=self.focal_loss_gamma,
+                normalizer=normalizer,
+                ignored=assignments == IGNORED,
+            ),
+            "loss_box_reg": self._box_loss(deltas, chosen_anchors, positives.boxes, normalizer),
+        }
 
     @torch.no_grad()
-    def label_anchors(
-        self, anchors: list[Boxes], gt_instances: list[Instances]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """As Detectron2's, without an anchors x objects matrix; see `match_in_blocks`.
+    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+        """Choose the object that every anchor has to detect, by the matcher's rule.
 
         Args:
-            anchors: per level R boxes.
-            gt_instances: per image, with `gt_boxes` and `gt_classes`, possibly empty.
+            anchors: (T, 4), XYXY in pixels.
+            boxes: (M, 4), the objects of one image, possibly none.
 
         Returns:
-            Per image (T,) labels: a class, K for the background, -1 for ignored anchors; and per
-            image (T, 4) the matched boxes, of meaning for positive anchors only.
+            (T,), object indices, BACKGROUND or IGNORED.
         """
-        if type(self.anchor_matcher) is not Matcher:  # only the matcher knows its own rules
-            return super().label_anchors(anchors, gt_instances)
-        all_anchors = torch.cat([level.tensor for level in anchors])
-        labelled = [self._label_image(all_anchors, truth) for truth in gt_instances]
-        return [labels for labels, _ in labelled], [boxes for _, boxes in labelled]
+        matches, labels = match_boxes(self.anchor_matcher, boxes, anchors, Matcher)
+        if len(boxes) == 0:
+            return torch.full_like(matches, BACKGROUND)
+        unmatched = torch.where(labels == 0, BACKGROUND, IGNORED)
+        return torch.where(labels == 1, matches, unmatched)
 
-    def _label_image(self, anchors: Tensor, truth: Instances) -> tuple[Tensor, Tensor]:
-        boxes = truth.gt_boxes.tensor
-        matches, kinds = match_in_blocks(self.anchor_matcher, anchors, boxes)
-        if len(truth) == 0:
-            return torch.full_like(matches, self.num_classes), torch.zeros_like(anchors)
-        labels = torch.where(kinds == 0, self.num_classes, truth.gt_classes[matches])
-        return torch.where(kinds == -1, -1, labels), boxes[matches]
-
-    def inference_single_image(
-        self,
-        anchors: list[Boxes],
-        box_cls: list[Tensor],
-        box_delta: list[Tensor],
-        image_size: tuple[int, int],
-    ) -> Instances:
-        """Detections of one image as Detectron2's, by the way of the other dense detectors.
-
-        Args:
-            anchors: per level R boxes.
-            box_cls: per level (R, K), probabilities.
-            box_delta: per level (R, 4).
-            image_size: height and width of the image.
-        """
-        levels = zip(anchors, box_cls, box_delta, strict=True)
-        return detect(
-            [self._decode_level(*level) for level in levels],
-            image_size=image_size,
-            iou_threshold=self.test_nms_thresh,
-            max_detections=self.max_detections_per_image,
-        )
-
-    def _decode_level(self, anchors: Boxes, class_scores: Tensor, deltas: Tensor) -> Candidates:
-        scores, chosen, classes = select_candidates(
-            class_scores.float(), None, self.test_score_thresh, self.test_topk_candidates
-        )
-        boxes = self.box2box_transform.apply_deltas(deltas[chosen], anchors.tensor[chosen])
-        return Candidates(boxes, scores, classes)
-
-
-def with_smallest_head(cfg: CfgNode) -> CfgNode:
-    """A copy of `cfg` for the host's own head, which is thrown away, but needs a convolution."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.RETINANET.NUM_CONVS = 1
-    cfg.MODEL.RETINANET.NORM = ""
-    return cfg
+    def _box_loss(
+        self, deltas: Tensor, anchors: Tensor, boxes: Tensor, normalizer: float
+    ) -> Tensor:
+        """Sum the losses of positive anchors: deltas, anchors and their objects' boxes (P, 4)."""
+        if self.box_reg_loss_type != SMOOTH_L1:
+            predicted = self.box2box_transform.apply_deltas(deltas, anchors)
+            return box_loss(predicted, boxes, self.box_reg_loss_type, normalizer)
+        targets = self.box2box_transform.get_deltas(anchors, boxes)
+        total = F.smooth_l1_loss(deltas, targets, beta=self.smooth_l1_beta, reduction="sum")
+        return total / normalizer
 
 
 def wants_group_norm(norm: str) -> bool:
-    """Whether MODEL.RETINANET.NORM asks for GroupNorm in the towers.
+    """Tell if MODEL.RETINANET.NORM asks for GroupNorm in the towers.
 
     Raises:
         UserError: it asks for another norm.

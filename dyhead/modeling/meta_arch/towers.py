@@ -1,8 +1,9 @@
-"""What stands between a pyramid and the predictors of a dense detector, and how it starts."""
+"""Towers and predictors, of which every dense head is made, and their initial weights."""
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 BASELINE_DEPTH = 4  # convolutions per tower of a detector without DyHead
 GROUPS = 32
+HIDDEN_INIT_STD = 0.01  # of all weights but the predictors'
 
 
 class Scale(nn.Module):
@@ -31,7 +33,7 @@ class Scale(nn.Module):
 
 
 def build_tower(in_channels: int, channels: int, num_convs: int, use_gn: bool) -> nn.Sequential:
-    """`num_convs` times a 3x3 convolution, GroupNorm if wanted, and ReLU; none is the identity.
+    """Build `num_convs` times a 3x3 convolution, GroupNorm if wanted, and ReLU; 0: the identity.
 
     Raises:
         UserError: GroupNorm is wanted, and the channels do not fall into its 32 groups.
@@ -50,27 +52,57 @@ def build_tower(in_channels: int, channels: int, num_convs: int, use_gn: bool) -
     return nn.Sequential(*layers)
 
 
-def initialise_convolutions(module: nn.Module, std: float) -> None:
-    """Normal weights and zero biases for every convolution in `module`."""
-    for convolution in module.modules():
-        if isinstance(convolution, nn.Conv2d):
-            nn.init.normal_(convolution.weight, std=std)
-            nn.init.zeros_(convolution.get_parameter("bias"))
+def build_predictor(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
+    """Build a convolution that keeps the size of its input.
+
+    Raises:
+        UserError: the kernel size is even, or not positive.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise UserError(f"PREDICTOR_KERNEL_SIZE is {kernel_size}: set it to 1 or 3.")
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
 
 
-def initialise_prior(predictor: nn.Conv2d, prior_prob: float) -> None:
-    """Bias class logits so that every score starts at `prior_prob` (Lin et al., ICCV 2017, 3.3).
+def initialise_head(
+    hidden: Iterable[nn.Module],
+    predictors: Sequence[nn.Conv2d],
+    *,
+    predictor_init_std: float,
+    prior_prob: float,
+) -> None:
+    """Give a head its initial weights, and every anchor its first score.
+
+    DyHead's first outputs are an order of magnitude smaller than a pyramid's: with the usual
+    deviation of 0.01 the classes of a detector trained from random weights hardly part for hundreds
+    of steps.
+
+    Args:
+        hidden: towers and other modules before the predictors.
+        predictors: the last convolutions, that of the class logits first.
+        predictor_init_std: standard deviation of the predictors' weights.
+        prior_prob: class score of every anchor (Lin et al., ICCV 2017, section 3.3).
 
     Raises:
         UserError: no logit gives that score.
     """
     if not 0 < prior_prob < 1:
         raise UserError(f"PRIOR_PROB is {prior_prob}: set it above 0 and below 1, such as to 0.01.")
-    nn.init.constant_(predictor.get_parameter("bias"), -math.log((1 - prior_prob) / prior_prob))
+    for module in hidden:
+        _initialise_convolutions(module, HIDDEN_INIT_STD)
+    for predictor in predictors:
+        _initialise_convolutions(predictor, predictor_init_std)
+    nn.init.constant_(predictors[0].get_parameter("bias"), -math.log((1 - prior_prob) / prior_prob))
+
+
+def _initialise_convolutions(module: nn.Module, std: float) -> None:
+    for convolution in module.modules():
+        if isinstance(convolution, nn.Conv2d):
+            nn.init.normal_(convolution.weight, std=std)
+            nn.init.zeros_(convolution.get_parameter("bias"))
 
 
 def tower_depth(num_convs: int, backbone: Backbone) -> int:
-    """How many convolutions stand between the features and the predictors.
+    """Return how many convolutions stand between the features and the predictors.
 
     DyHead blocks replace the towers. A DyHead backbone that has none, because NUM_CONVS is 0 or
     every attention is off, is the plain baseline, which gets back the four they replace.
@@ -81,18 +113,8 @@ def tower_depth(num_convs: int, backbone: Backbone) -> int:
     return num_convs
 
 
-def check_topk(topk: int) -> None:
-    """Refuse a number of candidates with which no object would be learned.
-
-    Raises:
-        UserError: it is not positive.
-    """
-    if topk < 1:
-        raise UserError(f"TOPK is {topk}: every object needs 1 candidate or more.")
-
-
 def shared_channels(levels: Sequence[ShapeSpec]) -> int:
-    """The number of channels that all feature maps have.
+    """Return the number of channels that all feature maps have.
 
     Raises:
         UserError: they differ.
@@ -104,3 +126,18 @@ def shared_channels(levels: Sequence[ShapeSpec]) -> int:
             " all levels needs the same number in each."
         )
     return int(channels.pop())
+
+
+def anchors_per_location(anchor_generator: Any) -> int:
+    """Return how many anchors every location has.
+
+    Raises:
+        UserError: the levels differ in it.
+    """
+    counts = set(anchor_generator.num_anchors)
+    if len(counts) != 1:
+        raise UserError(
+            f"MODEL.ANCHOR_GENERATOR gives {anchor_generator.num_anchors} anchors per location on"
+            " the levels: a shared head needs as many SIZES x ASPECT_RATIOS on each."
+        )
+    return int(counts.pop())

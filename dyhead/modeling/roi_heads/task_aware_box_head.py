@@ -90,7 +90,7 @@ class TaskAwareBoxHead(nn.Module):
 
     @property
     def output_shape(self) -> ShapeSpec:
-        """The vector's length, as `channels`."""
+        """Shape whose `channels` are the vector's length."""
         return ShapeSpec(channels=self._out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +111,7 @@ def _checked_shape(shape: ShapeSpec) -> tuple[int, int, int]:
 
 
 def _warn_of_task_attention_on_pyramid(cfg: CfgNode) -> None:
-    """A legal combination, but neither the official form nor the paper's figure 2c."""
+    """Warn of a combination that is neither the official form nor the paper's figure 2c."""
     dyhead = cfg.MODEL.DYHEAD
     if "dyhead" in cfg.MODEL.BACKBONE.NAME and dyhead.NUM_CONVS > 0 and dyhead.TASK_AWARE:
         logger.warning(

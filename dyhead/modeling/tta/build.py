@@ -40,7 +40,7 @@ def build_multi_scale_testing(cfg: CfgNode, model: nn.Module) -> nn.Module:
 
 
 def check_multi_scale_testing(cfg: CfgNode) -> None:
-    """Find out before a long training whether TEST.AUG can be used after it.
+    """Refuse, before a long training, a TEST.AUG that cannot be used after it.
 
     Raises:
         UserError: it is enabled and cannot.

@@ -25,7 +25,7 @@ _MERGES = ("nms", "wbf")
 
 
 class Detections(NamedTuple):
-    """What was found in one image, in pixels of the original image."""
+    """Boxes found in one image, in pixels of the original image."""
 
     boxes: Tensor  # (D, 4), XYXY
     scores: Tensor  # (D,)
@@ -76,7 +76,7 @@ class MultiScaleTesting(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
-        """The constructor's arguments, from TEST.AUG."""
+        """Read the constructor's arguments from TEST.AUG."""
         aug = cfg.TEST.AUG
         return {
             "model": model,
@@ -114,7 +114,7 @@ class MultiScaleTesting(nn.Module):
         ]
 
     def _read(self, x: dict[str, Any]) -> np.ndarray:
-        """The unscaled image, (H, W, C)."""
+        """Read the unscaled image, (H, W, C)."""
         if x.get("file_name"):
             return read_image(x["file_name"], format=self.image_format)
         return x["image"].permute(1, 2, 0).cpu().numpy()
@@ -122,7 +122,7 @@ class MultiScaleTesting(nn.Module):
     def _detect(
         self, view: View, inputs: list[dict[str, Any]], originals: list[np.ndarray]
     ) -> list[Detections]:
-        """What the model finds in one view of every image of a batch."""
+        """Detect in one view of every image of a batch."""
         outputs = self.model(
             [
                 {**x, "image": view.look(original)}
@@ -135,7 +135,7 @@ class MultiScaleTesting(nn.Module):
         ]
 
     def _merge(self, of_views: Sequence[Detections], image_size: tuple[int, int]) -> Instances:
-        """One set of detections out of those of all views of an image."""
+        """Make one set of detections out of those of all views of an image."""
         merged = Detections(*(torch.cat(parts) for parts in zip(*of_views, strict=True)))
         if len(of_views) > 1:
             merged = self._suppress(merged) if self.merge == "nms" else self._fuse(merged)
@@ -171,7 +171,7 @@ def check_merging(merge: str, iou_threshold: float) -> None:
 
 
 def _own_nms_threshold(model: nn.Module) -> float:
-    """The IoU threshold of a model's last NMS: Detectron2's detectors agree on its name."""
+    """Find the IoU threshold of a model's last NMS: Detectron2's detectors agree on its name."""
     for module in model.modules():
         threshold = getattr(module, "test_nms_thresh", None)
         if isinstance(threshold, int | float):
@@ -188,7 +188,7 @@ def _with_output_size(x: dict[str, Any]) -> dict[str, Any]:
 
 
 def _in_original(instances: Instances, view: View, width: int) -> Detections:
-    """A view's detections of valid sizes, unflipped; they are given at the original size."""
+    """Unflip a view's detections of valid sizes; they are given at the original size."""
     boxes = view.unflip(instances.pred_boxes.tensor, width)
     is_valid = view.sees(boxes)
     return Detections(boxes[is_valid], instances.scores[is_valid], instances.pred_classes[is_valid])

@@ -39,7 +39,7 @@ class View(NamedTuple):
         return torch.stack([width - x2, y1, width - x1, y2], dim=1)
 
     def sees(self, boxes: Tensor) -> Tensor:
-        """Whether the sizes of boxes (D, 4), XYXY in the original image, are valid here: (D,)."""
+        """Mark, (D,), the boxes (D, 4), XYXY in the original image, whose sizes are valid here."""
         low, high = self.valid_sizes
         sizes = Boxes(boxes).area().sqrt()
         return (low <= sizes) & (sizes <= high)

@@ -6,25 +6,23 @@ from typing import Any
 
 import pytest
 import torch
-from embedded_host.modeling.block_matching import match_boxes
 from embedded_host.modeling.matcher import Matcher as EmbeddedMatcher
 from embedded_host.modeling.sampling import subsample_labels
-from embedded_host.structures import Boxes as EmbeddedBoxes
 from gpu_cases import DEVICE, IMAGE, level_sizes
 from torch import Tensor
 
+from dyhead.box_geometry import match_boxes
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.anchor_generator import DefaultAnchorGenerator
 from dyhead.d2.modeling.matcher import Matcher
 from dyhead.d2.structures import Boxes, Instances, pairwise_iou
+from dyhead.modeling.meta_arch.assignment import find_positives
 from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
 from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import build_location_generator
-from dyhead.modeling.meta_arch.overlaps import match_in_blocks
 from dyhead.modeling.meta_arch.reppoints_assignment import (
     assign_by_location,
     assign_by_overlap,
-    find_refined_positives,
 )
 
 COUNTS = (0, 1, 60)  # objects in an image
@@ -129,8 +127,11 @@ def test_refined_positives_of_several_images() -> None:
         gt_instances.append(objects)
 
     def find(gt_instances: list[Instances], proposals: Tensor) -> list[Tensor]:
-        positives, ignored = find_refined_positives(gt_instances, proposals, **THRESHOLDS)
-        return [*positives, ignored]
+        images = zip(proposals, gt_instances, strict=True)
+        assignments = torch.stack(
+            [assign_by_overlap(image, each.gt_boxes.tensor, **THRESHOLDS) for image, each in images]
+        )
+        return [*find_positives(gt_instances, assignments), assignments]
 
     images, *_ = assert_same(find, gt_instances, proposals)
     assert set(images.tolist()) == {0, 2}
@@ -149,10 +150,10 @@ def test_matching_by_overlap(name: str, count: int, boxes: Callable[..., Tensor]
         return matcher(pairwise_iou(Boxes(objects), Boxes(anchors)))
 
     def by_blocks(objects: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        return match_in_blocks(matcher, anchors, objects)
+        return match_boxes(matcher, objects, anchors, Matcher)
 
     def by_blocks_of_the_host(objects: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        return match_boxes(embedded, EmbeddedBoxes(objects), EmbeddedBoxes(anchors))
+        return match_boxes(embedded, objects, anchors, EmbeddedMatcher)
 
     expected = assert_same(by_matrix, objects, anchors)
     for function in (by_blocks, by_blocks_of_the_host):

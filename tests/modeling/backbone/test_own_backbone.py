@@ -1,4 +1,4 @@
-"""What docs/own_backbone.md tells users to do, done."""
+"""The steps of docs/own_backbone.md, done."""
 
 import re
 from pathlib import Path

@@ -30,6 +30,7 @@ def test_every_key_reaches_the_model(cfg):
     atss.INFERENCE_TH, atss.PRE_NMS_TOP_N, atss.NMS_TH = 0.1, 50, 0.7
     atss.BBOX_REG_WEIGHTS = (1.0, 2.0, 3.0, 4.0)
     atss.NUM_CONVS, atss.CHANNELS, atss.USE_GN = 2, 16, False
+    atss.BBOX_REG_LOSS_TYPE = "ciou"
     cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS = [0.5, 1.0]
     cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [1.0, 2.0, 3.0], [4.0, 5.0, 6.0]
     cfg.INPUT.FORMAT, cfg.TEST.DETECTIONS_PER_IMAGE = "RGB", 9
@@ -37,7 +38,7 @@ def test_every_key_reaches_the_model(cfg):
     assert isinstance(model, ATSS)
     assert model.candidates_per_level == 10
     assert (model.focal_loss_alpha, model.focal_loss_gamma) == (0.3, 1.5)
-    assert model.box_reg_loss_weight == 3.0
+    assert (model.box_reg_loss_type, model.box_reg_loss_weight) == ("ciou", 3.0)
     assert (model.test_score_thresh, model.test_topk_candidates) == (0.1, 50)
     assert (model.test_nms_thresh, model.max_detections_per_image) == (0.7, 9)
     assert tuple(model.box2box_transform.weights) == (1.0, 2.0, 3.0, 4.0)
@@ -104,7 +105,7 @@ def test_levels_with_different_numbers_of_anchors_are_refused(cfg):
 
 
 class FocalLossOnLabels(nn.Module):
-    """What the official CUDA kernel computes: labels from 1, with 0 for the background."""
+    """The official CUDA kernel's loss: labels from 1, with 0 for the background."""
 
     def __init__(self, gamma, alpha):
         super().__init__()

@@ -6,13 +6,12 @@ import statistics
 import pytest
 import torch
 
+from dyhead.box_geometry import aligned_iou
 from dyhead.d2.modeling.anchor_generator import DefaultAnchorGenerator
 from dyhead.modeling.meta_arch import atss_assignment
+from dyhead.modeling.meta_arch.assignment import BACKGROUND, resolve_claims
 from dyhead.modeling.meta_arch.atss_assignment import (
-    BACKGROUND,
-    aligned_iou,
     assign_anchors,
-    resolve_claims,
     select_candidates_per_level,
     select_positives,
 )
@@ -143,12 +142,12 @@ def test_with_equal_distances_a_nearest_set_is_taken_and_the_rest_follows(seed):
 def test_blocks_of_objects_give_the_same_assignment(monkeypatch):
     levels, boxes = grid_of_anchors(150, 200), random_boxes(12, 150, 200, seed=3).round()
     whole = assign_anchors(levels, boxes, 9)
-    monkeypatch.setattr(atss_assignment, "MAX_BLOCK", 1000)
+    monkeypatch.setattr(atss_assignment, "MAX_PAIRS", 1000)
     assert torch.equal(assign_anchors(levels, boxes, 9), whole)
 
 
 def test_no_distance_block_exceeds_its_limit(monkeypatch):
-    monkeypatch.setattr(atss_assignment, "MAX_BLOCK", 1000)
+    monkeypatch.setattr(atss_assignment, "MAX_PAIRS", 1000)
     sizes = []
 
     def measured(points, centers, original=atss_assignment._distances):

@@ -149,7 +149,7 @@ def build(cfg, architecture):
 def test_no_level_waits_and_the_detections_are_the_same(cfg, make_input, monkeypatch, architecture):
     model = build(cfg, architecture)
     batch = [make_input(1, (128, 128)), make_input(2, (128, 128))]
-    counts, decode = [], type(model)._decode_level
+    counts, decode = [], type(model).decode_level
 
     def counted(self, *level):
         with WaitCounter() as counter:
@@ -157,7 +157,7 @@ def test_no_level_waits_and_the_detections_are_the_same(cfg, make_input, monkeyp
         counts.append(counter.count)
         return decoded
 
-    monkeypatch.setattr(type(model), "_decode_level", counted)
+    monkeypatch.setattr(type(model), "decode_level", counted)
     with torch.no_grad():
         expected = model(batch)
         assert len(counts) == 2 * 5 and min(counts) > 0  # images and levels

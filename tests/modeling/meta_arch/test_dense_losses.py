@@ -6,10 +6,9 @@ import plain_double
 import pytest
 import torch
 
+from dyhead.modeling.meta_arch.assignment import BACKGROUND, find_positives
 from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
-from dyhead.modeling.meta_arch.box_geometry import centerness_targets
-from dyhead.modeling.meta_arch.dense_losses import normalizers
-from dyhead.modeling.meta_arch.positives import BACKGROUND, find_positives
+from dyhead.modeling.meta_arch.dense_losses import centerness_targets, normalizers
 
 WEIGHTS = (10, 10, 5, 5)  # of the deltas
 
@@ -31,7 +30,7 @@ def raw_predictions(detector, batch):
     return anchors, [output.tolist() for output in outputs]
 
 
-def naive_losses(detector, batch, topk=9):
+def naive_losses(detector, batch, topk=9, kind="giou"):
     anchors, (logits, deltas, quality) = raw_predictions(detector, batch)
     flat = torch.cat(anchors).tolist()
     positives, cls = [], 0.0
@@ -51,7 +50,7 @@ def naive_losses(detector, batch, topk=9):
         p = plain_double.sigmoid(quality[i][t][0])
         ctr -= weight * math.log(p) + (1 - weight) * math.log(1 - p)
         predicted = plain_double.decode(deltas[i][t], flat[t], WEIGHTS)
-        box_loss += weight * plain_double.giou_loss(predicted, box)
+        box_loss += weight * plain_double.BOX_LOSSES[kind](predicted, box)
     count = max(len(positives), 1)
     return {
         "loss_cls": cls / count,
@@ -69,6 +68,13 @@ def as_numbers(losses):
 def test_losses_equal_the_naive_double(make_detector, batch, seed, ratios):
     detector = make_detector(seed, aspect_ratios=ratios)
     expected = naive_losses(detector, batch, topk=9 * len(ratios))
+    assert as_numbers(detector(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", plain_double.BOX_LOSSES)
+def test_every_box_loss_equals_the_naive_double(make_detector, batch, kind):
+    detector = make_detector(1, box_reg_loss_type=kind)
+    expected = naive_losses(detector, batch, kind=kind)
     assert as_numbers(detector(batch)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -120,7 +126,8 @@ OBJECTS = {0: [], 1: [0], 3: [2, 0, 1]}
 def test_positives_are_ordered_by_image_and_carry_their_objects(batch):
     anchors = [torch.tensor([[0.0, 0.0, 64.0, 64.0], [32.0, 0.0, 96.0, 64.0]])]
     truth = [x["instances"] for x in batch]
-    positives = find_positives(truth, lambda boxes: assign_anchors(anchors, boxes, 1))
+    matched = [assign_anchors(anchors, each.gt_boxes.tensor, 1) for each in truth]
+    positives = find_positives(truth, torch.stack(matched))
     assert positives.images.tolist() == [0, 0, 2]
     assert positives.anchors.tolist() == [0, 1, 0]
     assert positives.classes.tolist() == [0, 2, 1]

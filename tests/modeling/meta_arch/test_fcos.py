@@ -11,8 +11,8 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling import build_model
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch import FCOS
+from dyhead.modeling.meta_arch.assignment import BACKGROUND
 from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
-from dyhead.modeling.meta_arch.positives import BACKGROUND
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def naive_losses(model, batch, kind, normalize, weight=1.0):
             p = double.sigmoid(quality[i][t][0])
             ctr -= target * math.log(p) + (1 - target) * math.log(1 - p)
             predicted = decode(numbers[i][t], cells[t], normalize)
-            loss = double.giou_loss(predicted, box) if kind == "giou" else iou_loss(predicted, box)
+            loss = double.BOX_LOSSES[kind](predicted, box)
             count, weights, box_loss = count + 1, weights + target, box_loss + target * loss
     count = max(count, 1)
     return {
@@ -90,16 +90,12 @@ def naive_losses(model, batch, kind, normalize, weight=1.0):
     }
 
 
-def iou_loss(a, b):
-    return -math.log(max(double.iou(a, b), 1e-6))
-
-
 def as_numbers(losses):
     return {name: value.item() for name, value in losses.items()}
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("kind", ["giou", "iou"])
+@pytest.mark.parametrize("kind", double.BOX_LOSSES)
 def test_losses_equal_the_naive_double(cfg, batch, kind, normalize):
     cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = kind
     cfg.MODEL.FCOS.NORMALIZE_DISTANCES = normalize
@@ -123,7 +119,7 @@ def test_loss_options_equal_the_naive_double(cfg, batch):
     assert as_numbers(model(batch)) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["giou", "iou"])
+@pytest.mark.parametrize("kind", double.BOX_LOSSES)
 def test_a_batch_without_any_object_trains_the_classes_only(cfg, make_input, kind):
     cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = kind
     model = build(cfg)
@@ -137,7 +133,7 @@ def test_a_batch_without_any_object_trains_the_classes_only(cfg, make_input, kin
 
 
 def test_predictions_without_width_keep_the_losses_finite(cfg, batch):
-    for kind in ("giou", "iou"):
+    for kind in double.BOX_LOSSES:
         cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = kind
         model = build(cfg)
         nn.init.zeros_(model.head.bbox_pred.weight)
@@ -261,7 +257,7 @@ def test_limits_that_do_not_part_the_levels_are_refused(cfg, limits):
 
 def test_unknown_losses_and_features_are_refused_by_name(cfg):
     cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = "smooth_l1"
-    with pytest.raises(UserError, match="BBOX_REG_LOSS_TYPE is 'smooth_l1'.*giou, iou"):
+    with pytest.raises(UserError, match="BBOX_REG_LOSS_TYPE is 'smooth_l1'.*giou, diou, ciou, iou"):
         build_model(cfg)
     cfg.MODEL.FCOS.IN_FEATURES = ["p2", "p3", "p4"]
     with pytest.raises(UserError, match="p2.*p3, p4, p5, p6, p7"):

@@ -10,9 +10,9 @@ import torch
 
 from dyhead.d2.layers import ShapeSpec
 from dyhead.modeling.meta_arch import fcos_assignment
+from dyhead.modeling.meta_arch.assignment import BACKGROUND
 from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import build_location_generator
-from dyhead.modeling.meta_arch.positives import BACKGROUND
 
 STRIDES = (8, 16, 32)
 LIMITS = [64.0, 128.0]
@@ -70,7 +70,7 @@ def test_assignment_equals_the_naive_double(seed, radius):
 def test_blocks_of_locations_change_nothing(block, monkeypatch):
     levels, boxes = grid_of_locations(150, 200), random_boxes(12, 150, 200, seed=3)
     expected = assign(levels, boxes)
-    monkeypatch.setattr(fcos_assignment, "MAX_BLOCK", block)
+    monkeypatch.setattr(fcos_assignment, "MAX_PAIRS", block)
     assert torch.equal(assign(levels, boxes), expected)
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import plain_double
 import pytest
 import torch
 from torch import nn
@@ -9,8 +10,8 @@ from torch import nn
 from dyhead.d2.modeling import build_model
 from dyhead.modeling.backbone import DyHead
 from dyhead.modeling.meta_arch import RepPoints
+from dyhead.modeling.meta_arch.assignment import IGNORED
 from dyhead.modeling.meta_arch.reppoints_assignment import (
-    IGNORED,
     assign_by_location,
     assign_by_overlap,
 )
@@ -45,12 +46,13 @@ def test_every_key_reaches_the_model(cfg):
     section.CLIP_BEFORE_NMS, section.PRIOR_PROB, section.PREDICTOR_INIT_STD = False, 0.5, 0.0
     section.NUM_CONVS, section.USE_GN, section.CHANNELS = 2, False, 24
     section.NUM_POINTS, section.GRADIENT_MUL, section.MOMENT_MUL = 25, 0.2, 0.05
+    section.BBOX_REG_LOSS_TYPE = "giou"
     model = build(cfg, lively=False)
     assert isinstance(model, RepPoints)
     assert (model.base_scale, model.topk) == (8.0, 2)
     assert (model.background_below, model.positive_from) == (0.3, 0.6)
     assert (model.focal_loss_alpha, model.focal_loss_gamma) == (0.3, 1.5)
-    assert model.smooth_l1_beta == 0.2
+    assert (model.smooth_l1_beta, model.box_reg_loss_type) == (0.2, "giou")
     assert (model.init_loss_weight, model.refine_loss_weight) == (0.7, 0.8)
     assert (model.test_score_thresh, model.test_topk_candidates) == (0.1, 50)
     assert (model.test_nms_thresh, model.clip_before_nms) == (0.7, False)
@@ -79,6 +81,12 @@ def test_objects_without_a_location_are_refused(cfg):
         build_model(cfg)
 
 
+def test_an_unknown_box_loss_is_refused(cfg):
+    cfg.MODEL.REPPOINTS.BBOX_REG_LOSS_TYPE = "l2"
+    with pytest.raises(ValueError, match="BBOX_REG_LOSS_TYPE is 'l2': use one of smooth_l1, giou"):
+        build_model(cfg)
+
+
 def focal(logit, is_positive, alpha=0.25, gamma=2.0):
     score = 1 / (1 + math.exp(-logit))
     if is_positive:
@@ -99,7 +107,7 @@ def corners(offsets, anchor):
     return [m + offset * side for m, offset in zip(middle, offsets, strict=True)]
 
 
-def naive_losses(model, batch):
+def naive_losses(model, batch, on_boxes=None):
     """The three losses in plain loops over images, locations, classes and sides."""
     images = model.preprocess_image(batch)
     features = list(model.backbone(images.tensor).values())
@@ -129,7 +137,11 @@ def naive_losses(model, batch):
             for stage, (matched, boxes) in enumerate(((first, initial), (second, refined))):
                 if matched[t] >= 0:
                     counts[stage] += 1
-                    for a, b in zip(boxes[t], objects[matched[t]].tolist(), strict=True):
+                    target = objects[matched[t]].tolist()
+                    if on_boxes:
+                        totals[1 + stage] += on_boxes(boxes[t], target)
+                        continue
+                    for a, b in zip(boxes[t], target, strict=True):
                         totals[1 + stage] += smooth_l1((a - b) / unit)
     first_count, second_count = (max(count, 1) for count in counts)
     assert min(counts) > 1
@@ -151,6 +163,17 @@ def test_losses_equal_plain_loops(cfg, batch, transform):
     assert [value.item() for value in losses.values()] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", plain_double.BOX_LOSSES)
+def test_every_box_loss_equals_plain_loops(cfg, batch, kind):
+    cfg.MODEL.REPPOINTS.BBOX_REG_LOSS_TYPE = kind
+    model = build(cfg)
+    losses = model(batch)
+    with torch.no_grad():
+        expected = naive_losses(model, batch, plain_double.BOX_LOSSES[kind])
+    assert [value.item() for value in losses.values()] == pytest.approx(expected, rel=1e-4)
+    assert all(dict(check_gradients(model, batch)).values())
+
+
 def test_ignored_locations_give_no_class_gradient(cfg, make_input):
     model = build(cfg)
     image = make_input(1, (64, 64), [[4.0, 4, 60, 60]], [1])
@@ -158,11 +181,11 @@ def test_ignored_locations_give_no_class_gradient(cfg, make_input):
     images = model.preprocess_image([image])
     features = list(model.backbone(images.tensor).values())
     anchors = [boxes.tensor for boxes in model.anchor_generator(features)]
-    predictions = model.predict(features)
+    predictions = model.arrange(model.head(features))
     for level in predictions.class_logits:
         level.retain_grad()
     model.losses(anchors, predictions, [image["instances"]])["loss_cls"].backward()
-    proposals = model._boxes(predictions.initial_deltas, torch.cat(anchors))[0]
+    proposals = model.boxes(predictions.initial_deltas, torch.cat(anchors))[0]
     matched = assign_by_overlap(
         proposals, image["instances"].gt_boxes.tensor, background_below=1e-9, positive_from=1.0
     )
@@ -215,7 +238,7 @@ def test_detections_are_the_refined_boxes(cfg, make_input):
         features = list(model.backbone(images.tensor.double()).values())
         anchors = [boxes.tensor for boxes in model.anchor_generator(features)]
         logits, _, refined = model.head(features)
-        found = model.inference(anchors, model.predict(features), images.image_sizes)[0]
+        found = model.forward_inference(images, features, model.head(features))[0]
     expected = []
     for level, scores, boxes in zip(anchors, logits, refined, strict=True):
         scores, boxes = scores[0].sigmoid().flatten(1), boxes[0].flatten(1)

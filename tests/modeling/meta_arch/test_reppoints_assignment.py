@@ -5,14 +5,13 @@ import math
 import pytest
 import torch
 
+from dyhead import box_geometry
 from dyhead.d2.structures import Boxes, Instances
-from dyhead.modeling.meta_arch import overlaps, reppoints_assignment
-from dyhead.modeling.meta_arch.positives import BACKGROUND
+from dyhead.modeling.meta_arch import reppoints_assignment
+from dyhead.modeling.meta_arch.assignment import BACKGROUND, IGNORED, find_positives
 from dyhead.modeling.meta_arch.reppoints_assignment import (
-    IGNORED,
     assign_by_location,
     assign_by_overlap,
-    find_refined_positives,
     suitable_levels,
 )
 
@@ -67,7 +66,7 @@ def test_the_first_stage_equals_a_plain_double(monkeypatch, seed, topk):
     expected = naive_by_location(anchors, boxes, 4, topk)
     assert assign_by_location(anchors, boxes, base_scale=4, topk=topk).tolist() == expected
     assert sum(m != BACKGROUND for m in expected) > 10
-    monkeypatch.setattr(reppoints_assignment, "MAX_BLOCK", 300)  # of one or a few objects each
+    monkeypatch.setattr(reppoints_assignment, "MAX_PAIRS", 300)  # of one or a few objects each
     assert assign_by_location(anchors, boxes, base_scale=4, topk=topk).tolist() == expected
 
 
@@ -119,7 +118,7 @@ def test_the_second_stage_equals_a_plain_double(monkeypatch, seed):
     expected = naive_by_overlap(proposals, boxes, 0.4, 0.5)
     assert {BACKGROUND, IGNORED} < set(expected)
     assert assign_by_overlap(proposals, boxes, **THRESHOLDS).tolist() == expected
-    monkeypatch.setattr(overlaps, "MAX_BLOCK", 1000)  # three objects each
+    monkeypatch.setattr(box_geometry, "MAX_PAIRS", 1000)  # three objects each
     assert assign_by_overlap(proposals, boxes, **THRESHOLDS).tolist() == expected
 
 
@@ -155,12 +154,18 @@ def test_positives_of_a_batch_carry_the_class_and_box_of_their_object():
         instances.gt_boxes = Boxes(random_boxes(count, seed + 20))
         instances.gt_classes = torch.arange(count) * 10 + seed
         ground_truth.append(instances)
-    positives, ignored = find_refined_positives(ground_truth, proposals, **THRESHOLDS)
+    assignments = torch.stack(
+        [
+            assign_by_overlap(image, instances.gt_boxes.tensor, **THRESHOLDS)
+            for image, instances in zip(proposals, ground_truth, strict=True)
+        ]
+    )
+    assert (assignments == IGNORED).any()
+    positives = find_positives(ground_truth, assignments)
     found = []
     for n, instances in enumerate(ground_truth):
         boxes = instances.gt_boxes.tensor
-        matched = assign_by_overlap(proposals[n], boxes, **THRESHOLDS).tolist()
-        assert ignored[n].tolist() == [m == IGNORED for m in matched]
-        found += [(n, t, m * 10 + n, boxes[m].tolist()) for t, m in enumerate(matched) if m >= 0]
+        matched = enumerate(assignments[n].tolist())
+        found += [(n, t, m * 10 + n, boxes[m].tolist()) for t, m in matched if m >= 0]
     assert list(zip(*(part.tolist() for part in positives), strict=True)) == found
     assert {n for n, *_ in found} == {0, 2}

@@ -5,7 +5,8 @@ import statistics
 import pytest
 import torch
 
-from dyhead.modeling.meta_arch.reppoints_boxes import PointBoxTransform, PseudoBox, scale_gradient
+from dyhead.modeling.meta_arch.locations import PointBoxTransform
+from dyhead.modeling.meta_arch.reppoints_boxes import PseudoBox, scale_gradient
 
 
 def naive_box(points, transform, factors):

@@ -88,7 +88,7 @@ def test_shapes_and_parameters(num_convs):
 
 
 def gradient_of_initial_points(share, output):
-    """What reaches the initial points' bias from the classes (0) or the refined points (2)."""
+    """Gradient that reaches the initial points' bias from classes (0) or refined points (2)."""
     head = build_head(gradient_mul=share)
     feature = torch.randn(1, 4, 5, 6, dtype=torch.float64, generator=torch.manual_seed(1))
     head.predict_points(feature)[output].square().sum().backward()

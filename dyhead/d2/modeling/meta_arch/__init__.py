@@ -1,4 +1,4 @@
-"""The registry of whole detectors, and those of the host."""
+"""Meta-architectures: whole detectors, and their registry."""
 
 from .build import META_ARCH_REGISTRY, build_model
 from .panoptic_fpn import PanopticFPN

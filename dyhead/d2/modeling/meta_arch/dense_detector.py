@@ -1,4 +1,4 @@
-"""What RetinaNet and detectors like it share: images in, predictions for every anchor out.
+"""The base of RetinaNet and other dense detectors: images in, predictions for every anchor out.
 
 Shape letters: N images, A anchors per location, R = H * W * A anchors of a level, K classes.
 """
@@ -47,7 +47,7 @@ class DenseDetector(ImageDetector, ABC):
         self.head_in_features = list(by_stride if head_in_features is None else head_in_features)
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """Losses in training, detections otherwise.
+        """Compute losses in training, detections otherwise.
 
         Args:
             batched_inputs: one dict per image: `image` (C, H, W); `instances` in training; `height`
@@ -74,13 +74,13 @@ class DenseDetector(ImageDetector, ABC):
     def forward_training(
         self, images: ImageList, features: list[Tensor], predictions: Any, gt_instances: Any
     ) -> dict[str, Tensor]:
-        """Losses of a batch."""
+        """Compute the losses of a batch."""
 
     @abstractmethod
     def forward_inference(
         self, images: ImageList, features: list[Tensor], predictions: Any
     ) -> list[Instances]:
-        """Detections of every image of a batch, in its input size."""
+        """Detect in every image of a batch, in its input size."""
 
     @staticmethod
     def _instances(batched_input: dict[str, Any]) -> Instances:
@@ -115,7 +115,7 @@ class DenseDetector(ImageDetector, ABC):
         topk_candidates: int,
         image_size: tuple[int, int],
     ) -> Instances:
-        """The best (anchor, class) pairs of one level and image, decoded.
+        """Decode the best (anchor, class) pairs of one level and image.
 
         Args:
             anchors: R boxes.
@@ -144,7 +144,7 @@ class DenseDetector(ImageDetector, ABC):
         topk_candidates: int,
         image_size: tuple[int, int],
     ) -> Instances:
-        """The pairs of all levels of one image, level by level."""
+        """Decode the pairs of all levels of one image, level by level."""
         levels = zip(anchors, pred_scores, pred_deltas, strict=True)
         return Instances.cat(
             [

@@ -1,4 +1,4 @@
-"""What every detector does first and last: images to a batch, boxes to the images' own sizes."""
+"""The base of every detector: images to a batch at first, boxes to the images' sizes at last."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +43,7 @@ class ImageDetector(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the detector is."""
+        """Device that holds the detector."""
         return self.pixel_mean.device
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:

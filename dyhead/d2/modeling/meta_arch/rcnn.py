@@ -20,7 +20,7 @@ BatchedInputs = list[dict[str, Any]]
 
 
 class ProposingDetector(ImageDetector):
-    """What both detectors share: proposals, and objects to learn from."""
+    """Base of both detectors: proposals, and objects to learn from."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class GeneralizedRCNN(ProposingDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments of the constructor from a config.
+        """Read arguments of the constructor from a config.
 
         Raises:
             ValueError: it asks for drawings of the training, or for a part that is not served.
@@ -180,7 +180,7 @@ class ProposalNetwork(ProposingDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Arguments of the constructor from a config."""
+        """Read arguments of the constructor from a config."""
         backbone = build_backbone(cfg)
         return {
             "backbone": backbone,

@@ -13,13 +13,14 @@ from fvcore.nn import sigmoid_focal_loss_jit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dyhead.box_geometry import match_boxes
+
 from ...config import CfgNode, configurable
 from ...layers import ShapeSpec, batched_nms, get_norm
 from ...structures import Boxes, ImageList, Instances
 from ...utils.events import get_event_storage
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
-from ..block_matching import match_boxes
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
 from ..input_shapes import common_channels, named_shapes
 from ..matcher import Matcher
@@ -103,7 +104,7 @@ class RetinaNet(DenseDetector):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        """Constructor arguments from MODEL.RETINANET and the keys of backbone and anchors.
+        """Read constructor arguments from MODEL.RETINANET and the keys of backbone and anchors.
 
         Raises:
             ValueError: the backbone lacks a feature that MODEL.RETINANET.IN_FEATURES names.
@@ -143,7 +144,7 @@ class RetinaNet(DenseDetector):
         predictions: tuple[list[Tensor], list[Tensor]],
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
-        """Losses of a batch; see `losses`."""
+        """Compute the losses of a batch; see `losses`."""
         logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
         anchors = self.anchor_generator(features)
         gt_labels, gt_boxes = self.label_anchors(anchors, gt_instances)
@@ -157,7 +158,7 @@ class RetinaNet(DenseDetector):
         pred_anchor_deltas: list[Tensor],
         gt_boxes: list[Tensor],
     ) -> dict[str, Tensor]:
-        """Focal loss over all anchors but the ignored, box loss over the positive.
+        """Compute the focal loss over all anchors but the ignored, the box loss over the positive.
 
         Both are divided by a moving average of the number of positive anchors of the batch.
 
@@ -200,7 +201,7 @@ class RetinaNet(DenseDetector):
     def label_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """What every anchor has to predict.
+        """Choose what every anchor has to predict.
 
         Args:
             anchors: per level R boxes.
@@ -216,7 +217,9 @@ class RetinaNet(DenseDetector):
         return list(labels), list(boxes)
 
     def _label_anchors_of_image(self, anchors: Boxes, truth: Instances) -> tuple[Tensor, Tensor]:
-        matches, kinds = match_boxes(self.anchor_matcher, truth.gt_boxes, anchors)
+        matches, kinds = match_boxes(
+            self.anchor_matcher, truth.gt_boxes.tensor, anchors.tensor, Matcher
+        )
         if len(truth) == 0:
             return torch.full_like(matches, self.num_classes), torch.zeros_like(anchors.tensor)
         labels = truth.gt_classes[matches]
@@ -230,7 +233,7 @@ class RetinaNet(DenseDetector):
         features: list[Tensor],
         predictions: tuple[list[Tensor], list[Tensor]],
     ) -> list[Instances]:
-        """Detections of every image of a batch, in its input size."""
+        """Detect in every image of a batch, in its input size."""
         logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
         anchors = self.anchor_generator(features)
         return [
@@ -250,7 +253,7 @@ class RetinaNet(DenseDetector):
         box_delta: list[Tensor],
         image_size: tuple[int, int],
     ) -> Instances:
-        """Detections of one image, best first.
+        """Detect in one image, best first.
 
         Args:
             anchors: per level R boxes.
@@ -328,7 +331,7 @@ class RetinaNetHead(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
-        """Constructor arguments from a config and the shapes of the levels.
+        """Read constructor arguments from a config and the shapes of the levels.
 
         Raises:
             ValueError: the levels have different numbers of anchors per location.
@@ -350,7 +353,7 @@ class RetinaNetHead(nn.Module):
         }
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Class logits (N, A * K, H, W) and deltas (N, A * 4, H, W) of each level (N, C, H, W)."""
+        """Predict class logits (N, A * K, H, W) and deltas (N, A * 4, H, W) on every level."""
         logits = [self.cls_score(self.cls_subnet(level)) for level in features]
         deltas = [self.bbox_pred(self.bbox_subnet(level)) for level in features]
         return logits, deltas

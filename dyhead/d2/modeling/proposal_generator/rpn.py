@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dyhead.box_geometry import match_boxes
+
 from ...config import CfgNode, configurable
 from ...layers import ShapeSpec, cat
 from ...structures import Boxes, ImageList, Instances
 from ...utils.events import get_event_storage, has_event_storage
 from ..anchor_generator import build_anchor_generator
 from ..anchor_order import permute_to_N_HWA_K
-from ..block_matching import match_boxes
 from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
 from ..input_shapes import named_shapes
 from ..matcher import Matcher
@@ -183,7 +184,9 @@ class RPN(nn.Module):
         labels, boxes = [], []
         for instances in gt_instances:
             gt_boxes = instances.gt_boxes
-            matches, label = match_boxes(self.anchor_matcher, gt_boxes, all_anchors)
+            matches, label = match_boxes(
+                self.anchor_matcher, gt_boxes.tensor, all_anchors.tensor, Matcher
+            )
             if self.anchor_boundary_thresh >= 0:
                 inside = all_anchors.inside_box(instances.image_size, self.anchor_boundary_thresh)
                 label[~inside] = IGNORED
