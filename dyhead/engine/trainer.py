@@ -72,7 +72,7 @@ class Trainer(TrainerBase):
         data_loader: the training batches.
         scheduler: the learning rate schedule.
         checkpointer: saves and restores model, optimizer, schedule and iteration.
-        last_results: of the latest evaluation, as `test` returns them; None before.
+        last_results: of the latest evaluation, as `test` returns them; {} before.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -90,7 +90,7 @@ class Trainer(TrainerBase):
         self._trainer.register_hooks([FiniteGuard(self.model)])
         self.scheduler = build_lr_scheduler(cfg, self.optimizer)
         self.checkpointer = self._build_checkpointer()
-        self.last_results: dict[str, Any] | None = None
+        self.last_results: dict[str, Any] = {}
         self.register_hooks(self.build_hooks())
 
     def _build_checkpointer(self) -> SafeCheckpointer:

@@ -102,7 +102,7 @@ class Visualizer:
         colors = self._class_colors(classes, jittering) or class_colors(len(boxes))
         names = self._names(classes) or [""] * len(boxes)
         drawn = zip(boxes.tolist(), colors, names, scores, strict=True)
-        return self._draw(DrawnBox(tuple(box), *rest) for box, *rest in drawn)
+        return self._draw(DrawnBox(_as_box(box), *rest) for box, *rest in drawn)
 
     def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
         """Draw the annotations of a dataset dict (`bbox`, `bbox_mode`, `category_id`).
@@ -115,7 +115,7 @@ class Visualizer:
         names = self._names(classes)
         return self._draw(
             DrawnBox(
-                tuple(BoxMode.convert(a["bbox"], BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS)),
+                _as_box(BoxMode.convert(a["bbox"], BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS)),
                 color,
                 name,
                 is_dashed=bool(a.get("iscrowd", 0)),
@@ -141,10 +141,10 @@ class Visualizer:
         count = len(corners)
         for values, what in ((labels, "labels"), (assigned_colors, "colours")):
             assert values is None or len(values) == count, f"{len(values)} {what}, {count} boxes"
-        given = assigned_colors is not None
-        colors = [_as_color(c) for c in assigned_colors] if given else class_colors(count)
+        given = [_as_color(color) for color in assigned_colors or ()]
+        colors = given or class_colors(count)
         drawn = zip(corners.tolist(), colors, labels or [""] * count, strict=True)
-        return self._draw(DrawnBox(tuple(box), color, label) for box, color, label in drawn)
+        return self._draw(DrawnBox(_as_box(box), color, label) for box, color, label in drawn)
 
     def draw_box(
         self, box_coord: Any, alpha: float = 0.5, edge_color: Any = "g", line_style: str = "-"
@@ -158,8 +158,7 @@ class Visualizer:
             line_style: "-", or anything else for a dashed line.
         """
         before, color = self.output.picture, _as_color(edge_color)
-        corners = tuple(float(value) for value in box_coord)
-        self._draw([DrawnBox(corners, color, is_dashed=line_style != "-")])  # type: ignore[arg-type]
+        self._draw([DrawnBox(_as_box(box_coord), color, is_dashed=line_style != "-")])
         self.output.picture = Image.blend(before, self.output.picture, alpha)
         return self.output
 
@@ -203,7 +202,7 @@ class Visualizer:
 
     def _draw(self, boxes: Iterable[DrawnBox]) -> VisImage:
         scale = self.output.scale
-        scaled = [replace(box, corners=tuple(scale * v for v in box.corners)) for box in boxes]
+        scaled = [replace(b, corners=_as_box(scale * v for v in b.corners)) for b in boxes]
         self.output.picture = draw_boxes(
             self.output.picture, scaled, font_scale=self._font_size_scale
         )
@@ -231,6 +230,11 @@ def _as_array(boxes: Any) -> np.ndarray:
     tensor = getattr(boxes, "tensor", boxes)
     array = tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else np.asarray(tensor)
     return array.reshape(-1, 4).astype(float)
+
+
+def _as_box(values: Iterable[Any]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = map(float, values)
+    return x0, y0, x1, y1
 
 
 def _as_color(color: Any) -> Color:
