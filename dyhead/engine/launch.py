@@ -13,8 +13,8 @@ import torch.distributed as dist
 
 from dyhead.d2.engine import launch as launch_processes
 from dyhead.d2.utils import comm
+from dyhead.engine.arguments import load_run_config
 from dyhead.engine.devices import plan_devices
-from dyhead.engine.run_config import load_run_config
 from dyhead.errors import UserError
 
 Main = Callable[[argparse.Namespace], Any]

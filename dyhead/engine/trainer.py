@@ -40,7 +40,7 @@ from dyhead.data import CheckedMapper
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
-from dyhead.engine.hooks import CurvesHook
+from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -48,7 +48,6 @@ from dyhead.engine.precision import (
     keep_predictions_in_float32,
 )
 from dyhead.engine.setup import set_aside
-from dyhead.engine.training_card import ScoresHook, training_card
 from dyhead.errors import user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
