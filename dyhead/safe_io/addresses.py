@@ -50,12 +50,12 @@ class AliasHandler(PathHandler):
 
 
 def zoo_address(path: str) -> str:
-    """Return the address at which Detectron2's model zoo keeps detectron2://..."""
+    """Return the web address of detectron2://..., a file of Detectron2's model zoo."""
     return MODEL_ZOO_ADDRESS + path.removeprefix(MODEL_ZOO_PREFIX)
 
 
 def hub_address(path: str) -> str:
-    """Return the Hugging Face hub's address of hf://<owner>/<repository>/<file> (main branch).
+    """Return the web address of hf://<owner>/<repository>/<file> on its main branch.
 
     Raises:
         ValueError: the path has fewer than three parts.
@@ -74,7 +74,7 @@ def cached_path(address: str) -> str:
 
 
 def local_path(path: str) -> str:
-    """Return the local file of a path or of an address (https://, detectron2://, hf://).
+    """The local file of a path or of an address (https://, detectron2://, hf://).
 
     Raises:
         FileNotFoundError: an address is not in the cache and cannot be fetched; the message says
@@ -91,7 +91,7 @@ def local_path(path: str) -> str:
 
 
 def is_web_address(text: str) -> bool:
-    """Return True for http(s) addresses."""
+    """True for http(s) addresses."""
     return text.startswith(("http://", "https://"))
 
 

@@ -55,7 +55,7 @@ def _array_from_bytes(raw: Any, dtype: Any, shape: tuple[int, ...], order: Any) 
 
 
 def _to_bytes(raw: Any, encoding: str = "latin1") -> bytes:
-    """Return bytes as Python 2 wrote them (text, a character for each byte) or as Python 3 does."""
+    """Bytes as Python 2 wrote them (text, one character for each byte) or as Python 3 does."""
     if encoding not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError(f"the encoding {encoding!r} is not one of bytes")
     return raw.encode("latin1") if isinstance(raw, str) else bytes(memoryview(raw))
@@ -104,7 +104,7 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 def _replace_stand_ins(value: Any, known: dict[int, Any]) -> Any:
-    """Replace every stand-in in containers by its array; anything not plain is refused.
+    """Containers with every stand-in replaced by its array; anything not plain is refused.
 
     What stands in several places is built once, or nested repetitions would grow without bounds;
     `known` has the results by the originals' ids.
@@ -148,13 +148,13 @@ def _choose_reader(path: str, memory_map: bool) -> Callable[[str], Any]:
 
 
 def is_torch_file(path: str | os.PathLike[str]) -> bool:
-    """Return True for a file that begins like those of `torch.save`."""
+    """True for a file that begins like those of `torch.save`."""
     head = _head(path)
     return head.startswith(_ZIP) or head == _LEGACY_TORCH
 
 
 def is_safetensors_file(path: str | os.PathLike[str]) -> bool:
-    """Return True for a file that begins like those of safetensors."""
+    """True for a file that begins like those of safetensors."""
     head = _head(path)
     header_length = int.from_bytes(head[:8], "little")
     return head[8:9] == b"{" and header_length < os.path.getsize(path)
@@ -166,7 +166,7 @@ def _head(path: str | os.PathLike[str]) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """Say what is wrong in one line, without PyTorch's advice on how to load a file unsafely."""
+    """Say what is wrong, in one line, without PyTorch's advice on how to load a file unsafely."""
     text = str(error).strip()
     if found := re.search(r"GLOBAL ([\w.]+)", text):
         return f"it names {found[1]}, which is not plain data"

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from dyhead.visualization.colors import Color
+from dyhead.visualization.colors import Color, text_color
 
 _ELLIPSIS = "..."
 
@@ -51,22 +51,23 @@ def draw_caption(
     anchor: float = 0.5,
     rotation: float = 0,
 ) -> None:
-    """Write a text on a black ground onto a picture.
+    """Write a text on a coloured ground onto a picture, black or white as it is read better.
 
     Args:
         picture: changed in place.
         text: one line.
         position: (x, y) in pixels of the top of the text, as it lies before it is rotated.
         size: of the font, in pixels.
-        color: of the text.
+        color: of the ground.
         anchor: the share of the text's width that lies left of `position`.
         rotation: degrees, counter-clockwise, about the middle of the text.
     """
     text_font = font(size)
     padding = max(size // 8, 1)
     width = round(text_font.getlength(text)) + 2 * padding
-    caption = Image.new("RGBA", (width, sum(text_font.getmetrics()) + padding), "black")
-    ImageDraw.Draw(caption).text((padding, padding // 2), text, fill=color, font=text_font)
+    caption = Image.new("RGBA", (width, sum(text_font.getmetrics()) + padding), color)
+    corner, fill = (padding, padding // 2), text_color(color)
+    ImageDraw.Draw(caption).text(corner, text, fill=fill, font=text_font)
     rotated = caption.rotate(rotation, expand=True, resample=Image.Resampling.BICUBIC)
     left = position[0] - anchor * width - (rotated.width - width) / 2
     top = position[1] - (rotated.height - caption.height) / 2

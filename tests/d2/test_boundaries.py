@@ -21,7 +21,10 @@ WITHOUT_HOST = (
     "dyhead.visualization.text",
 )
 # What the host gives of the project itself, when it is asked for.
-GIVEN = {HOST / "engine" / "defaults.py": "dyhead.default_predictor"}
+GIVEN = {
+    HOST / "engine" / "defaults.py": "dyhead.default_predictor",
+    HOST / "modeling" / "backbone" / "resnet.py": "dyhead.modeling.backbone.deform_bottleneck",
+}
 
 
 def absolute_imports(path):

@@ -44,6 +44,11 @@ def test_choice(monkeypatch, requested, found, expected):
     assert choose_host(requested) == expected
 
 
+def test_where_the_embedded_host_is_asked_for_nothing_looks_for_detectron2(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: pytest.fail(f"looked for {name}"))
+    assert choose_host("embedded") == "embedded"
+
+
 def test_unknown_host_is_refused():
     with pytest.raises(ValueError, match="DYHEAD_HOST='mmdet'"):
         choose_host("mmdet")

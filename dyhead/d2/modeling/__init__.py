@@ -6,10 +6,20 @@ from .backbone import (
     FPN,
     Backbone,
     ResNet,
+    ResNetBlockBase,
     build_backbone,
     build_resnet_backbone,
+    make_stage,
 )
-from .meta_arch import META_ARCH_REGISTRY, GeneralizedRCNN, ProposalNetwork, build_model
+from .meta_arch import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    PanopticFPN,
+    ProposalNetwork,
+    RetinaNet,
+    SemanticSegmentor,
+    build_model,
+)
 from .postprocessing import detector_postprocess
 from .proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -26,30 +36,4 @@ from .roi_heads import (
     build_box_head,
     build_roi_heads,
 )
-
-__all__ = [
-    "ANCHOR_GENERATOR_REGISTRY",
-    "BACKBONE_REGISTRY",
-    "Backbone",
-    "FPN",
-    "FastRCNNOutputLayers",
-    "GeneralizedRCNN",
-    "META_ARCH_REGISTRY",
-    "PROPOSAL_GENERATOR_REGISTRY",
-    "ProposalNetwork",
-    "ROIHeads",
-    "ROI_BOX_HEAD_REGISTRY",
-    "ROI_HEADS_REGISTRY",
-    "RPN_HEAD_REGISTRY",
-    "ResNet",
-    "StandardROIHeads",
-    "build_anchor_generator",
-    "build_backbone",
-    "build_box_head",
-    "build_model",
-    "build_proposal_generator",
-    "build_resnet_backbone",
-    "build_roi_heads",
-    "build_rpn_head",
-    "detector_postprocess",
-]
+from .test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA

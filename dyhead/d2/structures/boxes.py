@@ -45,7 +45,7 @@ class Boxes:
 
     @property
     def device(self) -> torch.device:
-        """Where the boxes are."""
+        """The device of the boxes."""
         return self.tensor.device
 
     def area(self) -> Tensor:

@@ -172,13 +172,13 @@ class Visualizer:
         horizontal_alignment: str = "center",
         rotation: float = 0,
     ) -> VisImage:
-        """Write on a dark ground, with the text's top at `position` (x, y in pixels).
+        """Write on a ground of a colour, with the text's top at `position` (x, y in pixels).
 
         Args:
             text: one line.
             position: of the middle, "left" or "right" end of the text's top, as the alignment says.
             font_size: height of the text in pixels; None follows the size of the image.
-            color: a colour that matplotlib knows; dark ones are lightened to be read.
+            color: of the ground, a colour that matplotlib knows; the text is black or white on it.
             horizontal_alignment: "left", "center" or "right".
             rotation: degrees, counter-clockwise.
         """
@@ -190,7 +190,7 @@ class Visualizer:
             text,
             (position[0] * scale, position[1] * scale),
             size=max(round(size * scale), 1),
-            color=_readable_on_black(_as_color(color)),
+            color=_as_color(color),
             anchor={"left": 0.0, "center": 0.5, "right": 1.0}[horizontal_alignment],
             rotation=rotation,
         )
@@ -239,12 +239,4 @@ def _as_box(values: Iterable[Any]) -> tuple[float, float, float, float]:
 
 def _as_color(color: Any) -> Color:
     red, green, blue = (round(255 * channel) for channel in to_rgb(color))
-    return red, green, blue
-
-
-def _readable_on_black(color: Color) -> Color:
-    """Mix a colour with as much white as brings its brightness to a half."""
-    brightness = (0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2]) / 255
-    white = max(0.0, (0.5 - brightness) / (1 - brightness))
-    red, green, blue = (round(channel + (255 - channel) * white) for channel in color)
     return red, green, blue

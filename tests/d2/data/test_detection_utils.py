@@ -11,6 +11,7 @@ from dyhead.d2.data.detection_utils import (
     annotations_to_instances,
     build_augmentation,
     check_image_size,
+    convert_image_to_rgb,
     filter_empty_instances,
     read_image,
     transform_instance_annotations,
@@ -71,6 +72,14 @@ def test_damaged_exif_is_no_reason_to_fail(tmp_path):
     path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert read_image(str(path), "RGB").shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(("format", "channels"), [("RGB", 3), ("BGR", 3), ("L", 1)])
+def test_images_of_any_format_become_rgb(format, channels):
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
+    expected = {"RGB": image, "BGR": image[..., ::-1], "L": image.repeat(3, axis=2)}[format]
+    np.testing.assert_array_equal(convert_image_to_rgb(image, format), expected)
+    np.testing.assert_array_equal(convert_image_to_rgb(torch.from_numpy(image), format), expected)
 
 
 def test_a_broken_image_fails(tmp_path):

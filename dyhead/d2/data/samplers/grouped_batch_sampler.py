@@ -31,4 +31,4 @@ class GroupedBatchSampler(BatchSampler):
                 yield self._unfinished.pop(int(self.group_ids[index]))
 
     def __len__(self) -> int:
-        raise NotImplementedError("The number of batches depends on the order of the groups.")
+        raise TypeError("The number of batches depends on the order of the groups.")

@@ -8,16 +8,6 @@ from typing import Any
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
-__all__ = [
-    "AugInput",
-    "Augmentation",
-    "AugmentationList",
-    "StandardAugInput",
-    "TransformGen",
-    "apply_augmentations",
-    "apply_transform_gens",
-]
-
 
 class Augmentation:
     """Base of all augmentations: `get_transform` decides, `__call__` applies.
@@ -114,7 +104,7 @@ class _FixedTransform(Augmentation):
 
 
 def as_augmentation(item: Augmentation | Transform) -> Augmentation:
-    """Return an augmentation as it is, and a transform as the augmentation that always applies it."""
+    """Return an augmentation as it is, a transform as one that always decides on it."""
     assert isinstance(item, Augmentation | Transform), (
         f"Expected an Augmentation or a Transform, got {item!r}."
     )

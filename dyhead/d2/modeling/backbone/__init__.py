@@ -3,13 +3,4 @@
 from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
 from .fpn import FPN
-from .resnet import ResNet, build_resnet_backbone
-
-__all__ = [
-    "BACKBONE_REGISTRY",
-    "FPN",
-    "Backbone",
-    "ResNet",
-    "build_backbone",
-    "build_resnet_backbone",
-]
+from .resnet import ResNet, ResNetBlockBase, build_resnet_backbone, make_stage

@@ -16,7 +16,17 @@ from .build import BACKBONE_REGISTRY
 from .resnet_blocks import BasicBlock, BasicStem, BottleneckBlock
 from .resnet_stages import STAGE_NAMES, arguments_per_block, blocks_of_depth, number_of_stages
 
-__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "build_resnet_backbone"]
+__all__ = [
+    "BasicBlock",
+    "BasicStem",
+    "BottleneckBlock",
+    "ResNet",
+    "ResNetBlockBase",
+    "build_resnet_backbone",
+    "make_stage",
+]
+
+ResNetBlockBase = CNNBlockBase  # its older name
 
 
 class ResNet(Backbone):
@@ -177,6 +187,18 @@ class ResNet(Backbone):
             )
             in_channels, out_channels = out_channels, out_channels * 2
         return stages
+
+
+make_stage = ResNet.make_stage
+
+
+def __getattr__(name: str) -> Any:
+    """Give, when it is asked for, the project's deformable block, which is built upon the host."""
+    if name == "DeformBottleneckBlock":
+        from dyhead.modeling.backbone.deform_bottleneck import DeformBottleneckBlock
+
+        return DeformBottleneckBlock
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @BACKBONE_REGISTRY.register()

@@ -128,7 +128,7 @@ class FastRCNNOutputLayers(nn.Module):
         """
         scores, deltas = predictions
         gt_classes, boxes, gt_boxes = targets_of(proposals, scores.device)
-        log_accuracy(scores, gt_classes)
+        _log_classification_stats(scores, gt_classes)
         classify = self.sigmoid_cross_entropy_loss if self.use_sigmoid_ce else cross_entropy
         losses = {
             "loss_cls": classify(scores, gt_classes),
@@ -231,19 +231,22 @@ def targets_of(proposals: list[Instances], device: torch.device) -> tuple[Tensor
     )
 
 
-def log_accuracy(scores: Tensor, gt_classes: Tensor) -> None:
+def _log_classification_stats(
+    pred_logits: Tensor, gt_classes: Tensor, prefix: str = "fast_rcnn"
+) -> None:
     """Put shares of rightly classified and of missed regions into the event storage."""
     if not len(gt_classes) or not has_event_storage():
         return
-    background = scores.shape[1] - 1
-    predicted = scores.argmax(dim=1)
+    background = pred_logits.shape[1] - 1
+    predicted = pred_logits.argmax(dim=1)
     correct = predicted == gt_classes
     foreground = (gt_classes >= 0) & (gt_classes < background)
     storage = get_event_storage()
-    storage.put_scalar("fast_rcnn/cls_accuracy", share(correct))
+    storage.put_scalar(f"{prefix}/cls_accuracy", share(correct))
     if foreground.any():
-        storage.put_scalar("fast_rcnn/fg_cls_accuracy", share(correct[foreground]))
-        storage.put_scalar("fast_rcnn/false_negative", share(predicted[foreground] == background))
+        storage.put_scalar(f"{prefix}/fg_cls_accuracy", share(correct[foreground]))
+        missed = share(predicted[foreground] == background)
+        storage.put_scalar(f"{prefix}/false_negative", missed)
 
 
 def share(holds: Tensor) -> float:

@@ -53,6 +53,7 @@ class StandardROIHeads(ROIHeads):
     box_pooler: Any
     box_head: Any
     box_predictor: Any
+    mask_on = keypoint_on = False
 
     @configurable
     def __init__(
@@ -167,6 +168,12 @@ class StandardROIHeads(ROIHeads):
         if self.train_on_pred_boxes:
             self._take_predicted_boxes(predictions, proposals)
         return losses
+
+    def _forward_mask(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
+        """Add nothing: subclasses that call the branches one by one find those of Detectron2."""
+        return {} if self.training else instances
+
+    _forward_keypoint = _forward_mask
 
     @torch.no_grad()
     def _take_predicted_boxes(self, predictions: Any, proposals: list[Instances]) -> None:
