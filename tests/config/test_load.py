@@ -64,7 +64,7 @@ def test_executable_tag_is_refused_and_not_run(tmp_path: Path) -> None:
         ("MODEL.DYHEAD.CHANNEL", "MODEL.DYHEAD.CHANNELS"),
         ("MAX_ITER", "SOLVER.MAX_ITER"),
         ("solver.max_iter", "SOLVER.MAX_ITER"),
-        ("MODEL.ATSS", "MODEL.ATSS.BBOX_REG_WEIGHTS"),
+        ("MODEL.ATSS", "MODEL.ATSS.BBOX_REG_LOSS_TYPE"),
     ],
 )
 def test_unknown_key_is_answered_with_the_nearest(unknown: str, nearest: str) -> None:

@@ -137,7 +137,7 @@ class DyHeadRetinaNet(DenseDetector):
             UserError: the backbone lacks a feature of MODEL.RETINANET.IN_FEATURES, or the towers
                 cannot have the norm.
         """
-        retinanet, own = cfg.MODEL.RETINANET, cfg.MODEL.DYHEAD_RETINANET
+        retinanet = cfg.MODEL.RETINANET
         use_gn = wants_group_norm(retinanet.NORM)
         backbone = build_backbone(cfg)
         levels = head_levels(retinanet, backbone)
@@ -150,9 +150,9 @@ class DyHeadRetinaNet(DenseDetector):
                 num_anchors=anchors_per_location(anchor_generator),
                 num_convs=tower_depth(retinanet.NUM_CONVS, backbone),
                 use_gn=use_gn,
-                predictor_kernel_size=own.PREDICTOR_KERNEL_SIZE,
+                predictor_kernel_size=cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_KERNEL_SIZE,
                 prior_prob=retinanet.PRIOR_PROB,
-                predictor_init_std=own.PREDICTOR_INIT_STD,
+                predictor_init_std=cfg.MODEL.DYHEAD_RETINANET.PREDICTOR_INIT_STD,
             ),
             "anchor_generator": anchor_generator,
             "box2box_transform": Box2BoxTransform(weights=tuple(retinanet.BBOX_REG_WEIGHTS)),
