@@ -1,9 +1,7 @@
 """Starts the processes of a run, on GPUs or on the CPU."""
 
 import argparse
-import logging
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -16,6 +14,7 @@ from dyhead.d2.utils import comm
 from dyhead.engine.arguments import load_run_config
 from dyhead.engine.devices import plan_devices
 from dyhead.errors import UserError
+from dyhead.process_group import leave_process_group
 
 Main = Callable[[argparse.Namespace], Any]
 
@@ -44,7 +43,7 @@ def launch(main: Main, args: argparse.Namespace) -> None:
     if all(variable in os.environ for variable in _TORCHRUN_VARIABLES):
         _join_torchrun(plan.device, os.environ)
         main(args)
-        _leave_group()
+        leave_process_group()
         return
     # All processes of a CPU run share its cores; each would take them all for itself.
     num_threads = max(1, torch.get_num_threads() // plan.num_processes)
@@ -84,7 +83,7 @@ def _run(main: Main, args: argparse.Namespace, num_threads: int) -> None:
     if dist.get_backend() == "gloo":
         torch.set_num_threads(num_threads)
     main(args)
-    _leave_group()
+    leave_process_group()
 
 
 def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
@@ -100,19 +99,3 @@ def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
     dist.init_process_group("nccl" if is_on_gpu else "gloo")
     comm.create_local_process_group(int(environment["LOCAL_WORLD_SIZE"]))
     comm.synchronize()
-
-
-def _leave_group() -> None:
-    """Leave the other processes: on the CPU by ending this one at once, with success.
-
-    On some releases of PyTorch taking gloo's process group down now and then hangs or aborts, so
-    that a training that is complete would be reported as failed, or never.
-    """
-    if dist.get_backend() != "gloo":
-        dist.destroy_process_group()
-        return
-    comm.synchronize()  # nobody waits for this process any more
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)

@@ -15,6 +15,7 @@ WITHOUT_HOST = (
     "dyhead.box_geometry",
     "dyhead.d2_alias",
     "dyhead.ops",
+    "dyhead.process_group",
     "dyhead.safe_io",
     "dyhead.visualization.boxes",
     "dyhead.visualization.colors",

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from dyhead.process_group import leave_process_group
+
 from ..utils import comm
 
 __all__ = ["DEFAULT_TIMEOUT", "launch"]
@@ -111,3 +113,4 @@ def _run_worker(
     comm.create_local_process_group(num_processes)
     comm.synchronize()  # all are here before the timeout of the first real exchange starts
     main_func(*args)
+    leave_process_group()
