@@ -15,10 +15,8 @@ import torch
 from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
-from dyhead.checkpoint.find import find_checkpoint
+from dyhead.checkpoint.find import find_checkpoint, load_own_config
 from dyhead.checkpoint.model_card import ModelCard, read_card
-from dyhead.checkpoint.own_config import load_own_config
-from dyhead.checkpoint.safe_checkpointer import split_query
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
 from dyhead.config.load import with_project_keys
@@ -31,6 +29,7 @@ from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.inference_optimization import optimize_for_inference
 from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.checkpointer import split_query
 
 __all__ = [
     "ReadyDetector",

@@ -1,4 +1,4 @@
-"""Saving and loading training states and weights."""
+"""Saves and loads training states and weights."""
 
 from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer
 

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from dyhead.checkpoint.containers import load_weights
 from dyhead.checkpoint.importers import Imported, import_weights, official
 from dyhead.checkpoint.importers.own import FPN
 from dyhead.checkpoint.model_card import KEY, ModelCard, read_card
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.containers import load_weights
 from dyhead.safe_io.save import save_checkpoint_file, write_bytes_atomically
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _check_target(target: str) -> None:
 
 
 def _card_or_none(path: str) -> ModelCard | None:
-    """The card of a file; a damaged one is left out, and that is said."""
+    """Return the card of a file; of a damaged one warn, and go on without it."""
     try:
         return read_card(path)
     except ValueError as error:
@@ -100,7 +100,7 @@ def _write(
 
 
 def _in_layout(imported: Imported, layout: str) -> dict[str, Tensor]:
-    """Weights under the names of a layout, each with memory of its own, as safetensors wants."""
+    """Return weights under a layout's names, each with memory of its own, as safetensors wants."""
     prefix = f"{FPN}bottom_up." if imported.is_backbone else ""
     own = {prefix + name: _with_own_memory(weight) for name, weight in imported.weights.items()}
     return official.to_official(own) if layout == "official" else own

@@ -1,8 +1,13 @@
-"""The checkpoint that a user means by a run's folder, a file or an address."""
+"""Finds the checkpoint that a user means, and the config that belongs to it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from dyhead.checkpoint.model_card import read_card
+from dyhead.config import load_config
+from dyhead.config.load import load_config_text
+from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
 
@@ -49,7 +54,7 @@ def _best_of(folder: Path) -> Path:
 
 
 def latest_checkpoint(folder: str | os.PathLike[str]) -> Path:
-    """The checkpoint that the `last_checkpoint` of a run's folder names.
+    """Return the checkpoint that the `last_checkpoint` of a run's folder names.
 
     Raises:
         UserError: the folder or that file is not there.
@@ -65,3 +70,30 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path:
     if not latest.is_file():
         raise UserError(f"{tag} names {latest.name}, which is not there: name another checkpoint.")
     return latest
+
+
+def load_own_config(
+    path: str | os.PathLike[str],
+    beside: str | os.PathLike[str] | None,
+    overrides: Sequence[str] = (),
+) -> CfgNode:
+    """Build the config that a checkpoint was trained with: its model card's, or the one beside it.
+
+    Args:
+        path: the checkpoint.
+        beside: the config.yaml of its folder, see `find_checkpoint`.
+        overrides: KEY VALUE pairs on top.
+
+    Raises:
+        UserError: there is neither, or it cannot be used.
+    """
+    with user_errors():
+        card = read_card(path)
+    if card is not None:
+        return load_config_text(card.config, f"the config in {path}", overrides)
+    if beside is not None:
+        return load_config(beside, overrides)[0]
+    raise UserError(
+        f"{path} does not say of which detector it is, and no config.yaml lies beside it: name its"
+        " config, such as --config dyhead_r50_atss_fpn_1x."
+    )

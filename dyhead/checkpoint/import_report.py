@@ -1,4 +1,4 @@
-"""Which weights of a file a model took, and whether the file was meant for it at all."""
+"""Reports which weights of a file a model took, and whether the file was meant for it at all."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ _SANE_SHARE = 0.5
 
 @dataclass
 class ImportReport:
-    """Names of weights, by what became of them.
+    """The names of a file's and a model's weights, by what became of them.
 
     Attributes:
         matched: in the file and in the model.
@@ -32,7 +32,7 @@ class ImportReport:
     other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """One line per kind, with a few names."""
+        """Write one line per kind, with a few names."""
         kinds = ("matched", "reshaped", "missing", "unexpected", "other_shape")
         lines = [f"Weights from {self.source}:"]
         for kind in kinds:
@@ -43,7 +43,7 @@ class ImportReport:
 
     @property
     def is_sane(self) -> bool:
-        """Whether at least half of the file's weights found their place."""
+        """Tell whether at least half of the file's weights found their place."""
         return len(self.matched) >= max(_SANE_SHARE * self.num_in_file, 1)
 
     @property
@@ -80,7 +80,7 @@ def compare(
 
 
 def is_needed(name: str) -> bool:
-    """True for names of which a model needs the file's value."""
+    """Return True for names of which a model needs the file's value."""
     return is_weight(name) and not is_counter(name)
 
 

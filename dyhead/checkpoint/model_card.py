@@ -59,7 +59,7 @@ class ModelCard:
     scores: dict[str, float] = field(default_factory=dict)
 
     def as_plain(self) -> dict[str, Any]:
-        """The card as plain containers, which `torch.save` and JSON can keep."""
+        """Return the card as plain containers, which `torch.save` and JSON can keep."""
         plain = asdict(self)
         return {
             **plain,
@@ -130,7 +130,7 @@ _CHECKS = {
 def describe(
     cfg: CfgNode, *, iteration: int | None = None, scores: Mapping[str, float] | None = None
 ) -> ModelCard:
-    """The card of a detector trained with `cfg`, whose first training set is registered.
+    """Return the card of a detector trained with `cfg`, whose first training set is registered.
 
     Args:
         cfg: the merged config.
@@ -199,7 +199,7 @@ def _read_plain(path: str) -> Any:
 
 
 def read_metadata(path: str) -> dict[str, str]:
-    """The metadata of a safetensors file.
+    """Return the metadata of a safetensors file.
 
     Raises:
         ValueError: the file is damaged.

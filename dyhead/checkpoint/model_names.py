@@ -1,4 +1,4 @@
-"""Where in a model the imported weights belong."""
+"""Fits imported weights to a model's names."""
 
 from collections.abc import Collection
 
@@ -12,7 +12,7 @@ _FIRST_WEIGHTS = ("stem.conv1.weight", "patch_embed.proj.weight")  # of a bottom
 
 
 def fit_names(imported: Imported, model_names: Collection[str]) -> dict[str, Tensor]:
-    """The weights under the names of a model, whichever way its backbone is wrapped.
+    """Return the weights under the names of a model, whichever way its backbone is wrapped.
 
     A backbone's weights go to the model's bottom-up backbone. A detector's pyramid is looked for
     where DyHead wraps it, or where Detectron2 has it.
@@ -29,7 +29,7 @@ def fit_names(imported: Imported, model_names: Collection[str]) -> dict[str, Ten
 
 
 def bottom_up_prefix(model_names: Collection[str]) -> str:
-    """What stands before a bottom-up backbone's own names in a model; "" if there is none."""
+    """Find the prefix of a bottom-up backbone's names in a model; "" if there is none."""
     for name in model_names:
         for first in _FIRST_WEIGHTS:
             if name.endswith(first):

@@ -1,4 +1,4 @@
-"""Whether a config lets imported weights mean what they meant where they were trained."""
+"""Checks that imported weights mean under a config what they meant where they were trained."""
 
 import logging
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def check_requirements(cfg: CfgNode, imported: Imported) -> None:
 
 
 def disagreements(cfg: CfgNode, requirements: Mapping[str, Any]) -> dict[str, Any]:
-    """The requirements that `cfg` does not meet, {key: required value}.
+    """Return the requirements that `cfg` does not meet, {key: required value}.
 
     Keys of a part that the config does not use (a ResNet's beside Swin) are left out.
     """

@@ -1,4 +1,4 @@
-"""Detectron2's checkpointer, writing atomically and reading anybody's weights safely."""
+"""The project's checkpointer: it describes what it saves, and reads anybody's weights."""
 
 import logging
 import os
@@ -7,27 +7,24 @@ from typing import Any
 
 from torch import nn
 
-from dyhead.checkpoint.containers import load_weights
-from dyhead.checkpoint.import_report import ImportReport, compare, is_needed
-from dyhead.checkpoint.importers import import_weights
+from dyhead.checkpoint.import_report import ImportReport, compare
+from dyhead.checkpoint.importers import import_weights, is_weight
 from dyhead.checkpoint.model_card import KEY, ModelCard
 from dyhead.checkpoint.model_names import fit_names
 from dyhead.checkpoint.requirements import check_requirements
-from dyhead.d2.checkpoint import DetectionCheckpointer
+from dyhead.d2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from dyhead.d2.config import CfgNode
-from dyhead.safe_io.addresses import local_path
-from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
+from dyhead.d2.utils import comm
+from dyhead.safe_io.checkpointer import SafeFileCheckpointer
 
 logger = logging.getLogger(__name__)
 
-_BY_SUFFIX = "?matching_heuristics=True"
 
+class SafeCheckpointer(SafeFileCheckpointer):
+    """A checkpointer that survives a kill at any moment and runs no code from a file.
 
-class SafeCheckpointer(DetectionCheckpointer):
-    """A `DetectionCheckpointer` that survives a kill at any moment and runs no code from a file.
-
-    It also recognises weights of other codes by their names (see docs/weights.md). Genuine
-    Detectron2 writes checkpoints in place and unpickles arbitrary objects.
+    It takes the place of Detectron2's `DetectionCheckpointer`, saves a model card beside the
+    weights and recognises weights of other codes by their names (see docs/weights.md).
 
     Attributes:
         last_saved: path of the last checkpoint with a card, and the steps that it tells; "" before.
@@ -56,15 +53,16 @@ class SafeCheckpointer(DetectionCheckpointer):
                 such a file, so `last_checkpoint` never names it.
             checkpointables: objects saved and loaded under these names.
         """
+        if save_to_disk is None:
+            save_to_disk = comm.is_main_process()
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self._cfg = cfg
         self._card = card
         self._stripped = stripped
         self.last_saved: tuple[str, int | None] = ("", None)
-        self._match_by_suffix = False
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write `<name>.pth`, and only when it is complete let `last_checkpoint` name it.
+        """Write `<name>.pth` with the model card.
 
         Args:
             name: a file name without ending.
@@ -72,60 +70,16 @@ class SafeCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        content = {"model": self.model.state_dict()}
-        path = os.path.join(self.save_dir, f"{name}.pth")
+        described: dict[str, Any] = {}
         if self._card is not None:
             card = self._card()
-            content[KEY] = card.as_plain()
-            self.last_saved = path, card.iteration
+            described[KEY] = card.as_plain()
+            self.last_saved = os.path.join(self.save_dir, f"{name}.pth"), card.iteration
         if name in self._stripped:
-            save_checkpoint_file(content, path)
+            content = {"model": self.model.state_dict(), **described}
+            self._write(name, content, is_resumable=False)
         else:
-            states = {key: part.state_dict() for key, part in self.checkpointables.items()}
-            save_checkpoint_file({**content, **states, **kwargs}, path)
-            self.tag_last_checkpoint(f"{name}.pth")
-        logger.info("Checkpoint saved: %s", path)
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Let `last_checkpoint` name this file of the same folder."""
-        tag = os.path.join(self.save_dir, "last_checkpoint")
-        write_text_atomically(last_filename_basename, tag)
-
-    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
-        """Load the model, and the checkpointables named (None: all) that the file holds.
-
-        Args:
-            path: a file, or an address: https://, detectron2://, hf://owner/repository/file.
-                "?matching_heuristics=True" after it matches names by their endings.
-            checkpointables: names.
-
-        Returns:
-            what else the file holds.
-
-        Raises:
-            FileNotFoundError: there is no such file, or it cannot be fetched.
-            ValueError: the file is damaged, holds more than plain data, was meant for another
-                model, or needs other settings than the config's.
-        """
-        if not path:
-            return super().load(path, checkpointables)
-        address, self._match_by_suffix = split_query(path)
-        file = local_path(address)
-        if not os.path.isfile(file):
-            raise FileNotFoundError(
-                f"Checkpoint {file} does not exist: check MODEL.WEIGHTS, or with --resume the name"
-                " in the output folder's last_checkpoint."
-            )
-        try:
-            return super().load(file, checkpointables)
-        finally:
-            self._parsed_url_during_load = None  # Detectron2 forgets to reset it on errors
-
-    def _load_file(self, f: str) -> dict[str, Any]:
-        data = load_weights(f)
-        if self._match_by_suffix:
-            data["matching_heuristics"] = True
-        return data
+            super().save(name, **described, **kwargs)
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         imported = None if self._match_by_suffix else import_weights(checkpoint["model"])
@@ -143,21 +97,23 @@ class SafeCheckpointer(DetectionCheckpointer):
         return super()._load_model({"model": weights})
 
     def _load_unknown(self, checkpoint: dict[str, Any]) -> Any:
-        """Leave names that no importer knows to Detectron2: as they are, or by their endings."""
-        weights = dict(checkpoint["model"])
-        incompatible = super()._load_model(checkpoint)
-        report = ImportReport("a file with names of its own")
-        report.other_shape = {name: shapes for name, *shapes in incompatible.incorrect_shapes}
-        report.unexpected = list(incompatible.unexpected_keys)
-        report.missing = [
-            name
-            for name in incompatible.missing_keys
-            if is_needed(name) and name not in report.other_shape
-        ]
-        num_matched = len(weights) - len(report.unexpected) - len(report.other_shape)
-        report.matched = list(weights)[:num_matched]
-        self._judge(report, weights)
-        return incompatible
+        """Load weights whose names no importer knows, by these names or by their endings."""
+        if checkpoint.get("matching_heuristics"):
+            self._convert_ndarray_to_tensor(checkpoint["model"])
+            checkpoint["model"] = align_and_update_state_dicts(
+                self.model.state_dict(),
+                checkpoint["model"],
+                c2_conversion=checkpoint.get("__author__") == "Caffe2",
+            )
+        weights = {
+            name.removeprefix("module."): weight  # DistributedDataParallel's prefix
+            for name, weight in checkpoint["model"].items()
+            if is_weight(name)
+        }
+        self._judge(
+            compare("a file with names of its own", weights, self.model.state_dict()), weights
+        )
+        return super()._load_model(checkpoint)
 
     def _judge(self, report: ImportReport, weights: Mapping[str, Any]) -> None:
         """Say what became of a file's weights.
@@ -170,12 +126,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         logger.log(logging.INFO if is_complete else logging.WARNING, "%s", report)
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
-        """Nothing: the report has said it."""
-
-
-def split_query(path: str) -> tuple[str, bool]:
-    """A path without "?matching_heuristics=True" at its end, and whether it stood there."""
-    return path.removesuffix(_BY_SUFFIX), path.endswith(_BY_SUFFIX)
+        """Log nothing: the report has said it."""
 
 
 def check_sanity(report: ImportReport) -> None:

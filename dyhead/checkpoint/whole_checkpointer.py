@@ -92,7 +92,7 @@ class WholeCheckpointer(SafeCheckpointer):
 
 
 def _classes_of_file(theirs: Shape, ours: Shape, num_classes: int | None) -> int | None:
-    """The number of classes of a file's class predictor; None if it differs in more than that."""
+    """Return the number of classes of a file's predictor; None if it differs in more than that."""
     if not num_classes or not theirs or theirs[1:] != ours[1:]:
         return None
     if ours[0] == num_classes + 1:  # a two-stage detector's, with the background

@@ -1,4 +1,4 @@
-"""On which device a run computes, and in how many processes."""
+"""The device that a run computes on, and its number of processes."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from dyhead.errors import UserError
 
 
 class DevicePlan(NamedTuple):
-    """Where a run computes."""
+    """The device that a run computes on, and its number of processes."""
 
     device: str  # MODEL.DEVICE to set
     num_processes: int  # processes to start on this machine

@@ -1,4 +1,4 @@
-"""How a model is executed: operators, memory layout, compilation. Its values stay the same."""
+"""Prepares a model's execution: operators, memory layout, compilation; values stay the same."""
 
 import logging
 import os

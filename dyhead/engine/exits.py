@@ -1,4 +1,4 @@
-"""How a run ends on an error that needs no traceback: a user's mistake, numbers not finite."""
+"""Ends runs on errors that need no traceback: a user's mistake, numbers that are not finite."""
 
 import logging
 import sys
@@ -28,7 +28,7 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def _last_sentence(error: Exception) -> str:
-    """What a user's error says below the traceback of the process that it comes from, or ""."""
+    """Return a user's sentence from below another process's traceback, "" where there is none."""
     for name in (f"{UserError.__module__}.{UserError.__name__}", "FloatingPointError"):
         _, found, message = str(error).rpartition(f"\n{name}: ")
         if found:
@@ -37,7 +37,7 @@ def _last_sentence(error: Exception) -> str:
 
 
 def log_without_traceback(record: logging.LogRecord) -> bool:
-    """A filter for the logger of Detectron2's training loop, which logs the traceback of any error.
+    """Filter the logger of Detectron2's training loop, which logs the traceback of any error.
 
     Returns:
         True: every record is logged, those of a user's mistake with its sentence alone.

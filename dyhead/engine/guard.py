@@ -1,4 +1,4 @@
-"""Stop a run at the first loss or gradient that is not a finite number."""
+"""Stops a run at the first loss or gradient that is not a finite number."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from dyhead.d2.utils import comm
 
 
 class FiniteGuard(HookBase):
-    """Check every step's losses and gradients before the optimizer changes a weight.
+    """A hook that checks losses and gradients of every step before the optimizer changes a weight.
 
     Register it on the trainer that runs the step (`SimpleTrainer` or `AMPTrainer`). One number is
     read back from the device per step. The latest checkpoint stays as it is: nothing is saved
@@ -76,7 +76,7 @@ def _name_of(image: Mapping[str, Any]) -> str:
 
 
 def _all_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """0-dim bool: every element of every tensor is finite."""
+    """Tell, in a 0-dim bool, whether every element of every tensor is finite."""
     if not tensors:
         return torch.tensor(True)
     # On a CPU squares are added up many times faster than the largest magnitude is found. A square
@@ -93,7 +93,7 @@ def _norms(tensors: Sequence[torch.Tensor], order: float) -> torch.Tensor:
 
 
 def _in_all_processes(flag: torch.Tensor) -> bool:
-    """Whether `flag` is true everywhere; all processes get the same answer and stop together."""
+    """Tell whether `flag` is true everywhere: all processes get one answer, and stop together."""
     if comm.get_world_size() > 1:
         flag = flag.to(torch.int32)
         dist.all_reduce(flag, op=dist.ReduceOp.MIN)

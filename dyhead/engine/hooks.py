@@ -1,12 +1,96 @@
-"""Hooks that the trainer adds to Detectron2's."""
+"""Hooks that the trainer adds to Detectron2's: scores for the model cards, and the curves."""
 
 import logging
 import os
+from collections.abc import Mapping
+from typing import Any
 
+from dyhead.checkpoint.model_card import ModelCard, describe, replace_card
 from dyhead.d2.engine import HookBase
-from dyhead.visualization import plot_curves
+from dyhead.d2.evaluation.testing import flatten_results_dict
+from dyhead.visualization.curves import plot_curves
 
 logger = logging.getLogger(__name__)
+
+BEST = "best/"
+
+
+def training_card(trainer: Any) -> ModelCard:
+    """Return the card of the detector as a trainer has it now.
+
+    Args:
+        trainer: a `Trainer`, in or after its loop, or before it.
+    """
+    scores: ScoresHook = trainer.scores
+    steps = steps_done(trainer)
+    return describe(trainer.cfg, iteration=steps, scores=scores.known_after(steps))
+
+
+def steps_done(trainer: Any) -> int:
+    """Count the steps that a trainer has done, before the first, after one, or after all."""
+    if not hasattr(trainer, "storage"):  # it has not begun
+        return trainer.start_iter
+    return min(trainer.iter + 1, trainer.max_iter)
+
+
+class ScoresHook(HookBase):
+    """Writes an evaluation's scores into the card of the checkpoint of the same step.
+
+    A checkpoint is saved before the evaluation, so that one is there if that fails. Register the
+    hook after the one that evaluates, in the main process.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Any = None  # results that were noted
+        self._latest: dict[str, float] = {}
+        self._steps: int | None = None  # after which the latest were measured
+        self._best: dict[str, float] = {}
+
+    def known_after(self, steps: int) -> dict[str, float]:
+        """Return the scores of the weights after so many steps, and the run's best."""
+        return {**(self._latest if self._steps == steps else {}), **self._best}
+
+    def after_step(self) -> None:
+        """Note what was evaluated in this step."""
+        self._note()
+
+    def after_train(self) -> None:
+        """Note the evaluation at the end."""
+        self._note()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best scores, for a resumed run."""
+        return {"best": self._best} if self._best else {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._best = dict(state_dict["best"])
+
+    def _note(self) -> None:
+        results = self.trainer.last_results
+        if not results or results is self._seen:
+            return
+        self._seen, self._steps = results, steps_done(self.trainer)
+        self._latest = _overall(results)
+        for name, score in self._latest.items():
+            if name.endswith("/AP"):
+                self._best[BEST + name] = max(score, self._best.get(BEST + name, score))
+        self._update_checkpoint()
+
+    def _update_checkpoint(self) -> None:
+        path, steps = self.trainer.checkpointer.last_saved
+        if steps == self._steps and os.path.isfile(path):
+            replace_card(path, training_card(self.trainer))
+
+
+def _overall(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores of all categories together, such as "bbox/AP50"; NaN for none found."""
+    numbers = flatten_results_dict(results)
+    return {
+        name: float(score)
+        for name, score in numbers.items()
+        if isinstance(score, int | float) and score == score and "/AP-" not in name
+    }
 
 
 class CurvesHook(HookBase):

@@ -1,31 +1,32 @@
 """Starts the processes of a run, on GPUs or on the CPU."""
 
 import argparse
-import logging
 import os
-import socket
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
-from dyhead.d2.engine import launch as launch_on_gpus
+from dyhead.d2.engine import launch as launch_processes
 from dyhead.d2.utils import comm
+from dyhead.engine.arguments import load_run_config
 from dyhead.engine.devices import plan_devices
-from dyhead.engine.run_config import load_run_config
 from dyhead.errors import UserError
+from dyhead.process_group import leave_process_group
+
+Main = Callable[[argparse.Namespace], Any]
 
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
-def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) -> None:
+def launch(main: Main, args: argparse.Namespace) -> None:
     """Run `main(args)` in as many processes as the command line asks for.
 
-    GPUs are served by Detectron2's `launch`; several CPU processes talk over gloo; under `torchrun`
-    (known by its environment variables) the processes already exist and only join each other.
+    Detectron2's `launch` starts them, on GPUs (NCCL) or on the CPU (gloo); under `torchrun` (known
+    by its environment variables) they already exist and only join each other.
 
     Raises:
         UserError: the config or the options cannot be used.
@@ -38,23 +39,51 @@ def launch(main: Callable[[argparse.Namespace], Any], args: argparse.Namespace) 
             " are counted from 0."
         )
     cfg, explicit_keys = load_run_config(args)
-    device = cfg.MODEL.DEVICE
-    plan = plan_devices(device, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
+    plan = plan_devices(cfg.MODEL.DEVICE, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
     if all(variable in os.environ for variable in _TORCHRUN_VARIABLES):
         _join_torchrun(plan.device, os.environ)
         main(args)
-        _leave_group()
-    elif plan.device == "cpu" and plan.num_processes * args.num_machines > 1:
-        _launch_on_cpu(main, plan.num_processes, args)
-    else:
-        launch_on_gpus(
-            main,
+        leave_process_group()
+        return
+    # All processes of a CPU run share its cores; each would take them all for itself.
+    num_threads = max(1, torch.get_num_threads() // plan.num_processes)
+    is_cpu_group = plan.device == "cpu" and plan.num_processes * args.num_machines > 1
+    with _without_gpus() if is_cpu_group else nullcontext():
+        launch_processes(
+            _run,
             plan.num_processes,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,
-            args=(args,),
+            args=(main, args, num_threads),
         )
+
+
+@contextmanager
+def _without_gpus() -> Iterator[None]:
+    """Hide the GPUs from processes that are started meanwhile.
+
+    Detectron2's `launch` takes NCCL wherever it sees one, and NCCL cannot serve the CPU.
+    """
+    before = os.environ.get(_GPUS_VARIABLE)
+    os.environ[_GPUS_VARIABLE] = ""
+    try:
+        yield
+    finally:
+        del os.environ[_GPUS_VARIABLE]
+        if before is not None:
+            os.environ[_GPUS_VARIABLE] = before
+
+
+def _run(main: Main, args: argparse.Namespace, num_threads: int) -> None:
+    """Run `main(args)` in one of the processes, or in the only one, which is this."""
+    if comm.get_world_size() == 1:
+        main(args)
+        return
+    if dist.get_backend() == "gloo":
+        torch.set_num_threads(num_threads)
+    main(args)
+    leave_process_group()
 
 
 def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
@@ -70,58 +99,3 @@ def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
     dist.init_process_group("nccl" if is_on_gpu else "gloo")
     comm.create_local_process_group(int(environment["LOCAL_WORLD_SIZE"]))
     comm.synchronize()
-
-
-def _launch_on_cpu(
-    main: Callable[[argparse.Namespace], Any], num_processes: int, args: argparse.Namespace
-) -> None:
-    # Detectron2's launch takes NCCL wherever there is a GPU, and NCCL cannot serve the CPU.
-    url = args.dist_url
-    if url == "auto":
-        url = f"tcp://127.0.0.1:{_find_free_port()}"
-    mp.start_processes(
-        _run_on_cpu, nprocs=num_processes, args=(main, num_processes, url, args), daemon=False
-    )
-
-
-def _run_on_cpu(
-    local_rank: int,
-    main: Callable[[argparse.Namespace], Any],
-    num_processes: int,
-    url: str,
-    args: argparse.Namespace,
-) -> None:
-    # every process would take all cores for itself
-    torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
-    dist.init_process_group(
-        "gloo",
-        init_method=url,
-        world_size=num_processes * args.num_machines,
-        rank=num_processes * args.machine_rank + local_rank,
-    )
-    comm.create_local_process_group(num_processes)
-    comm.synchronize()
-    main(args)
-    _leave_group()
-
-
-def _leave_group() -> None:
-    """Leave the other processes: on the CPU by ending this one at once, with success.
-
-    On some releases of PyTorch taking gloo's process group down now and then hangs or aborts, so
-    that a training that is complete would be reported as failed, or never.
-    """
-    if dist.get_backend() != "gloo":
-        dist.destroy_process_group()
-        return
-    comm.synchronize()  # nobody waits for this process any more
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _find_free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

@@ -1,12 +1,17 @@
-"""In which types a run computes: mixed precision, evaluation, products of float32."""
+"""The types that a run computes in: mixed precision, evaluation, products of float32."""
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
+from dyhead.d2.engine import AMPTrainer, SimpleTrainer
+from dyhead.d2.modeling.meta_arch.retinanet import RetinaNetHead
+from dyhead.d2.modeling.proposal_generator import StandardRPNHead
+from dyhead.d2.modeling.roi_heads import FastRCNNOutputLayers
 from dyhead.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -14,8 +19,8 @@ logger = logging.getLogger(__name__)
 _SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = tuple(_SHORT_TYPES.values())
 _FLOAT32_PRECISIONS = ("highest", "high", "medium")
-# The parts that predict, by architecture: what comes after them stays in float32.
-_PREDICTORS = ("head", "proposal_generator.rpn_head", "roi_heads.box_predictor")
+# The host's predictors. The project's own heads declare the type of their outputs themselves.
+_HOST_PREDICTORS = (StandardRPNHead, FastRCNNOutputLayers, RetinaNetHead)
 
 
 def settle_precision(cfg: CfgNode, is_training: bool) -> None:
@@ -46,7 +51,7 @@ def set_float32_precision(precision: str) -> None:
 
 
 def training_type(cfg: CfgNode) -> torch.dtype:
-    """The type of SOLVER.AMP on MODEL.DEVICE."""
+    """Return the type of SOLVER.AMP on MODEL.DEVICE."""
     default = "float16" if torch.device(cfg.MODEL.DEVICE).type == "cuda" else "bfloat16"
     return _SHORT_TYPES[cfg.SOLVER.AMP.DTYPE or default]
 
@@ -57,6 +62,29 @@ def build_test_precision(cfg: CfgNode, model: nn.Module) -> nn.Module:
         return model
     logger.info("Evaluating in %s", cfg.TEST.PRECISION)
     return _Autocast(model, cfg.MODEL.DEVICE, _SHORT_TYPES[cfg.TEST.PRECISION])
+
+
+def build_step_trainer(
+    cfg: CfgNode, model: nn.Module, data_loader: Iterable[Any], optimizer: torch.optim.Optimizer
+) -> SimpleTrainer:
+    """Build the host's trainer of single steps, in the precision that SOLVER.AMP asks for.
+
+    Args:
+        cfg: its keys of precision have been checked.
+        model: from a batch to a dict of scalar losses.
+        data_loader: endless batches.
+        optimizer: of the model's parameters.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return SimpleTrainer(model, data_loader, optimizer)
+    dtype = training_type(cfg)
+    logger.info("Training in mixed precision: %s", str(dtype).removeprefix("torch."))
+    if dtype == torch.float16:
+        # Small gradients would vanish in its range: AMPTrainer scales the loss, on GPUs.
+        scaler = torch.amp.GradScaler(torch.device(cfg.MODEL.DEVICE).type)
+        return AMPTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=dtype)
+    # bfloat16 has the range of float32 and needs no scale. Genuine AMPTrainer knows GPUs alone.
+    return SimpleTrainer(_Autocast(model, cfg.MODEL.DEVICE, dtype), data_loader, optimizer)
 
 
 class _Autocast(nn.Module):
@@ -75,19 +103,13 @@ class _Autocast(nn.Module):
 
 
 def keep_predictions_in_float32(model: nn.Module) -> None:
-    """Let losses and box decoding get float32 from a head that computed in 16 bits."""
-    for path in _PREDICTORS:
-        if (predictor := _find(model, path)) is not None:
-            parts = predictor if isinstance(predictor, nn.ModuleList) else [predictor]
-            for part in parts:  # a cascade has several
-                part.register_forward_hook(_widen_outputs)
+    """Let losses and box decoding get float32 from the host's predictors that compute in 16 bits.
 
-
-def _find(model: nn.Module, path: str) -> nn.Module | None:
-    part: Any = model
-    for name in path.split("."):
-        part = getattr(part, name, None)
-    return part if isinstance(part, nn.Module) else None
+    Genuine Detectron2's take no argument that says so.
+    """
+    for module in model.modules():
+        if isinstance(module, _HOST_PREDICTORS):
+            module.register_forward_hook(_widen_outputs)
 
 
 def _widen_outputs(predictor: nn.Module, inputs: Any, outputs: Any) -> Any:
@@ -97,8 +119,6 @@ def _widen_outputs(predictor: nn.Module, inputs: Any, outputs: Any) -> Any:
 def _widened(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.float() if value.dtype in _SHORT else value
-    if isinstance(value, dict):
-        return {key: _widened(part) for key, part in value.items()}
     if type(value) in (list, tuple):
         return type(value)([_widened(part) for part in value])
     return value

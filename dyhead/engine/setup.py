@@ -1,4 +1,4 @@
-"""What a run needs before Detectron2's `default_setup`: device, data sets, output folder."""
+"""Prepares a run before Detectron2's `default_setup`: device, data sets, output folder."""
 
 import argparse
 import logging

@@ -11,7 +11,7 @@ from dyhead.d2.engine import default_setup
 from dyhead.d2.evaluation import verify_results
 from dyhead.d2.utils import comm
 from dyhead.detector import prepare_detector
-from dyhead.engine.run_config import load_run_config
+from dyhead.engine.arguments import load_run_config
 from dyhead.engine.setup import prepare_run
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import user_errors

@@ -161,7 +161,7 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def _children(node: yaml.Node, key: str) -> list[tuple[str, yaml.Node]]:
-    """The nodes directly below a node that stands under a dotted key, each with its own key."""
+    """Return the nodes directly below a node under a dotted key, each with its own key."""
     if isinstance(node, yaml.MappingNode):
         prefix = f"{key}." if key else ""
         return [

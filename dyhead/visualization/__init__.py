@@ -1,6 +1,5 @@
-"""Pictures of a run: its curves, and predictions beside ground truth."""
+"""Pictures: boxes with labels, predictions beside ground truth, the curves of a run.
 
-from dyhead.visualization.curves import plot_curves
-from dyhead.visualization.mosaic import draw_mosaic
-
-__all__ = ["draw_mosaic", "plot_curves"]
+Nothing is imported here: what draws boxes knows neither Detectron2 nor the rest of the project, and
+the embedded host draws with it.
+"""

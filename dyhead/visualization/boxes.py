@@ -32,7 +32,9 @@ class DrawnBox:
     is_dashed: bool = False
 
 
-def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox], zoom: float = 1.0) -> Image.Image:
+def draw_boxes(
+    image: Image.Image, boxes: Sequence[DrawnBox], zoom: float = 1.0, font_scale: float = 1.0
+) -> Image.Image:
     """Draw boxes, the most certain on top, with their names and scores.
 
     Lines and text are as thick and large as the picture's size asks for, and thinner around small
@@ -44,6 +46,7 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox], zoom: float = 1.0)
         image: of any mode; it stays as it is.
         boxes: XYXY in pixels of `image`; what lies beyond it is not drawn.
         zoom: size of the result over the size of `image`.
+        font_scale: multiplies the size of the text.
 
     Returns:
         A new picture of the mode RGB.
@@ -57,12 +60,12 @@ def draw_boxes(image: Image.Image, boxes: Sequence[DrawnBox], zoom: float = 1.0)
     width = max(round(math.hypot(*picture.size) / _DIAGONAL_OVER_LINE_WIDTH), 1)
     for box, area in ordered:
         _draw_outline(draw, area, box, width)
-    _draw_labels(draw, ordered[::-1])
+    _draw_labels(draw, ordered[::-1], font_scale)
     return picture
 
 
 def readable_zoom(size: tuple[int, int]) -> int:
-    """The whole number by which to enlarge a picture of (width, height) so that labels are read."""
+    """Return the whole number that enlarges a picture of (width, height) to readable labels."""
     return max(math.ceil(_MIN_SIDE / max(size)), 1)
 
 
@@ -119,10 +122,13 @@ def _dashes(
         yield max(right - width + 1, left), y, right, end
 
 
-def _draw_labels(draw: ImageDraw.ImageDraw, boxes: Sequence[tuple[DrawnBox, Rectangle]]) -> None:
+def _draw_labels(
+    draw: ImageDraw.ImageDraw, boxes: Sequence[tuple[DrawnBox, Rectangle]], font_scale: float
+) -> None:
     """Write the names; the boxes that come first choose their places first."""
     size = draw.im.size
-    text_font = font(max(round(math.hypot(*size) / _DIAGONAL_OVER_FONT_SIZE), _MIN_FONT_SIZE))
+    usual = max(round(math.hypot(*size) / _DIAGONAL_OVER_FONT_SIZE), _MIN_FONT_SIZE)
+    text_font = font(max(round(font_scale * usual), 1))
     padding = round(_PADDING * text_font.size / _MIN_FONT_SIZE)
     height = sum(text_font.getmetrics()) + padding
     texts = [_text(box, size[0] - 2 * padding, text_font) for box, _ in boxes]

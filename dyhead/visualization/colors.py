@@ -44,7 +44,7 @@ def text_color(ground: Color) -> Color:
 
 
 def relative_luminance(color: Color) -> float:
-    """The brightness of an sRGB colour from 0 (black) to 1 (white), as WCAG 2.1 defines it."""
+    """Return an sRGB colour's brightness from 0 (black) to 1 (white), as WCAG 2.1 defines it."""
     linear = [
         c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
         for c in (channel / 255 for channel in color)

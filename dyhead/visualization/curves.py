@@ -75,7 +75,7 @@ def _is_loss(name: str) -> bool:
 
 
 def _is_precision(name: str) -> bool:
-    """Whether it is `bbox/AP`, or `<data set>/bbox/AP` where there are several test sets."""
+    """Tell whether it is `bbox/AP`, or `<data set>/bbox/AP` where there are several test sets."""
     return any(f"/{name}".endswith(f"/bbox/{precision}") for precision in _AP_STYLES)
 
 

@@ -56,7 +56,7 @@ def _best_place(
     objects: np.ndarray,
     taken: np.ndarray,
 ) -> Rectangle | None:
-    """The free candidate that hides the smallest parts of objects, each relative to its size."""
+    """Return the free candidate that hides the least of the objects, relative to their sizes."""
     candidates = _candidates(box, size, picture_size)  # (8, 4)
     if not len(candidates):
         return None
@@ -69,7 +69,7 @@ def _best_place(
 
 
 def _candidates(box: Rectangle, size: tuple[int, int], picture_size: tuple[int, int]) -> np.ndarray:
-    """Rectangles (8, 4) around and in a box, the most usual first; none if the picture is small."""
+    """Return rectangles (8, 4) around and in a box, the most usual first; none if too large."""
     (width, height), (picture_width, picture_height) = size, picture_size
     if width > picture_width or height > picture_height:
         return np.zeros((0, 4), dtype=np.int64)
@@ -91,7 +91,7 @@ def _candidates(box: Rectangle, size: tuple[int, int], picture_size: tuple[int, 
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Common pixels of rectangles (N, 4) and (M, 4): (N, M)."""
+    """Count the common pixels of rectangles (N, 4) and (M, 4): (N, M)."""
     top_left = np.maximum(first[:, None, :2], second[None, :, :2])
     bottom_right = np.minimum(first[:, None, 2:], second[None, :, 2:])
     return (bottom_right - top_left).clip(min=0).prod(axis=2)

@@ -30,7 +30,7 @@ _MAX_LEGEND = 24
 
 @dataclass(frozen=True)
 class _Box:
-    """XYXY in pixels, class index, and what else is known: a prediction's score, or a crowd."""
+    """An object of a picture: XYXY in pixels, class index, a prediction's score, or a crowd."""
 
     corners: tuple[float, float, float, float]
     category: int
@@ -84,7 +84,7 @@ def draw_mosaic(
 
 
 def _spread(available: int, wanted: int) -> list[int]:
-    """Indices that lie evenly over the data set, the same each time."""
+    """Return indices that lie evenly over the data set, the same each time."""
     count = min(available, wanted)
     return [i * available // count for i in range(count)]
 
@@ -92,7 +92,7 @@ def _spread(available: int, wanted: int) -> list[int]:
 def _read_predictions(
     path: Path, dataset_name: str, records: Sequence[dict], score_threshold: float
 ) -> dict[int, list[_Box]]:
-    """Image id -> boxes above the threshold, the most certain last."""
+    """Read the boxes above the threshold, by image id, the most certain last."""
     try:
         results = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -133,7 +133,7 @@ def _draw_pair(
     names: Sequence[str],
     colors: Sequence[Color],
 ) -> Image.Image:
-    """Both pictures of one image under their titles."""
+    """Draw both pictures of one image under their titles."""
     image = Image.fromarray(read_image(record["file_name"], format="RGB"))
     zoom = min(_TILE_WIDTH / image.width, _MAX_TILE_HEIGHT / image.height)
     file_name = shorten(Path(record["file_name"]).name, 30)
@@ -158,7 +158,7 @@ def _styled(box: _Box, names: Sequence[str], colors: Sequence[Color]) -> DrawnBo
 def _compose(
     title: str, legend: list[tuple[str, Color]], pairs: Sequence[Image.Image]
 ) -> Image.Image:
-    """The page: title, legend, then the pairs row by row."""
+    """Compose the page: title, legend, then the pairs row by row."""
     rows = [pairs[i : i + _PAIRS_PER_ROW] for i in range(0, len(pairs), _PAIRS_PER_ROW)]
     heights = [max(pair.height for pair in row) for row in rows]
     header = _draw_header(title, legend)

@@ -11,7 +11,16 @@ PACKAGE = Path(__file__).parents[2] / "dyhead"
 HOST = PACKAGE / "d2"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # What the host may import of the project: it imports neither the host nor Detectron2 in turn.
-WITHOUT_HOST = ("dyhead.safe_io", "dyhead.ops", "dyhead.d2_alias", "dyhead.box_geometry")
+WITHOUT_HOST = (
+    "dyhead.box_geometry",
+    "dyhead.d2_alias",
+    "dyhead.ops",
+    "dyhead.process_group",
+    "dyhead.safe_io",
+    "dyhead.visualization.boxes",
+    "dyhead.visualization.colors",
+    "dyhead.visualization.text",
+)
 # What the host gives of the project itself, when it is asked for.
 GIVEN = {
     HOST / "engine" / "defaults.py": "dyhead.default_predictor",

@@ -32,6 +32,7 @@ NOT_DRAWN = (
     "draw_rotated_box_with_label",
     "draw_sem_seg",
     "draw_soft_mask",
+    "overlay_instances(alpha)",  # of masks
     "overlay_instances(keypoints)",
     "overlay_instances(masks)",
     "overlay_rotated_instances",

@@ -1,6 +1,11 @@
-"""Where a run computes, and how it ends on a user's error."""
+"""A run's devices and processes, and its end on a user's error."""
 
+import json
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from torch import multiprocessing
@@ -100,6 +105,42 @@ def test_torchrun_with_more_processes_than_gpus_is_refused(
     environment = {"LOCAL_WORLD_SIZE": "4", "LOCAL_RANK": "3"}
     with pytest.raises(UserError, match="4 processes, but this machine has 2 GPUs"):
         _join_torchrun("cuda", environment)
+
+
+PROGRAM = """
+import json, os, sys
+import torch
+import torch.distributed as dist
+from dyhead.d2.utils import comm
+from dyhead.engine import launch, parse_arguments
+
+def main(args):
+    seen = {"rank": comm.get_rank(), "backend": dist.get_backend()}
+    seen["gpus"] = torch.cuda.device_count()
+    gathered = comm.gather({**seen, "threads": torch.get_num_threads()})
+    if comm.is_main_process():
+        json.dump(gathered, open(sys.argv[1], "w"))
+
+if __name__ == "__main__":
+    torch.set_num_threads(4)
+    before = dict(os.environ)
+    line = ["--config", "quickstart", "--num-gpus", "2", "MODEL.DEVICE", "cpu"]
+    launch(main, parse_arguments(line))
+    assert dict(os.environ) == before
+"""
+
+
+@pytest.mark.slow
+def test_processes_on_the_cpu_share_its_threads_and_see_no_gpus(tmp_path: Path) -> None:
+    program, report = tmp_path / "program.py", tmp_path / "report.json"
+    program.write_text(PROGRAM)
+    path = os.pathsep.join(part for part in sys.path if part)
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "0"}
+    command = [sys.executable, str(program), str(report)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = {"backend": "gloo", "gpus": 0, "threads": 2}
+    assert json.loads(report.read_text()) == [{"rank": rank, **seen} for rank in (0, 1)]
 
 
 def test_bugs_keep_their_traceback() -> None:

@@ -57,7 +57,7 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def changes_after_step(cfg: CfgNode) -> tuple[torch.Tensor, torch.Tensor]:
-    """What one step with lr 1 subtracts from two parameters whose gradients are [3, 0] and [4]."""
+    """Return what one step with lr 1 subtracts from parameters with gradients [3, 0] and [4]."""
     model = nn.ParameterList([torch.zeros(2), torch.zeros(1)])
     optimizer = build_optimizer(cfg, model)
     model[0].grad, model[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
@@ -99,7 +99,7 @@ def give_gradients(model: nn.Module, seed: int) -> None:
 
 
 def plain_step(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """The same optimizer without fused kernels."""
+    """Return the same optimizer without fused kernels."""
     groups = [{**group, "fused": False} for group in build_optimizer(cfg, model).param_groups]
     kind = {"SGD": torch.optim.SGD, "ADAMW": torch.optim.AdamW}[cfg.SOLVER.OPTIMIZER]
     return kind(groups, lr=cfg.SOLVER.BASE_LR)

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.d2.config import CfgNode
-from dyhead.engine.mixed_precision import MixedPrecisionTrainer
+from dyhead.d2.modeling.proposal_generator import StandardRPNHead
 from dyhead.engine.precision import (
     build_test_precision,
     keep_predictions_in_float32,
@@ -97,9 +98,9 @@ def test_detectors_train_and_evaluate_in_bfloat16_on_the_cpu(
             precision["TEST.PRECISION"] = "bfloat16"
         cfg = small(make_config, name, **precision)
         torch.manual_seed(0)
+        np.random.seed(0)  # of which the loader draws the order of the images
         trainer = Trainer(cfg)
         if enabled:
-            assert isinstance(trainer._trainer, MixedPrecisionTrainer)
             trainer.model.backbone.register_forward_hook(note_features)
             trainer.model.register_forward_hook(note_outputs)
         torch.manual_seed(0)
@@ -123,6 +124,24 @@ def test_a_run_can_be_resumed_in_another_precision(make_config: MakeConfig, firs
     resumed.resume_or_load(resume=True)
     assert resumed.start_iter == 4
     resumed.train()
+
+
+def test_the_scale_of_the_loss_goes_on_only_from_a_run_that_has_one(
+    make_config: MakeConfig,
+) -> None:
+    def scale(trainer: Trainer) -> float:
+        return trainer.state_dict()["_trainer"]["grad_scaler"]["scale"]
+
+    scaled = Trainer(make_config(**{"SOLVER.AMP.ENABLED": True, "SOLVER.AMP.DTYPE": "float16"}))
+    scaled_state = scaled.state_dict()
+    scaled_state["_trainer"]["grad_scaler"]["scale"] = 32.0
+    scaled.load_state_dict(scaled_state)
+    assert scale(scaled) == 32.0
+    unscaled = Trainer(make_config())
+    scaled.load_state_dict(unscaled.state_dict())
+    assert scale(scaled) == 32.0
+    unscaled.load_state_dict(scaled_state)
+    assert "grad_scaler" not in unscaled.state_dict()["_trainer"]
 
 
 def test_type_of_training_follows_the_device(make_config: MakeConfig) -> None:
@@ -194,24 +213,17 @@ def test_evaluation_returns_the_model_to_its_mode(make_config: MakeConfig) -> No
     assert model.training and model([]) == torch.float32
 
 
-@pytest.mark.parametrize("path", ["head", "proposal_generator.rpn_head"])
-def test_predictions_leave_a_head_in_float32(path: str) -> None:
-    class Head(nn.Module):
-        def forward(self, x: torch.Tensor) -> Any:
-            return [x, x], (x.double(), {"a": x}), x.long(), "name"
-
-    model: Any = nn.Module()
-    *outer, last = path.split(".")
-    owner = model
-    for name in outer:
-        owner.add_module(name, nn.Module())
-        owner = getattr(owner, name)
-    owner.add_module(last, Head())
+def test_the_hosts_predictors_give_float32() -> None:
+    head = StandardRPNHead(in_channels=4, num_anchors=2).bfloat16()
+    model = nn.Sequential(nn.Conv2d(4, 4, 1).bfloat16(), nn.Sequential(head))
+    features = torch.ones(1, 4, 3, 3).bfloat16()
+    plain = head([features])
     keep_predictions_in_float32(model)
-    lists, (double, names), integers, text = getattr(owner, last)(torch.ones(1).bfloat16())
-    assert [x.dtype for x in lists] == [torch.float32] * 2
-    assert (double.dtype, names["a"].dtype) == (torch.float64, torch.float32)
-    assert (integers.dtype, text) == (torch.int64, "name")
+    for kind, expected in zip(head([features]), plain, strict=True):
+        assert [level.dtype for level in expected] == [torch.bfloat16]
+        assert [level.dtype for level in kind] == [torch.float32]
+        assert torch.equal(kind[0], expected[0].float())
+    assert model[0](features).dtype == torch.bfloat16
 
 
 def test_log_names_the_precision(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:

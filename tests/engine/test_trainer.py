@@ -1,4 +1,4 @@
-"""What the trainer does besides Detectron2's, on a toy detector."""
+"""The trainer leaves its files, resumes and stops safely, on a toy detector."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import pytest
 import torch
 from stop_hook import StopAt
 
+from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.engine.trainer import Trainer
 
@@ -138,3 +139,19 @@ def test_one_line_tells_what_is_about_to_happen(
     assert "Training on 6 images of rectangles, 2 classes: 4 steps of 2 images" in caplog.text
     assert "s per image" in caplog.text and "peak memory" in caplog.text
     assert "curves.png" in caplog.text and "predictions.png" in caplog.text
+
+
+@pytest.mark.skipif(HOST == "embedded", reason="the embedded host refuses TEST.PRECISE_BN")
+def test_precise_batch_norm_comes_before_the_checkpoints(make_config: MakeConfig) -> None:
+    trainer = Trainer(make_config(**{"TEST.PRECISE_BN.ENABLED": True}))
+    names = [type(hook).__name__ for hook in trainer.build_hooks()]
+    assert names.index("PreciseBN") < names.index("PeriodicCheckpointer") < names.index("EvalHook")
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_expected_results_are_verified(make_config: MakeConfig) -> None:
+    expected = {"TEST.EXPECTED_RESULTS": [["bbox", "AP", 0.0, 0.5]]}
+    results = Trainer(make_config(**expected)).train()
+    assert results is not None and results["bbox"]["AP"] == 0.0
+    with pytest.raises(SystemExit):
+        Trainer(make_config(**{"TEST.EXPECTED_RESULTS": [["bbox", "AP", 99.0, 0.5]]})).train()

@@ -112,3 +112,13 @@ def test_a_name_with_line_breaks_is_one_line():
         drawn((640, 480), DrawnBox((100, 100, 200, 200), RED, name)) for name in ("a b", "a\n\n b ")
     )
     assert (one == other).all()
+
+
+def test_the_font_can_be_scaled():
+    def label_height(scale):
+        image = Image.new("RGB", (640, 480), (128, 128, 128))
+        box = DrawnBox((100, 200, 600, 400), RED, "name")
+        picture = np.asarray(draw_boxes(image, [box], font_scale=scale), dtype=int)
+        return 200 - where(picture, RED)[1]
+
+    assert label_height(2) == pytest.approx(2 * label_height(1), abs=3)

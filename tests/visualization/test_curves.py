@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dyhead.visualization import plot_curves
-from dyhead.visualization.curves import _curve, _read
+from dyhead.visualization.curves import _curve, _read, plot_curves
 
 
 def write(path, records):

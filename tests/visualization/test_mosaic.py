@@ -8,9 +8,8 @@ from PIL import Image
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.structures import BoxMode
-from dyhead.visualization import draw_mosaic
 from dyhead.visualization.colors import class_colors
-from dyhead.visualization.mosaic import PAGE_WIDTH, _spread
+from dyhead.visualization.mosaic import PAGE_WIDTH, _spread, draw_mosaic
 
 WIDTH, HEIGHT = 80, 60
 

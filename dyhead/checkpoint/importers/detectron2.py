@@ -8,12 +8,12 @@ _CLASSIFIER = ("linear.", "fc.", "stem.fc.")
 
 
 def matches(weights: Weights) -> bool:
-    """Whether these are weights of a Detectron2 detector without DyHead."""
+    """Tell whether these are weights of a Detectron2 detector without DyHead."""
     return any(name.startswith("backbone.bottom_up.") for name in weights)
 
 
 def convert(weights: Weights) -> Imported:
-    """The pyramid is what DyHead wraps."""
+    """Rename the pyramid to what DyHead wraps."""
     own = {
         FPN + name.removeprefix(_FPN) if name.startswith(_FPN) else name: weight
         for name, weight in weights.items()
@@ -22,11 +22,11 @@ def convert(weights: Weights) -> Imported:
 
 
 def matches_backbone(weights: Weights) -> bool:
-    """Whether these are ImageNet weights under Detectron2's names, as its torchvision/R-50.pkl."""
+    """Tell whether these are ImageNet weights under Detectron2's names (torchvision/R-50.pkl)."""
     return {"stem.conv1.weight", "res2.0.conv1.weight"} <= weights.keys()
 
 
 def convert_backbone(weights: Weights) -> Imported:
-    """Take them as they are, without the classifier; who trained them, and how, is not told."""
+    """Take them as they are, without the classifier; the file does not tell of their training."""
     own = {name: w for name, w in weights.items() if not name.startswith(_CLASSIFIER)}
     return Imported("Detectron2's ImageNet", own, is_backbone=True)

@@ -1,4 +1,4 @@
-"""What an importer makes of a file's weights."""
+"""The outcome of importing a file's weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,15 +49,15 @@ class Imported:
 
     @property
     def is_foreign(self) -> bool:
-        """Whether another code wrote the file, so that only its weights mean something here."""
+        """Tell whether another code wrote the file, so that its weights alone mean something."""
         return self.is_backbone or bool(self.requirements)
 
 
 def is_weight(name: str) -> bool:
-    """Whether a name is that of a weight rather than of something a model computes by itself."""
+    """Tell whether a name is a weight's rather than that of a table that a model computes."""
     return not name.endswith(NOT_WEIGHTS) and ".cell_anchors." not in name
 
 
 def is_counter(name: str) -> bool:
-    """Whether a name is that of BatchNorm's count of steps, which most models do not need."""
+    """Tell whether a name is that of BatchNorm's count of steps, which most models do not need."""
     return name.endswith("num_batches_tracked")

@@ -33,7 +33,7 @@ _DETECTOR_OPTIONS: dict[str, Any] = {
 
 
 def matches(weights: Weights) -> bool:
-    """Whether these are weights of MMDetection's ATSS with DyHead."""
+    """Tell whether these are weights of MMDetection's ATSS with DyHead."""
     return any(name.startswith("neck.1.dyhead_blocks.") for name in weights)
 
 
@@ -53,7 +53,7 @@ def convert(weights: Weights) -> Imported:
 
 
 def to_own(name: str, first_level: int = 3) -> str:
-    """Our name of one of MMDetection's weights.
+    """Return our name of one of MMDetection's weights.
 
     Args:
         name: MMDetection's.
@@ -79,7 +79,7 @@ def _pyramid_part(kind: str, index: int, first_level: int) -> str:
 
 
 def _backbone_to_own(name: str) -> str:
-    """ResNets have torchvision's names; Swin has names of its own."""
+    """Rename a backbone: ResNets have torchvision's names, Swin has names of its own."""
     name = name.replace("patch_embed.projection.", "patch_embed.proj.")
     name = re.sub(r"^stages\.", "layers.", name).replace(".attn.w_msa.", ".attn.")
     name = name.replace(".ffn.layers.0.0.", ".mlp.fc1.").replace(".ffn.layers.1.", ".mlp.fc2.")
@@ -87,7 +87,7 @@ def _backbone_to_own(name: str) -> str:
 
 
 def _to_own_form(name: str, weight: Tensor) -> Tensor:
-    """The weight itself, or its values in the form that our module has."""
+    """Return the weight itself, or its values in the form that our module has."""
     if ".task_attention." in name and weight.dim() == 4:
         return weight.flatten(1)  # a 1x1 convolution is a linear layer
     if ".downsample.reduction." in name:
@@ -121,7 +121,7 @@ def _requirements(own: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _add_zero_biases(own: dict[str, Tensor]) -> None:
-    """A deformable convolution without bias is one with a bias of zero."""
+    """Add the bias of zero that a deformable convolution without bias has."""
     for name in list(own):
         if found := re.fullmatch(r"(.+\.spatial_attention\.(same|finer|coarser))\.weight", name):
             own.setdefault(f"{found[1]}.bias", own[name].new_zeros(len(own[name])))

@@ -44,7 +44,7 @@ _ATSS_OPTIONS = {
 
 
 def matches(weights: Weights) -> bool:
-    """Whether these are weights of the official code."""
+    """Tell whether these are weights of the official code."""
     return any(name.startswith((_TOWER, _FPN)) for name in weights)
 
 
@@ -55,14 +55,14 @@ def convert(weights: Weights) -> Imported:
 
 
 def to_own(name: str) -> str:
-    """Our name of an official weight; names outside backbone and blocks are the same."""
+    """Return our name of an official weight; names outside backbone and blocks are the same."""
     if name.startswith(_FPN):
         return FPN + name.removeprefix(_FPN)
     return _rename_block(name, _TOWER, BLOCKS, PARTS)
 
 
 def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Own weights under the official names."""
+    """Rename own weights to the official names."""
 
     def rename(name: str) -> str:
         if name.startswith(FPN):
@@ -73,7 +73,7 @@ def to_official(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def count_blocks(own: Mapping[str, Tensor]) -> int:
-    """How many DyHead blocks weights under own names hold."""
+    """Count the DyHead blocks of weights under own names."""
     return len({name.split(".")[2] for name in own if name.startswith(BLOCKS)})
 
 

@@ -7,7 +7,7 @@ BLOCKS = "backbone.blocks."
 
 
 def matches(weights: Weights) -> bool:
-    """Whether these are weights under the project's own names."""
+    """Tell whether these are weights under the project's own names."""
     return any(name.startswith((FPN, BLOCKS)) for name in weights)
 
 

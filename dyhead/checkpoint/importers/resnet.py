@@ -23,7 +23,7 @@ _CAFFE_IGNORED = re.compile(r"(fc\d+|pred)_[wb]|.*_momentum")  # classifier, tra
 
 
 def matches(weights: Weights) -> bool:
-    """Whether these are ImageNet weights under the names that torchvision and timm share."""
+    """Tell whether these are ImageNet weights under the names that torchvision and timm share."""
     return {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight"} <= weights.keys()
 
 
@@ -35,7 +35,7 @@ def convert(weights: Weights) -> Imported:
 
 
 def to_own(name: str) -> str:
-    """Detectron2's name of a weight; "layer1.0.bn2.bias" is "res2.0.conv2.norm.bias"."""
+    """Return Detectron2's name of a weight, as "res2.0.conv2.norm.bias" of "layer1.0.bn2.bias"."""
     name = re.sub(r"^conv1\.", "stem.conv1.", name)
     name = re.sub(r"^bn1\.", "stem.conv1.norm.", name)
     name = re.sub(r"^layer(\d)\.", lambda found: f"res{int(found[1]) + 1}.", name)
@@ -44,7 +44,7 @@ def to_own(name: str) -> str:
 
 
 def matches_caffe(weights: Weights) -> bool:
-    """Whether these are the MSRA ResNets, such as R-50.pkl."""
+    """Tell whether these are the MSRA ResNets, such as R-50.pkl."""
     return {"conv1_w", "res2_0_branch2a_w"} <= weights.keys()
 
 
@@ -68,7 +68,7 @@ def convert_caffe(weights: Weights) -> Imported:
 
 
 def _caffe_requirements(own: Weights, has_group_norm: bool) -> dict[str, Any]:
-    """As Detectron2's configs for these files: MSRA's ResNets, and FAIR's with GN or groups."""
+    """Return the options in Detectron2's configs for MSRA's ResNets, FAIR's with GN or groups."""
     convolution = own.get("res2.0.conv2.weight")
     is_grouped = convolution is not None and convolution.shape[0] != convolution.shape[1]
     needs = {"MODEL.RESNETS.STRIDE_IN_1X1": not (has_group_norm or is_grouped), **BGR_255}
@@ -76,7 +76,7 @@ def _caffe_requirements(own: Weights, has_group_norm: bool) -> dict[str, Any]:
 
 
 def caffe_to_own(name: str) -> str:
-    """Detectron2's name of a blob; a name that is none of a ResNet's stays."""
+    """Return Detectron2's name of a blob; a name that is none of a ResNet's stays."""
     found = re.fullmatch(r"(?:res_)?conv1_(w|b|[bg]n_[a-z]+)", name)
     if found and found[1] in _CAFFE_KINDS:
         return f"stem.conv1.{_CAFFE_KINDS[found[1]]}"

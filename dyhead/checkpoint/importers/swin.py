@@ -9,7 +9,7 @@ _CLASSIFIER = ("head.", "norm.")
 
 
 def matches_official(weights: Weights) -> bool:
-    """Whether these are weights under the names of Swin's own code."""
+    """Tell whether these are weights under the names of Swin's own code."""
     return {"patch_embed.proj.weight", "layers.0.downsample.reduction.weight"} <= weights.keys()
 
 
@@ -19,7 +19,7 @@ def convert_official(weights: Weights) -> Imported:
 
 
 def matches_timm(weights: Weights) -> bool:
-    """Whether these are weights of timm's Swin, whole or as a feature extractor."""
+    """Tell whether these are weights of timm's Swin, whole or as a feature extractor."""
     names = {name.replace("layers_", "layers.", 1) for name in weights}
     return {"patch_embed.proj.weight", "layers.1.downsample.reduction.weight"} <= names
 
@@ -30,7 +30,7 @@ def convert_timm(weights: Weights) -> Imported:
 
 
 def timm_to_own(name: str) -> str:
-    """The official name of one of timm's weights."""
+    """Return the official name of one of timm's weights."""
     name = re.sub(r"^layers_(\d)\.", r"layers.\1.", name)
     return re.sub(
         r"^layers\.(\d)\.downsample\.",
@@ -40,7 +40,7 @@ def timm_to_own(name: str) -> str:
 
 
 def matches_torchvision(weights: Weights) -> bool:
-    """Whether these are weights of torchvision's Swin."""
+    """Tell whether these are weights of torchvision's Swin."""
     return {"features.0.0.weight", "features.2.reduction.weight"} <= weights.keys()
 
 
@@ -50,7 +50,7 @@ def convert_torchvision(weights: Weights) -> Imported:
 
 
 def torchvision_to_own(name: str) -> str:
-    """The official name of one of torchvision's weights."""
+    """Return the official name of one of torchvision's weights."""
     name = re.sub(r"^features\.0\.0\.", "patch_embed.proj.", name)
     name = re.sub(r"^features\.0\.2\.", "patch_embed.norm.", name)
 

@@ -1,4 +1,4 @@
-"""Saving and loading models and training states."""
+"""Saves and loads models and training states."""
 
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 

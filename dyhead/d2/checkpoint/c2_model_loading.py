@@ -1,4 +1,4 @@
-"""Fitting weights with other names to a model: Caffe2's names, and matching by suffix."""
+"""Fits weights with other names to a model: Caffe2's names, and matching by suffix."""
 
 import logging
 import os.path
@@ -34,7 +34,7 @@ _C2_RULES = [
 
 
 def convert_basic_c2_names(original_keys: list[str]) -> list[str]:
-    """Detectron2's names for the weights of a Caffe2 ResNet, in the same order."""
+    """Return Detectron2's names for the weights of a Caffe2 ResNet, in the same order."""
     return [_convert_c2_name(key) for key in original_keys]
 
 
@@ -48,7 +48,7 @@ def _convert_c2_name(name: str) -> str:
 def convert_c2_detectron_names(
     weights: Mapping[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The weights under Detectron2's names, and the original name of each of these.
+    """Return the weights under Detectron2's names, and the original name of each of these.
 
     Raises:
         ValueError: two weights end up under one name.

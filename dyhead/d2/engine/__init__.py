@@ -4,6 +4,7 @@ from typing import Any
 
 from . import defaults
 from .defaults import (
+    DefaultTrainer,
     create_ddp_model,
     default_argument_parser,
     default_setup,
@@ -19,9 +20,8 @@ from .hooks import (
     PeriodicWriter,
 )
 from .launch import launch
-from .simple_trainer import AMPTrainer, SimpleTrainer
-from .train_loop import HookBase, TrainerBase
-from .trainer import DefaultTrainer
+from .train_loop import AMPTrainer, SimpleTrainer
+from .trainer_base import HookBase, TrainerBase
 
 __all__ = [
     "AMPTrainer",

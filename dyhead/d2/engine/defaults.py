@@ -1,184 +1,309 @@
-"""The beginning of a standard training program: arguments, setup, writers."""
+"""The standard training of the model that a config describes."""
 
-import argparse
 import logging
-import os
-import sys
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
 
-from dyhead.safe_io.save import write_text_atomically
-
+from ..checkpoint import DetectionCheckpointer
 from ..config import CfgNode
-from ..config.supported import check_supported
+from ..data import build_detection_test_loader, build_detection_train_loader
+from ..evaluation import (
+    DatasetEvaluator,
+    inference_on_dataset,
+    print_csv_format,
+    verify_results,
+)
+from ..modeling import build_model
+from ..solver import LRScheduler, build_lr_scheduler, build_optimizer
 from ..utils import comm
-from ..utils.collect_env import collect_env_info
-from ..utils.env import seed_all_rng
-from ..utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from ..utils.events import EventWriter
 from ..utils.logger import setup_logger
+from . import hooks
+from .setup import (
+    create_ddp_model,
+    default_argument_parser,
+    default_setup,
+    default_writers,
+)
+from .train_loop import AMPTrainer, SimpleTrainer
+from .trainer_base import HookBase, TrainerBase
 
 __all__ = [
+    "DefaultTrainer",
     "create_ddp_model",
     "default_argument_parser",
     "default_setup",
     "default_writers",
 ]
 
-_EXAMPLES = """
-Examples:
-
-On one machine:
-    $ {program} --num-gpus 8 --config-file cfg.yaml
-
-With other options than the file's:
-    $ {program} --config-file cfg.yaml MODEL.WEIGHTS /path/to/weights.pth SOLVER.BASE_LR 0.001
-
-On several machines:
-    (machine0)$ {program} --machine-rank 0 --num-machines 2 --dist-url <URL> [...]
-    (machine1)$ {program} --machine-rank 1 --num-machines 2 --dist-url <URL> [...]
-"""
+logger = logging.getLogger("detectron2.engine.defaults")
 
 
-def create_ddp_model(
-    model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any
-) -> nn.Module:
-    """Wrap the model in DistributedDataParallel where there are several processes.
+class DefaultTrainer(TrainerBase):
+    """Builds everything from a config, trains, evaluates and saves.
 
-    Args:
-        model: on this process's GPU, or on the CPU.
-        fp16_compression: exchange gradients as float16.
-        kwargs: arguments of DistributedDataParallel.
+    What differs in a project is overridden: each part comes from a method called `build_*`.
+
+    Attributes:
+        cfg: the config, scaled to the number of processes if SOLVER.REFERENCE_WORLD_SIZE asks so.
+        scheduler: the learning rate schedule.
+        checkpointer: saves and restores model, optimizer, schedule and iteration.
     """
-    if comm.get_world_size() == 1:
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__()
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
+            setup_logger()
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self._trainer = self._build_step_trainer()
+        self.scheduler = self.build_lr_scheduler(cfg, self.optimizer)
+        own_state = weakref.proxy(self)  # no cycle: a dropped trainer frees its memory at once
+        self.checkpointer = DetectionCheckpointer(self.model, cfg.OUTPUT_DIR, trainer=own_state)
+        self.register_hooks(self.build_hooks())
+
+    def _build_step_trainer(self) -> SimpleTrainer:
+        """Build what does the single iterations; the optimizer gets the parameters before DDP."""
+        model = self.build_model(self.cfg)
+        optimizer = self.build_optimizer(self.cfg, model)
+        data_loader = self.build_train_loader(self.cfg)
+        parallel = create_ddp_model(model, broadcast_buffers=False)
+        step_trainer = AMPTrainer if self.cfg.SOLVER.AMP.ENABLED else SimpleTrainer
+        return step_trainer(parallel, data_loader, optimizer)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model being trained, wrapped where there are several processes."""
+        return self._trainer.model
+
+    @model.setter
+    def model(self, value: nn.Module) -> None:
+        self._trainer.model = value
+
+    @property
+    def data_loader(self) -> Iterable[Any]:
+        """The training batches."""
+        return self._trainer.data_loader
+
+    @data_loader.setter
+    def data_loader(self, value: Iterable[Any]) -> None:
+        self._trainer.data_loader = value
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer of the model."""
+        return self._trainer.optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Optimizer) -> None:
+        self._trainer.optimizer = value
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR, or else load MODEL.WEIGHTS.
+
+        Resuming restores optimizer, schedule and iteration too. MODEL.WEIGHTS give the model's
+        weights only, for a training from iteration 0.
+
+        Args:
+            resume: False ignores checkpoints in OUTPUT_DIR.
+        """
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if resume and self.checkpointer.has_checkpoint():
+            self.start_iter = self.iter + 1  # the checkpoint has the last finished iteration
+
+    def build_hooks(self) -> list[HookBase | None]:
+        """Build timer, schedule, checkpoints, evaluation and writers, in this order.
+
+        Checkpoints come before the evaluation, so that one is there if that fails; writers come
+        last, so that they write the results.
+        """
+        built: list[HookBase | None] = [hooks.IterationTimer(), hooks.LRScheduler()]
+        if comm.is_main_process():
+            period = self.cfg.SOLVER.CHECKPOINT_PERIOD
+            built.append(hooks.PeriodicCheckpointer(self.checkpointer, period))
+        built.append(hooks.EvalHook(self.cfg.TEST.EVAL_PERIOD, self._test_and_keep_results))
+        if comm.is_main_process():
+            built.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+        return built
+
+    def _test_and_keep_results(self) -> Mapping[str, Any]:
+        self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build the writers of events to OUTPUT_DIR and to the console."""
+        return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+
+    def train(self) -> Any:  # type: ignore[override]
+        """Train to the end.
+
+        Returns:
+            The last evaluation's results where TEST.EXPECTED_RESULTS asks to verify them.
+        """
+        super().train(self.start_iter, self.max_iter)
+        if len(self.cfg.TEST.EXPECTED_RESULTS) and comm.is_main_process():
+            verify_results(self.cfg, self._last_eval_results)
+            return self._last_eval_results
+        return None
+
+    def run_step(self) -> None:
+        """Do one iteration."""
+        self._trainer.iter = self.iter
+        self._trainer.run_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the loop's, the hooks' and the optimizer's state."""
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model that MODEL.META_ARCHITECTURE names, on MODEL.DEVICE."""
+        model = build_model(cfg)
+        logger.info("Model:\n%s", model)
         return model
-    if any(parameter.is_cuda for parameter in model.parameters()):
-        kwargs.setdefault("device_ids", [comm.get_local_rank()])
-    parallel = DistributedDataParallel(model, **kwargs)
-    if fp16_compression:
-        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 
-        parallel.register_comm_hook(state=None, hook=fp16_compress_hook)
-    return parallel
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        """Build the optimizer of the model's parameters."""
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: Optimizer) -> LRScheduler:
+        """Build the learning rate schedule, stepped once an iteration."""
+        return build_lr_scheduler(cfg, optimizer)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Iterable[Any]:
+        """Build the loader of endless training batches."""
+        return build_detection_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[Any]:
+        """Build the loader of a data set to evaluate on, in order."""
+        return build_detection_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Build the evaluator of a data set: a subclass that evaluates has to define this."""
+        raise NotImplementedError(
+            "To evaluate, define build_evaluator() in your trainer, or pass evaluators to test()."
+        )
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
+    ) -> dict[str, Any]:
+        """Evaluate the model on every data set in DATASETS.TEST.
+
+        Args:
+            cfg: the config.
+            model: with its weights loaded.
+            evaluators: one for each data set; None builds them.
+
+        Returns:
+            The metrics, under the data set's name where there are several data sets.
+
+        Raises:
+            ValueError: the number of evaluators is not that of data sets.
+        """
+        names = cfg.DATASETS.TEST
+        if isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
+        if evaluators is not None and len(evaluators) != len(names):
+            raise ValueError(f"{len(evaluators)} evaluators for {len(names)} data sets.")
+        results: dict[str, Any] = OrderedDict()
+        for index, name in enumerate(names):
+            evaluator = None if evaluators is None else evaluators[index]
+            results[name] = cls._test_on(cfg, model, name, evaluator)
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    @classmethod
+    def _test_on(
+        cls, cfg: CfgNode, model: nn.Module, name: str, evaluator: DatasetEvaluator | None
+    ) -> dict[str, Any]:
+        data_loader = cls.build_test_loader(cfg, name)
+        if evaluator is None:
+            try:
+                evaluator = cls.build_evaluator(cfg, name)
+            except NotImplementedError:
+                logger.warning(
+                    "%s is not evaluated: define build_evaluator() in your trainer, or pass"
+                    " evaluators to test().",
+                    name,
+                )
+                return {}
+        results = inference_on_dataset(model, data_loader, evaluator)
+        if comm.is_main_process():
+            logger.info("Evaluation results for %s in csv format:", name)
+            print_csv_format(results)
+        return results
+
+    @staticmethod
+    def auto_scale_workers(cfg: CfgNode, num_workers: int) -> CfgNode:
+        """Scale a config made for SOLVER.REFERENCE_WORLD_SIZE processes to another number.
+
+        Images per process stay the same: batch and learning rate grow with the number of
+        processes, all counts of iterations shrink with it (Goyal et al., arXiv:1706.02677).
+
+        Args:
+            cfg: unchanged; returned itself where nothing is to scale (reference 0 or equal).
+            num_workers: the number of processes.
+
+        Raises:
+            ValueError: the batch cannot be divided among the reference's processes.
+        """
+        reference = cfg.SOLVER.REFERENCE_WORLD_SIZE
+        if reference in (0, num_workers):
+            return cfg
+        if cfg.SOLVER.IMS_PER_BATCH % reference:
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} is no multiple of"
+                f" SOLVER.REFERENCE_WORLD_SIZE {reference}."
+            )
+        was_frozen = cfg.is_frozen()
+        cfg = cfg.clone()
+        cfg.defrost()
+        _scale(cfg, num_workers / reference)
+        cfg.SOLVER.REFERENCE_WORLD_SIZE = num_workers
+        logger.info(
+            "Scaled the config to %d processes: batch %d, learning rate %g, %d iterations.",
+            num_workers,
+            cfg.SOLVER.IMS_PER_BATCH,
+            cfg.SOLVER.BASE_LR,
+            cfg.SOLVER.MAX_ITER,
+        )
+        if was_frozen:
+            cfg.freeze()
+        return cfg
 
 
-def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """The arguments of a training program.
-
-    Args:
-        epilog: shown after the help; None shows examples.
-    """
-    parser = argparse.ArgumentParser(
-        epilog=epilog or _EXAMPLES.format(program=sys.argv[0]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the last checkpoint in OUTPUT_DIR, if there is one",
-    )
-    parser.add_argument("--eval-only", action="store_true", help="evaluate only, do not train")
-    parser.add_argument("--num-gpus", type=int, default=1, help="number of GPUs *per machine*")
-    parser.add_argument("--num-machines", type=int, default=1, help="total number of machines")
-    parser.add_argument(
-        "--machine-rank", type=int, default=0, help="the number of this machine, from 0"
-    )
-    parser.add_argument(
-        "--dist-url",
-        default=f"tcp://127.0.0.1:{_port_of_user()}",
-        help="where the processes meet, as for torch.distributed's init_method",
-    )
-    parser.add_argument(
-        "opts",
-        default=None,
-        nargs=argparse.REMAINDER,
-        help='further config options at the end of the command: "PATH.KEY VALUE" pairs',
-    )
-    return parser
-
-
-def _port_of_user() -> int:
-    """Always the same for one user, so that a run left over from before is noticed."""
-    user = os.getuid() if hasattr(os, "getuid") else 1
-    return 2**15 + 2**14 + user % 2**14
-
-
-def default_setup(cfg: CfgNode, args: Any) -> None:
-    """Check the config, set up logs and seeds, and write the merged config to OUTPUT_DIR.
-
-    The environment and the whole config go to the log file alone.
-
-    Args:
-        cfg: the full config.
-        args: the command line's arguments, logged; the attributes `config_file` and `eval_only`
-            are used where they exist.
-
-    Raises:
-        ValueError: the config asks for what this host does not have.
-    """
-    check_supported(cfg)
-    rank = comm.get_rank()
-    if comm.is_main_process() and cfg.OUTPUT_DIR:
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-    setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=rank, name="fvcore")
-    logger = setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=rank)
-
-    logger.info("Process %d of %d (counted from 0)", rank, comm.get_world_size())
-    logger.debug("Environment info:\n%s", collect_env_info())
-    logger.info("Command line arguments: %s", args)
-    _log_config(cfg, getattr(args, "config_file", ""), logger)
-
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    if not getattr(args, "eval_only", False):
-        # Trying algorithms out does not pay for the few images of an evaluation.
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    if cfg.FLOAT32_PRECISION and torch.cuda.is_available():
-        _set_float32_precision(cfg.FLOAT32_PRECISION)
-
-
-def _log_config(cfg: CfgNode, config_file: str, logger: logging.Logger) -> None:
-    if config_file:
-        with open(config_file, encoding="utf-8") as file:
-            logger.debug("The config file %s:\n%s", config_file, file.read())
-    if comm.is_main_process() and cfg.OUTPUT_DIR:
-        path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-        logger.debug("The whole config:\n%s", cfg.dump())
-        write_text_atomically(cfg.dump(), path)
-        logger.info("The whole config is in %s", path)
-
-
-def _set_float32_precision(precision: str) -> None:
-    """Let GPUs multiply float32 by TF32, unless `precision` is "highest"."""
-    torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"
-
-
-def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """Writers for the console, `metrics.json` and TensorBoard.
-
-    Args:
-        output_dir: the folder of the files; made if missing.
-        max_iter: iterations of the whole training, for the console's ETA.
-    """
-    os.makedirs(output_dir, exist_ok=True)
-    return [
-        CommonMetricPrinter(max_iter),
-        JSONWriter(os.path.join(output_dir, "metrics.json")),
-        TensorboardXWriter(output_dir),
-    ]
+def _scale(cfg: CfgNode, scale: float) -> None:
+    solver = cfg.SOLVER
+    solver.IMS_PER_BATCH = round(solver.IMS_PER_BATCH * scale)
+    solver.BASE_LR *= scale
+    for key in ("MAX_ITER", "WARMUP_ITERS", "CHECKPOINT_PERIOD"):
+        solver[key] = round(solver[key] / scale)
+    solver.STEPS = tuple(round(step / scale) for step in solver.STEPS)
+    cfg.TEST.EVAL_PERIOD = round(cfg.TEST.EVAL_PERIOD / scale)
 
 
 def __getattr__(name: str) -> Any:
-    """Give, when they are asked for, the names whose modules import this one."""
+    """Give the project's `DefaultPredictor`, whose module imports this one, when asked for it."""
     if name == "DefaultPredictor":
         from dyhead.default_predictor import DefaultPredictor
 
         return DefaultPredictor
-    if name == "DefaultTrainer":
-        from .trainer import DefaultTrainer
-
-        return DefaultTrainer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from fvcore.common.checkpoint import Checkpointer
 
 from ..evaluation.testing import flatten_results_dict
 from ..utils import comm
-from .train_loop import HookBase
+from .trainer_base import HookBase
 
 __all__ = ["BestCheckpointer", "EvalHook"]
 
@@ -18,7 +18,7 @@ logger = logging.getLogger("detectron2.engine.hooks")
 
 
 def _came_to_its_end(trainer: Any) -> bool:
-    """Whether all iterations were done, so that `after_train` is not called because one failed."""
+    """Tell whether all iterations were done: `after_train` is called after a failure too."""
     return trainer.iter >= trainer.max_iter
 
 

@@ -16,7 +16,7 @@ from ..solver import LRMultiplier
 from ..solver import LRScheduler as _TorchLRScheduler
 from ..utils.events import EventWriter
 from .evaluation_hooks import BestCheckpointer, EvalHook
-from .train_loop import HookBase
+from .trainer_base import HookBase
 
 __all__ = [
     "BestCheckpointer",
@@ -187,7 +187,7 @@ class LRScheduler(HookBase):
 
     @staticmethod
     def get_best_param_group_id(optimizer: Optimizer) -> int:
-        """The index of the group whose learning rate stands for the model: the largest one.
+        """Return the index of the group whose learning rate stands for the model: the largest one.
 
         Where each group holds one parameter, the first with the most frequent learning rate.
         """

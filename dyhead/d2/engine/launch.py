@@ -1,16 +1,16 @@
-"""Starting a training on several processes."""
+"""Starts a training on several processes."""
 
 import datetime
 import logging
-import os
 import socket
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from dyhead.process_group import leave_process_group
 
 from ..utils import comm
 
@@ -44,17 +44,14 @@ def launch(
         timeout: of the communication.
 
     Raises:
-        ValueError: "auto" on several machines, or fewer GPUs than processes.
-        torch.multiprocessing.ProcessRaisedException: `main_func` failed in some process; the
-            others have been stopped.
+        ValueError: "auto" on several machines.
+        torch.multiprocessing.ProcessRaisedException: `main_func` failed in some process, or there
+            are fewer GPUs than processes; the others have been stopped.
     """
     world_size = num_machines * num_gpus_per_machine
     if world_size <= 1:
         main_func(*args)
         return
-    num_gpus = torch.cuda.device_count()
-    if 0 < num_gpus < num_gpus_per_machine:
-        raise ValueError(f"--num-gpus {num_gpus_per_machine}, but this machine has {num_gpus}.")
     mp.start_processes(
         _run_worker,
         nprocs=num_gpus_per_machine,
@@ -98,10 +95,10 @@ def _run_worker(
 ) -> None:
     has_gpu = torch.cuda.is_available()
     if has_gpu:
+        num_gpus = torch.cuda.device_count()
+        if num_gpus < num_processes:
+            raise ValueError(f"--num-gpus {num_processes}, but this machine has {num_gpus}.")
         torch.cuda.set_device(local_rank)
-    else:
-        # The processes share the cores; each would take them all.
-        torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
     try:
         dist.init_process_group(
             backend="nccl" if has_gpu else "gloo",
@@ -116,20 +113,4 @@ def _run_worker(
     comm.create_local_process_group(num_processes)
     comm.synchronize()  # all are here before the timeout of the first real exchange starts
     main_func(*args)
-    _leave_group()
-
-
-def _leave_group() -> None:
-    """Leave the other processes: on the CPU by ending this one at once, with success.
-
-    On some releases of PyTorch taking gloo's process group down now and then hangs or aborts, so
-    that a training that is complete would be reported as failed, or never.
-    """
-    if dist.get_backend() != "gloo":
-        dist.destroy_process_group()
-        return
-    comm.synchronize()  # nobody waits for this process any more
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
+    leave_process_group()

@@ -1,23 +1,24 @@
-"""Draws boxes and labels on images with matplotlib."""
+"""Draws boxes and labels on images, as `dyhead.visualization` draws them everywhere."""
 
-import colorsys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import Enum, unique
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from PIL import Image
+
+from dyhead.visualization.boxes import DrawnBox, draw_boxes
+from dyhead.visualization.colors import Color, class_colors
+from dyhead.visualization.text import draw_caption
 
 from ..data.catalog import MetadataCatalog
 from ..structures import BoxMode
 
 __all__ = ["ColorMode", "VisImage", "Visualizer"]
 
-_GOLDEN_RATIO = 0.618034  # hues this far apart stay distinct however many there are
-_MIN_FONT_SIZE = 5.5  # points
+_IMAGE_OVER_FONT_SIZE = 90  # the root of the image's area over the height of text
 
 
 @unique
@@ -30,44 +31,39 @@ class ColorMode(Enum):
 
 
 class VisImage:
-    """An image with drawings on it; coordinates are the image's pixels, whatever the scale.
+    """An image with drawings on it.
 
     Args:
         img: (height, width, 3), RGB, values in [0, 255].
         scale: the output's size over the image's.
+
+    Attributes:
+        picture: the output, a PIL image.
     """
 
     def __init__(self, img: np.ndarray, scale: float = 1.0) -> None:
         self.img = img
         self.scale = scale
         self.height, self.width = img.shape[:2]
-        # matplotlib cuts fractions of pixels off: a power of two divides every size exactly
-        self.dpi = 128
-        size = (int(self.width * scale + 0.01), int(self.height * scale + 0.01))
-        inches = (size[0] / self.dpi, size[1] / self.dpi)
-        self.fig = Figure(figsize=inches, dpi=self.dpi, frameon=False)
-        self.canvas = FigureCanvasAgg(self.fig)
-        self.ax = self.fig.add_axes((0.0, 0.0, 1.0, 1.0))
-        self.ax.axis("off")
         self.reset_image(img)
 
     def reset_image(self, img: np.ndarray) -> None:
-        """Put another image of the same size under the drawings."""
-        extent = (0, self.width, self.height, 0)
-        self.ax.imshow(img.astype(np.uint8), extent=extent, interpolation="nearest")
+        """Begin anew with another image of the same size."""
+        size = (int(self.width * self.scale + 0.01), int(self.height * self.scale + 0.01))
+        picture = Image.fromarray(img.astype(np.uint8)).convert("RGB")
+        self.picture = picture.resize(size, Image.Resampling.LANCZOS)
 
     def save(self, filepath: str) -> None:
         """Write the picture; the name's ending tells the format."""
-        self.fig.savefig(filepath)
+        self.picture.save(filepath)
 
     def get_image(self) -> np.ndarray:
-        """The picture: (height * scale, width * scale, 3), RGB, uint8."""
-        self.canvas.draw()
-        return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
+        """Return the picture: (height * scale, width * scale, 3), RGB, uint8."""
+        return np.array(self.picture)
 
 
 class Visualizer:
-    """Draws annotations or predictions on one image.
+    """Draws annotations or predictions on one image; coordinates are pixels of the image.
 
     Args:
         img_rgb: (height, width, 3), RGB, values in [0, 255].
@@ -88,8 +84,7 @@ class Visualizer:
         self.img = np.asarray(img_rgb).clip(0, 255).astype(np.uint8)
         self.metadata = MetadataCatalog.get("__nonexist__") if metadata is None else metadata
         self.output = VisImage(self.img, scale=scale)
-        side = float(np.sqrt(self.output.height * self.output.width))
-        self._default_font_size = max(side / 115, 8 / scale) * font_size_scale
+        self._font_size_scale = font_size_scale
         self._instance_mode = instance_mode
 
     def draw_instance_predictions(self, predictions: Any, jittering: bool = True) -> VisImage:
@@ -99,30 +94,33 @@ class Visualizer:
             predictions: on the CPU.
             jittering: in the mode SEGMENTATION, tell objects of one class apart by shades.
         """
-        boxes = predictions.pred_boxes if predictions.has("pred_boxes") else None
-        classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else None
-        scores = predictions.scores.tolist() if predictions.has("scores") else None
         if self._instance_mode == ColorMode.IMAGE_BW:
             self.output.reset_image(np.repeat(self.img.mean(axis=2, keepdims=True), 3, axis=2))
-        return self.overlay_instances(
-            boxes=boxes,
-            labels=self._labels(classes, scores),
-            assigned_colors=self._class_colors(classes, jittering),
-        )
+        boxes = _as_array(predictions.pred_boxes if predictions.has("pred_boxes") else None)
+        classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else None
+        scores = predictions.scores.tolist() if predictions.has("scores") else [None] * len(boxes)
+        colors = self._class_colors(classes, jittering) or class_colors(len(boxes))
+        names = self._names(classes) or [""] * len(boxes)
+        drawn = zip(boxes.tolist(), colors, names, scores, strict=True)
+        return self._draw(DrawnBox(_as_box(box), *rest) for box, *rest in drawn)
 
     def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
-        """Draw the annotations of a dataset dict (`bbox`, `bbox_mode`, `category_id`)."""
+        """Draw the annotations of a dataset dict (`bbox`, `bbox_mode`, `category_id`).
+
+        Crowds are dashed.
+        """
         annotations = dic.get("annotations") or []
         classes = [annotation["category_id"] for annotation in annotations]
-        labels = self._labels(classes, None) or []
-        crowd = [annotation.get("iscrowd", 0) for annotation in annotations]
-        return self.overlay_instances(
-            boxes=[
-                BoxMode.convert(a["bbox"], BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS)
-                for a in annotations
-            ],
-            labels=[label + "|crowd" * bool(c) for label, c in zip(labels, crowd, strict=True)],
-            assigned_colors=self._class_colors(classes, jittering=True),
+        colors = self._class_colors(classes, jittering=True) or class_colors(len(classes))
+        names = self._names(classes)
+        return self._draw(
+            DrawnBox(
+                _as_box(BoxMode.convert(a["bbox"], BoxMode(a["bbox_mode"]), BoxMode.XYXY_ABS)),
+                color,
+                name,
+                is_dashed=bool(a.get("iscrowd", 0)),
+            )
+            for a, color, name in zip(annotations, colors, names, strict=True)
         )
 
     def overlay_instances(
@@ -131,7 +129,6 @@ class Visualizer:
         boxes: Any = None,
         labels: Sequence[str] | None = None,
         assigned_colors: Sequence[Any] | None = None,
-        alpha: float = 0.5,
     ) -> VisImage:
         """Draw boxes with their labels, the largest first so that small ones stay on top.
 
@@ -139,42 +136,30 @@ class Visualizer:
             boxes: Boxes or (N, 4) numbers, XYXY in pixels.
             labels: N texts.
             assigned_colors: N colours that matplotlib knows; by default each box has its own.
-            alpha: opacity of the boxes' lines.
         """
         corners = _as_array(boxes)
         count = len(corners)
         for values, what in ((labels, "labels"), (assigned_colors, "colours")):
             assert values is None or len(values) == count, f"{len(values)} {what}, {count} boxes"
-        colors = _distinct_colors(range(count)) if assigned_colors is None else assigned_colors
-        areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
-        for i in np.argsort(-areas, kind="stable"):
-            self.draw_box(corners[i], alpha=alpha, edge_color=colors[i])
-            if labels is not None:
-                self._draw_label(labels[i], corners[i], colors[i])
-        return self.output
+        given = [_as_color(color) for color in assigned_colors or ()]
+        colors = given or class_colors(count)
+        drawn = zip(corners.tolist(), colors, labels or [""] * count, strict=True)
+        return self._draw(DrawnBox(_as_box(box), color, label) for box, color, label in drawn)
 
     def draw_box(
-        self,
-        box_coord: Any,
-        alpha: float = 0.5,
-        edge_color: Any = "g",
-        line_style: str = "-",
+        self, box_coord: Any, alpha: float = 0.5, edge_color: Any = "g", line_style: str = "-"
     ) -> VisImage:
-        """Draw one box, (x0, y0, x1, y1) in pixels."""
-        x0, y0, x1, y1 = (float(value) for value in box_coord)
-        width = max(self._default_font_size / 4, 1.0) * self.output.scale
-        self.output.ax.add_patch(
-            Rectangle(
-                (x0, y0),
-                x1 - x0,
-                y1 - y0,
-                fill=False,
-                edgecolor=edge_color,
-                linewidth=width,
-                alpha=alpha,
-                linestyle=line_style,
-            )
-        )
+        """Draw one box, (x0, y0, x1, y1) in pixels.
+
+        Args:
+            box_coord: the box.
+            alpha: opacity of its lines.
+            edge_color: a colour that matplotlib knows.
+            line_style: "-", or anything else for a dashed line.
+        """
+        before, color = self.output.picture, _as_color(edge_color)
+        self._draw([DrawnBox(_as_box(box_coord), color, is_dashed=line_style != "-")])
+        self.output.picture = Image.blend(before, self.output.picture, alpha)
         return self.output
 
     def draw_text(
@@ -187,66 +172,59 @@ class Visualizer:
         horizontal_alignment: str = "center",
         rotation: float = 0,
     ) -> VisImage:
-        """Write on a dark ground, with the text's top at `position` (x, y in pixels)."""
-        size = font_size or self._default_font_size
-        self.output.ax.text(
-            *position,
+        """Write on a ground of a colour, with the text's top at `position` (x, y in pixels).
+
+        Args:
+            text: one line.
+            position: of the middle, "left" or "right" end of the text's top, as the alignment says.
+            font_size: height of the text in pixels; None follows the size of the image.
+            color: of the ground, a colour that matplotlib knows; the text is black or white on it.
+            horizontal_alignment: "left", "center" or "right".
+            rotation: degrees, counter-clockwise.
+        """
+        side = float(np.sqrt(self.output.height * self.output.width))
+        size = font_size or max(side / _IMAGE_OVER_FONT_SIZE, 10) * self._font_size_scale
+        scale = self.output.scale
+        draw_caption(
+            self.output.picture,
             text,
-            size=size * self.output.scale,
-            family="sans-serif",
-            bbox={"facecolor": "black", "alpha": 0.8, "pad": 0.7, "edgecolor": "none"},
-            verticalalignment="top",
-            horizontalalignment=horizontal_alignment,
-            color=_readable_on_black(color),
-            zorder=10,
+            (position[0] * scale, position[1] * scale),
+            size=max(round(size * scale), 1),
+            color=_as_color(color),
+            anchor={"left": 0.0, "center": 0.5, "right": 1.0}[horizontal_alignment],
             rotation=rotation,
-            clip_on=True,
         )
         return self.output
 
     def get_output(self) -> VisImage:
-        """The image with all that was drawn."""
+        """Return the image with all that was drawn."""
         return self.output
 
-    def _labels(
-        self, classes: Sequence[int] | None, scores: Sequence[float] | None
-    ) -> list[str] | None:
-        names = self.metadata.get("thing_classes", None)
-        parts = []
-        if classes is not None:
-            parts.append([names[c] if names else str(c) for c in classes])
-        if scores is not None:
-            parts.append([f"{score:.0%}" for score in scores])
-        return [" ".join(words) for words in zip(*parts, strict=True)] if parts else None
+    def _draw(self, boxes: Iterable[DrawnBox]) -> VisImage:
+        scale = self.output.scale
+        scaled = [replace(b, corners=_as_box(scale * v for v in b.corners)) for b in boxes]
+        self.output.picture = draw_boxes(
+            self.output.picture, scaled, font_scale=self._font_size_scale
+        )
+        return self.output
 
-    def _class_colors(
-        self, classes: Sequence[int] | None, jittering: bool
-    ) -> list[np.ndarray] | None:
+    def _names(self, classes: Sequence[int] | None) -> list[str]:
+        names = self.metadata.get("thing_classes", None)
+        return [names[c] if names else str(c) for c in classes or ()]
+
+    def _class_colors(self, classes: Sequence[int] | None, jittering: bool) -> list[Color] | None:
         known = self.metadata.get("thing_colors", None)
         if self._instance_mode != ColorMode.SEGMENTATION or not known or classes is None:
             return None
-        colors = [np.asarray(known[c], dtype=float) / 255 for c in classes]
-        if not jittering:
-            return colors
-        shades = np.linspace(-0.15, 0.15, max(len(colors), 1))
-        return [np.clip(color + shade, 0, 1) for color, shade in zip(colors, shades, strict=False)]
-
-    def _draw_label(self, text: str, box: np.ndarray, color: Any) -> None:
-        """At the box's upper left corner inside it, or under a box too low for that."""
-        x0, y0, _, y1 = box
-        side = np.sqrt(self.output.height * self.output.width)
-        relative = np.clip(0.6 + 5 * (y1 - y0) / side, 0.7, 1.0)
-        size = max(self._default_font_size * relative, _MIN_FONT_SIZE / self.output.scale)
-        line_height = size * self.output.dpi / 72
-        top = y0
-        if y1 - y0 < 2 * line_height:
-            fits_below = y1 + line_height <= self.output.height
-            top = y1 if fits_below else max(y0 - 1.2 * line_height, 0)
-        self.draw_text(text, (x0, top), color=color, horizontal_alignment="left", font_size=size)
+        shades = np.linspace(-38, 38, len(classes)) if jittering else np.zeros(len(classes))
+        shaded = [
+            np.clip(np.add(known[c], s), 0, 255) for c, s in zip(classes, shades, strict=True)
+        ]
+        return [tuple(color.astype(int).tolist()) for color in shaded]
 
 
 def _as_array(boxes: Any) -> np.ndarray:
-    """Boxes or anything like an array of boxes -> float (N, 4)."""
+    """Return boxes, or anything like an array of boxes, as float (N, 4)."""
     if boxes is None:
         return np.zeros((0, 4))
     tensor = getattr(boxes, "tensor", boxes)
@@ -254,13 +232,11 @@ def _as_array(boxes: Any) -> np.ndarray:
     return array.reshape(-1, 4).astype(float)
 
 
-def _distinct_colors(indices: Iterable[int]) -> list[tuple[float, float, float]]:
-    return [colorsys.hsv_to_rgb(i * _GOLDEN_RATIO % 1, 0.8, 0.95) for i in indices]
+def _as_box(values: Iterable[Any]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = map(float, values)
+    return x0, y0, x1, y1
 
 
-def _readable_on_black(color: Any) -> np.ndarray:
-    """The colour, mixed with as much white as brings its brightness to a half."""
-    rgb = np.asarray(to_rgb(color))
-    brightness = float(rgb @ (0.3, 0.6, 0.1))
-    white = max(0.0, (0.5 - brightness) / (1 - brightness))
-    return rgb + (1 - rgb) * white
+def _as_color(color: Any) -> Color:
+    red, green, blue = (round(255 * channel) for channel in to_rgb(color))
+    return red, green, blue

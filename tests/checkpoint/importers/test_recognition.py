@@ -1,4 +1,4 @@
-"""What kind of file it is is told by its names, and files of other things are refused."""
+"""A file is recognised by its names, and files of other things are refused."""
 
 import pickle
 from pathlib import Path

@@ -85,7 +85,7 @@ def test_weights_match_by_suffix_only_where_asked(tmp_path):
     assert not torch.equal(model["backbone"]["stem"]["conv1"].weight, weight)
     checkpointer.load(f"{path}?matching_heuristics=True")
     assert torch.equal(model["backbone"]["stem"]["conv1"].weight, weight)
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises((ValueError, FileNotFoundError), match="nonsense"):
         DetectionCheckpointer(model).load(f"{path}?nonsense=1")
 
 

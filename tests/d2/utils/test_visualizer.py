@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from embedded_host.utils import visualizer as embedded
 from PIL import Image
 
 from dyhead.d2.structures import Boxes, BoxMode, Instances
 from dyhead.d2.utils.visualizer import ColorMode, VisImage, Visualizer
+from dyhead.visualization.boxes import DrawnBox, draw_boxes
+from dyhead.visualization.colors import class_colors
 
 HEIGHT, WIDTH = 90, 120
 BOX = [30.0, 20.0, 100.0, 80.0]
@@ -114,9 +117,7 @@ def test_a_dataset_dict_in_either_box_mode_looks_the_same(image):
 
 def test_boxes_of_any_kind_with_colours(image):
     pictures = [
-        Visualizer(image).overlay_instances(
-            boxes=boxes, labels=["one"], assigned_colors=["b"], alpha=1.0
-        )
+        Visualizer(image).overlay_instances(boxes=boxes, labels=["one"], assigned_colors=["b"])
         for boxes in (Boxes(torch.tensor([BOX])), np.array([BOX]), [BOX])
     ]
     first, *others = [picture.get_image() for picture in pictures]
@@ -134,3 +135,26 @@ def test_saved_as_it_looks(image, tmp_path):
     output.save(str(tmp_path / "picture.png"))
     saved = np.asarray(Image.open(tmp_path / "picture.png").convert("RGB"))
     assert (saved == output.get_image()).all()
+
+
+def test_the_embedded_host_draws_as_the_project_does(image):
+    instances = Instances(
+        (HEIGHT, WIDTH),
+        pred_boxes=Boxes(torch.tensor([BOX])),
+        pred_classes=torch.tensor([1]),
+        scores=torch.tensor([0.5]),
+    )
+    visualizer = embedded.Visualizer(image, Classes(), scale=3.0, font_size_scale=1.5)
+    picture = visualizer.draw_instance_predictions(instances).get_image()
+    box = DrawnBox(tuple(BOX), class_colors(1)[0], "dog", 0.5)
+    expected = draw_boxes(Image.fromarray(image), [box], zoom=3.0, font_scale=1.5)
+    assert (picture == np.asarray(expected)).all()
+
+
+def test_crowds_are_dashed_and_lines_may_be_transparent(image):
+    record = {"bbox": BOX, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 1, "iscrowd": 1}
+    picture = embedded.Visualizer(image).draw_dataset_dict({"annotations": [record]}).get_image()
+    edge = changed(picture, image)[20:80, 30]
+    assert edge.any() and not edge.all()
+    faint = embedded.Visualizer(image).draw_box(BOX, alpha=0.25, edge_color="w").get_image()
+    assert faint[50, 30].tolist() == [128 + (255 - 128) // 4] * 3

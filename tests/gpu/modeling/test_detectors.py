@@ -29,11 +29,12 @@ from torch import Tensor, nn
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
+from dyhead.d2.engine import SimpleTrainer
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.d2.utils.events import EventStorage
 from dyhead.engine.guard import FiniteGuard
-from dyhead.engine.mixed_precision import MixedPrecisionTrainer
 from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.precision import build_step_trainer
 from dyhead.engine.trainer import Trainer
 from dyhead.evaluation.inference_optimization import optimized_for_inference
 from dyhead.modeling.tta import build_multi_scale_testing
@@ -227,7 +228,11 @@ def test_a_step_in_mixed_precision_trains_every_parameter(pair: Pair, dtype: tor
     model = copy.deepcopy(pair.tested)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     batches = itertools.repeat(make_batch())
-    trainer = MixedPrecisionTrainer(model, batches, build_optimizer(pair.cfg, model), dtype)
+    cfg = pair.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE, cfg.SOLVER.AMP.ENABLED = str(DEVICE), True
+    cfg.SOLVER.AMP.DTYPE = str(dtype).removeprefix("torch.")
+    trainer = build_step_trainer(cfg, model, batches, build_optimizer(cfg, model))
     trainer.register_hooks([FiniteGuard(model)])
     with pair.on_device():
         losses = step_until_the_scale_suits(trainer)
@@ -239,15 +244,20 @@ def test_a_step_in_mixed_precision_trains_every_parameter(pair: Pair, dtype: tor
     assert all(parameter.isfinite().all() for parameter in after.values())
     unchanged = {name for name, parameter in after.items() if parameter.equal(before[name])}
     assert not unchanged & learning(pair.gradients)
-    assert trainer.grad_scaler.is_enabled() == (dtype == torch.float16)
+    assert (scale_of(trainer) is not None) == (dtype == torch.float16)
 
 
-def step_until_the_scale_suits(trainer: MixedPrecisionTrainer) -> dict[str, float]:
+def scale_of(trainer: SimpleTrainer) -> float | None:
+    """Return the scale of the loss, None where it is not scaled."""
+    return trainer.state_dict().get("grad_scaler", {}).get("scale")
+
+
+def step_until_the_scale_suits(trainer: SimpleTrainer) -> dict[str, float]:
     """Train until a step is not skipped, and return the losses of that step."""
     for step in range(MAX_SKIPPED):
-        scale = trainer.grad_scaler.get_scale()
+        scale = scale_of(trainer)
         trainer.train(step, step + 1)
-        if trainer.grad_scaler.get_scale() == scale:
+        if scale_of(trainer) == scale:
             latest = trainer.storage.latest()
             return {name: value for name, (value, _) in latest.items() if name.startswith("loss")}
     raise AssertionError(f"the scale fell to {scale}, and steps are skipped still")

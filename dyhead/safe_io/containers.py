@@ -1,4 +1,4 @@
-"""Where in a checkpoint file its weights are: the layouts of the codes that write such files."""
+"""Reading the weights out of checkpoint files, in the layouts of the codes that write them."""
 
 import os
 from typing import Any
