@@ -8,18 +8,18 @@ import argparse
 import ast
 import collections
 import io
+import itertools
 import os
-import re
 import subprocess
 import sys
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from check_docstrings import QUESTION, find_docstrings, find_files
+
 PROJECT = Path(__file__).parents[1]
 SMALL = 60  # lines; a shorter file seldom holds an idea of its own
-QUESTIONS = re.compile(r"(what|how|where|which|whether|why|when|who)\b", re.IGNORECASE)
-Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 LAYOUT_TOKENS = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -65,37 +65,15 @@ print(len(files), moves, deepest)
 """
 
 
-def find_files(folder: Path) -> list[Path]:
-    """List the Python files below a folder, or the file itself."""
-    if folder.is_file():
-        return [folder]
-    paths = sorted(folder.rglob("*.py"))
-    return [path for path in paths if not {"__pycache__", ".venv", "build"} & set(path.parts)]
-
-
 def count_lines(paths: Iterable[Path]) -> int:
     """Add up the lines of files."""
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 
 
-def find_definitions(tree: ast.Module) -> Iterator[Definition]:
-    """Yield a module, its classes and its functions."""
-    for node in ast.walk(tree):
-        if isinstance(node, Definition):
-            yield node
-
-
-def find_docstrings(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of every docstring of a file."""
-    for node in find_definitions(ast.parse(path.read_text(encoding="utf-8"))):
-        if text := ast.get_docstring(node):
-            yield node.body[0].lineno, text
-
-
 def count_questions(paths: Iterable[Path]) -> tuple[int, int]:
     """Count docstrings whose first word asks, and all docstrings."""
-    texts = [text for path in paths for _, text in find_docstrings(path)]
-    return sum(bool(QUESTIONS.match(text)) for text in texts), len(texts)
+    texts = [docstring.text for path in paths for docstring in find_docstrings(path)]
+    return sum(bool(QUESTION.match(text)) for text in texts), len(texts)
 
 
 def count_comments(paths: Iterable[Path]) -> tuple[int, int, int]:
@@ -106,11 +84,8 @@ def count_comments(paths: Iterable[Path]) -> tuple[int, int, int]:
     comments = behind = code = 0
     for path in paths:
         text = path.read_text(encoding="utf-8")
-        docstrings: set[int] = set()
-        for node in find_definitions(ast.parse(text)):
-            if ast.get_docstring(node) is not None:
-                first = node.body[0]
-                docstrings |= set(range(first.lineno, (first.end_lineno or 0) + 1))
+        spans = [range(found.line, found.end + 1) for found in find_docstrings(path)]
+        docstrings = set(itertools.chain.from_iterable(spans))
         written: set[int] = set()
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
