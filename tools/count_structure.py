@@ -113,7 +113,7 @@ def find_imports(path: Path, package: Path) -> set[Path]:
 
 
 def _dotted(package: Path) -> str:
-    """The name by which a package is imported: as far up as there is an __init__.py."""
+    """Return the name by which a package is imported: as far up as there is an __init__.py."""
     parts = [package.name]
     while (package.parent / "__init__.py").is_file():
         package = package.parent

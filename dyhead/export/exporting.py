@@ -101,7 +101,7 @@ def export_torch(
 
 
 def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
-    """The graph of a detector, whose config has nothing that a graph cannot do.
+    """Make the graph of a detector, and refuse options that a graph cannot express.
 
     Raises:
         UserError: it has, or this PyTorch cannot record it.
@@ -187,7 +187,7 @@ def _write_onnx(
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's remarks on its own libraries from users."""
+    """Silence the exporter's warnings about its own libraries."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -200,7 +200,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _check_standard(path: Path, opset: int) -> None:
-    """Make sure of what was asked for: valid, of one opset, without operators of anybody."""
+    """Check that a model is valid, of one opset, and free of custom operators."""
     onnx = import_extra("onnx")
     model = onnx.load(str(path))
     onnx.checker.check_model(model)
@@ -221,7 +221,7 @@ def _written_and_checked(
     open_file: Callable[[Path], Session],
     pictures: Sequence[np.ndarray],
 ) -> Check:
-    """Write beside `path`, compare, and give it its name only when all is right."""
+    """Write beside `path`, compare, and rename only when the file equals the detector."""
     path = Path(path)
     if path.suffix.lower() != ending:
         raise UserError(f"{path} has the ending {path.suffix!r}: choose {ending}.")
