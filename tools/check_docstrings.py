@@ -6,6 +6,7 @@ capital letter, or with a name in backticks, and ends with a full stop.
 
 import argparse
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def main(paths: list[Path]) -> str | None:
     for path in (file for folder in paths for file in find_files(folder)):
         for docstring in find_docstrings(path):
             if fault := find_fault(docstring.text):
-                print(f"{path}:{docstring.line}: docstring {fault}")
+                print(f"{os.path.relpath(path)}:{docstring.line}: docstring {fault}")
                 faults += 1
     return f"{faults} docstrings to mend." if faults else None
 

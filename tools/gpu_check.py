@@ -80,7 +80,7 @@ class Check:
     def run(self) -> list[Result]:
         """Run every stage that fits, and write gpu_check.json as soon as each has ended."""
         self.write()
-        for group in _groups(self.stages):
+        for group in group_stages(self.stages):
             with ThreadPoolExecutor(1 if len(group) == 1 else self.jobs) as pool:
                 stages = [pool.submit(self.run_stage, stage) for stage in group]
                 try:
@@ -175,7 +175,7 @@ class Check:
         temporary.replace(path)
 
 
-def _groups(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
+def group_stages(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
     """Group stages that may run beside each other; one that measures time runs alone."""
     group: list[Stage] = []
     for stage in stages:

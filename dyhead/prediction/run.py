@@ -23,7 +23,7 @@ from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_vi
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """The options of a run: thresholds, classes, and the results to write."""
+    """The options of a run: output folder, classes, batch size, drawings, frames."""
 
     output: Path  # folder
     classes: Sequence[str] | None = None  # names; None for all
@@ -47,9 +47,9 @@ class PredictionRun:
     """One run of `dyhead predict`.
 
     Args:
-        detector: what detects.
-        sources: where; see `find_sources`.
-        settings: see there.
+        detector: a ready one.
+        sources: of `find_sources`.
+        settings: the output folder and other options.
     """
 
     def __init__(
