@@ -10,6 +10,7 @@ import collections
 import io
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tokenize
@@ -20,6 +21,7 @@ from check_docstrings import QUESTION, find_docstrings, find_files
 
 PROJECT = Path(__file__).parents[1]
 SMALL = 60  # lines; a shorter file seldom holds an idea of its own
+PRIVATE = re.compile("_[a-zA-Z][a-zA-Z0-9_]*")
 LAYOUT_TOKENS = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -201,6 +203,25 @@ def count_small_files(source: Path) -> str:
     return f"{len(small)}, {count_lines(small):,}"
 
 
+def count_private_uses(paths: Iterable[Path]) -> int:
+    """Count the places where tests use private names: attributes, imports, names to be patched."""
+    nodes = (
+        node for path in paths for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    return sum(len(list(filter(PRIVATE.fullmatch, _used_names(node)))) for node in nodes)
+
+
+def _used_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Attribute):
+        is_own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        return [] if is_own else [node.attr]
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dyhead"):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value.rpartition(".")[2]] if node.value.startswith("dyhead.") else []
+    return []
+
+
 def find_packages(source: Path) -> dict[str, list[Path]]:
     """Group the files of the checkout: by package of dyhead, then by folder beside it."""
     groups = collections.defaultdict(list)
@@ -218,6 +239,7 @@ def print_table(source: Path) -> None:
         *count_ops(source),
         ("a block's forward call: files, moves between files, depth", trace_block(source)),
         *count_host(source),
+        ("uses of private names in tests", str(count_private_uses(find_files(source / "tests")))),
         (f"files outside the host under {SMALL + 1} lines, their lines", count_small_files(source)),
     ]
     for name, value in rows:

@@ -8,6 +8,7 @@ from count_structure import (
     count_host,
     count_lines,
     count_ops,
+    count_private_uses,
     count_questions,
     count_small_files,
     trace_block,
@@ -73,6 +74,17 @@ def test_comments_docstrings_and_code_are_told_apart(tmp_path: Path) -> None:
     assert count_comments([path]) == (1, 2, 5)
     assert count_questions([path]) == (1, 2)
     assert count_lines([path]) == 13
+
+
+def test_private_names_of_others_count_and_own_ones_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "test_module.py"
+    path.write_text(
+        "from dyhead.ops import _one, two\nfrom os import _exit\nimport dyhead\n"
+        "dyhead._three.four.__name__\nself._five\n"
+        "patch('dyhead.ops._six', '_seven')\n",
+        encoding="utf-8",
+    )
+    assert count_private_uses([path]) == 3  # _one, _three, _six
 
 
 @pytest.mark.slow
