@@ -128,20 +128,26 @@ def count_ties(package: Path, room: Callable[[Path], str]) -> tuple[int, int]:
 
     Args:
         package: a folder.
-        room: gives a file's room. The package's own __init__.py is no room, but its imports count.
+        room: gives a file's room; "" leaves the file out.
     """
-    files = find_files(package)
+    files = [path for path in find_files(package) if room(path)]
     pairs = {(room(path), room(other)) for path in files for other in find_imports(path, package)}
-    rooms = {room(path) for path in files} - {room(package / "__init__.py")}
-    return len(rooms), sum(a != b for a, b in pairs)
+    return len({room(path) for path in files}), sum(a != b and b != "" for a, b in pairs)
 
 
 def count_ops(source: Path) -> Iterator[tuple[str, str]]:
-    """Yield the rows on dyhead/ops."""
+    """Yield the rows on dyhead/ops.
+
+    The imports of the package's own __init__.py count among those of modules; it is no room.
+    """
     package = source / "dyhead" / "ops"
     modules, imports = count_ties(package, str)
-    yield "dyhead/ops: modules, imports between them", f"{modules}, {imports}"
-    rooms, ties = count_ties(package, lambda path: path.relative_to(package).parts[0])
+    yield "dyhead/ops: modules, imports between them", f"{modules - 1}, {imports}"
+
+    def room(path: Path) -> str:
+        return path.relative_to(package).parts[0].replace("__init__.py", "")
+
+    rooms, ties = count_ties(package, room)
     yield "dyhead/ops: rooms (modules and sub-packages), ties between them", f"{rooms}, {ties}"
 
 
@@ -171,7 +177,7 @@ def count_host(source: Path) -> Iterator[tuple[str, str]]:
     d2 = source / "dyhead" / "d2"
     files = [path for path in find_files(d2) if d2 / "safe_io" not in path.parents]
     files += sorted((source / "dyhead").glob("d2_*.py"))
-    if (d2 / "_embedded").is_dir():
+    if (d2 / "_embedded" / "__init__.py").is_file():
         door = [path for path in files if d2 / "_embedded" not in path.parents]
     else:
         door = [path for path in files if path.parent in (d2, d2.parent)]
