@@ -23,7 +23,6 @@ from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
 from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode
-from dyhead.d2.safe_io.addresses import local_path
 from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
 from dyhead.data.num_classes import get_num_classes, num_classes_key, set_num_classes
 from dyhead.engine.devices import plan_devices
@@ -31,6 +30,7 @@ from dyhead.engine.evaluation_form import take_evaluation_form
 from dyhead.engine.precision import settle_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.addresses import local_path
 
 __all__ = [
     "ReadyDetector",

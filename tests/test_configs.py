@@ -32,10 +32,10 @@ from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
-from dyhead.d2.safe_io.yaml import load_yaml, load_yaml_with_base
 from dyhead.d2.utils.env import seed_all_rng
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.engine.trainer import Trainer
+from dyhead.safe_io.yaml import load_yaml, load_yaml_with_base
 
 OFFICIAL = [
     "dyhead_r50_atss_fpn_1x.yaml",

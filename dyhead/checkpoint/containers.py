@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from dyhead.d2.safe_io.load import load_checkpoint_file
+from dyhead.safe_io.load import load_checkpoint_file
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from dyhead.checkpoint.containers import load_weights
 from dyhead.checkpoint.importers import Imported, import_weights, official
 from dyhead.checkpoint.importers.own import FPN
 from dyhead.checkpoint.model_card import KEY, ModelCard, read_card
-from dyhead.d2.safe_io.addresses import local_path
-from dyhead.d2.safe_io.save import save_checkpoint_file, write_bytes_atomically
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.save import save_checkpoint_file, write_bytes_atomically
 
 logger = logging.getLogger(__name__)
 

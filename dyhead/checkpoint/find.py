@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from dyhead.d2.safe_io.addresses import local_path
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.addresses import local_path
 
 CONFIG_NAME = "config.yaml"
 _BEST_FIRST = tuple(

@@ -19,8 +19,8 @@ import dyhead
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
-from dyhead.d2.safe_io.load import is_safetensors_file, is_torch_file, load_checkpoint_file
-from dyhead.d2.safe_io.save import save_checkpoint_file
+from dyhead.safe_io.load import is_safetensors_file, is_torch_file, load_checkpoint_file
+from dyhead.safe_io.save import save_checkpoint_file
 
 KEY = "dyhead"
 INPUT_FORMATS = ("BGR", "RGB", "L", "YUV-BT.601")  # what Detectron2 reads images in

@@ -15,8 +15,8 @@ from dyhead.checkpoint.model_names import fit_names
 from dyhead.checkpoint.requirements import check_requirements
 from dyhead.d2.checkpoint import DetectionCheckpointer
 from dyhead.d2.config import CfgNode
-from dyhead.d2.safe_io.addresses import local_path
-from dyhead.d2.safe_io.save import save_checkpoint_file, write_text_atomically
+from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -42,9 +42,9 @@ def run(args: argparse.Namespace) -> None:
     import dyhead.modeling  # noqa: F401  registers the models
     from dyhead.analysis.table2 import SIZE
     from dyhead.config import load_config
-    from dyhead.d2.safe_io.save import write_text_atomically
     from dyhead.data.known_classes import known_classes
     from dyhead.data.num_classes import num_classes_key, set_num_classes
+    from dyhead.safe_io.save import write_text_atomically
 
     height, width = size = tuple(args.size or SIZE)
     if args.table2 and size != SIZE:

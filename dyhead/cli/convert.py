@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _run_strip(args: argparse.Namespace) -> None:
     from dyhead.checkpoint.convert import strip
-    from dyhead.d2.safe_io.addresses import local_path
+    from dyhead.safe_io.addresses import local_path
 
     if args.layout != "own":
         raise UserError("--strip keeps the names of the weights: leave --layout out.")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-_HOST = _PACKAGE / "d2" / "_embedded" / "config" / "defaults.py"
+_HOST = _PACKAGE / "d2" / "config" / "defaults.py"
 _ROOTS = ("cfg", "DEFAULTS")  # names of the whole tree in the sources
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from dyhead.config.find import find_config
 from dyhead.config.keys import add_dyhead_config
 from dyhead.d2.config import CfgNode, get_cfg
-from dyhead.d2.safe_io.yaml import load_yaml_text, load_yaml_with_base
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.yaml import load_yaml_text, load_yaml_with_base
 
 logger = logging.getLogger(__name__)
 

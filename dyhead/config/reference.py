@@ -12,7 +12,7 @@ from dyhead.config.keys import add_dyhead_config
 from dyhead.config.load import check_keys, leaf_keys, load_config, value_of
 from dyhead.config.usage import find_reads
 from dyhead.d2.config import CfgNode, get_cfg
-from dyhead.d2.safe_io.yaml import load_yaml
+from dyhead.safe_io.yaml import load_yaml
 
 _REFERENCE_HEADER = """\
 # Config keys

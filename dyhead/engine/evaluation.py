@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
-from dyhead.d2.safe_io.save import write_text_atomically
+from dyhead.safe_io.save import write_text_atomically
 from dyhead.visualization import draw_mosaic
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
-from dyhead.d2.safe_io.save import write_text_atomically
-from dyhead.d2.safe_io.yaml import load_yaml, load_yaml_text
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.collect_env import collect_env_info
 from dyhead.d2.utils.logger import setup_logger
@@ -21,6 +19,8 @@ from dyhead.engine.exits import log_without_traceback
 from dyhead.engine.precision import settle_precision
 from dyhead.errors import UserError, user_errors
 from dyhead.modeling.tta import check_multi_scale_testing
+from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.yaml import load_yaml, load_yaml_text
 
 logger = logging.getLogger(__name__)
 

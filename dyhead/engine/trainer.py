@@ -3,7 +3,7 @@
 import logging
 import os
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -163,7 +163,7 @@ class Trainer(DefaultTrainer):
         cls,
         cfg: CfgNode,
         model: nn.Module,
-        evaluators: list[DatasetEvaluator] | None = None,
+        evaluators: DatasetEvaluator | Sequence[DatasetEvaluator] | None = None,
     ) -> dict[str, Any]:
         """Evaluate on DATASETS.TEST, and leave a table and a picture of each data set.
 

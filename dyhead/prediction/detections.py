@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dyhead.d2.safe_io.save import write_bytes_atomically
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.errors import UserError, user_errors
 from dyhead.prediction.inputs import Channels, Given, read_picture
+from dyhead.safe_io.save import write_bytes_atomically
 from dyhead.visualization.boxes import DrawnBox, draw_boxes, readable_zoom
 from dyhead.visualization.colors import class_colors
 

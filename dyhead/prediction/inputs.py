@@ -15,9 +15,9 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dyhead.d2.data.detection_utils import read_image
-from dyhead.d2.safe_io.addresses import fetch, is_web_address
 from dyhead.data.model_input import as_bgr
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.addresses import fetch, is_web_address
 
 Given = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 Channels = Literal["BGR", "RGB"]

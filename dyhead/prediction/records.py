@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.sources import CSV_NAME, JSON_NAME
+from dyhead.safe_io.save import write_text_atomically
 
 _COLUMNS = ("file_name", "frame", "image_id", "category_id", "name", "score")
 _BOX = ("x", "y", "width", "height")  # pixels

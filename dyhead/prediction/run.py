@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from dyhead.d2.safe_io.addresses import fetch, is_web_address
 from dyhead.errors import UserError, user_errors
 from dyhead.output_folder import make_output_folder
 from dyhead.prediction.detections import Detections
@@ -19,6 +18,7 @@ from dyhead.prediction.progress import Progress
 from dyhead.prediction.records import Records
 from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_video
+from dyhead.safe_io.addresses import fetch, is_web_address
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlparse
 
 from PIL import Image
 
-from dyhead.d2.safe_io.addresses import is_web_address
 from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 from dyhead.errors import UserError
 from dyhead.prediction.video.reading import camera_number
+from dyhead.safe_io.addresses import is_web_address
 
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 _ENDINGS = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)

@@ -15,7 +15,6 @@ from torch import nn
 from dyhead import __version__
 from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import inference_on_dataset
-from dyhead.d2.safe_io.save import write_text_atomically
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.detector import ReadyDetector, prepare_detector
 from dyhead.engine.precision import build_test_precision
@@ -26,6 +25,7 @@ from dyhead.pseudo_labels.categories import LabelledCategory, class_source, labe
 from dyhead.pseudo_labels.collector import LabelCollector
 from dyhead.pseudo_labels.images import ReadableOnly, build_image_loader, find_images
 from dyhead.pseudo_labels.picture import draw_labels
+from dyhead.safe_io.save import write_text_atomically
 
 logger = logging.getLogger(__name__)
 

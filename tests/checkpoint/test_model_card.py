@@ -15,7 +15,7 @@ from dyhead.checkpoint.model_card import KEY, ModelCard, describe, read_card, re
 from dyhead.cli.main import main
 from dyhead.config import load_config
 from dyhead.config.load import load_config_text
-from dyhead.d2.safe_io.load import load_checkpoint_file
+from dyhead.safe_io.load import load_checkpoint_file
 
 CARD = ModelCard(
     config="VERSION: 2\n",

@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from dyhead.checkpoint.importers import import_weights, official
 from dyhead.cli.main import main
-from dyhead.d2.safe_io.load import load_checkpoint_file
 from dyhead.layers import DyHeadStack
+from dyhead.safe_io.load import load_checkpoint_file
 
 
 @pytest.fixture

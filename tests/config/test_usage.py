@@ -58,7 +58,7 @@ def test_reads_are_found_through_names_parameters_and_subscripts(
         ("MODEL.ATSS.TOPK", "dyhead/modeling/meta_arch/atss.py"),
         ("MODEL.ATSS.NMS_TH", "dyhead/modeling/meta_arch/dense_detector.py"),
         ("SOLVER.OPTIMIZER", "dyhead/engine/optimizer.py"),
-        ("MODEL.RPN.IN_FEATURES", "dyhead/d2/_embedded/modeling/proposal_generator/rpn.py"),
+        ("MODEL.RPN.IN_FEATURES", "dyhead/d2/modeling/proposal_generator/rpn.py"),
         ("TEST.FAST_COCO_EVAL", "dyhead/engine/trainer.py"),
     ],
 )

@@ -1,7 +1,7 @@
 """The embedded host keeps Detectron2's names, signatures and defaults.
 
-Compares, for each name behind the front door, genuine Detectron2 with the embedded host. A
-difference has to be listed with its reason; an entry that is no difference any more fails too.
+Compares each public name of each module that both have, genuine Detectron2 with the embedded host.
+A difference has to be listed with its reason; an entry that is no difference any more fails too.
 """
 
 import importlib
@@ -16,11 +16,11 @@ import dyhead.d2
 if importlib.util.find_spec("detectron2") is None:
     pytest.skip("genuine Detectron2 cannot be imported here", allow_module_level=True)
 
-DOOR = Path(dyhead.d2.__file__).parent
+HOST = Path(dyhead.d2.__file__).parent
 # What the project gives in the host's place, on either host: the module that has it.
 OF_THE_PROJECT = {("engine", "DefaultPredictor"): "dyhead.default_predictor"}
 
-# module.name.method, or either with (parameter), that the embedded host lacks or changes: why.
+# class.member, or name(parameter), that the embedded host lacks or changes: why.
 NOT_DRAWN = (
     "draw_and_connect_keypoints",
     "draw_binary_mask",
@@ -42,54 +42,45 @@ FEDERATED_LOSS = (
     "(use_fed_loss)",
     ".get_fed_loss_classes",
 )
-OUTPUT_LAYERS = tuple(
-    f"modeling{module}.FastRCNNOutputLayers"
-    for module in ("", ".roi_heads", ".roi_heads.fast_rcnn")
-)
 KNOWN_DIFFERENCES: dict[str, str] = {
     **{
-        f"modeling{name}.visualize_training": "nothing draws training inputs"
-        for name in (
-            ".GeneralizedRCNN",
-            ".meta_arch.GeneralizedRCNN",
-            ".meta_arch.RetinaNet",
-            ".meta_arch.retinanet.RetinaNet",
-        )
+        f"{name}.visualize_training": "nothing draws training inputs"
+        for name in ("DenseDetector", "GeneralizedRCNN", "RetinaNet")
     },
-    **{
-        f"{layers}{part}": "the federated loss is not served"
-        for layers in OUTPUT_LAYERS
-        for part in FEDERATED_LOSS
-    },
-    "data.transforms.ResizeTransform.apply_rotated_box": "rotated boxes are not served",
-    "layers.FrozenBatchNorm2d.convert_frozenbatchnorm2d_to_batchnorm2d": "nothing thaws a norm",
-    "utils.events.EventStorage.clear_histograms": "nothing draws histograms",
-    "utils.events.EventStorage.put_histogram": "nothing draws histograms",
-    **{
-        f"utils.visualizer.Visualizer.{name}": "only boxes with labels are drawn"
-        for name in NOT_DRAWN
-    },
+    **{f"FastRCNNOutputLayers{part}": "no federated loss is served" for part in FEDERATED_LOSS},
+    "ResizeTransform.apply_rotated_box": "rotated boxes are not served",
+    "FrozenBatchNorm2d.convert_frozenbatchnorm2d_to_batchnorm2d": "nothing thaws a norm",
+    "EventStorage.clear_histograms": "nothing draws histograms",
+    "EventStorage.put_histogram": "nothing draws histograms",
+    **{f"Visualizer.{name}": "only boxes with labels are drawn" for name in NOT_DRAWN},
 }
 
 
-def door_modules():
-    for path in sorted(DOOR.rglob("*.py")):
-        parts = list(path.relative_to(DOOR).with_suffix("").parts)
-        if parts[0] in ("_embedded", "_host", "safe_io"):
-            continue
-        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def common_modules():
+    """Modules below `dyhead/d2` that genuine Detectron2 has too."""
+    for path in sorted(HOST.rglob("*.py")):
+        parts = path.relative_to(HOST).with_suffix("").parts
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if module and importlib.util.find_spec(f"detectron2.{module}") is not None:
+            yield module
 
 
-def door_names():
-    for module in door_modules():
-        if module:
-            names = getattr(importlib.import_module(f"dyhead.d2.{module}"), "__all__", ())
-            yield from ((module, name) for name in names)
+def is_public(name, value):
+    return not name.startswith("_") and is_ours(value) and not inspect.ismodule(value)
+
+
+def common_names():
+    for module in common_modules():
+        genuine = importlib.import_module(f"detectron2.{module}")
+        embedded = importlib.import_module(f"embedded_host.{module}")
+        for name, value in sorted(vars(embedded).items()):
+            if is_public(name, value) and hasattr(genuine, name):
+                yield (id(getattr(genuine, name)), id(value)), (module, name)
 
 
 def of_both_hosts(module, name):
     genuine = importlib.import_module(f"detectron2.{module}")
-    ours = OF_THE_PROJECT.get((module, name), f"dyhead.d2._embedded.{module}")
+    ours = OF_THE_PROJECT.get((module, name), f"embedded_host.{module}")
     embedded = importlib.import_module(ours)
     assert hasattr(genuine, name), f"genuine Detectron2 has no {module}.{name}"
     assert hasattr(embedded, name), f"the embedded host has no {module}.{name}"
@@ -100,7 +91,7 @@ def is_ours(function):
     """Whether a member is the host's own, and not inherited from torch, fvcore or Python."""
     function = inspect.unwrap(getattr(function, "fget", None) or function)
     module = getattr(function, "__module__", None) or ""
-    return module.startswith(("detectron2.", "dyhead.d2._embedded.", *OF_THE_PROJECT.values()))
+    return module.startswith(("detectron2.", "embedded_host.", *OF_THE_PROJECT.values()))
 
 
 def public_members(cls):
@@ -171,18 +162,17 @@ def class_differences(where, genuine, embedded):
 
 def differences(module, name):
     genuine, embedded = of_both_hosts(module, name)
-    where = f"{module}.{name}"
     if genuine is embedded:
         return
     if inspect.isclass(genuine) and inspect.isclass(embedded):
-        yield from class_differences(where, genuine, embedded)
+        yield from class_differences(name, genuine, embedded)
     elif inspect.isroutine(genuine) and inspect.isroutine(embedded):
-        yield from signature_differences(where, genuine, embedded)
+        yield from signature_differences(name, genuine, embedded)
     elif type(genuine).__name__ != type(embedded).__name__:
-        yield f"{where}: {type(genuine).__name__} became {type(embedded).__name__}"
+        yield f"{name}: {type(genuine).__name__} became {type(embedded).__name__}"
 
 
-NAMES = list(door_names())
+NAMES = list(dict(common_names()).values())  # each thing once, however many modules give it
 
 
 @pytest.mark.parametrize(("module", "name"), NAMES, ids=map("-".join, NAMES))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dyhead.d2._host import choose_host
+from dyhead.d2 import choose_host
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +44,11 @@ def test_choice(monkeypatch, requested, found, expected):
     assert choose_host(requested) == expected
 
 
+def test_where_the_embedded_host_is_asked_for_nothing_looks_for_detectron2(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: pytest.fail(f"looked for {name}"))
+    assert choose_host("embedded") == "embedded"
+
+
 def test_unknown_host_is_refused():
     with pytest.raises(ValueError, match="DYHEAD_HOST='mmdet'"):
         choose_host("mmdet")
@@ -60,7 +65,7 @@ def test_environment_variable_forces_the_embedded_host(tmp_path):
     (tmp_path / "detectron2" / "__init__.py").write_text("raise ImportError('broken')\n")
     code = "from dyhead.d2.config import CfgNode; print(CfgNode.__module__)"
     result = run_python(code, host="embedded", extra_path=tmp_path)
-    assert result.stdout.startswith("dyhead.d2._embedded.")
+    assert result.stdout.startswith("dyhead.d2.config.")
 
 
 def test_a_broken_installation_fails_loudly(tmp_path):

@@ -1,6 +1,5 @@
 import pytest
-
-from dyhead.d2._embedded.config import check_part, check_supported, check_switched_off, get_cfg
+from embedded_host.config import check_part, check_supported, check_switched_off, get_cfg
 
 
 def test_the_defaults_are_supported():

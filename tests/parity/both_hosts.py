@@ -4,7 +4,7 @@ import importlib
 
 import torch
 
-HOSTS = ("dyhead.d2._embedded", "detectron2")
+HOSTS = ("embedded_host", "detectron2")
 
 
 def part(host, module):

@@ -1,37 +1,16 @@
-"""The host's `data`."""
+"""Datasets, their mapping to a model's input, samplers and loaders."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.data import (
-        DatasetCatalog,
-        DatasetFromList,
-        DatasetMapper,
-        MapDataset,
-        Metadata,
-        MetadataCatalog,
-        ToIterableDataset,
-        build_batch_data_loader,
-        build_detection_test_loader,
-        build_detection_train_loader,
-        get_detection_dataset_dicts,
-        print_instances_class_histogram,
-    )
-else:
-    from dyhead.d2._embedded.data import (
-        DatasetCatalog,
-        DatasetFromList,
-        DatasetMapper,
-        MapDataset,
-        Metadata,
-        MetadataCatalog,
-        ToIterableDataset,
-        build_batch_data_loader,
-        build_detection_test_loader,
-        build_detection_train_loader,
-        get_detection_dataset_dicts,
-        print_instances_class_histogram,
-    )
+from . import datasets, samplers, transforms
+from .build import (
+    build_batch_data_loader,
+    build_detection_test_loader,
+    build_detection_train_loader,
+    get_detection_dataset_dicts,
+    print_instances_class_histogram,
+)
+from .catalog import DatasetCatalog, Metadata, MetadataCatalog
+from .common import DatasetFromList, MapDataset, ToIterableDataset
+from .dataset_mapper import DatasetMapper
 
 __all__ = [
     "DatasetCatalog",
@@ -44,6 +23,9 @@ __all__ = [
     "build_batch_data_loader",
     "build_detection_test_loader",
     "build_detection_train_loader",
+    "datasets",
     "get_detection_dataset_dicts",
     "print_instances_class_histogram",
+    "samplers",
+    "transforms",
 ]

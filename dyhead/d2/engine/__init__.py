@@ -1,48 +1,39 @@
-"""The host's `engine`.
+"""The training loop, its hooks, and what a standard training program starts with."""
 
-`DefaultPredictor` is the project's on either host, and imported when it is asked for: it needs what
-is built upon this package. Genuine Detectron2 has one of the same name and arguments.
-"""
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-from dyhead.d2._host import HOST
-
-if TYPE_CHECKING:
-    from dyhead.default_predictor import DefaultPredictor
-
-if HOST == "detectron2":
-    from detectron2.engine import (
-        AMPTrainer,
-        DefaultTrainer,
-        HookBase,
-        SimpleTrainer,
-        TrainerBase,
-        create_ddp_model,
-        default_argument_parser,
-        default_setup,
-        default_writers,
-        launch,
-    )
-else:
-    from dyhead.d2._embedded.engine import (
-        AMPTrainer,
-        DefaultTrainer,
-        HookBase,
-        SimpleTrainer,
-        TrainerBase,
-        create_ddp_model,
-        default_argument_parser,
-        default_setup,
-        default_writers,
-        launch,
-    )
+from . import defaults
+from .defaults import (
+    create_ddp_model,
+    default_argument_parser,
+    default_setup,
+    default_writers,
+)
+from .hooks import (
+    BestCheckpointer,
+    CallbackHook,
+    EvalHook,
+    IterationTimer,
+    LRScheduler,
+    PeriodicCheckpointer,
+    PeriodicWriter,
+)
+from .launch import launch
+from .simple_trainer import AMPTrainer, SimpleTrainer
+from .train_loop import HookBase, TrainerBase
+from .trainer import DefaultTrainer
 
 __all__ = [
     "AMPTrainer",
-    "DefaultPredictor",
+    "BestCheckpointer",
+    "CallbackHook",
     "DefaultTrainer",
+    "EvalHook",
     "HookBase",
+    "IterationTimer",
+    "LRScheduler",
+    "PeriodicCheckpointer",
+    "PeriodicWriter",
     "SimpleTrainer",
     "TrainerBase",
     "create_ddp_model",
@@ -54,8 +45,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "DefaultPredictor":
-        from dyhead.default_predictor import DefaultPredictor
-
-        return DefaultPredictor
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(defaults, name)  # DefaultPredictor

@@ -1,32 +1,26 @@
-"""The host's `evaluation`."""
+"""Evaluating a model on data sets."""
 
-from dyhead.d2._host import HOST
+from ..utils.not_served import not_served
+from .coco_evaluation import COCOEvaluator
+from .evaluator import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_context,
+    inference_on_dataset,
+)
+from .testing import print_csv_format, verify_results
 
-if HOST == "detectron2":
-    from detectron2.evaluation import (
-        COCOEvaluator,
-        DatasetEvaluator,
-        DatasetEvaluators,
-        inference_context,
-        inference_on_dataset,
-        print_csv_format,
-        verify_results,
-    )
-else:
-    from dyhead.d2._embedded.evaluation import (
-        COCOEvaluator,
-        DatasetEvaluator,
-        DatasetEvaluators,
-        inference_context,
-        inference_on_dataset,
-        print_csv_format,
-        verify_results,
-    )
+COCOPanopticEvaluator = not_served("COCOPanopticEvaluator", "panoptic segmentation")
+LVISEvaluator = not_served("LVISEvaluator", "the data set LVIS")
+SemSegEvaluator = not_served("SemSegEvaluator", "semantic segmentation")
 
 __all__ = [
     "COCOEvaluator",
+    "COCOPanopticEvaluator",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "LVISEvaluator",
+    "SemSegEvaluator",
     "inference_context",
     "inference_on_dataset",
     "print_csv_format",

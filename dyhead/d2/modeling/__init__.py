@@ -1,71 +1,66 @@
-"""The host's `modeling`."""
+"""Backbones, anchors, proposals, regions and the registry of meta-architectures."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.modeling import (
-        BACKBONE_REGISTRY,
-        FPN,
-        META_ARCH_REGISTRY,
-        PROPOSAL_GENERATOR_REGISTRY,
-        ROI_BOX_HEAD_REGISTRY,
-        ROI_HEADS_REGISTRY,
-        RPN_HEAD_REGISTRY,
-        Backbone,
-        FastRCNNOutputLayers,
-        GeneralizedRCNN,
-        ProposalNetwork,
-        ResNet,
-        ROIHeads,
-        StandardROIHeads,
-        build_backbone,
-        build_box_head,
-        build_model,
-        build_proposal_generator,
-        build_resnet_backbone,
-        build_roi_heads,
-        build_rpn_head,
-    )
-else:
-    from dyhead.d2._embedded.modeling import (
-        BACKBONE_REGISTRY,
-        FPN,
-        META_ARCH_REGISTRY,
-        PROPOSAL_GENERATOR_REGISTRY,
-        ROI_BOX_HEAD_REGISTRY,
-        ROI_HEADS_REGISTRY,
-        RPN_HEAD_REGISTRY,
-        Backbone,
-        FastRCNNOutputLayers,
-        GeneralizedRCNN,
-        ProposalNetwork,
-        ResNet,
-        ROIHeads,
-        StandardROIHeads,
-        build_backbone,
-        build_box_head,
-        build_model,
-        build_proposal_generator,
-        build_resnet_backbone,
-        build_roi_heads,
-        build_rpn_head,
-    )
+from .anchor_generator import ANCHOR_GENERATOR_REGISTRY, build_anchor_generator
+from .backbone import (
+    BACKBONE_REGISTRY,
+    FPN,
+    Backbone,
+    ResNet,
+    ResNetBlockBase,
+    build_backbone,
+    build_resnet_backbone,
+    make_stage,
+)
+from .meta_arch import (
+    META_ARCH_REGISTRY,
+    GeneralizedRCNN,
+    PanopticFPN,
+    ProposalNetwork,
+    RetinaNet,
+    SemanticSegmentor,
+    build_model,
+)
+from .postprocessing import detector_postprocess
+from .proposal_generator import (
+    PROPOSAL_GENERATOR_REGISTRY,
+    RPN_HEAD_REGISTRY,
+    build_proposal_generator,
+    build_rpn_head,
+)
+from .roi_heads import (
+    ROI_BOX_HEAD_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    FastRCNNOutputLayers,
+    ROIHeads,
+    StandardROIHeads,
+    build_box_head,
+    build_roi_heads,
+)
+from .test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA
 
 __all__ = [
+    "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
     "Backbone",
+    "DatasetMapperTTA",
     "FPN",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "GeneralizedRCNNWithTTA",
     "META_ARCH_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
+    "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
     "ROI_BOX_HEAD_REGISTRY",
     "ROI_HEADS_REGISTRY",
     "RPN_HEAD_REGISTRY",
     "ResNet",
+    "ResNetBlockBase",
+    "RetinaNet",
+    "SemanticSegmentor",
     "StandardROIHeads",
+    "build_anchor_generator",
     "build_backbone",
     "build_box_head",
     "build_model",
@@ -73,4 +68,6 @@ __all__ = [
     "build_resnet_backbone",
     "build_roi_heads",
     "build_rpn_head",
+    "detector_postprocess",
+    "make_stage",
 ]

@@ -1,26 +1,11 @@
-"""The host's `solver`."""
+"""Optimizers and learning rate schedules built from a config."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.solver import (
-        LRMultiplier,
-        WarmupParamScheduler,
-        build_lr_scheduler,
-        build_optimizer,
-        get_default_optimizer_params,
-    )
-else:
-    from dyhead.d2._embedded.solver import (
-        LRMultiplier,
-        WarmupParamScheduler,
-        build_lr_scheduler,
-        build_optimizer,
-        get_default_optimizer_params,
-    )
+from .build import build_lr_scheduler, build_optimizer, get_default_optimizer_params
+from .lr_scheduler import LRMultiplier, LRScheduler, WarmupParamScheduler
 
 __all__ = [
     "LRMultiplier",
+    "LRScheduler",
     "WarmupParamScheduler",
     "build_lr_scheduler",
     "build_optimizer",

@@ -1,1 +1,1 @@
-"""The host's `utils`: one module per topic."""
+"""Utilities of the embedded host: one module per topic."""

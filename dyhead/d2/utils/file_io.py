@@ -1,12 +1,11 @@
-"""The host's `utils.file_io`."""
+"""Opening local files and addresses alike."""
 
-from dyhead.d2._host import HOST
+from iopath.common.file_io import PathHandler
+from iopath.common.file_io import PathManager as _PathManager
 
-if HOST == "detectron2":
-    from detectron2.utils.file_io import PathManager
-else:
-    from dyhead.d2._embedded.utils.file_io import PathManager
+from dyhead.safe_io.addresses import register_handlers
 
-__all__ = [
-    "PathManager",
-]
+__all__ = ["PathHandler", "PathManager"]
+
+PathManager = _PathManager()
+register_handlers(PathManager)

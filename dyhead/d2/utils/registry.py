@@ -1,12 +1,20 @@
-"""The host's `utils.registry`."""
+"""Registries of named classes and functions."""
 
-from dyhead.d2._host import HOST
+import pydoc
+from typing import Any
 
-if HOST == "detectron2":
-    from detectron2.utils.registry import Registry
-else:
-    from dyhead.d2._embedded.utils.registry import Registry
+from fvcore.common.registry import Registry
 
-__all__ = [
-    "Registry",
-]
+__all__ = ["Registry", "locate"]
+
+
+def locate(name: str) -> Any:
+    """Return the object at a dotted path such as "torch.optim.SGD".
+
+    Raises:
+        ImportError: nothing can be imported under that path.
+    """
+    found = pydoc.locate(name)
+    if found is None:
+        raise ImportError(f"{name!r} cannot be imported: give the full dotted path of the object.")
+    return found

@@ -13,10 +13,9 @@ import fvcore.nn.weight_init as weight_init
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d
 
 from dyhead.d2.layers import CNNBlockBase, Conv2d, get_norm
-from dyhead.ops import modulated_deform_conv2d
+from dyhead.ops.grouped_deform_conv import grouped_deform_conv2d
 
 _TAPS = 9
 
@@ -47,23 +46,9 @@ class DeformConv3x3(nn.Module):
                 group of offsets serves its share of the channels.
             mask: (N, 9 G, Y, X), the importance of each position; None for 1.
         """
-        convolved = self._convolve(x, offset, mask)
+        geometry = (self.stride, self.dilation, self.dilation)
+        convolved = grouped_deform_conv2d(x, offset, mask, self.weight, self.bias, *geometry)
         return convolved if self.norm is None else self.norm(convolved)
-
-    def _convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
-        if self.weight.shape[1] == x.shape[1] and offset.shape[1] == 2 * _TAPS:
-            if mask is None:
-                mask = offset.new_ones(len(offset), _TAPS, *offset.shape[2:])
-            return modulated_deform_conv2d(
-                x, offset, mask, self.weight, None, self.stride, self.dilation, self.dilation
-            )
-        # Our own operator has no groups. Positions need float32, also under autocast.
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        tensors = [tensor.to(dtype) for tensor in (x, offset, self.weight)]
-        mask = None if mask is None else mask.to(dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            output = deform_conv2d(*tensors, None, self.stride, self.dilation, self.dilation, mask)
-        return output.to(x.dtype)
 
 
 class DeformBottleneckBlock(CNNBlockBase):
@@ -114,6 +99,7 @@ class DeformBottleneckBlock(CNNBlockBase):
             dilation=dilation,
         )
         nn.init.zeros_(self.conv2_offset.weight)
+        assert self.conv2_offset.bias is not None
         nn.init.zeros_(self.conv2_offset.bias)
         self.conv2 = DeformConv3x3(width, second_stride, dilation, num_groups, norm)
         self.conv3 = _conv_1x1(width, out_channels, 1, norm)

@@ -40,7 +40,8 @@ def _stage(options: CfgNode, index: int) -> list[CNNBlockBase]:
     out_channels = options.RES2_OUT_CHANNELS << index
     dilation = options.RES5_DILATION if index == 3 else 1
     first_stride = 1 if index == 0 or dilation == 2 else 2
-    block_class, deformable = BottleneckBlock, dict[str, Any]()
+    block_class: type[CNNBlockBase] = BottleneckBlock
+    deformable: dict[str, Any] = {}
     if options.DEFORM_ON_PER_STAGE[index]:
         block_class = DeformBottleneckBlock
         deformable["deform_modulated"] = options.DEFORM_MODULATED

@@ -4,13 +4,12 @@ import importlib.util
 
 import pytest
 import torch
-from torch import nn
-
-from dyhead.d2._embedded.checkpoint.c2_model_loading import (
+from embedded_host.checkpoint.c2_model_loading import (
     align_and_update_state_dicts,
     convert_basic_c2_names,
     convert_c2_detectron_names,
 )
+from torch import nn
 
 C2_NAMES = {
     "conv1_w": "stem.conv1.weight",

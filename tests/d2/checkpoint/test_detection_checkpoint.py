@@ -10,10 +10,10 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from embedded_host.checkpoint import DetectionCheckpointer as EmbeddedCheckpointer
 from iopath.common.file_io import PathHandler, PathManager
 from torch import nn
 
-from dyhead.d2._embedded.checkpoint import DetectionCheckpointer as EmbeddedCheckpointer
 from dyhead.d2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
 
 
@@ -178,8 +178,8 @@ class TestEmbedded:
     KILLED_WHILE_SAVING = """
 import os, signal, sys
 from torch import nn
-from dyhead.d2._embedded.checkpoint import DetectionCheckpointer
-from dyhead.d2.safe_io import save
+from dyhead.d2.checkpoint import DetectionCheckpointer
+from dyhead.safe_io import save
 checkpointer = DetectionCheckpointer(nn.Linear(300, 300), sys.argv[1])
 checkpointer.save("model_0000001", iteration=1)
 moment, replaced = int(sys.argv[2]), []
@@ -196,6 +196,7 @@ checkpointer.save("model_0000002", iteration=2)
     def test_a_kill_while_saving_leaves_a_loadable_latest(self, tmp_path, moment):
         killed = subprocess.run(
             [sys.executable, "-c", self.KILLED_WHILE_SAVING, str(tmp_path), str(moment)],
+            env={**os.environ, "DYHEAD_HOST": "embedded"},
             check=False,
         )
         assert killed.returncode == -signal.SIGKILL

@@ -16,11 +16,10 @@ import detectron2.data as genuine
 from detectron2.config import get_cfg as genuine_cfg
 from detectron2.data import datasets as genuine_datasets
 from detectron2.data import detection_utils as genuine_utils
-
-from dyhead.d2._embedded import data as embedded
-from dyhead.d2._embedded.config import get_cfg as embedded_cfg
-from dyhead.d2._embedded.data import datasets as embedded_datasets
-from dyhead.d2._embedded.data import detection_utils as embedded_utils
+from embedded_host import data as embedded
+from embedded_host.config import get_cfg as embedded_cfg
+from embedded_host.data import datasets as embedded_datasets
+from embedded_host.data import detection_utils as embedded_utils
 
 HOSTS = [
     (genuine, genuine_datasets, genuine_utils, genuine_cfg),

@@ -11,6 +11,7 @@ from dyhead.d2.data.detection_utils import (
     annotations_to_instances,
     build_augmentation,
     check_image_size,
+    convert_image_to_rgb,
     filter_empty_instances,
     read_image,
     transform_instance_annotations,
@@ -71,6 +72,14 @@ def test_damaged_exif_is_no_reason_to_fail(tmp_path):
     path = tmp_path / "image.jpg"
     Image.fromarray(PIXELS).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert read_image(str(path), "RGB").shape == (4, 6, 3)
+
+
+@pytest.mark.parametrize(("format", "channels"), [("RGB", 3), ("BGR", 3), ("L", 1)])
+def test_images_of_any_format_become_rgb(format, channels):
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, channels), dtype=np.uint8)
+    expected = {"RGB": image, "BGR": image[..., ::-1], "L": image.repeat(3, axis=2)}[format]
+    np.testing.assert_array_equal(convert_image_to_rgb(image, format), expected)
+    np.testing.assert_array_equal(convert_image_to_rgb(torch.from_numpy(image), format), expected)
 
 
 def test_a_broken_image_fails(tmp_path):
@@ -208,9 +217,9 @@ def test_an_unknown_flip_is_refused():
 
 @pytest.mark.parametrize("kind", ["one mode", "two modes", "integers", "arrays", "none"])
 def test_all_boxes_of_an_image_together_as_one_by_one(kind):
-    from dyhead.d2._embedded.data import detection_utils as embedded
-    from dyhead.d2._embedded.data import transforms as embedded_transforms
-    from dyhead.d2._embedded.structures import BoxMode as EmbeddedBoxMode
+    from embedded_host.data import detection_utils as embedded
+    from embedded_host.data import transforms as embedded_transforms
+    from embedded_host.structures import BoxMode as EmbeddedBoxMode
 
     rng = np.random.default_rng(0)
     annotations = []

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dyhead.d2.data.samplers import (
+    GroupedBatchSampler,
     InferenceSampler,
     RandomSubsetTrainingSampler,
     RepeatFactorTrainingSampler,
@@ -155,3 +156,19 @@ def test_without_a_seed_the_order_follows_the_global_seed():
         return take(TrainingSampler(50), 50)
 
     assert first_indices(1) == first_indices(1) != first_indices(2)
+
+
+class InOrder(torch.utils.data.Sampler):
+    def __init__(self, indices):
+        self.indices = indices
+
+    def __iter__(self):
+        return iter(self.indices)
+
+
+def test_grouped_batches_hold_one_group_each_in_the_samplers_order():
+    groups = [0, 1, 0, 1, 0, 1, 1]
+    batches = [*iter(GroupedBatchSampler(InOrder([4, 0, 1, 5, 2, 3, 6]), groups, 2))]
+    assert batches == [[4, 0], [1, 5], [3, 6]]  # 2 waits for another of its group
+    with pytest.raises(ValueError, match="sampler"):
+        GroupedBatchSampler([0, 1], groups, 2)

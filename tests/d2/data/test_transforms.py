@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dyhead.d2.data import transforms as T
 
@@ -283,3 +283,44 @@ def test_augmentations_can_be_sent_to_other_processes():
         results.append(T.AugInput(random_image(20, 30)))
         each(results[-1])
     np.testing.assert_array_equal(results[0].image, results[1].image)
+
+
+@pytest.mark.parametrize("prob", [0.0, 1.0])
+def test_an_augmentation_is_applied_with_the_given_probability(prob):
+    image = random_image(10, 12)
+    aug_input = T.AugInput(image)
+    transform = T.RandomApply(T.HFlipTransform(12), prob)(aug_input)
+    expected = image[:, ::-1] if prob else image
+    np.testing.assert_array_equal(aug_input.image, expected)
+    np.testing.assert_array_equal(transform.apply_image(image), expected)
+
+
+def test_a_change_of_colours_leaves_places_alone():
+    image = random_image(10, 12)
+    for transform in (
+        T.ColorTransform(lambda pixels: 255 - pixels),
+        T.PILColorTransform(ImageOps.invert),
+    ):
+        np.testing.assert_array_equal(transform.apply_image(image), 255 - image)
+        points, labels = np.random.rand(3, 2), random_image(10, 12, channels=0)
+        np.testing.assert_array_equal(transform.apply_coords(points), points)
+        np.testing.assert_array_equal(transform.apply_segmentation(labels), labels)
+        assert isinstance(transform.inverse(), T.NoOpTransform)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "other"),
+    [
+        (T.RandomBrightness, lambda image: np.zeros(image.shape)),
+        (T.RandomContrast, lambda image: np.full(image.shape, image.mean())),
+        (T.RandomSaturation, lambda image: (image @ [0.299, 0.587, 0.114])[..., None]),
+    ],
+)
+def test_colours_are_mixed_with_another_image(augmentation, other):
+    image = random_image(10, 12)
+    same = augmentation(1.0, 1.0).get_transform(image).apply_image(image)
+    np.testing.assert_array_equal(same, image)
+    half = augmentation(0.5, 0.5).get_transform(image).apply_image(image)
+    np.testing.assert_allclose(half, (image + other(image)) / 2, atol=1.0)
+    shares = [augmentation(0.2, 1.4).get_transform(image).dst_weight for _ in range(50)]
+    assert 0.2 <= min(shares) < 0.5 < 1.1 < max(shares) <= 1.4

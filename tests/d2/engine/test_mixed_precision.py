@@ -4,9 +4,8 @@ import itertools
 
 import pytest
 import torch
+from embedded_host.engine import AMPTrainer, SimpleTrainer
 from torch import nn
-
-from dyhead.d2._embedded.engine import AMPTrainer, SimpleTrainer
 
 
 class Regression(nn.Module):

@@ -10,12 +10,13 @@ import uuid
 import numpy as np
 import pytest
 import torch
+from embedded_host.data import MetadataCatalog as EmbeddedCatalog
+from embedded_host.evaluation import COCOEvaluator as EmbeddedEvaluator
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dyhead.d2 import HOST
-from dyhead.d2._embedded.data import MetadataCatalog as EmbeddedCatalog
-from dyhead.d2._embedded.evaluation import COCOEvaluator as EmbeddedEvaluator
+from dyhead.d2.config import get_cfg
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import register_coco_instances
 from dyhead.d2.evaluation import COCOEvaluator
@@ -189,6 +190,15 @@ def test_fewer_detections_for_an_image_can_be_counted(registered):
     evaluator = COCOEvaluator(name, max_dets_per_image=12)
     many = {10: make_instances(boxes[:1] * 12 + boxes[1:], [0.9] * 12 + [0.1], [0] * 13)}
     assert evaluate(evaluator, many)["bbox"]["AP50"] == pytest.approx(100 * 51 / 101, abs=0.1)
+
+
+def test_a_config_in_the_place_of_the_tasks_stands_for_none(tmp_path, registered):
+    annotations = make_annotations()
+    name = registered(annotations)
+    by_config = COCOEvaluator(name, get_cfg(), True, str(tmp_path / "inference"))
+    scores = evaluate(by_config, noisy_detections(annotations))
+    assert scores == evaluate(COCOEvaluator(name), noisy_detections(annotations))
+    assert (tmp_path / "inference" / "coco_instances_results.json").is_file()
 
 
 def test_no_detection_at_all_scores_nothing(registered):

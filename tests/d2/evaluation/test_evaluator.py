@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
+from embedded_host.evaluation import inference_on_dataset as embedded_inference_on_dataset
+from embedded_host.utils import logger as embedded_logger
 from torch import nn
 
-from dyhead.d2._embedded.evaluation import inference_on_dataset as embedded_inference_on_dataset
-from dyhead.d2._embedded.utils import logger as embedded_logger
 from dyhead.d2.evaluation import (
     DatasetEvaluator,
     DatasetEvaluators,

@@ -1,18 +1,23 @@
-"""Properties of the host's layers, through the front door."""
+"""Properties of the host's layers."""
 
 import copy
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from dyhead.d2.layers import (
     CNNBlockBase,
     Conv2d,
+    DepthwiseSeparableConv2d,
     FrozenBatchNorm2d,
     ShapeSpec,
     batched_nms,
     cat,
+    ciou_loss,
+    diou_loss,
+    empty_input_loss_func_wrapper,
     get_norm,
     nonzero_tuple,
 )
@@ -230,3 +235,40 @@ def test_nms_of_nothing_is_nothing():
     keep = batched_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), 0.5)
     assert keep.shape == (0,)
     assert keep.dtype == torch.long
+
+
+def test_a_wrapped_loss_is_zero_on_no_target_with_a_gradient():
+    loss = empty_input_loss_func_wrapper(nn.functional.cross_entropy)
+    logits = torch.zeros(0, 3, requires_grad=True)
+    value = loss(logits, torch.zeros(0, dtype=torch.long))
+    value.backward()
+    assert value == 0 and logits.grad is not None
+    logits, target = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    assert loss(logits, target) == nn.functional.cross_entropy(logits, target)
+
+
+def test_a_depthwise_separable_convolution_is_two_convolutions():
+    torch.manual_seed(0)
+    activations = {"activation1": torch.relu, "activation2": torch.tanh}
+    conv = DepthwiseSeparableConv2d(4, 6, norm1="BN", **activations).eval()
+    x = torch.randn(2, 4, 7, 8)
+    first = nn.functional.conv2d(x, conv.depthwise.weight, padding=1, groups=4)
+    first = torch.relu(conv.depthwise.norm(first))
+    expected = nn.functional.conv2d(first, conv.pointwise.weight, conv.pointwise.bias)
+    torch.testing.assert_close(conv(x), torch.tanh(expected))
+    assert conv.depthwise.bias is None and conv.pointwise.bias is not None
+
+
+@pytest.mark.parametrize(
+    ("loss", "reference"),
+    [
+        (ciou_loss, torchvision.ops.complete_box_iou_loss),
+        (diou_loss, torchvision.ops.distance_box_iou_loss),
+    ],
+)
+def test_box_losses_are_torchvisions(loss, reference):
+    boxes = torch.tensor([[0.0, 0, 10, 12], [3, 4, 30, 20]])
+    others = torch.tensor([[1.0, 2, 9, 15], [10, 4, 25, 40]])
+    torch.testing.assert_close(loss(boxes, others), reference(boxes, others))
+    summed = reference(boxes, others, reduction="sum")
+    torch.testing.assert_close(loss(boxes, others, reduction="sum"), summed)

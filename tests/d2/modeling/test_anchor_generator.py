@@ -1,4 +1,4 @@
-"""Anchors, through the front door."""
+"""Anchors."""
 
 import pytest
 import torch

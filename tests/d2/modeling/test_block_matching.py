@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-
-from dyhead.d2._embedded.modeling import block_matching
-from dyhead.d2._embedded.modeling.block_matching import match_boxes
-from dyhead.d2._embedded.modeling.matcher import Matcher
-from dyhead.d2._embedded.structures import Boxes, pairwise_iou
+from embedded_host.modeling import block_matching
+from embedded_host.modeling.block_matching import match_boxes
+from embedded_host.modeling.matcher import Matcher
+from embedded_host.structures import Boxes, pairwise_iou
 
 NUM_ANCHORS = 400
 

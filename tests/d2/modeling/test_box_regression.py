@@ -1,10 +1,14 @@
-"""The box losses of dense detectors against sums over positive anchors, through the front door."""
+"""The box losses of dense detectors against sums over positive anchors."""
 
 import plain_double as double
 import pytest
 import torch
 
-from dyhead.d2.modeling.box_regression import Box2BoxTransform, _dense_box_regression_loss
+from dyhead.d2.modeling.box_regression import (
+    Box2BoxTransform,
+    Box2BoxTransformLinear,
+    _dense_box_regression_loss,
+)
 from dyhead.d2.structures import Boxes
 
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -86,3 +90,19 @@ def test_without_positive_anchors_the_loss_is_zero_and_has_a_gradient(batch, kin
 def test_an_unknown_loss_is_refused_by_name(batch):
     with pytest.raises(ValueError, match="huber"):
         loss_of(batch, box_reg_loss_type="huber")
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_linear_deltas_are_distances_from_the_centre_and_lead_back(normalize):
+    anchors = torch.tensor([[0.0, 0, 8, 8], [10, 20, 26, 36]])
+    boxes = torch.tensor([[1.0, 2, 30, 9], [0, 0, 40, 40]])
+    transform = Box2BoxTransformLinear(normalize_by_size=normalize)
+    deltas = transform.get_deltas(anchors, boxes)
+    expected = torch.tensor([[3.0, 2, 26, 5], [18, 28, 22, 12]])
+    sizes = torch.tensor([[8], [16]]) if normalize else 1
+    torch.testing.assert_close(deltas, expected / sizes)
+    torch.testing.assert_close(transform.apply_deltas(deltas, anchors), boxes)
+    by_class = transform.apply_deltas(deltas.repeat(1, 3), anchors)
+    torch.testing.assert_close(by_class, boxes.repeat(1, 3))
+    inverted = transform.apply_deltas(-deltas, anchors)
+    torch.testing.assert_close(inverted[:, :2], inverted[:, 2:])

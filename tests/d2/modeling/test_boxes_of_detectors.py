@@ -1,4 +1,4 @@
-"""Box transform, post-processing and building a model, through the front door."""
+"""Box transform, post-processing and building a model."""
 
 import math
 

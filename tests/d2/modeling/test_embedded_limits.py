@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-
-from dyhead.d2._embedded.config import get_cfg
-from dyhead.d2._embedded.layers import ShapeSpec
-from dyhead.d2._embedded.modeling.anchor_generator import DefaultAnchorGenerator
-from dyhead.d2._embedded.modeling.backbone.build import BACKBONE_REGISTRY, build_backbone
-from dyhead.d2._embedded.modeling.backbone.fpn import build_retinanet_resnet_fpn_backbone
-from dyhead.d2._embedded.modeling.backbone.resnet import ResNet, build_resnet_backbone
-from dyhead.d2._embedded.modeling.meta_arch import build_model
-from dyhead.d2._embedded.modeling.postprocessing import detector_postprocess
-from dyhead.d2._embedded.structures import Boxes, Instances
+from embedded_host.config import get_cfg
+from embedded_host.layers import ShapeSpec
+from embedded_host.modeling.anchor_generator import DefaultAnchorGenerator
+from embedded_host.modeling.backbone.build import BACKBONE_REGISTRY, build_backbone
+from embedded_host.modeling.backbone.fpn import build_retinanet_resnet_fpn_backbone
+from embedded_host.modeling.backbone.resnet import ResNet, build_resnet_backbone
+from embedded_host.modeling.meta_arch import build_model
+from embedded_host.modeling.postprocessing import detector_postprocess
+from embedded_host.structures import Boxes, Instances
 
 
 def test_deformable_stages():

@@ -1,4 +1,4 @@
-"""Feature pyramids and their builders, through the front door."""
+"""Feature pyramids and their builders."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dyhead.d2._host import HOST
+from dyhead.d2 import HOST
 from dyhead.d2.config import get_cfg
 from dyhead.d2.modeling import GeneralizedRCNN, ProposalNetwork, build_model
 from dyhead.d2.structures import Boxes, Instances

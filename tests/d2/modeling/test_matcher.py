@@ -1,4 +1,4 @@
-"""Matching by bands of quality against a loop over columns, through the front door."""
+"""Matching by bands of quality against a loop over columns."""
 
 import pytest
 import torch

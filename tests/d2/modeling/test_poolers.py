@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from dyhead.d2._host import HOST
+from dyhead.d2 import HOST
 from dyhead.d2.modeling.poolers import (
     ROIPooler,
     assign_boxes_to_levels,

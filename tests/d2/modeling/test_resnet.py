@@ -1,4 +1,4 @@
-"""ResNet and its builder, through the front door."""
+"""ResNet and its builder."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""RetinaNet against loops over anchors, through the front door."""
+"""RetinaNet against loops over anchors."""
 
 import plain_double as double
 import pytest

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dyhead.d2._host import HOST
+from dyhead.d2 import HOST
 from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.box_regression import Box2BoxTransform

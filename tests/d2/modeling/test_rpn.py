@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dyhead.d2._host import HOST
+from dyhead.d2 import HOST
 from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.backbone import build_backbone

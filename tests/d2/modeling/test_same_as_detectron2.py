@@ -11,9 +11,8 @@ import detectron2.modeling  # noqa: E402
 import detectron2.modeling.anchor_generator  # noqa: E402
 import detectron2.modeling.box_regression  # noqa: E402
 import detectron2.structures  # noqa: E402
-
-from dyhead.d2._embedded import config, layers, modeling, structures  # noqa: E402
-from dyhead.d2._embedded.modeling import box_regression  # noqa: E402
+from embedded_host import config, layers, modeling, structures  # noqa: E402
+from embedded_host.modeling import box_regression  # noqa: E402
 
 HOSTS = ((config, modeling), (detectron2.config, detectron2.modeling))
 BACKBONES = {

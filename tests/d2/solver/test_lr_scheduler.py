@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from embedded_host.solver import build_lr_scheduler as embedded_build_lr_scheduler
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from torch import nn
 
-from dyhead.d2._embedded.solver import build_lr_scheduler as embedded_build_lr_scheduler
 from dyhead.d2.config import get_cfg
 from dyhead.d2.solver import LRMultiplier, WarmupParamScheduler, build_lr_scheduler
 

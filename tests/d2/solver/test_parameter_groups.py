@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from embedded_host.solver.build import _expand_param_groups, reduce_param_groups
 from torch import nn
 
-from dyhead.d2._embedded.solver.build import _expand_param_groups, reduce_param_groups
 from dyhead.d2.config import get_cfg
 from dyhead.d2.solver import build_optimizer, get_default_optimizer_params
 

@@ -1,4 +1,4 @@
-"""Conversion between box formats, through the front door."""
+"""Conversion between box formats."""
 
 import json
 import math

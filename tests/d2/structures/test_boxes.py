@@ -1,10 +1,16 @@
-"""Boxes and their overlap, through the front door."""
+"""Boxes and their overlap."""
 
 import pytest
 import torch
 from torchvision.ops import box_iou
 
-from dyhead.d2.structures import Boxes, pairwise_iou
+from dyhead.d2.structures import (
+    Boxes,
+    pairwise_ioa,
+    pairwise_iou,
+    pairwise_point_box_distance,
+)
+from dyhead.d2.structures.boxes import matched_pairwise_iou
 
 
 def random_boxes(count: int, seed: int = 0) -> Boxes:
@@ -104,3 +110,25 @@ def test_iou_is_that_of_torchvision():
 def test_iou_of_degenerate_boxes_is_zero():
     boxes = Boxes([[1, 1, 1, 1], [0, 0, 5, 0]])
     assert pairwise_iou(boxes, boxes).tolist() == [[0, 0], [0, 0]]
+
+
+def test_intersection_over_area_is_the_share_of_the_second_box():
+    boxes = Boxes([[0, 0, 10, 10], [20, 20, 30, 30]])
+    others = Boxes([[0, 0, 5, 10], [5, 5, 25, 25], [40, 40, 40, 40]])
+    expected = torch.tensor([[1.0, 25 / 400, 0.0], [0.0, 25 / 400, 0.0]])
+    torch.testing.assert_close(pairwise_ioa(boxes, others), expected)
+
+
+def test_matched_iou_is_the_diagonal_of_the_pairwise_one():
+    boxes, others = random_boxes(6), random_boxes(6, seed=1)
+    pairwise = pairwise_iou(boxes, others)
+    torch.testing.assert_close(matched_pairwise_iou(boxes, others), pairwise.diagonal())
+
+
+def test_distances_from_a_point_lead_to_the_sides_of_the_box():
+    points, boxes = torch.rand(5, 2) * 60, random_boxes(3)
+    distances = pairwise_point_box_distance(points, boxes)
+    assert distances.shape == (5, 3, 4)
+    towards = distances * torch.tensor([-1, -1, 1, 1])
+    corners = points.repeat(1, 2)[:, None] + towards
+    torch.testing.assert_close(corners, boxes.tensor.expand(5, 3, 4))

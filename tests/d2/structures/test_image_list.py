@@ -1,4 +1,4 @@
-"""Batches of images, through the front door."""
+"""Batches of images."""
 
 import pytest
 import torch

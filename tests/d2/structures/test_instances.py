@@ -1,4 +1,4 @@
-"""Instances of an image, through the front door."""
+"""Instances of an image."""
 
 import copy
 import pickle

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from embedded_host.modeling.block_matching import match_boxes
+from embedded_host.modeling.matcher import Matcher as EmbeddedMatcher
+from embedded_host.modeling.sampling import subsample_labels
+from embedded_host.structures import Boxes as EmbeddedBoxes
 from gpu_cases import DEVICE, IMAGE, level_sizes
 from torch import Tensor
 
-from dyhead.d2._embedded.modeling.block_matching import match_boxes
-from dyhead.d2._embedded.modeling.matcher import Matcher as EmbeddedMatcher
-from dyhead.d2._embedded.modeling.sampling import subsample_labels
-from dyhead.d2._embedded.structures import Boxes as EmbeddedBoxes
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.anchor_generator import DefaultAnchorGenerator
 from dyhead.d2.modeling.matcher import Matcher

@@ -1,31 +1,17 @@
-"""The host's `modeling.backbone`."""
+"""Networks that turn images into feature maps."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.modeling.backbone import (
-        BACKBONE_REGISTRY,
-        FPN,
-        Backbone,
-        ResNet,
-        build_backbone,
-        build_resnet_backbone,
-    )
-else:
-    from dyhead.d2._embedded.modeling.backbone import (
-        BACKBONE_REGISTRY,
-        FPN,
-        Backbone,
-        ResNet,
-        build_backbone,
-        build_resnet_backbone,
-    )
+from .backbone import Backbone
+from .build import BACKBONE_REGISTRY, build_backbone
+from .fpn import FPN
+from .resnet import ResNet, ResNetBlockBase, build_resnet_backbone, make_stage
 
 __all__ = [
     "BACKBONE_REGISTRY",
-    "Backbone",
     "FPN",
+    "Backbone",
     "ResNet",
+    "ResNetBlockBase",
     "build_backbone",
     "build_resnet_backbone",
+    "make_stage",
 ]

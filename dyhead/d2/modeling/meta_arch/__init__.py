@@ -1,28 +1,17 @@
-"""The host's `modeling.meta_arch`."""
+"""The registry of whole detectors, and those of the host."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.modeling.meta_arch import (
-        META_ARCH_REGISTRY,
-        GeneralizedRCNN,
-        ProposalNetwork,
-        RetinaNet,
-        build_model,
-    )
-else:
-    from dyhead.d2._embedded.modeling.meta_arch import (
-        META_ARCH_REGISTRY,
-        GeneralizedRCNN,
-        ProposalNetwork,
-        RetinaNet,
-        build_model,
-    )
+from .build import META_ARCH_REGISTRY, build_model
+from .panoptic_fpn import PanopticFPN
+from .rcnn import GeneralizedRCNN, ProposalNetwork
+from .retinanet import RetinaNet
+from .semantic_seg import SemanticSegmentor
 
 __all__ = [
-    "GeneralizedRCNN",
     "META_ARCH_REGISTRY",
+    "GeneralizedRCNN",
+    "PanopticFPN",
     "ProposalNetwork",
     "RetinaNet",
+    "SemanticSegmentor",
     "build_model",
 ]

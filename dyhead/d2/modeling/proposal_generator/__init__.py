@@ -1,25 +1,8 @@
-"""The host's `modeling.proposal_generator`."""
+"""Networks that propose regions which may hold an object."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.modeling.proposal_generator import (
-        PROPOSAL_GENERATOR_REGISTRY,
-        RPN,
-        RPN_HEAD_REGISTRY,
-        StandardRPNHead,
-        build_proposal_generator,
-        build_rpn_head,
-    )
-else:
-    from dyhead.d2._embedded.modeling.proposal_generator import (
-        PROPOSAL_GENERATOR_REGISTRY,
-        RPN,
-        RPN_HEAD_REGISTRY,
-        StandardRPNHead,
-        build_proposal_generator,
-        build_rpn_head,
-    )
+from .build import PROPOSAL_GENERATOR_REGISTRY, build_proposal_generator
+from .rpn import RPN
+from .rpn_head import RPN_HEAD_REGISTRY, StandardRPNHead, build_rpn_head
 
 __all__ = [
     "PROPOSAL_GENERATOR_REGISTRY",

@@ -1,38 +1,21 @@
-"""The host's `modeling.roi_heads`."""
+"""The second stage: what each proposed region holds."""
 
-from dyhead.d2._host import HOST
-
-if HOST == "detectron2":
-    from detectron2.modeling.roi_heads import (
-        ROI_BOX_HEAD_REGISTRY,
-        ROI_HEADS_REGISTRY,
-        FastRCNNConvFCHead,
-        FastRCNNOutputLayers,
-        ROIHeads,
-        StandardROIHeads,
-        build_box_head,
-        build_roi_heads,
-        select_foreground_proposals,
-    )
-else:
-    from dyhead.d2._embedded.modeling.roi_heads import (
-        ROI_BOX_HEAD_REGISTRY,
-        ROI_HEADS_REGISTRY,
-        FastRCNNConvFCHead,
-        FastRCNNOutputLayers,
-        ROIHeads,
-        StandardROIHeads,
-        build_box_head,
-        build_roi_heads,
-        select_foreground_proposals,
-    )
+from .box_head import ROI_BOX_HEAD_REGISTRY, FastRCNNConvFCHead, build_box_head
+from .fast_rcnn import FastRCNNOutputLayers
+from .roi_heads import (
+    ROI_HEADS_REGISTRY,
+    ROIHeads,
+    StandardROIHeads,
+    build_roi_heads,
+    select_foreground_proposals,
+)
 
 __all__ = [
+    "ROI_BOX_HEAD_REGISTRY",
+    "ROI_HEADS_REGISTRY",
     "FastRCNNConvFCHead",
     "FastRCNNOutputLayers",
     "ROIHeads",
-    "ROI_BOX_HEAD_REGISTRY",
-    "ROI_HEADS_REGISTRY",
     "StandardROIHeads",
     "build_box_head",
     "build_roi_heads",

@@ -1,1 +1,0 @@
-"""Utilities of the embedded host: one module per topic."""
