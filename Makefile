@@ -4,17 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.installed
 
-.PHONY: help quickstart test test-all lint format bench gpu-check results-table config-keys structure clean
+.PHONY: help quickstart test test-all lint format bench gpu-check results-table config-keys clean
 
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
 	@echo "make lint        check style, docstrings and types    make format  reformat the code"
+	@echo "make structure   count how the code is laid out: files, imports, calls, comments"
 	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
 	@echo "make gpu-check   on a GPU: prove that it works and measure it (8 minutes), see docs/gpu.md"
 	@echo "make results-table  rewrite the tables of results from the headers of configs/"
 	@echo "make config-keys  rewrite docs/config_keys.md from the comments beside the config keys"
-	@echo "make structure   count how the code is laid out: files, imports, calls, comments"
 	@echo "make clean       remove the virtual environment and all outputs"
 
 $(SETUP): setup.py
@@ -32,11 +32,15 @@ test: $(SETUP)
 test-all: $(SETUP)
 	$(BIN)/python -m pytest -m ""
 
+.PHONY: structure
+structure: $(SETUP)
+	$(BIN)/python tools/count_structure.py
+
 lint: $(SETUP)
+	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror dyhead/ops/cpp/*
-	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/mypy
 
 format: $(SETUP)
@@ -49,9 +53,6 @@ results-table: $(SETUP)
 
 config-keys: $(SETUP)
 	$(BIN)/dyhead configs reference > docs/config_keys.md
-
-structure: $(SETUP)
-	$(BIN)/python tools/count_structure.py
 
 # On a GPU: make bench DEVICE=cuda
 DEVICE ?= cpu
