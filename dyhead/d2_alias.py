@@ -53,7 +53,7 @@ class PackageAlias(MetaPathFinder, Loader):
 
 
 def is_within(name: str, package: str) -> bool:
-    """Whether a dotted name is `package` or something below it."""
+    """Return whether a dotted name is `package` or something below it."""
     return f"{name}.".startswith(f"{package}.")
 
 

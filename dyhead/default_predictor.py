@@ -1,4 +1,7 @@
-"""Detectron2's `DefaultPredictor`, the same on either host: `dyhead.d2.engine` gives it."""
+"""Detectron2's `DefaultPredictor`, the same on either host as `dyhead.DefaultPredictor`.
+
+On the embedded host `dyhead.d2.engine` gives it too; on Detectron2 that is Detectron2's own.
+"""
 
 from typing import Any
 

@@ -10,12 +10,12 @@ from PIL import Image
 from small_models import CONFIGS
 from torch import nn
 
+from dyhead import DefaultPredictor
 from dyhead.checkpoint.model_card import KEY, ModelCard
 from dyhead.config import load_config
+from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode, get_cfg
-from dyhead.d2.engine import DefaultPredictor
 from dyhead.d2.modeling import META_ARCH_REGISTRY
-from dyhead.default_predictor import DefaultPredictor as OfTheProject
 from dyhead.detector import build_detector
 from dyhead.errors import UserError
 
@@ -52,8 +52,13 @@ def quickstart(tmp_path: Path) -> CfgNode:
     return cfg
 
 
-def test_both_hosts_have_the_same() -> None:
-    assert DefaultPredictor is OfTheProject
+def test_the_embedded_host_gives_it_and_detectron2_its_own() -> None:
+    import dyhead.d2.engine
+    import dyhead.d2.engine.defaults
+
+    of_the_host = dyhead.d2.engine.DefaultPredictor
+    assert of_the_host is dyhead.d2.engine.defaults.DefaultPredictor
+    assert (of_the_host is DefaultPredictor) == (HOST == "embedded")
 
 
 @pytest.mark.parametrize("channels", ["BGR", "RGB"])

@@ -6,8 +6,8 @@
 The variables name checkouts of microsoft/DynamicHead, youngwanLEE/vovnet-detectron2 and
 xingyizhou/CenterNet2; what has none is skipped, and said to be. Each trial is a process that calls
 the `main` of the project's unchanged train_net.py with one of its unchanged configs, but for sizes:
-a few steps of training on generated images under names of COCO, then the evaluation. On the embedded
-host the name `detectron2` is `dyhead.d2_alias`'s.
+a few steps of training on generated images under COCO's names, then the evaluation. On the
+embedded host the name `detectron2` is `dyhead.d2_alias`'s.
 """
 
 import argparse

@@ -50,12 +50,12 @@ class AliasHandler(PathHandler):
 
 
 def zoo_address(path: str) -> str:
-    """Where Detectron2's model zoo keeps detectron2://..."""
+    """Return the web address of detectron2://..., a file of Detectron2's model zoo."""
     return MODEL_ZOO_ADDRESS + path.removeprefix(MODEL_ZOO_PREFIX)
 
 
 def hub_address(path: str) -> str:
-    """Where the Hugging Face hub keeps hf://<owner>/<repository>/<file>, on its main branch.
+    """Return the web address of hf://<owner>/<repository>/<file> on its main branch.
 
     Raises:
         ValueError: the path has fewer than three parts.

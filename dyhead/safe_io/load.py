@@ -166,7 +166,7 @@ def _head(path: str | os.PathLike[str]) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, in one line, without PyTorch's advice on how to load a file unsafely."""
+    """Say what is wrong, in one line, without PyTorch's advice on how to load a file unsafely."""
     text = str(error).strip()
     if found := re.search(r"GLOBAL ([\w.]+)", text):
         return f"it names {found[1]}, which is not plain data"

@@ -66,7 +66,10 @@ def common_modules():
 
 
 def is_public(name, value):
-    return not name.startswith("_") and is_ours(value) and not inspect.ismodule(value)
+    if name.startswith("_") or inspect.ismodule(value) or not is_ours(value):
+        return False
+    # What only stands in for a part of Detectron2 has nothing to compare.
+    return getattr(value, "__module__", "") != "embedded_host.utils.not_served"
 
 
 def common_names():
@@ -88,7 +91,7 @@ def of_both_hosts(module, name):
 
 
 def is_ours(function):
-    """Whether a member is the host's own, and not inherited from torch, fvcore or Python."""
+    """Return whether a member is the host's own, and not inherited from torch, fvcore or Python."""
     function = inspect.unwrap(getattr(function, "fget", None) or function)
     module = getattr(function, "__module__", None) or ""
     return module.startswith(("detectron2.", "embedded_host.", *OF_THE_PROJECT.values()))

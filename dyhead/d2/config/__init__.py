@@ -3,12 +3,3 @@
 from .config import CfgNode, get_cfg
 from .configurable import configurable
 from .supported import check_part, check_supported, check_switched_off
-
-__all__ = [
-    "CfgNode",
-    "check_part",
-    "check_supported",
-    "check_switched_off",
-    "configurable",
-    "get_cfg",
-]

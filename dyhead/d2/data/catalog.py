@@ -1,11 +1,9 @@
-"""Two global tables: how to load a dataset by its name, and what is known about it."""
+"""Two global tables by the name of a dataset: functions that load it, and facts about it."""
 
 import types
 from collections import UserDict
 from collections.abc import Callable
 from typing import Any
-
-__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
 
 
 class _NamedTable(UserDict):
@@ -49,7 +47,7 @@ class _DatasetCatalog(_NamedTable):
 
 
 class Metadata(types.SimpleNamespace):
-    """What is known about one dataset: class names, files, evaluator type.
+    """Facts about one dataset: class names, files, evaluator type.
 
     An attribute can be set once; setting it again to an equal value does nothing, to another
     value is an error, so that every part of a program sees the same metadata.

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset, IterableDataset, Sampler, get_worker_info
 
-__all__ = ["AspectRatioGroupedDataset", "DatasetFromList", "MapDataset", "ToIterableDataset"]
-
 logger = logging.getLogger("detectron2.data.common")
 
 _WARN_AFTER_RETRIES = 3

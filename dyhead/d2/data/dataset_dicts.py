@@ -14,13 +14,6 @@ from ..utils.logger import log_first_n
 from .catalog import DatasetCatalog, MetadataCatalog
 from .detection_utils import check_metadata_consistency
 
-__all__ = [
-    "filter_images_with_few_keypoints",
-    "filter_images_with_only_crowd_annotations",
-    "get_detection_dataset_dicts",
-    "print_instances_class_histogram",
-]
-
 logger = logging.getLogger("detectron2.data.build")
 
 _HISTOGRAM_PAIRS = 3

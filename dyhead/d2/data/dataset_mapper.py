@@ -11,8 +11,6 @@ from ..config import CfgNode, configurable
 from . import detection_utils as utils
 from . import transforms as T
 
-__all__ = ["DatasetMapper"]
-
 logger = logging.getLogger("detectron2.data.dataset_mapper")
 
 

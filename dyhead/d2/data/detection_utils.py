@@ -14,19 +14,6 @@ from ..utils.file_io import PathManager
 from . import transforms as T
 from .catalog import MetadataCatalog
 
-__all__ = [
-    "SizeMismatchError",
-    "annotations_to_instances",
-    "build_augmentation",
-    "check_image_size",
-    "check_metadata_consistency",
-    "convert_PIL_to_numpy",
-    "convert_image_to_rgb",
-    "filter_empty_instances",
-    "read_image",
-    "transform_instance_annotations",
-]
-
 logger = logging.getLogger("detectron2.data.detection_utils")
 
 _FLIPS = ("horizontal", "vertical", "none")
@@ -182,7 +169,7 @@ def annotations_to_instances(
     boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annos]
     classes = [int(a["category_id"]) for a in annos]
     instances = Instances(image_size)
-    instances.gt_boxes = Boxes(np.stack(boxes) if boxes else np.zeros((0, 4)))
+    instances.gt_boxes = Boxes(torch.as_tensor(np.array(boxes, dtype=np.float32)))
     instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
     return instances
 

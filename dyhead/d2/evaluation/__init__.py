@@ -13,16 +13,3 @@ from .testing import print_csv_format, verify_results
 COCOPanopticEvaluator = not_served("COCOPanopticEvaluator", "panoptic segmentation")
 LVISEvaluator = not_served("LVISEvaluator", "the data set LVIS")
 SemSegEvaluator = not_served("SemSegEvaluator", "semantic segmentation")
-
-__all__ = [
-    "COCOEvaluator",
-    "COCOPanopticEvaluator",
-    "DatasetEvaluator",
-    "DatasetEvaluators",
-    "LVISEvaluator",
-    "SemSegEvaluator",
-    "inference_context",
-    "inference_on_dataset",
-    "print_csv_format",
-    "verify_results",
-]

@@ -30,7 +30,7 @@ def build_anchor_generator(cfg: CfgNode, input_shape: list[ShapeSpec]) -> nn.Mod
 class DefaultAnchorGenerator(nn.Module):
     """The same anchors of several sizes and shapes at every position (arXiv:1506.01497)."""
 
-    box_dim = 4
+    box_dim: torch.jit.Final[int] = 4
 
     @configurable
     def __init__(
@@ -78,7 +78,11 @@ class DefaultAnchorGenerator(nn.Module):
     @property
     def cell_anchors(self) -> list[Tensor]:
         """(A, 4) anchors around the origin for each feature map."""
-        return [self.get_buffer(f"cell_anchors_{index}") for index in range(self.num_features)]
+        found: list[Tensor] = []
+        for name, anchors in self.named_buffers():  # torch.jit knows no other way to them
+            if name.startswith("cell_anchors_"):
+                found.append(anchors)
+        return found
 
     @property
     def num_anchors(self) -> list[int]:
@@ -103,8 +107,8 @@ class DefaultAnchorGenerator(nn.Module):
                 anchors.append([-width / 2, -height / 2, width / 2, height / 2])
         return torch.tensor(anchors, dtype=torch.float32).reshape(-1, 4)
 
-    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
-        """All anchors of each feature map.
+    def forward(self, features: list[Tensor]) -> list[Boxes]:
+        """All anchors of each feature map; torch.jit can script it.
 
         Args:
             features: maps of shape (..., H, W), one per stride.
@@ -113,21 +117,20 @@ class DefaultAnchorGenerator(nn.Module):
             For each map H * W * A boxes in pixels, positions row by row, the A anchors of a
             position together.
         """
-        return [
-            Boxes(place_anchors(anchors, feature.shape[-2:], stride, self.offset))
-            for feature, stride, anchors in zip(
-                features, self.strides, self.cell_anchors, strict=True
-            )
-        ]
+        cell_anchors = self.cell_anchors
+        if len(features) != len(cell_anchors):
+            raise ValueError(f"Got {len(features)} feature maps for {len(cell_anchors)} strides.")
+        boxes: list[Boxes] = []
+        for anchors, feature, stride in zip(cell_anchors, features, self.strides):  # noqa: B905
+            boxes.append(Boxes(place_anchors(anchors, feature, stride, self.offset)))
+        return boxes
 
 
-def place_anchors(anchors: Tensor, size: Sequence[int], stride: int, offset: float) -> Tensor:
-    """(H * W * A, 4): (A, 4) anchors around the origin put at each position of an H x W map."""
-    ys, xs = (
-        (torch.arange(side, dtype=torch.float32, device=anchors.device) + offset) * stride
-        for side in size
-    )
-    y, x = torch.meshgrid(ys, xs, indexing="ij")
+def place_anchors(anchors: Tensor, feature: Tensor, stride: int, offset: float) -> Tensor:
+    """(H * W * A, 4): (A, 4) anchors around the origin put at each position of (..., H, W)."""
+    rows = torch.arange(feature.shape[-2], dtype=torch.float32, device=anchors.device)
+    columns = torch.arange(feature.shape[-1], dtype=torch.float32, device=anchors.device)
+    y, x = torch.meshgrid((rows + offset) * stride, (columns + offset) * stride, indexing="ij")
     shifts = torch.stack([x, y, x, y], dim=-1)
     return (shifts[:, :, None] + anchors).reshape(-1, 4)
 

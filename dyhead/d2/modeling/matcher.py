@@ -1,4 +1,4 @@
-"""Which ground-truth object each anchor or proposal is matched to.
+"""Matching anchors or proposals with ground-truth objects.
 
 Shape letters: M objects, N anchors or proposals.
 """

@@ -81,7 +81,7 @@ class LRMultiplier(LRScheduler):
         super().__init__(optimizer, last_epoch=last_iter)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; the schedule itself comes from the config again."""
+        """Return what a resumed run needs; the schedule itself comes from the config again."""
         return {"base_lrs": self.base_lrs, "last_epoch": self.last_epoch}
 
     def get_lr(self) -> list[Any]:

@@ -11,19 +11,3 @@ from .boxes import (
 from .image_list import ImageList
 from .instances import Instances
 from .masks import BitMasks, Keypoints, PolygonMasks, RotatedBoxes, polygons_to_bitmask
-
-__all__ = [
-    "BitMasks",
-    "BoxMode",
-    "Boxes",
-    "ImageList",
-    "Instances",
-    "Keypoints",
-    "PolygonMasks",
-    "RotatedBoxes",
-    "pairwise_intersection",
-    "pairwise_ioa",
-    "pairwise_iou",
-    "pairwise_point_box_distance",
-    "polygons_to_bitmask",
-]

@@ -3,7 +3,7 @@
 Shapes: N, M boxes; coordinates are absolute x0, y0, x1, y1 in pixels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,27 +25,31 @@ __all__ = [
 class Boxes:
     """N boxes in a float32 tensor of shape (N, 4), held in `tensor`."""
 
-    def __init__(self, tensor: Any) -> None:
-        """Take (N, 4) corners, or anything empty for no boxes; anything else raises ValueError."""
-        is_tensor = isinstance(tensor, Tensor)
-        tensor = tensor.float() if is_tensor else torch.as_tensor(tensor, dtype=torch.float32)
+    def __init__(self, tensor: Tensor) -> None:
+        """Take (N, 4) corners, or anything empty for no boxes; anything else raises ValueError.
+
+        Lists and arrays are taken too; the type is what torch.jit, which can script the class, has.
+        """
+        if not isinstance(tensor, Tensor):
+            tensor = torch.as_tensor(tensor, dtype=torch.float32)
+        tensor = tensor.to(torch.float32)
         if tensor.numel() == 0:
             tensor = tensor.reshape(-1, 4)
-        if tensor.ndim != 2 or tensor.shape[1] != 4:
-            raise ValueError(f"Boxes need a tensor of shape (N, 4), got {tuple(tensor.shape)}.")
-        self.tensor: Tensor = tensor
+        if tensor.dim() != 2 or tensor.size(-1) != 4:
+            raise ValueError(f"Boxes need a tensor of shape (N, 4), got {list(tensor.shape)}.")
+        self.tensor = tensor
 
     def clone(self) -> "Boxes":
         """Boxes with memory of their own."""
         return Boxes(self.tensor.clone())
 
-    def to(self, device: torch.device | str) -> "Boxes":
+    def to(self, device: torch.device) -> "Boxes":
         """Boxes on `device`; they stay float32."""
         return Boxes(self.tensor.to(device=device))
 
     @property
     def device(self) -> torch.device:
-        """Where the boxes are."""
+        """The device of the boxes."""
         return self.tensor.device
 
     def area(self) -> Tensor:
@@ -91,6 +95,7 @@ class Boxes:
         fits_y = (y0 >= -boundary_threshold) & (y1 < height + boundary_threshold)
         return fits_x & fits_y
 
+    @torch.jit.unused
     def __getitem__(self, item: Any) -> "Boxes":
         """Boxes at an index (which gives one box), slice, mask or tensor of indices."""
         return Boxes(self.tensor[[item]] if isinstance(item, int) else self.tensor[item])
@@ -99,7 +104,8 @@ class Boxes:
         """Return the number of boxes."""
         return self.tensor.shape[0]
 
-    def __iter__(self) -> Iterator[Tensor]:
+    @torch.jit.unused
+    def __iter__(self) -> Any:
         """Go through the boxes as tensors of shape (4,)."""
         yield from self.tensor
 
@@ -108,6 +114,7 @@ class Boxes:
         return f"Boxes({self.tensor})"
 
     @classmethod
+    @torch.jit.unused
     def cat(cls, boxes_list: Sequence["Boxes"]) -> "Boxes":
         """All boxes of several lists, in new memory; no list gives no boxes."""
         if len(boxes_list) == 0:

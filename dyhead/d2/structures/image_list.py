@@ -34,7 +34,7 @@ class ImageList:
 
     @property
     def device(self) -> torch.device:
-        """Where the images are."""
+        """The device of the images."""
         return self.tensor.device
 
     @staticmethod

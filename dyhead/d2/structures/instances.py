@@ -1,4 +1,4 @@
-"""The instances of one image: boxes, classes, scores and whatever else each of them has."""
+"""The instances of one image: their boxes, classes, scores and other fields."""
 
 import itertools
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Instances:
         self._fields[name] = value
 
     def has(self, name: str) -> bool:
-        """Whether there is a field of this name."""
+        """Return whether there is a field of this name."""
         return name in self._fields
 
     def get(self, name: str) -> Any:

@@ -22,4 +22,5 @@ def not_served(name: str, feature: str) -> Any:
         )
 
     description = f"Detectron2's class for {feature}; it cannot be built here."
-    return type(name, (), {"__init__": refuse, "__doc__": description})
+    members = {"__init__": refuse, "__doc__": description, "__module__": __name__}
+    return type(name, (), members)

@@ -59,3 +59,14 @@ def test_bad_arguments_are_refused(arguments):
     arguments = {"sizes": [[8]], "aspect_ratios": [[1.0]], "strides": [4, 8], **arguments}
     with pytest.raises((AssertionError, ValueError)):
         DefaultAnchorGenerator(**arguments)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_scripted_generator_gives_the_same_anchors():
+    generator = DefaultAnchorGenerator(
+        sizes=[[32], [64]], aspect_ratios=[[0.5, 1, 2]], strides=[8, 16], offset=0.5
+    )
+    features = [torch.rand(1, 4, 5, 6), torch.rand(1, 4, 3, 3)]
+    scripted = torch.jit.script(generator)(features)
+    for found, expected in zip(scripted, generator(features), strict=True):
+        assert torch.equal(found.tensor, expected.tensor)

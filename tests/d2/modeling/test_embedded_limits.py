@@ -1,4 +1,4 @@
-"""Where the embedded host differs: one clear sentence for what it lacks, and fewer surprises."""
+"""Differences of the embedded host: one clear sentence for what it lacks, and fewer surprises."""
 
 import pytest
 import torch

@@ -17,7 +17,7 @@ def config(clip_type: str, limit: float, enabled: bool = True):
 
 
 def step_with_gradients(cfg, as_type: bool) -> list[torch.Tensor]:
-    """How far two parameters move at learning rate 1 with gradients (3, 4) and (30, 40)."""
+    """Return how far two parameters move at learning rate 1 with gradients (3, 4) and (30, 40)."""
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
     if as_type:
         optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)(parameters, lr=1.0)

@@ -1,4 +1,4 @@
-"""Which settings each parameter gets, on either host."""
+"""Settings of each parameter, on either host."""
 
 import pytest
 import torch

@@ -16,13 +16,6 @@ from ...structures import BoxMode
 from ...utils.file_io import PathManager
 from ..catalog import DatasetCatalog, MetadataCatalog
 
-__all__ = [
-    "convert_to_coco_dict",
-    "convert_to_coco_json",
-    "load_coco_json",
-    "register_coco_instances",
-]
-
 logger = logging.getLogger("detectron2.data.datasets.coco")
 
 Json = dict[str, Any]

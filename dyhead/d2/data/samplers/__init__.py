@@ -7,11 +7,3 @@ from .distributed_sampler import (
     TrainingSampler,
 )
 from .grouped_batch_sampler import GroupedBatchSampler
-
-__all__ = [
-    "GroupedBatchSampler",
-    "InferenceSampler",
-    "RandomSubsetTrainingSampler",
-    "RepeatFactorTrainingSampler",
-    "TrainingSampler",
-]

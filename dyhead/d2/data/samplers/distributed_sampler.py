@@ -18,13 +18,6 @@ from torch.utils.data import Sampler
 
 from ...utils import comm
 
-__all__ = [
-    "InferenceSampler",
-    "RandomSubsetTrainingSampler",
-    "RepeatFactorTrainingSampler",
-    "TrainingSampler",
-]
-
 logger = logging.getLogger("detectron2.data.samplers.distributed_sampler")
 
 

@@ -36,33 +36,3 @@ from .augmentation_impl import (
     ResizeShortestEdge,
 )
 from .transform import ColorTransform, PILColorTransform, ResizeTransform
-
-__all__ = [
-    "AugInput",
-    "Augmentation",
-    "AugmentationList",
-    "BlendTransform",
-    "ColorTransform",
-    "CropTransform",
-    "HFlipTransform",
-    "NoOpTransform",
-    "PILColorTransform",
-    "PadTransform",
-    "RandomApply",
-    "RandomBrightness",
-    "RandomContrast",
-    "RandomCrop",
-    "RandomFlip",
-    "RandomSaturation",
-    "Resize",
-    "ResizeShortestEdge",
-    "ResizeTransform",
-    "ScaleTransform",
-    "StandardAugInput",
-    "Transform",
-    "TransformGen",
-    "TransformList",
-    "VFlipTransform",
-    "apply_augmentations",
-    "apply_transform_gens",
-]

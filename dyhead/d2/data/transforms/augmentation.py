@@ -8,16 +8,6 @@ from typing import Any
 import numpy as np
 from fvcore.transforms.transform import Transform, TransformList
 
-__all__ = [
-    "AugInput",
-    "Augmentation",
-    "AugmentationList",
-    "StandardAugInput",
-    "TransformGen",
-    "apply_augmentations",
-    "apply_transform_gens",
-]
-
 
 class Augmentation:
     """Base of all augmentations: `get_transform` decides, `__call__` applies.

@@ -19,17 +19,6 @@ from PIL import Image
 from .augmentation import Augmentation, as_augmentation
 from .transform import ResizeTransform
 
-__all__ = [
-    "RandomApply",
-    "RandomBrightness",
-    "RandomContrast",
-    "RandomCrop",
-    "RandomFlip",
-    "RandomSaturation",
-    "Resize",
-    "ResizeShortestEdge",
-]
-
 
 class RandomApply(Augmentation):
     """Apply an augmentation or a transform with the probability `prob`, or else nothing."""
@@ -39,7 +28,7 @@ class RandomApply(Augmentation):
         self.aug, self.prob = as_augmentation(tfm_or_aug), prob
 
     def get_transform(self, *args: Any) -> Transform:
-        """What the augmentation decides on, or nothing."""
+        """Return what the augmentation decides on, or nothing."""
         is_applied = self._rand_range() < self.prob
         return self.aug.get_transform(*args) if is_applied else NoOpTransform()
 

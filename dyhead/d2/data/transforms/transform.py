@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from fvcore.transforms.transform import NoOpTransform, Transform
 from PIL import Image
 
-__all__ = ["ColorTransform", "PILColorTransform", "ResizeTransform"]
-
 _TORCH_MODE = {
     Image.Resampling.NEAREST: "nearest",
     Image.Resampling.BILINEAR: "bilinear",

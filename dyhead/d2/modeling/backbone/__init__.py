@@ -4,14 +4,3 @@ from .backbone import Backbone
 from .build import BACKBONE_REGISTRY, build_backbone
 from .fpn import FPN
 from .resnet import ResNet, ResNetBlockBase, build_resnet_backbone, make_stage
-
-__all__ = [
-    "BACKBONE_REGISTRY",
-    "FPN",
-    "Backbone",
-    "ResNet",
-    "ResNetBlockBase",
-    "build_backbone",
-    "build_resnet_backbone",
-    "make_stage",
-]

@@ -1,4 +1,4 @@
-"""What every backbone offers."""
+"""The base class of backbones."""
 
 from abc import ABCMeta, abstractmethod
 from typing import Any

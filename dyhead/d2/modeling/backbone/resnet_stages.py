@@ -1,4 +1,4 @@
-"""How the stages of a ResNet are named, counted and given their arguments."""
+"""Names, numbers of blocks and arguments of the stages of a ResNet."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ STAGE_NAMES = ("res2", "res3", "res4", "res5")
 
 
 def number_of_stages(out_features: Sequence[str] | None, available: int) -> int:
-    """How many stages lead up to the last of `out_features`; all of them for None."""
+    """Count the stages that lead up to the last of `out_features`; all of them for None."""
     if out_features is None or "linear" in out_features:
         return available
     last = max((STAGE_NAMES.index(f) + 1 for f in out_features if f in STAGE_NAMES), default=0)

@@ -9,15 +9,3 @@ from .roi_heads import (
     build_roi_heads,
     select_foreground_proposals,
 )
-
-__all__ = [
-    "ROI_BOX_HEAD_REGISTRY",
-    "ROI_HEADS_REGISTRY",
-    "FastRCNNConvFCHead",
-    "FastRCNNOutputLayers",
-    "ROIHeads",
-    "StandardROIHeads",
-    "build_box_head",
-    "build_roi_heads",
-    "select_foreground_proposals",
-]

@@ -109,7 +109,7 @@ class FastRCNNConvFCHead(nn.Sequential):
 
     @property
     def output_shape(self) -> ShapeSpec:
-        """What the head gives for each box."""
+        """Return the shape of the features of each box."""
         return self._output_shape
 
 
