@@ -9,7 +9,8 @@ SETUP := $(VENV)/.installed
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
-	@echo "make lint        ruff, mypy, clang-format       make format    reformat the code"
+	@echo "make lint        check style, docstrings and types    make format  reformat the code"
+	@echo "make structure   count how the code is laid out: files, imports, calls, comments"
 	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
 	@echo "make gpu-check   on a GPU: prove that it works and measure it (8 minutes), see docs/gpu.md"
 	@echo "make results-table  rewrite the tables of results from the headers of configs/"
@@ -32,7 +33,12 @@ test: $(SETUP)
 test-all: $(SETUP)
 	$(BIN)/python -m pytest -m ""
 
+.PHONY: structure
+structure: $(SETUP)
+	$(BIN)/python tools/count_structure.py
+
 lint: $(SETUP)
+	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run -Werror dyhead/ops/cpp/*

@@ -18,7 +18,8 @@ EXPORT = [
 SUPERVISION = ["supervision>=0.25"]
 TEST = ["pytest>=8", "setuptools>=70.1", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
-DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, "ruff>=0.14", "mypy>=1.15", "clang-format>=19"]
+LINT = ["ruff>=0.14", "mypy>=1.15", "clang-format>=19", "pre-commit>=4"]
+DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, *LINT]
 
 KEYWORDS = ["object detection", "Dynamic Head", "DyHead", "Detectron2", "ATSS", "PyTorch"]
 URLS = {
@@ -41,7 +42,7 @@ CLASSIFIERS = [
 
 
 def read_version() -> str:
-    """The one version number, read without importing the package."""
+    """Read the one version number without importing the package."""
     text = (ROOT / "dyhead" / "__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
     if found is None:

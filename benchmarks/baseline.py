@@ -1,4 +1,4 @@
-"""What the benchmarks compare with: the official formulation on torchvision's operator.
+"""The baseline of the benchmarks: the official formulation on torchvision's operator.
 
 A block as the official code computes it: level by level, every branch convolved, normalised and
 (the coarser one) upsampled by itself, stacked, weighted and averaged; contiguous NCHW, nothing
@@ -56,20 +56,20 @@ class BaselineBlock(nn.Module):
     def forward(
         self, features: Mapping[str, Tensor] | Sequence[Tensor]
     ) -> dict[str, Tensor] | list[Tensor]:
-        """Compute what `DyHeadBlock.forward` does."""
+        """Compute the same as `DyHeadBlock.forward`."""
         if isinstance(features, Mapping):
             return dict(zip(features, self(list(features.values())), strict=True))
         levels = [feature.contiguous() for feature in features]
         return [self.attend(levels, index) for index in range(len(levels))]
 
     def attend(self, levels: Sequence[Tensor], index: int) -> Tensor:
-        """One level: stack the branches, weight each, average, activate."""
+        """Compute one level: stack the branches, weight each, average, activate."""
         branches = torch.stack(self.branches(levels, index))  # (branches, N, O, H, W)
         weights = torch.stack([self.scale_weight(branch) for branch in branches])
         return self.activate((branches * weights).mean(dim=0))
 
     def branches(self, levels: Sequence[Tensor], index: int) -> list[Tensor]:
-        """The same, the finer and the upsampled coarser level's convolutions, each (N, O, H, W)."""
+        """Convolve the same, the finer and the coarser level (upsampled), (N, O, H, W) each."""
         level = levels[index]
         where = self.offset_and_mask(level)
         offset, mask = where[:, : 2 * TAPS], where[:, 2 * TAPS :].sigmoid()
@@ -92,12 +92,12 @@ class BaselineBlock(nn.Module):
     def convolve(
         self, branch: DeformableBranch, feature: Tensor, offset: Tensor, mask: Tensor
     ) -> Tensor:
-        """Deformable convolution and GroupNorm."""
+        """Apply the deformable convolution and GroupNorm."""
         out = self.operator(feature, offset, mask, branch.weight, branch.bias, branch.stride)
         return branch.norm(out)
 
     def scale_weight(self, branch: Tensor) -> Tensor:
-        """(N, O, H, W) -> (N, 1, 1, 1)."""
+        """Compute the scale attention's weight of a branch, (N, O, H, W) to (N, 1, 1, 1)."""
         score = self.scale_attention.score
         return official_hard_sigmoid(F.relu(score(F.adaptive_avg_pool2d(branch, 1))))
 
@@ -113,7 +113,7 @@ class BaselineBlock(nn.Module):
 
 
 def _beginning(offset_map: Tensor, height: int, width: int) -> Tensor:
-    """What the official kernel reads of a map that is larger than its output."""
+    """Read the beginning of a larger map as the official kernel does (`dyhead.ops.flat_read`)."""
     batch, channels = offset_map.shape[:2]
     flat = offset_map.flatten(1)[:, : channels * height * width]
     return flat.reshape(batch, channels, height, width)

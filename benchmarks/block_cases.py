@@ -16,13 +16,13 @@ OFFSET_STD = 2.0  # pixels, about that of a trained DyHead
 
 
 def level_sizes(size: Sequence[int], levels: Sequence[int]) -> list[tuple[int, int]]:
-    """Height and width of the levels from P<levels[0]> to P<levels[1]> of an image."""
+    """List height and width of the levels from P<levels[0]> to P<levels[1]> of an image."""
     first, last = levels
     return [(-(-size[0] // 2**level), -(-size[1] // 2**level)) for level in range(first, last + 1)]
 
 
 def count_outputs(sizes: Sequence[tuple[int, int]]) -> int:
-    """Positions at which a block convolves: every level's own and, but for the finest, two more."""
+    """Count the positions at which a block convolves, over all levels and branches."""
     positions = [height * width for height, width in sizes]
     return sum(positions) + 2 * sum(positions[1:])
 
@@ -30,13 +30,13 @@ def count_outputs(sizes: Sequence[tuple[int, int]]) -> int:
 def make_features(
     sizes: Sequence[tuple[int, int]], channels: int, batch: int, device: torch.device
 ) -> list[Tensor]:
-    """Random levels (N, C, H_i, W_i)."""
+    """Draw random levels (N, C, H_i, W_i)."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(batch, channels, *size, generator=generator).to(device) for size in sizes]
 
 
 def make_stack(channels: int, num_blocks: int, device: torch.device) -> DyHeadStack:
-    """Plain blocks with random weights whose offsets are as wide as a trained DyHead's."""
+    """Build plain blocks with random weights and offsets as wide as a trained DyHead's."""
     torch.manual_seed(0)
     stack = DyHeadStack(channels, channels, num_blocks, BlockOptions(fused=False))
     for block in stack:
@@ -66,17 +66,17 @@ class BlockCase:
         self.leaves = [*self.trained, *stack.parameters()]
 
     def run(self) -> list[Tensor]:
-        """Forward pass, recorded for backward."""
+        """Run a forward pass, recorded for backward."""
         with self.variant.active(self.device):
             return self.module(self.trained)
 
     def forward(self) -> list[Tensor]:
-        """Forward pass of inference."""
+        """Run a forward pass of inference."""
         with torch.no_grad(), self.variant.active(self.device):
             return self.module(self.features)
 
     def training(self) -> tuple[Tensor, ...]:
-        """Forward and backward pass: gradients of the features, then of the parameters."""
+        """Compute the gradients of the features, then of the parameters."""
         outputs = self.run()
         # of values that differ, or GroupNorm's gradient would vanish
         cotangents = [output.detach().sin() for output in outputs]
@@ -85,7 +85,7 @@ class BlockCase:
 
 
 def build(variant: Variant, stack: DyHeadStack) -> nn.Module:
-    """The blocks of `variant` on the parameters of `stack`."""
+    """Build the blocks of `variant` on the parameters of `stack`."""
     module: Any
     blocks: list[Any] = list(stack)
     if variant.block == "baseline":
@@ -115,7 +115,7 @@ def _fused(stack: DyHeadStack) -> DyHeadStack:
 
 
 def exact_outputs(case: BlockCase) -> list[Tensor]:
-    """What `case` would give in float64."""
+    """Compute the outputs of `case` in float64."""
     module = copy.deepcopy(case.module).double()
     with torch.no_grad():
         return module([x.double() for x in case.features])

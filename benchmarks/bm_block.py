@@ -54,7 +54,7 @@ DIMENSIONS = tuple(dict.fromkeys(grows for grows, _, _ in GROWTH))
 
 
 def make_cases(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[Variant, BlockCase]:
-    """Every variant on the same weights and features."""
+    """Make a case of every variant on the same weights and features."""
     sizes = level_sizes(args.size, args.levels)
     features = make_features(sizes, args.channels, args.batch, args.device)
     stack = make_stack(args.channels, args.blocks, args.device)
@@ -64,7 +64,7 @@ def make_cases(args: argparse.Namespace, variants: Sequence[Variant]) -> dict[Va
 def make_calls(
     args: argparse.Namespace, variants: Sequence[Variant]
 ) -> dict[tuple[str, str], Call]:
-    """By pass and variant."""
+    """Return the calls to be timed, by pass and variant."""
     cases = make_cases(args, variants)
     return {
         (what, v.name): getattr(case, what) for v, case in cases.items() for what in args.passes
@@ -72,7 +72,7 @@ def make_calls(
 
 
 def measure_blocks(args: argparse.Namespace) -> list[Row]:
-    """One row per pass and variant: all timed in turn, then each one's memory."""
+    """Measure one row per pass and variant: all timed in turn, then each one's memory."""
     variants = block_variants(args.device, args.compile)
     rows = measure_time(args, variants)
     peaks = peaks_in_new_process(make_calls, args, variants)
@@ -82,7 +82,7 @@ def measure_blocks(args: argparse.Namespace) -> list[Row]:
 
 
 def measure_time(args: argparse.Namespace, variants: Sequence[Variant]) -> list[Row]:
-    """All columns but the peak of memory."""
+    """Fill all columns but the peak of memory."""
     cases = make_cases(args, variants)
     exact = exact_outputs(cases[BASELINE])
     errors = {variant: max_error(case.forward(), exact) for variant, case in cases.items()}
@@ -119,7 +119,7 @@ def describe(
     baseline: Timing,
     autocast_baseline: Timing | None = None,
 ) -> Row:
-    """The columns that every row has."""
+    """Fill the columns that every row has."""
     return {
         "variant": variant.name,
         "block": variant.block,
@@ -150,7 +150,7 @@ def add_launches(cases: dict[Variant, BlockCase], rows: list[Row], device: torch
 
 
 def measure_growth(args: argparse.Namespace) -> list[Row]:
-    """One row per step of growth and variant, forward passes only.
+    """Measure one row per step of growth and variant, forward passes only.
 
     All that is compared is timed in turn, so that a machine whose speed drifts does not look like
     growth.

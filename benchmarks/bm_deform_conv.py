@@ -30,7 +30,7 @@ PASSES = ("forward", "training")
 
 
 def make_inputs(args: argparse.Namespace) -> list[Tensor]:
-    """Random input, offset, mask, weight and bias of a 3x3 convolution that keeps the channels."""
+    """Draw input, offset, mask, weight and bias of a 3x3 convolution that keeps the channels."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
@@ -59,7 +59,7 @@ class Case:
         self.variant, self.stride = variant, stride
 
     def run(self) -> Tensor:
-        """Forward pass, recorded for backward or not as the caller decides."""
+        """Run a forward pass, recorded for backward or not as the caller decides."""
         x, offset, mask, weight, bias = self.leaves
         with self.variant.active(x.device):
             return modulated_deform_conv2d(
@@ -67,19 +67,19 @@ class Case:
             )
 
     def forward(self) -> Tensor:
-        """Forward pass of inference."""
+        """Run a forward pass of inference."""
         with torch.no_grad():
             return self.run()
 
     def training(self) -> tuple[Tensor, ...]:
-        """Forward and backward pass: the gradients."""
+        """Compute the gradients by a forward and a backward pass."""
         output = self.run()
         with self.variant.active(output.device):
             return torch.autograd.grad(output, self.leaves, torch.ones_like(output))
 
 
 def make_cases(args: argparse.Namespace) -> dict[Variant, Case]:
-    """Every back end and precision, the baseline first."""
+    """Make a case of every back end and precision, the baseline first."""
     inputs = make_inputs(args)
     backends = serving_backends(args.device)
     variants = [Variant("operator", b, p) for b in backends for p in precisions(b, args.device)]
@@ -88,13 +88,13 @@ def make_cases(args: argparse.Namespace) -> dict[Variant, Case]:
 
 
 def make_calls(args: argparse.Namespace) -> dict[tuple[str, str], Call]:
-    """By pass and variant."""
+    """Return the calls to be timed, by pass and variant."""
     cases = make_cases(args)
     return {(what, v.name): getattr(case, what) for v, case in cases.items() for what in PASSES}
 
 
 def measure(args: argparse.Namespace) -> list[Row]:
-    """One row per pass, back end and precision."""
+    """Measure one row per pass, back end and precision."""
     cases = make_cases(args)
     with torch.no_grad():
         x, offset, mask, weight, bias = (leaf.double() for leaf in cases[BASELINE].leaves)

@@ -25,7 +25,7 @@ QUICKSTART = Path(__file__).parents[1] / "configs" / "quickstart.yaml"
 
 
 def measure(cfg: CfgNode, workers: int, batches: int, rounds: int) -> Row:
-    """Seconds per batch in each of `rounds` rounds of `batches` batches, after a warm-up round."""
+    """Measure seconds per batch in `rounds` rounds of `batches` batches, after a warm-up."""
     cfg = cfg.clone()
     cfg.DATALOADER.NUM_WORKERS = workers
     loader = iter(Trainer.build_train_loader(cfg))

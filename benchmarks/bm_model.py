@@ -51,7 +51,7 @@ CANDIDATES = 1000
 
 @dataclass(frozen=True)
 class Workload:
-    """A detector, what it does and on how much."""
+    """A detector, its task (training or inference) and the size of its batch."""
 
     config: Path
     task: str
@@ -60,7 +60,7 @@ class Workload:
 
 
 def default_workloads(device: torch.device) -> list[Workload]:
-    """Those of the goals."""
+    """List the workloads of the goals."""
     workloads = [Workload(ATSS_R50, "inference", (800, 1344), 1), Workload(QUICKSTART, "training")]
     if device.type == "cuda":  # two images per GPU, as eight of them train
         workloads.append(Workload(ATSS_R50, "training", (800, 1344), 2))
@@ -68,13 +68,13 @@ def default_workloads(device: torch.device) -> list[Workload]:
 
 
 def load(workload: Workload, device: torch.device, overrides: list[str]) -> CfgNode:
-    """The config, without weights to load, and with a rate that hardly changes any."""
+    """Load the config, without weights and with a learning rate that hardly changes any."""
     options = ["MODEL.DEVICE", str(device), "MODEL.WEIGHTS", "", "SOLVER.BASE_LR", "1e-6"]
     return load_config(str(workload.config), [*options, *overrides])[0]
 
 
 def make_batch(cfg: CfgNode, workload: Workload) -> list[dict[str, Any]]:
-    """Random images with random boxes."""
+    """Draw random images with random boxes."""
     height, width = workload.size or (cfg.INPUT.MIN_SIZE_TRAIN[-1],) * 2
     count = workload.batch or (cfg.SOLVER.IMS_PER_BATCH if workload.task == "training" else 1)
     generator = torch.Generator().manual_seed(0)
@@ -82,7 +82,7 @@ def make_batch(cfg: CfgNode, workload: Workload) -> list[dict[str, Any]]:
 
 
 def make_image(height: int, width: int, generator: torch.Generator) -> dict[str, Any]:
-    """One image as a data loader gives it; boxes are XYXY in pixels."""
+    """Make one image as a data loader gives it; boxes are XYXY in pixels."""
     corners = 0.8 * torch.rand(BOXES_PER_IMAGE, 2, generator=generator)
     sides = 0.05 + 0.15 * torch.rand(BOXES_PER_IMAGE, 2, generator=generator)
     boxes = torch.cat((corners, corners + sides), dim=1) * torch.tensor([width, height] * 2)
@@ -110,17 +110,17 @@ class ModelCase:
         self.optimizer = build_optimizer(cfg, model)
 
     def inference(self) -> Any:
-        """Detect."""
+        """Run inference."""
         with torch.no_grad(), self.variant.active(self.device):
             return self.model.eval()(self.batch)
 
     def loss(self) -> Tensor:
-        """Forward pass of a training step."""
+        """Run the forward pass of a training step."""
         with self.variant.active(self.device):
             return torch.stack([*self.model.train()(self.batch).values()]).sum()
 
     def training(self) -> None:
-        """A training step."""
+        """Run a training step."""
         loss = self.loss()
         self.optimizer.zero_grad()
         with self.variant.active(self.device):
@@ -134,7 +134,7 @@ def make_cases(
     batch: list[dict[str, Any]],
     inference: ExitStack | None = None,
 ) -> dict[Variant, ModelCase]:
-    """Every variant with the same initial weights; each formulation is built once.
+    """Make a case of every variant with the same initial weights.
 
     Ours is prepared as `train_net.py` does it; with `inference` also as its evaluation does, until
     that is closed.
@@ -185,7 +185,7 @@ def set_threshold(model: DenseDetector, batch: list[dict[str, Any]]) -> None:
 def prepare(
     args: argparse.Namespace, workload: Workload, variants: list[Variant], stack: ExitStack
 ) -> tuple[dict[Variant, ModelCase], list[dict[str, Any]]]:
-    """Every variant, and the batch; to detect, in the form of evaluation until `stack` closes."""
+    """Prepare variants and batch; for inference in the form of evaluation until `stack` closes."""
     cfg = load(workload, args.device, args.opts)
     batch = make_batch(cfg, workload)
     inference = stack if workload.task == "inference" else None
@@ -195,13 +195,13 @@ def prepare(
 def make_calls(
     args: argparse.Namespace, workload: Workload, variants: list[Variant]
 ) -> dict[str, Call]:
-    """By variant."""
+    """Return the calls to be timed, by variant."""
     cases, _ = prepare(args, workload, variants, ExitStack())
     return {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
 
 
 def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
-    """One row per variant: all timed in turn, then each one's memory."""
+    """Measure one row per variant: all timed in turn, then each one's memory."""
     variants = model_variants(args.device)
     rows = measure_time(workload, args, variants)
     peaks = peaks_in_new_process(make_calls, args, workload, variants)
@@ -213,7 +213,7 @@ def measure(workload: Workload, args: argparse.Namespace) -> list[Row]:
 def measure_time(
     workload: Workload, args: argparse.Namespace, variants: list[Variant]
 ) -> list[Row]:
-    """All columns but the peak of memory."""
+    """Fill all columns but the peak of memory."""
     with ExitStack() as stack:
         cases, batch = prepare(args, workload, variants, stack)
         calls = {variant.name: getattr(case, workload.task) for variant, case in cases.items()}
@@ -239,7 +239,7 @@ def describe(
     baseline: Timing,
     autocast_baseline: Timing | None = None,
 ) -> Row:
-    """The columns of one variant."""
+    """Fill the columns of one variant."""
     height, width = batch[0]["height"], batch[0]["width"]
     row = {
         "config": workload.config.name,

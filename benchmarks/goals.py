@@ -1,4 +1,4 @@
-"""The speed and memory goals of the project, and where the results say how far each one is.
+"""The speed and memory goals of the project, and their values in the results.
 
 Where several rows serve, a ratio is that of the fastest, memory that of the hungriest, and the
 small image's ratio that of the slowest.
@@ -36,12 +36,12 @@ class Goal:
     form: str = ".1f"
 
     def is_reached(self, value: float) -> bool:
-        """Whether `value` meets the target."""
+        """Return True if `value` meets the target."""
         return value <= self.target if self.at_most else value >= self.target
 
 
 def rows_of(results: Results, device: str, benchmark: str, wanted: Mapping[str, Any]) -> list[Row]:
-    """Rows whose fields have these values; a tuple lists the values allowed."""
+    """Select rows whose fields have these values; a tuple lists the values allowed."""
 
     def fits(row: Row) -> bool:
         return all(
@@ -82,7 +82,7 @@ def _model(device: str, config: str, what: str, precisions: tuple[str, ...]) -> 
 def _against_autocast(
     benchmark: str, what: str, **wanted: Any
 ) -> Callable[[Results], float | None]:
-    """Ratio of our fastest bfloat16 row on CUDA to the baseline under autocast."""
+    """Return the ratio of our fastest bfloat16 row on CUDA to the baseline under autocast."""
     fields = {"precision": "bfloat16", "pass": what, **wanted}
     ours = finder("cuda", benchmark, "milliseconds", {**fields, **FUSED}, min)
     theirs = finder("cuda", benchmark, "milliseconds", {**fields, "block": "baseline"}, min)
@@ -95,23 +95,23 @@ def _against_autocast(
 
 
 def _peak(backend: str) -> Any:
-    """Megabytes, the block's output included."""
+    """Return the peak in megabytes, the block's output included."""
     return _block(backend, "float32", "forward", "peak_megabytes")
 
 
 def _saved(precision: str) -> Any:
-    """Megabytes, those of the worst back end."""
+    """Return the megabytes saved for backward, on the worst back end."""
     wanted = {**FUSED, "precision": precision, "pass": "training"}
     return finder("cpu", "block", "saved_megabytes", wanted)
 
 
 def _slowest_small(what: str) -> Any:
-    """The worst ratio, of any back end and precision."""
+    """Return the worst ratio of all back ends and precisions."""
     return finder("cpu", "block_256", "ratio", {**FUSED, "pass": what}, min)
 
 
 def _growth_spread(backend: str, precision: str) -> Callable[[Results], float | None]:
-    """How much more the most expensive output costs than the cheapest, over area or over levels.
+    """Return the ratio of the most to the least expensive output, over area or over levels.
 
     The worse of the two.
     """

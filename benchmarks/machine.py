@@ -1,4 +1,4 @@
-"""The machine that a measurement ran on: without it, its numbers mean nothing.
+"""Describes the machine of a measurement, without which its numbers mean nothing.
 
 python benchmarks/machine.py --device cuda
 """
@@ -27,7 +27,7 @@ FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf1
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """Processor, versions and the back end that is chosen by itself."""
+    """Describe processor, versions and the automatically chosen back end."""
     model, flags = _processor()
     described: dict[str, str | int] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -63,12 +63,12 @@ def _describe_gpu(device: torch.device) -> dict[str, str | int]:
 
 
 def describe_backends(device: torch.device) -> dict[str, str]:
-    """Each back end of the deformable convolution: "serves", or why it does not serve `device`."""
+    """Describe each back end: "serves", or the reason why it does not serve `device`."""
     return {name: why_not(name, device) or "serves" for name in BACKENDS}
 
 
 def describe_tools(device: torch.device) -> dict[str, str]:
-    """Tell what computes fused blocks after their convolutions, and Triton's compiler."""
+    """Describe the back end of a block's fused passes, and Triton's compiler."""
     by_triton = importlib.import_module("dyhead.ops.triton_branch_mix").serves(device)
     compilers = [os.environ.get("CC"), "gcc", "clang"]
     found = [path for name in compilers if name and (path := shutil.which(name))]
@@ -79,7 +79,7 @@ def describe_tools(device: torch.device) -> dict[str, str]:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """Name and instruction sets."""
+    """Return the processor's name and instruction sets."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

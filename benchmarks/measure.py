@@ -1,4 +1,4 @@
-"""Time, peak memory and memory saved for backward of one call, measured the same way everywhere.
+"""Measures time, peak memory and memory saved for backward of a call.
 
 What is compared runs in turn, round by round within one process, so that a busy machine slows all
 of it alike.
@@ -31,7 +31,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call: the median of all rounds, and its quartiles."""
+    """The seconds of one call: median and quartiles of all rounds."""
 
     median: float
     low: float
@@ -81,7 +81,7 @@ def _seconds(call: Call, repeats: int, device: torch.device) -> float:
 
 
 def _seconds_by_events(call: Call, repeats: int, device: torch.device) -> float:
-    """Seconds between two marks in the device's own queue."""
+    """Measure the seconds between two events in the device's own queue."""
     with torch.cuda.device(device):
         torch.cuda.synchronize()
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -94,7 +94,7 @@ def _seconds_by_events(call: Call, repeats: int, device: torch.device) -> float:
 
 
 def count_launches(call: Call, device: torch.device) -> int | None:
-    """Kernels that a call launches on a GPU, after a warm-up.
+    """Count the kernels that a call launches on a GPU, after a warm-up.
 
     Returns:
         None on other devices, and where the profiler cannot see the GPU.
@@ -119,7 +119,7 @@ def count_launches(call: Call, device: torch.device) -> int | None:
 def peaks_in_new_process(
     make_calls: Callable[..., Mapping[Key, Call]], args: argparse.Namespace, *rest: Any
 ) -> dict[Key, int | None]:
-    """`peak_extra_bytes` of every call that `make_calls(args, *rest)` gives, each after a warm-up.
+    """Measure `peak_extra_bytes` of every call of `make_calls(args, *rest)`, in a process each.
 
     On CPU in a process of its own, whose C library (glibc) gives larger pieces of memory back as
     soon as they are freed: otherwise the peak depends on the holes that earlier calls left.
@@ -151,7 +151,7 @@ def _peaks(
 
 
 def peak_extra_bytes(call: Call, device: torch.device) -> int | None:
-    """Memory that a call takes at its peak beyond what was there before, its result included.
+    """Measure a call's peak memory beyond what was allocated before, its result included.
 
     On CUDA what torch's allocator handed out. On CPU the peak of the process's resident memory,
     which also sees what kernels allocate behind torch's back; Linux alone tells it.
@@ -174,7 +174,7 @@ def peak_extra_bytes(call: Call, device: torch.device) -> int | None:
 
 
 def _forget_peak() -> bool:
-    """Hand freed memory back to the system, then let the peak start at what is left."""
+    """Hand freed memory back to the system, then reset the peak."""
     try:
         ctypes.CDLL(None).malloc_trim(0)  # else the call reuses it unseen
         _CLEAR.write_text("5")
@@ -191,7 +191,7 @@ def _resident_bytes(field: str) -> int:
 
 
 def saved_bytes(call: Call, not_counted: Iterable[Tensor]) -> int:
-    """Bytes that autograd keeps for backward after `call`, a forward pass.
+    """Count the bytes that autograd keeps for backward after `call`, a forward pass.
 
     Every storage counts once, the inputs too; those of `not_counted` do not (parameters exist
     anyway).
@@ -214,12 +214,12 @@ def _storage(tensor: Tensor) -> int:
 
 
 def state_of(module: nn.Module) -> list[Tensor]:
-    """Parameters and buffers."""
+    """Return parameters and buffers by name."""
     return [*module.parameters(), *module.buffers()]
 
 
 def max_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
-    """The largest absolute difference over all tensors."""
+    """Return the largest absolute difference over all tensors."""
     return max(
         float((value.double() - other.double()).abs().max())
         for value, other in zip(values, expected, strict=True)
@@ -227,7 +227,7 @@ def max_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
 
 
 def relative_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
-    """The norm of the difference by the norm of the tensor, of the tensor that differs most."""
+    """Return the norm of the difference by that of the tensor, for the tensor that differs most."""
     return max(
         float((value.double() - other.double()).norm() / other.double().norm())
         for value, other in zip(values, expected, strict=True)

@@ -18,7 +18,7 @@ class MMDetectionBlock(BaselineBlock):
     """MMDetection's block on the parameters of one of ours."""
 
     def attend(self, levels: Sequence[Tensor], index: int) -> Tensor:
-        """One level: add up the weighted branches, average, activate."""
+        """Compute one level: add up the weighted branches, average, activate."""
         branches = self.branches(levels, index)
         total = branches[0] * self.scale_weight(branches[0])
         for branch in branches[1:]:

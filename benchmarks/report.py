@@ -1,4 +1,4 @@
-"""Write benchmarks/results/README.md from the json files beside it: goals first, then all tables.
+"""Writes benchmarks/results/README.md from the json files beside it: goals, then tables.
 
     python benchmarks/report.py
 
@@ -38,7 +38,7 @@ NO_GPU = "Not measured yet: `make gpu-check` or `make bench DEVICE=cuda` does, w
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
-    """All results, by device and benchmark."""
+    """Read all results, by device and benchmark."""
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("*/*.json")):
         found.setdefault(path.parent.name, {})[path.stem] = json.loads(path.read_text())
@@ -46,7 +46,7 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def goals_table(results: Results) -> str:
-    """One line per goal."""
+    """Format one line per goal."""
     cells = [_goal_cells(goal, goal.measured(results)) for goal in GOALS]
     headings = ("", "goal", "measured", "reached")
     return tabulate(cells, headings, tablefmt="github", disable_numparse=True)
@@ -61,7 +61,7 @@ def _goal_cells(goal: Goal, value: float | None) -> list[str]:
 
 
 def render_results(found: dict[str, dict[str, Any]]) -> str:
-    """The whole page."""
+    """Format the whole page."""
     rows: Results = {
         device: {name: result["rows"] for name, result in benchmarks.items()}
         for device, benchmarks in found.items()

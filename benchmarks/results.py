@@ -1,4 +1,4 @@
-"""Tables on the screen, and the same as json with the machine beside it."""
+"""Prints tables, and writes them as json with a description of the machine."""
 
 import argparse
 import json
@@ -37,7 +37,7 @@ COLUMNS = {
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where it runs, and where its results go."""
+    """Add the arguments of every benchmark: device, threads, output."""
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, help="json file to write")
@@ -46,7 +46,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def timing_columns(
     timing: Timing, baseline: Timing | None, autocast_baseline: Timing | None = None
 ) -> Row:
-    """The columns that a timing fills; a baseline that was not measured gives no ratio."""
+    """Fill the columns of a timing; without a measured baseline there is no ratio."""
     row: Row = {
         "milliseconds": 1000 * timing.median,
         "quartiles": [1000 * timing.low, 1000 * timing.high],
@@ -59,12 +59,12 @@ def timing_columns(
 
 
 def megabytes(count: int | None) -> float | None:
-    """10^6 bytes."""
+    """Convert bytes to units of 10^6 bytes."""
     return None if count is None else count / MEGABYTE
 
 
 def render(rows: Sequence[Row], style: str = "simple") -> str:
-    """Lay out the columns that any row has."""
+    """Format a table of all columns that any row has."""
     used = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     headings = [COLUMNS[key][0] for key in used]
     cells = [[_cell(row.get(key), COLUMNS[key][1]) for key in used] for row in rows]

@@ -1,4 +1,4 @@
-"""What is compared with the baseline: which block, on which back end, at which precision."""
+"""The variants that are compared with the baseline: form of the block, back end, precision."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,7 +30,7 @@ _OTHER_PRECISIONS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to compute the same.
+    """A way to compute the same: form of the block, back end and precision.
 
     Attributes:
         block: "baseline", "mmdet", "plain" or "fused".
@@ -47,13 +47,13 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """The name in tables."""
         compiled = ", compiled" if self.compiled else ""
         return f"{self.block}, {self.backend}, {self.precision}{compiled}"
 
     @contextmanager
     def active(self, device: torch.device) -> Iterator[None]:
-        """Compute this way; backward needs it too."""
+        """Let everything within the context compute this way; backward needs it too."""
         float32_precision, dtype = PRECISIONS[self.precision]
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(float32_precision)
@@ -75,12 +75,12 @@ AUTOCAST_BASELINE = Variant("baseline", "torchvision", "bfloat16")  # what users
 
 
 def _no_compiler() -> mock._patch:
-    """Make the extension look as if it could not be built."""
+    """Make the C++ extension unavailable, as on a machine without a compiler."""
     return mock.patch.object(extension, "_loaded", False)
 
 
 def serving_backends(device: torch.device) -> list[str]:
-    """Back ends that run on `device`, found by trying; says why the others do not."""
+    """List the back ends that run on `device`, found by trying; print why the others do not."""
     x, offset, mask, weight = (
         torch.rand(shape, device=device)
         for shape in ((1, 16, 4, 4), (1, 18, 4, 4), (1, 9, 4, 4), (16, 16, 3, 3))
@@ -97,12 +97,12 @@ def serving_backends(device: torch.device) -> list[str]:
 
 
 def precisions(backend: str, device: torch.device) -> list[str]:
-    """All precisions that a back end offers on `device`."""
+    """List all precisions that a back end offers on `device`."""
     return ["float32", *_OTHER_PRECISIONS.get((backend, device.type), [])]
 
 
 def block_variants(device: torch.device, compiled: bool = False) -> list[Variant]:
-    """All ways to compute a block on `device`, the baseline first."""
+    """List all ways to compute a block on `device`, the baseline first."""
     backends = serving_backends(device)
     variants = _baselines(device)
     variants += [Variant("plain", backend) for backend in backends]
@@ -113,12 +113,12 @@ def block_variants(device: torch.device, compiled: bool = False) -> list[Variant
 
 
 def model_variants(device: torch.device) -> list[Variant]:
-    """The ways to compute a detector that are worth comparing, the baseline first."""
+    """List the ways to compute a detector that are compared, the baseline first."""
     return [*_baselines(device), *fused_variants(device, serving_backends(device))]
 
 
 def fused_variants(device: torch.device, backends: Sequence[str]) -> list[Variant]:
-    """The fused block on each back end that may be chosen, at each precision."""
+    """List the fused block on each back end that may be chosen, at each precision."""
     fallback = {"cpu": "torchvision", "cuda": "bags"}.get(device.type)  # never chosen by itself
     useful = [backend for backend in backends if backend != fallback]
     return [Variant("fused", b, precision) for b in useful for precision in precisions(b, device)]

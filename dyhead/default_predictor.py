@@ -12,9 +12,8 @@ from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
 from dyhead.d2.data.transforms import ResizeShortestEdge
-from dyhead.data.arrays import as_bgr
 from dyhead.data.known_classes import known_classes
-from dyhead.data.model_input import colour_order
+from dyhead.data.model_input import as_bgr, colour_order
 from dyhead.detector import prepare_detector
 
 

@@ -1,4 +1,4 @@
-"""The one way from a config and weights to a ready detector.
+"""Builds a ready detector from a config and weights; every command that detects uses it.
 
 Whatever detects goes through here: evaluation, pseudo-labels, prediction, export and
 `DefaultPredictor`. Training builds its model elsewhere (`dyhead.engine.Trainer`), since it may
@@ -167,7 +167,7 @@ def build_detector(cfg: CfgNode) -> nn.Module:
 
 
 def _look_at_weights(cfg: CfgNode, allow_partial: bool) -> tuple[str, ModelCard | None]:
-    """The local file of MODEL.WEIGHTS, and its card."""
+    """Find the local file of MODEL.WEIGHTS, and read its card."""
     if cfg.MODEL.WEIGHTS:
         with user_errors():
             path = local_path(split_query(cfg.MODEL.WEIGHTS)[0])
@@ -182,7 +182,7 @@ def _look_at_weights(cfg: CfgNode, allow_partial: bool) -> tuple[str, ModelCard 
 
 
 def _settle_classes(cfg: CfgNode, source: str, trained: Classes, wanted: Classes) -> Classes:
-    """Set the number of classes, and say which they are: nothing where that is not known.
+    """Set the number of classes, and return the classes, empty where they are not known.
 
     Raises:
         UserError: the config sets another number than the checkpoint has.
@@ -203,14 +203,14 @@ def _settle_classes(cfg: CfgNode, source: str, trained: Classes, wanted: Classes
 
 
 def _defaults_for(cfg: CfgNode) -> CfgNode:
-    """The default config, for the architecture of `cfg`."""
+    """Build the default config for the architecture of `cfg`."""
     defaults, _ = load_config("")
     defaults.MODEL.META_ARCHITECTURE = cfg.MODEL.META_ARCHITECTURE
     return defaults
 
 
 def _with_ids(classes: Classes, trained: Classes) -> Classes:
-    """The classes with the checkpoint's category ids where the data set tells none."""
+    """Return the classes with the checkpoint's category ids where the data set tells none."""
     if classes.category_ids or not trained.category_ids or classes.names != trained.names:
         return classes
     return trained

@@ -1,4 +1,4 @@
-"""What went wrong with something the user gave, as one sentence instead of a traceback."""
+"""Errors about a user's input: one sentence instead of a traceback."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -32,5 +32,5 @@ def user_errors(source: str = "") -> Iterator[None]:
 
 
 def first_few(names: Collection[str], count: int = 6) -> str:
-    """The first names of a list, for a sentence; "..." stands for the others."""
+    """Join the first names of a list for a sentence; "..." stands for the others."""
     return ", ".join(list(names)[:count]) + (", ..." if len(names) > count else "")

@@ -1,4 +1,4 @@
-"""The folder of a command's results."""
+"""Makes the folder of a command's results."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from dyhead.errors import UserError, user_errors
 
 
 def make_output_folder(folder: Path, option: str) -> None:
-    """Make a folder, and find out before the work of hours whether its results can be written.
+    """Make a folder, and check at once that files can be written in it.
 
     Args:
         folder: it and those above it are made.

@@ -1,4 +1,4 @@
-"""The paper's Table 3 in small: five detectors with and without DyHead, on the blood cells of BCCD.
+"""Trains the paper's Table 3 in small: five detectors with and without DyHead, on BCCD.
 
     python experiments/bccd.py --data BCCD
     python experiments/bccd.py --data BCCD --table3-only --all-seeds --jobs 4 --budget 3600
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where it leaves its files, below the output folder."""
+        """The folder of its files, below the output folder."""
         form = self.form.replace(" ", "_")
         return f"{self.detector.replace(' ', '_')}-{form}-seed{self.seed}"
 
@@ -77,7 +77,7 @@ class Experiment:
         self.deadline = time.monotonic() + budget
 
     def data_sets(self, **parts: tuple[Path, Path]) -> str:
-        """The value of DATASETS.COCO_JSON: BCCD's training and validation part, and `parts`."""
+        """Format DATASETS.COCO_JSON: BCCD's training and validation part, and `parts`."""
         images = self.data / "images"
         known = {
             "own_train": (self.data / "train.json", images),
@@ -104,7 +104,7 @@ class Experiment:
             )
 
     def train_net(self, config: str, folder: str, options: Sequence[str]) -> dict[str, float]:
-        """Scores of one call of train_net.py and its seconds; from disk if it is complete."""
+        """Run train_net.py for scores and seconds; those of a complete run are read from disk."""
         output = self.output / folder
         done = output / "experiment.json"
         if not done.is_file():
@@ -120,7 +120,7 @@ class Experiment:
         return json.loads(done.read_text())
 
     def train(self, run: Run) -> dict[str, float] | None:
-        """Scores of a training; None if the budget ended before it."""
+        """Train for scores; None if the budget ended before it."""
         options = [*run.options, "SEED", str(run.seed), "DATASETS.COCO_JSON", self.data_sets()]
         try:
             scores = self.train_net(run.config, run.folder, options)
@@ -131,13 +131,13 @@ class Experiment:
         return scores
 
     def all_of(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Results of `work` on every item, so many at a time."""
+        """Run `work` on every item, as many at a time as there are jobs."""
         with ThreadPoolExecutor(self.jobs) as pool:
             return list(pool.map(work, items))
 
 
 def table3_runs(seeds: Sequence[int], all_seeds: bool = False) -> list[Run]:
-    """Every detector with and without DyHead, and Figure 2c's form, seed after seed.
+    """List every detector with and without DyHead, and Figure 2c's form, seed after seed.
 
     Args:
         seeds: of ATSS.
@@ -156,7 +156,7 @@ def table3_runs(seeds: Sequence[int], all_seeds: bool = False) -> list[Run]:
 
 
 def table3(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row per detector and form, with the scores of its seeds that were complete in time."""
+    """Train one row per detector and form, with the scores of the seeds completed in time."""
     groups: dict[tuple[str, str], list[dict[str, float]]] = {}
     for run, scores in zip(runs, experiment.all_of(experiment.train, runs), strict=True):
         if scores is not None:
@@ -168,7 +168,7 @@ def table3(experiment: Experiment, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def multi_scale_testing(experiment: Experiment, seed: int) -> dict[str, dict[str, float]]:
-    """Scores of the trained ATSS with DyHead, tested at one and at several scales."""
+    """Score the trained ATSS with DyHead at one and at several scales."""
     weights = experiment.output / Run("ATSS", "with DyHead", "atss", (), seed).folder
     common = ["--eval-only", "DATASETS.COCO_JSON", experiment.data_sets()]
     common += ["MODEL.WEIGHTS", str(weights / "model_final.pth")]
@@ -188,7 +188,7 @@ def multi_scale_testing(experiment: Experiment, seed: int) -> dict[str, dict[str
 
 
 def split_training_set(experiment: Experiment) -> tuple[Path, Path]:
-    """A json with every fourth training image, and a folder with the others, unlabelled."""
+    """Write a json with every fourth training image, and a folder with the others, unlabelled."""
     folder = experiment.output / "quarter"
     unlabelled = folder / "unlabelled"
     shutil.rmtree(folder, ignore_errors=True)
@@ -207,7 +207,7 @@ def split_training_set(experiment: Experiment) -> tuple[Path, Path]:
 
 
 def matching_thresholds(labelled: Path, detections: Path, num_images: int) -> list[str]:
-    """Options of pseudo-label: as many boxes per image and class as the labelled images have.
+    """Choose class thresholds that give as many boxes per image as the labelled images have.
 
     Args:
         labelled: COCO json of the labelled images.
@@ -226,7 +226,7 @@ def matching_thresholds(labelled: Path, detections: Path, num_images: int) -> li
 
 
 def self_training(experiment: Experiment, seed: int) -> dict[str, dict[str, float]]:
-    """Scores of ATSS with DyHead on a quarter of the labels, before and after labelling the rest.
+    """Score ATSS with DyHead on a quarter of the labels, before and after labelling the rest.
 
     Both trainings have the same number of steps. Scores of 400 steps are low: at the default
     threshold of 0.5 nine cells of ten would be background.
@@ -253,7 +253,7 @@ def self_training(experiment: Experiment, seed: int) -> dict[str, dict[str, floa
 
 
 def format_table3(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown; several seeds as mean and range."""
+    """Format Table 3 as Markdown; several seeds as mean and range."""
     cells = []
     for row in rows:
         aps = [scores["AP"] for scores in row["runs"]]
@@ -269,14 +269,14 @@ def format_table3(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def format_forms(title: str, forms: dict[str, dict[str, float]]) -> str:
-    """Markdown with one row per form."""
+    """Format Markdown with one row per form."""
     keys = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     cells = [[form, *(f"{scores[key]:.1f}" for key in keys)] for form, scores in forms.items()]
     return tabulate(cells, [title, *keys], tablefmt="pipe", disable_numparse=True)
 
 
 def describe_machine(jobs: int) -> str:
-    """One line on what the times were measured on."""
+    """Describe the machine of the times in one line."""
     cores = os.cpu_count()
     return (
         f"{platform.machine()}, {cores} CPU cores, {jobs} runs at a time; torch"
@@ -285,7 +285,7 @@ def describe_machine(jobs: int) -> str:
 
 
 def report(results: dict[str, Any]) -> str:
-    """All tables as Markdown."""
+    """Format all tables as Markdown."""
     parts = [
         "# BCCD: five detectors with and without DyHead",
         "Written by `python experiments/bccd.py`; 205 images to train on, 87 to validate, from"

@@ -91,7 +91,7 @@ def test_baseline_is_the_official_block_only(options: dict[str, Any]) -> None:
 
 def test_variants_leave_no_trace() -> None:
     """ "bags" stands for a machine without a compiler; precision and back end end with it."""
-    before = extension._loaded, torch.get_float32_matmul_precision(), dict(os.environ)
+    before = extension.load(), torch.get_float32_matmul_precision(), dict(os.environ)
     with Variant("fused", "bags", "bfloat16").active(CPU):
         assert not extension.load()
         assert choose_backend(CPU) == "bags"
@@ -99,7 +99,7 @@ def test_variants_leave_no_trace() -> None:
     with Variant("fused", "torchvision", "bf16x3").active(CPU):
         assert choose_backend(CPU) == "torchvision"
         assert torch.get_float32_matmul_precision() == "high"
-    assert (extension._loaded, torch.get_float32_matmul_precision(), dict(os.environ)) == before
+    assert (extension.load(), torch.get_float32_matmul_precision(), dict(os.environ)) == before
 
 
 SMALL = [

@@ -1,4 +1,4 @@
-"""Sentences for users."""
+"""Errors about a user's input are sentences that name it."""
 
 from dyhead.errors import first_few
 

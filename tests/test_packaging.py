@@ -13,7 +13,10 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 # What pip needs of a clone to build; an own copy, because building leaves folders in it.
 SOURCES = ("configs", "dyhead", "setup.py", "pyproject.toml", "MANIFEST.in")
-TEXTS = ("README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "train_net.py")
+TEXTS = (
+    *("README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"),
+    *("Makefile", "train_net.py"),
+)
 
 
 @pytest.fixture(scope="module")

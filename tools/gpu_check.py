@@ -80,7 +80,7 @@ class Check:
     def run(self) -> list[Result]:
         """Run every stage that fits, and write gpu_check.json as soon as each has ended."""
         self.write()
-        for group in _groups(self.stages):
+        for group in group_stages(self.stages):
             with ThreadPoolExecutor(1 if len(group) == 1 else self.jobs) as pool:
                 stages = [pool.submit(self.run_stage, stage) for stage in group]
                 try:
@@ -92,7 +92,7 @@ class Check:
         return self.in_order()
 
     def in_order(self) -> list[Result]:
-        """The results that there are by now, in the order of the stages."""
+        """Return the results that there are by now, in the order of the stages."""
         return [self.results[s.name] for s in self.stages if s.name in self.results]
 
     def run_stage(self, stage: Stage) -> Result:
@@ -142,7 +142,7 @@ class Check:
         return stage.read(self.setup, status)
 
     def _stopped(self, stage: Stage, was_slow: bool, seconds: float) -> Outcome:
-        """The outcome of a stage that was stopped: it was too slow or hung, or it had to end."""
+        """Return the outcome of a stage that was stopped: too slow, hung, or out of budget."""
         state, reason = "skipped", "the budget ended"
         if self.interrupted.is_set():
             reason = "interrupted"
@@ -175,8 +175,8 @@ class Check:
         temporary.replace(path)
 
 
-def _groups(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
-    """Stages that may run beside each other; one that measures time is a group of its own."""
+def group_stages(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
+    """Group stages that may run beside each other; one that measures time runs alone."""
     group: list[Stage] = []
     for stage in stages:
         if stage.alone and group:
@@ -259,7 +259,7 @@ def shorten(log: Path) -> None:
 
 
 def _environment(setup: Setup, stage: Stage, jobs: int) -> dict[str, str]:
-    """Variables of a stage's process: the project is importable without being installed."""
+    """Return a stage's environment, in which the project is importable without installation."""
     paths = [str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     environment["PYTHONFAULTHANDLER"] = "1"  # a crash leaves a traceback
@@ -283,7 +283,7 @@ def _package(module: str) -> str:
 
 
 def _missing(stages: Sequence[Stage]) -> list[str]:
-    """Packages that stages need and this Python lacks."""
+    """List packages that stages need and this Python lacks."""
     needed = dict.fromkeys(name for stage in stages for name in stage.needs)
     return [_package(name) for name in needed if not _is_there(name)]
 
@@ -303,19 +303,19 @@ def count_gpus() -> int:
 
 
 def _jobs(device: str) -> int:
-    """Test stages at a time: one that drives a GPU keeps two cores busy, with its compilations."""
+    """Return the number of test stages at a time; one on a GPU keeps two cores busy."""
     return max(1, min(6, _cores() // 2 if device == "cuda" else _cores()))
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def make_folder(path: Path) -> Path:
-    """The folder of all results, in which files can be written.
+    """Make the folder of all results, in which files can be written.
 
     Raises:
         SystemExit: they cannot.
@@ -346,7 +346,7 @@ def format_table(results: Sequence[Result]) -> str:
 
 
 def choose_stages(text: str) -> list[Stage]:
-    """The stages that a comma-separated list names, in the check's own order; "" for all.
+    """Select the stages of a comma-separated list, in the check's own order; "" for all.
 
     Raises:
         SystemExit: a name is unknown.

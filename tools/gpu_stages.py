@@ -108,19 +108,19 @@ class Stage:
 
 
 def state_of(status: int) -> str:
-    """Passed or failed, by an exit status."""
+    """Return "passed" or "failed" by an exit status."""
     return "passed" if status == 0 else "failed"
 
 
 def last_line(setup: Setup, name: str) -> str:
-    """The last line in a stage's log that is not empty."""
+    """Return the last line in a stage's log that is not empty."""
     text = (setup.output / f"{name}.log").read_text(encoding="utf-8", errors="replace")
     lines = (line.strip() for line in reversed(text.split("\n")))
     return next((line for line in lines if line), "its log is empty")
 
 
 def failed(setup: Setup, name: str, status: int, results: Any = None) -> Outcome:
-    """The outcome of a stage that ended with a status, or without having left its results."""
+    """Return the outcome of a stage that ended with a status, or without results."""
     return Outcome("failed", f"status {status}: {last_line(setup, name)}", results)
 
 
@@ -153,7 +153,7 @@ def read_tests(name: str) -> Callable[[Setup, int], Outcome]:
 
 
 def tests_report(setup: Setup, name: str) -> Path:
-    """The file in which pytest leaves the results of a stage."""
+    """Return the path of the file of pytest's results of a stage."""
     return setup.output / f"{name}.xml"
 
 
@@ -218,7 +218,7 @@ def benchmark(
 
 
 def best_ratios(rows: list[dict[str, Any]]) -> str:
-    """The best ratio of each pass, to the baseline under autocast where that was measured."""
+    """Return each pass's best ratio, to the baseline under autocast where that was measured."""
     best: dict[str, tuple[float, str]] = {}
     for row in rows:
         ratio = row.get("ratio_to_autocast", row.get("ratio"))
@@ -237,12 +237,12 @@ def environment_command(setup: Setup) -> list[str]:
 
 
 def environment_file(setup: Setup) -> Path:
-    """The file in which the description is left."""
+    """Return the path of the description's file."""
     return setup.output / "environment.json"
 
 
 def read_environment(setup: Setup, status: int) -> Outcome:
-    """One line on the card, its software and the back end."""
+    """Summarise the card, its software and the back end in one line."""
     path = environment_file(setup)
     if status or not path.is_file():
         return failed(setup, "environment", status)
@@ -253,7 +253,7 @@ def read_environment(setup: Setup, status: int) -> Outcome:
 
 
 def quickstart_folder(setup: Setup) -> Path:
-    """The folder of the quickstart's files."""
+    """Return the folder of the quickstart's files."""
     return setup.scratch / "quickstart"
 
 
@@ -268,7 +268,7 @@ def quickstart_command(setup: Setup) -> list[str]:
 
 
 def read_quickstart(setup: Setup, status: int) -> Outcome:
-    """AP of the quickstart."""
+    """Read the AP of the quickstart."""
     path = quickstart_folder(setup) / "inference" / "scores.json"
     if status or not path.is_file():
         return failed(setup, "quickstart", status)
@@ -292,7 +292,7 @@ def bccd_command(setup: Setup) -> list[str]:
 
 
 def bccd_file(setup: Setup) -> Path:
-    """The file in which the table's numbers are left."""
+    """Return the path of the file of the table's numbers."""
     return setup.output / "bccd.json"
 
 
@@ -308,7 +308,7 @@ def read_bccd(setup: Setup, status: int) -> Outcome:
 
 
 def rescue_bccd(setup: Setup) -> dict[str, Any]:
-    """Scores of the runs that were completed; logs of the others are kept."""
+    """Return scores of the runs that were completed; logs of the others are kept."""
     folder = setup.scratch / "bccd"
     complete = {path.parent.name: path for path in sorted(folder.glob("*/experiment.json"))}
     for log in folder.glob("*.txt"):
@@ -437,5 +437,5 @@ STAGES = (
 
 
 def python() -> str:
-    """The interpreter that runs the stages: this one."""
+    """Return the interpreter that runs the stages: this one."""
     return sys.executable

@@ -58,7 +58,7 @@ PAGES = (
 
 
 def find_scores(header: str, kind: str) -> list[str]:
-    """The scores of a kind, each as "<number> on <data> (<source or remarks>)".
+    """Find the scores of a kind, each as "<number> on <data> (<source or remarks>)".
 
     Raises:
         ValueError: a line begins like one of that kind, but does not have its form.
@@ -71,7 +71,7 @@ def find_scores(header: str, kind: str) -> list[str]:
 
 
 def make_row(path: Path, root: Path = ROOT, to_root: str = "") -> str:
-    """The row of one config, in a file from which `to_root` leads to the project's root.
+    """Make the row of one config, in a file from which `to_root` leads to the project's root.
 
     Raises:
         ValueError: its header has another form; the message names the file.
@@ -88,19 +88,19 @@ def make_row(path: Path, root: Path = ROOT, to_root: str = "") -> str:
 
 
 def format_row(*cells: str) -> str:
-    """A row of a Markdown table."""
+    """Format a row of a Markdown table."""
     escaped = (cell.replace("|", "\\|") for cell in cells)
     return "".join(f"| {cell} " if cell else "| " for cell in escaped) + "|"
 
 
 def make_table(page: Page, root: Path = ROOT) -> str:
-    """The table of a page."""
+    """Make the table of a page."""
     rows = (make_row(path, root, page.to_root) for path in _configs(page, root))
     return "\n".join((format_row(*TITLES), format_row(*("---",) * len(TITLES)), *rows))
 
 
 def _configs(page: Page, root: Path) -> Iterator[Path]:
-    """The files of a page; all means every one that others do not only build on."""
+    """List the configs of a page; "all" means every one that is not only a base of others."""
     folder = root / "configs"
     if page.configs is not None:
         yield from (folder / name for name in page.configs)
@@ -111,7 +111,7 @@ def _configs(page: Page, root: Path) -> Iterator[Path]:
 
 
 def replace_table(text: str, table: str, name: str) -> str:
-    """The text of a file with the table between its two markers.
+    """Put the table between the two markers of a file's text.
 
     Raises:
         ValueError: there are no such markers.
@@ -124,7 +124,7 @@ def replace_table(text: str, table: str, name: str) -> str:
 
 
 def update(page: Page, root: Path, is_check: bool) -> bool:
-    """Rewrite a page's table, or with `is_check` leave it; whether it was right before.
+    """Rewrite a page's table, or with `is_check` leave it; return True if it was up to date.
 
     Raises:
         ValueError: a header, or the page, has another form.

@@ -1,4 +1,4 @@
-"""What a detector costs: multiply-adds, parameters, activations and memory, part by part."""
+"""Costs of a detector, part by part: multiply-adds, parameters, activations and memory."""
 
 from dyhead.analysis.analyze import Analysis, PartCost, analyze_detector
 from dyhead.analysis.cost import Cost

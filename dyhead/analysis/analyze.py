@@ -1,4 +1,4 @@
-"""The parts of a detector and what each costs."""
+"""The parts of a detector and their costs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class PartCost:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a detector costs for one image of `size` (height, width)."""
+    """The costs of a detector for one image of `size` (height, width)."""
 
     size: tuple[int, int]
     parts: list[PartCost]
@@ -72,7 +72,7 @@ def check_size(body: nn.Module, size: tuple[int, int]) -> None:
 
 
 def split_into_parts(body: nn.Module, costs: dict[str, Cost]) -> Iterator[PartCost]:
-    """Bottom-up, FPN, every block with its attentions, the head, and what is left."""
+    """List a detector's parts: bottom-up, FPN, every block with its attentions, head, the rest."""
     rest = costs[""]
     for part in _parts(body, costs):
         yield part

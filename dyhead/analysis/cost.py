@@ -1,4 +1,4 @@
-"""The four numbers that a module costs, and the measurement of all modules of a detector."""
+"""The four costs of a module, and the measurement of all modules of a detector."""
 
 from dataclasses import dataclass, fields
 
@@ -11,7 +11,7 @@ from dyhead.analysis.saved_memory import measure_saved_memory
 
 @dataclass(frozen=True)
 class Cost:
-    """What a part of a detector costs for one image."""
+    """The cost of a part of a detector for one image."""
 
     multiply_adds: int = 0
     parameters: int = 0
@@ -19,11 +19,11 @@ class Cost:
     saved_bytes: int = 0  # kept for backward in training, besides parameters
 
     def __add__(self, other: "Cost") -> "Cost":
-        """Cost of two parts that share nothing."""
+        """Add the costs of two parts that share nothing."""
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def __sub__(self, other: "Cost") -> "Cost":
-        """Cost of a part without one that it contains."""
+        """Subtract the cost of a part that this one contains."""
         return Cost(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
 
 
@@ -77,5 +77,5 @@ def measure(body: DetectorBody, height: int, width: int) -> Measurement:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of parameters, each counted once, frozen ones too."""
+    """Count parameters, each once, frozen ones too."""
     return sum(parameter.numel() for parameter in module.parameters())

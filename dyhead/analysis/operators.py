@@ -82,7 +82,7 @@ _MULTIPLY_ADDS, _ACTIVATIONS, _UNCOUNTED = "multiply-adds", "activations", "unco
 
 @dataclass(frozen=True)
 class OperatorCounts:
-    """What one forward pass of a module computes; keys are names of submodules, "" for all."""
+    """The counts of one forward pass; keys are names of submodules, "" is the whole module."""
 
     multiply_adds: dict[str, int]
     activations: dict[str, int]  # elements that products (not normalisations) give out
@@ -132,7 +132,7 @@ def _listing(name: str) -> Handle:
 
 
 def _short(name: str) -> str:
-    """`aten::_convolution` -> `convolution`."""
+    """Shorten an operator's name: `aten::_convolution` becomes `convolution`."""
     return name.rpartition("::")[2].lstrip("_")
 
 

@@ -12,7 +12,7 @@ MIB = 2**20
 
 
 def format_analysis(analysis: Analysis) -> str:
-    """The table of parts, and below it everything that its numbers leave out."""
+    """Format the table of parts, and below it the operators that its numbers leave out."""
     parts = [*analysis.parts, PartCost("total", 0, analysis.total)]
     table = tabulate(
         [_line(part) for part in parts],
@@ -62,7 +62,7 @@ def _list(values: dict[str, Any]) -> str:
 
 
 def analysis_as_dict(analysis: Analysis) -> dict[str, Any]:
-    """Plain values; multiply-adds, elements and bytes are whole numbers."""
+    """Return plain values; multiply-adds, elements and bytes are whole numbers."""
     return {
         "size": list(analysis.size),
         "parts": [
@@ -76,7 +76,7 @@ def analysis_as_dict(analysis: Analysis) -> dict[str, Any]:
 
 
 def format_table2(table: Table2) -> str:
-    """The paper's deltas beside ours."""
+    """Format the paper's differences to the baseline beside ours."""
     lines = [
         [depth.blocks, depth.paper_delta / 1e9, depth.delta / 1e9, depth.relative_difference * 100]
         for depth in table.depths
@@ -95,7 +95,7 @@ def format_table2(table: Table2) -> str:
 
 
 def table2_as_dict(table: Table2) -> dict[str, Any]:
-    """Plain values; deltas are multiply-adds."""
+    """Return plain values; differences are multiply-adds."""
     return {
         "baseline_multiply_adds": table.baseline,
         "depths": [

@@ -1,4 +1,4 @@
-"""How much memory a forward pass keeps for its backward pass."""
+"""Measures the memory that a forward pass keeps for its backward pass."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from torch.nn.modules.module import (
 
 
 def measure_saved_memory(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, int]:
-    """Bytes that autograd keeps after one forward pass of `module` in training mode.
+    """Count the bytes that autograd keeps after a forward pass of `module` in training mode.
 
     Every storage counts once, for the submodule that saves it first; parameters and buffers do not
     count, they exist anyway. The pass runs on tensors without data: it takes no such memory itself.
@@ -45,7 +45,7 @@ def measure_saved_memory(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[
 
 
 class _Recorder:
-    """Notes the storage of every tensor that autograd saves, and whose forward was running."""
+    """Notes the storage of every tensor that autograd saves, and the module that was running."""
 
     def __init__(self, not_counted: list[Tensor]) -> None:
         # Storages are kept alive here: a freed one's address could come back for another.

@@ -1,4 +1,4 @@
-"""Table 2 of the paper (Dai et al., CVPR 2021): what the number of blocks costs."""
+"""Table 2 of the paper (Dai et al., CVPR 2021): cost against the number of blocks."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class DepthCost:
 
     @property
     def relative_difference(self) -> float:
-        """How far our delta is from the paper's, as a share of the paper's."""
+        """Return the deviation of our difference from the paper's, as a share of the paper's."""
         return (self.delta - self.paper_delta) / abs(self.paper_delta)
 
 

@@ -1,4 +1,4 @@
-"""`dyhead analyze`: what a detector costs, part by part."""
+"""`dyhead analyze` counts a detector's costs, part by part."""
 
 import argparse
 import json
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _settle_execution(cfg: "CfgNode") -> None:
-    """Nothing counted depends on how the model is executed, and any machine can do it so."""
+    """Set plain options of execution: no count depends on them, and any machine has them."""
     cfg.MODEL.DEVICE, cfg.MODEL.DEFORM_CONV_BACKEND = "cpu", ""
     cfg.MODEL.COMPILE.ENABLED = False
     cfg.TEST.PRECISION = "float32"

@@ -1,4 +1,4 @@
-"""`dyhead configs`: the packaged configs and what the keys in them mean."""
+"""`dyhead configs` lists, shows, compares and explains configs and keys."""
 
 import argparse
 
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answer on the standard output.
+    """Print the answer.
 
     Raises:
         UserError: there is no such config or key, or a config cannot be read.

@@ -1,4 +1,4 @@
-"""`dyhead convert`: anybody's weights in the project's own, or in the official, layout."""
+"""`dyhead convert` writes weights of other codes in the project's or in the official layout."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""`dyhead eval`: what `train_net.py --eval-only` does, also for a run's folder or a checkpoint."""
+"""`dyhead eval` scores a run's folder, a checkpoint or a config, as `train_net.py --eval-only`."""
 
 import argparse
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate; raises what `train.run` raises."""
+    """Evaluate; errors are those of `train.run`."""
     has_run = len(args.words) % 2  # the others are pairs
     args.checkpoint, args.opts = "".join(args.words[:has_run]), args.words[has_run:]
     args.resume = False

@@ -1,4 +1,4 @@
-"""`dyhead export`: a trained detector as an ONNX model or a program of torch.export."""
+"""`dyhead export` writes a trained detector as an ONNX model or a program of torch.export."""
 
 import argparse
 from pathlib import Path
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export, and print how far file and detector are apart.
+    """Export, and print the deviation of the file from the detector.
 
     Raises:
         UserError: see `dyhead.export.export_onnx`.
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     from dyhead.d2.utils.logger import setup_logger
     from dyhead.detector import load_detector
     from dyhead.export import export_onnx, export_torch
-    from dyhead.export.pictures import pictures_to_compare
+    from dyhead.export.check import pictures_to_compare
     from dyhead.export.translation import MIN_OPSET
 
     _check_arguments(args)
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    """Refuse what cannot work, before the checkpoint is read."""
+    """Refuse arguments that cannot work, before the checkpoint is read."""
     from dyhead.errors import UserError
     from dyhead.export.exporting import check_pytorch
     from dyhead.export.extra import PACKAGES, import_extra

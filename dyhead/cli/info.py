@@ -1,4 +1,4 @@
-"""`dyhead info`: what is installed here and what it can do."""
+"""`dyhead info` describes the installation: versions, devices, back ends, missing parts."""
 
 import argparse
 

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_overview() -> argparse.ArgumentParser:
-    """The parser that knows the names of the commands, and nothing of what they take."""
+    """Build the parser of the commands' names, without their arguments."""
     width = max(len(command.name) for command in COMMANDS)
     table = "\n".join(f"  {command.name:{width}}  {command.help}" for command in COMMANDS)
     parser = argparse.ArgumentParser(
@@ -89,7 +89,7 @@ def build_overview() -> argparse.ArgumentParser:
 
 
 def build_parser(command: Command, module: ModuleType) -> argparse.ArgumentParser:
-    """The parser of one subcommand, in the words of its module."""
+    """Build the parser of one subcommand from its module."""
     parser = argparse.ArgumentParser(
         prog=f"dyhead {command.name}",
         description=_wrap(module.DESCRIPTION),

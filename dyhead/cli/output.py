@@ -1,4 +1,4 @@
-"""Prints what commands answer, and what they log meanwhile."""
+"""Output of commands: answers on the standard output, log lines on the terminal."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""`dyhead predict`: a trained detector on pictures, folders, videos and cameras."""
+"""`dyhead predict` detects objects in pictures, folders, videos and cameras."""
 
 import argparse
 from pathlib import Path
@@ -96,7 +96,7 @@ def _add_result_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Detect, and print what was found.
+    """Detect, and print the counts.
 
     Returns:
         the exit status: 1 if a source could not be read, 130 after an interruption, else 0.

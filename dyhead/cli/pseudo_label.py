@@ -1,4 +1,4 @@
-"""`dyhead pseudo-label`: a trained detector labels images, to train on them."""
+"""`dyhead pseudo-label` labels images by a trained detector, to train on them."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`dyhead train`: what `train_net.py` does without `--eval-only`."""
+"""`dyhead train` trains a detector and evaluates it, as `train_net.py`."""
 
 import argparse
 

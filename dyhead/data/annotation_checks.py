@@ -46,7 +46,7 @@ def check_annotations(
 def _problem(
     annotation: Any, images: dict[Any, dict], lost_images: set, category_ids: set
 ) -> str | None:
-    """The kind of problem that makes an annotation unusable, or None."""
+    """Return the kind of problem that makes an annotation unusable, or None."""
     if not _is_annotation(annotation):
         return kinds.MALFORMED_ANNOTATION
     if annotation["image_id"] not in images:
@@ -77,7 +77,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _clip(annotation: dict, image: dict) -> dict:
-    """The annotation itself if its box lies inside its image, else a copy whose box does."""
+    """Return the annotation itself if its box lies inside its image, else a clipped copy."""
     x, y, width, height = annotation["bbox"]
     right, bottom = x + width, y + height
     beyond = max(-x, -y, right - image["width"], bottom - image["height"])
@@ -93,7 +93,7 @@ def _clip(annotation: dict, image: dict) -> dict:
 
 
 def _complete(annotation: dict, report: CheckReport) -> dict:
-    """Bring an annotation to what training and evaluation on boxes need, no less and no more.
+    """Reduce an annotation to the keys for boxes, and fill in those of them that it lacks.
 
     Many exporters leave out areas and crowds. Masks and key points would only decide, in training
     alone, that an annotation counts for nothing.
@@ -112,7 +112,9 @@ def _complete(annotation: dict, report: CheckReport) -> dict:
 def _with_unique_ids(
     annotations: list[dict], images: dict[Any, dict], report: CheckReport
 ) -> list[dict]:
-    """COCO's evaluation looks annotations up by id and takes the id 0 for "not matched"."""
+    """Drop repeated annotations and give a new id to those whose id is missing, 0 or taken.
+
+    COCO's evaluation looks annotations up by id and takes the id 0 for "not matched"."""
     by_id: dict[int, dict] = {}
     to_number: list[dict] = []
     for annotation in annotations:

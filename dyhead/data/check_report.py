@@ -1,8 +1,8 @@
-"""What the checks of a data set found: each kind of problem, how often, and where."""
+"""The report of a data set's checks: kinds of problems, their counts, the items concerned."""
 
 from dataclasses import dataclass, field
 
-MAX_NAMED = 3  # offenders named per kind of problem
+MAX_NAMED = 3  # items named per kind of problem
 
 MISSING_IMAGE = "image file missing: image left out"
 UNREADABLE_IMAGE = "image file unreadable: image left out"
@@ -23,7 +23,7 @@ RENUMBERED_ANNOTATION = "annotation id missing, 0 or used before: given a new on
 
 @dataclass
 class CheckReport:
-    """What was wrong in one file: kind of problem -> the offenders' names.
+    """A report on one json file: kind of problem -> names of the items that have it.
 
     `completed` tells that keys which COCO's tools need were filled in from what is known.
     """
@@ -32,24 +32,24 @@ class CheckReport:
     findings: dict[str, list[str]] = field(default_factory=dict)
     completed: bool = False
 
-    def add(self, kind: str, offender: str) -> None:
-        """Count one offender."""
-        self.findings.setdefault(kind, []).append(offender)
+    def add(self, kind: str, item: str) -> None:
+        """Count one item with this kind of problem."""
+        self.findings.setdefault(kind, []).append(item)
 
     def count(self, kind: str) -> int:
-        """How many offenders of one kind there are."""
+        """Return the number of items with one kind of problem."""
         return len(self.findings.get(kind, []))
 
     @property
     def repaired(self) -> bool:
-        """Whether the checked content differs from the file's."""
+        """True if the checked content differs from the file's."""
         return bool(self.findings) or self.completed
 
     def __str__(self) -> str:
-        """One line per kind of problem, with the count and the first few offenders."""
+        """Write one line per kind of problem, with the count and the first few items."""
         lines = [f"Problems in {self.source}:" if self.findings else f"{self.source} is sound."]
-        for kind, offenders in self.findings.items():
-            named = "; ".join(offenders[:MAX_NAMED])
-            more = "; ..." if len(offenders) > MAX_NAMED else ""
-            lines.append(f"  {len(offenders)} x {kind} ({named}{more})")
+        for kind, items in self.findings.items():
+            named = "; ".join(items[:MAX_NAMED])
+            more = "; ..." if len(items) > MAX_NAMED else ""
+            lines.append(f"  {len(items)} x {kind} ({named}{more})")
         return "\n".join(lines)

@@ -75,7 +75,7 @@ def check_coco(
 
 
 def _check_id_types(json_file: Path, key: str, ids: list) -> None:
-    """Ids are sorted: all must be whole numbers, or all text."""
+    """Refuse ids of several types, which could not be sorted: all are whole numbers or all text."""
     if {type(value) for value in ids} not in (set(), {int}, {str}):
         raise UserError(
             f"{json_file} has {key} with text and with numbers for ids, or with neither: use whole"

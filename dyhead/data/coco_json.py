@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CocoFiles:
-    """Where a data set lies, and the folder for a repaired copy of its json if it needs one."""
+    """The paths of a data set, and the folder for a repaired copy of its json if it needs one."""
 
     json_file: Path
     image_root: Path
@@ -33,7 +33,7 @@ _reported: set[str] = set()
 
 
 def dataset_root() -> Path:
-    """The folder of data sets: DETECTRON2_DATASETS, or ./datasets as in Detectron2."""
+    """Return the folder of data sets: DETECTRON2_DATASETS, or ./datasets as in Detectron2."""
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))
 
 
@@ -54,7 +54,7 @@ def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path)
 
 
 def resolve_entries(entries: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Each [name, json, image folder] of DATASETS.COCO_JSON, with absolute paths.
+    """Return each [name, json, image folder] of DATASETS.COCO_JSON, with absolute paths.
 
     Raises:
         UserError: see `register_coco_jsons`.
@@ -122,7 +122,7 @@ def register_loader(
 
 
 def class_names(name: str) -> list[str]:
-    """The class names of a registered data set, in the order of the model's class indices.
+    """List the class names of a registered data set, in the order of the model's class indices.
 
     They come from the metadata; for a data set of DATASETS.COCO_JSON from the file's categories.
     Images are not looked at.
@@ -148,7 +148,7 @@ def class_names(name: str) -> list[str]:
 
 
 def category_ids(name: str) -> list[int | str]:
-    """The ids of a registered data set's classes, in the order of `class_names`.
+    """List the category ids of a registered data set, in the order of `class_names`.
 
     They come from the metadata, or from the json's categories: its images need not be there, nor
     the json where the metadata tells. A data set that tells no ids has 0, 1, 2, ...
@@ -224,7 +224,7 @@ def _write_repaired(name: str, coco: dict[str, Any], folder: Path) -> Path:
 
 
 def _replace_metadata(name: str, key: str, value: Any) -> None:
-    """Set an attribute that the catalog would not let change."""
+    """Set a metadata attribute that the catalog would refuse to change."""
     metadata = MetadataCatalog.get(name)
     if metadata.get(key) not in (None, value):
         delattr(metadata, key)

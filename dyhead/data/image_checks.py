@@ -39,7 +39,7 @@ def check_images(images: list, image_root: Path, report: CheckReport) -> dict[An
 
 
 def is_image(image: Any) -> bool:
-    """Whether an entry has the id and the file name that all else hangs on."""
+    """Return True for an entry that has an id and a file name."""
     return (
         isinstance(image, dict)
         and isinstance(image.get("id"), (int, str))
@@ -49,7 +49,7 @@ def is_image(image: Any) -> bool:
 
 
 def read_header(path: Path) -> Size | OSError:
-    """Width and height as shown (EXIF orientation applied), or why the file can't be read."""
+    """Read width and height as shown (EXIF applied); an error is returned, not raised."""
     try:
         with Image.open(path) as image:
             width, height = image.size

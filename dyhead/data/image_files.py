@@ -1,4 +1,4 @@
-"""The image files of a folder."""
+"""Lists the image files of a folder."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -8,7 +8,7 @@ IMAGE_ENDINGS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def files_below(folder: Path, endings: Collection[str]) -> list[Path]:
-    """All files below a folder with one of some endings, sorted by path.
+    """List the files below a folder that have one of some endings, sorted by path.
 
     Hidden files and folders are left out. Links are followed, but not back to a folder above.
 

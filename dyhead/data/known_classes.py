@@ -1,4 +1,4 @@
-"""Finds out the classes of a detector, without a look at any picture."""
+"""Class names and ids of data sets, and their comparison with those of a checkpoint."""
 
 import logging
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Classes(NamedTuple):
 
 
 def classes_of(dataset: str) -> Classes:
-    """The classes of a registered data set; ids that are no whole numbers are left out.
+    """Return the classes of a registered data set, without ids unless all are whole numbers.
 
     Raises:
         UserError: its json cannot be used, or it does not tell its classes.
@@ -36,7 +36,7 @@ def classes_of(dataset: str) -> Classes:
 
 
 def known_classes(cfg: CfgNode) -> Classes:
-    """The classes of the config's data sets, as far as they can be known on this machine.
+    """Return the classes of the config's data sets, as far as this machine has their files.
 
     Those of built-in data sets are known without their files.
     """
@@ -54,7 +54,7 @@ def known_classes(cfg: CfgNode) -> Classes:
 def match_classes(
     trained: Sequence[str], wanted: Sequence[str], *, source: str, dataset: str, match: str
 ) -> list[int] | None:
-    """Find the classes of a checkpoint in a data set's order.
+    """Map the class indices of a checkpoint to those of a data set, by name.
 
     Args:
         trained: class names of the checkpoint.

@@ -1,4 +1,4 @@
-"""A mapper that survives broken images in training and names them in evaluation."""
+"""A dataset mapper that skips broken images in training and refuses them in evaluation."""
 
 import logging
 from typing import Any

@@ -1,4 +1,6 @@
-"""Pictures as a detector takes them in evaluation: order of the channels, size."""
+"""Brings pictures into the form that a detector takes in evaluation: channels, type, size."""
+
+from typing import Any
 
 import numpy as np
 
@@ -6,9 +8,11 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.data.transforms import ResizeShortestEdge
 from dyhead.errors import UserError
 
+_WANTED = "give a uint8 array of shape (H, W, 3) in BGR order, (H, W, 4) in BGRA, or (H, W) in grey"
+
 
 def colour_order(cfg: CfgNode) -> str:
-    """The order of channels that a detector takes: "BGR" or "RGB".
+    """Return the order of channels that a detector takes: "BGR" or "RGB".
 
     Raises:
         UserError: INPUT.FORMAT is another one, such as grey.
@@ -31,7 +35,39 @@ def resize(picture: np.ndarray, min_size: int, max_size: int) -> np.ndarray:
 
 
 def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
-    """Height and width that `resize` gives a picture of this height and width."""
+    """Return height and width that `resize` gives a picture of this height and width."""
     if not min_size:
         return height, width
     return ResizeShortestEdge.get_output_shape(height, width, min_size, max_size)
+
+
+def as_bgr(picture: Any) -> np.ndarray:
+    """Convert a picture as OpenCV and imageio give it to three channels, BGR.
+
+    Args:
+        picture: uint8, (H, W, 3) in BGR order, (H, W, 4) BGRA (its opacity is left out), or
+            (H, W) or (H, W, 1) grey.
+
+    Returns:
+        (H, W, 3), uint8, BGR.
+
+    Raises:
+        TypeError: it is no array, or not of uint8.
+        ValueError: it is of another shape, or empty.
+    """
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(
+            f"The picture is no array, but of the type {type(picture).__name__}: {_WANTED}, as"
+            " cv2.imread does."
+        )
+    if picture.dtype != np.uint8:
+        raise TypeError(
+            f"The picture is of {picture.dtype}, which may mean values up to 1 or up to 255:"
+            f" {_WANTED}."
+        )
+    grey = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 1)
+    if not picture.size or not (grey or (picture.ndim == 3 and picture.shape[2] in (3, 4))):
+        raise ValueError(f"The picture is of shape {picture.shape}: {_WANTED}.")
+    if grey:
+        return np.repeat(picture.reshape(*picture.shape[:2], 1), 3, axis=2)
+    return picture[:, :, :3]

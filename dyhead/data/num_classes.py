@@ -48,17 +48,17 @@ def fill_num_classes(cfg: CfgNode, explicit_keys: Collection[str], eval_only: bo
 
 
 def num_classes_key(cfg: CfgNode) -> str:
-    """The key that holds the number of classes of the config's architecture, if it has one."""
+    """Name the config key of the architecture's number of classes, if it has one."""
     return f"MODEL.{_section(cfg)}.NUM_CLASSES"
 
 
 def get_num_classes(cfg: CfgNode) -> int | None:
-    """The number of classes of the config's model; None for an architecture without such a key."""
+    """Return the number of classes of the config's model; None without such a key."""
     return cfg.MODEL.get(_section(cfg), {}).get("NUM_CLASSES")
 
 
 def set_num_classes(cfg: CfgNode, number: int) -> None:
-    """Give the config's model so many classes, where its architecture has a key for them."""
+    """Set the number of classes of the config's model, where its architecture has a key for it."""
     if get_num_classes(cfg) is not None:
         cfg.MODEL[_section(cfg)].NUM_CLASSES = number
 
@@ -74,7 +74,7 @@ def _section(cfg: CfgNode) -> str:
 
 
 def common_classes(names: Sequence[str]) -> list[str]:
-    """The class names that all of these registered data sets have.
+    """Return the class names that registered data sets have in common.
 
     Raises:
         UserError: they differ.
@@ -96,7 +96,7 @@ def difference(
     second: Sequence[str],
     where: tuple[str, str] = ("in the first", "in the second"),
 ) -> str:
-    """In words, what two lists of class names do not share, or that their order differs."""
+    """Describe the names that only one of two lists has, or that their order differs."""
     only_first = [name for name in first if name not in second]
     only_second = [name for name in second if name not in first]
     if not only_first and not only_second:

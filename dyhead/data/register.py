@@ -1,4 +1,4 @@
-"""Registers the data sets that a config may name, and checks the names it does."""
+"""Registers the data sets of a config, and checks the names in DATASETS.TRAIN and TEST."""
 
 import difflib
 from collections.abc import Sequence

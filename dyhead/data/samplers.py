@@ -1,4 +1,4 @@
-"""Draws from several data sets in fixed proportion."""
+"""A training sampler that draws from several data sets in fixed proportion."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ _LONGEST_BLOCK = 64
 
 
 class RatioTrainingSampler(Sampler[int]):
-    """Endless indices into a concatenation of data sets, each set with its share of the draws.
+    """An endless sampler of a concatenation of data sets that gives each set its share.
 
     Each set is passed through in an order of its own that is shuffled anew for every pass, so that
     none of its images comes again before all have come. The shares are exact: the draws are made in
@@ -28,7 +28,7 @@ class RatioTrainingSampler(Sampler[int]):
     def __init__(
         self, sizes: Sequence[int], ratios: Sequence[float], seed: int | None = None
     ) -> None:
-        """Remember what to draw from.
+        """Choose the data sets and their shares.
 
         Args:
             sizes: number of images of each set.
@@ -50,7 +50,7 @@ class RatioTrainingSampler(Sampler[int]):
         self._world_size = comm.get_world_size()
 
     def __iter__(self) -> Iterator[int]:
-        """This process's part of the stream, without end."""
+        """Yield this process's part of the stream, without end."""
         return itertools.islice(self._stream(), self._rank, None, self._world_size)
 
     def _stream(self) -> Iterator[int]:
@@ -71,7 +71,7 @@ class RatioTrainingSampler(Sampler[int]):
 
 
 def whole_shares(ratios: Sequence[float]) -> tuple[int, ...]:
-    """The smallest whole numbers in the proportion of `ratios`, read as decimals: 0.3 is 3/10.
+    """Return the smallest whole numbers in the proportion of `ratios`; 0.3 is read as 3/10.
 
     Raises:
         ValueError: a ratio is not positive and finite.
@@ -86,7 +86,8 @@ def whole_shares(ratios: Sequence[float]) -> tuple[int, ...]:
 
 
 def _take_turns(weights: Sequence[int]) -> Iterator[int]:
-    """Whose turn it is: evenly spread, and exactly `weights` in every sum(weights) turns."""
+    """Yield indices of sets, evenly spread: `weights` of each in every sum(weights) draws."""
+    # Smooth weighted round robin: the set that is furthest behind its share is drawn next.
     owed = [0] * len(weights)
     while True:
         owed = [debt + weight for debt, weight in zip(owed, weights, strict=True)]
@@ -96,6 +97,6 @@ def _take_turns(weights: Sequence[int]) -> Iterator[int]:
 
 
 def _endless_passes(start: int, size: int, generator: torch.Generator) -> Iterator[int]:
-    """start ... start + size - 1 again and again, shuffled anew each time."""
+    """Yield `start` ... `start + size - 1` again and again, shuffled anew each time."""
     while True:
         yield from (start + torch.randperm(size, generator=generator)).tolist()

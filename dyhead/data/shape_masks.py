@@ -14,7 +14,7 @@ _CROSS_ARM = 0.36  # half the arm's width over half the cross's width
 
 @dataclass(frozen=True)
 class Placement:
-    """A shape's class and where it lies: centre and longest side in pixels, angle in radians.
+    """A shape's class and position: centre and longest side in pixels, angle in radians.
 
     `aspect` stretches the shape's width against its height before it is turned.
     """
@@ -53,7 +53,7 @@ def draw_mask(placement: Placement) -> Mask:
 
 
 def _polygons(placement: Placement) -> tuple[np.ndarray, np.ndarray | None]:
-    """Outline and hole (or None) in image coordinates, each (points, 2)."""
+    """Compute outline and hole (or None) in image coordinates, each (points, 2)."""
     outline = _place(_unit_outline(placement.class_name), placement)
     extent = float((outline.max(axis=0) - outline.min(axis=0)).max())
     middle = (outline.max(axis=0) + outline.min(axis=0)) / 2
@@ -74,7 +74,7 @@ def _place(points: np.ndarray, placement: Placement) -> np.ndarray:
 
 
 def _unit_outline(class_name: str) -> np.ndarray:
-    """Corners of a shape round the origin, (points, 2)."""
+    """Compute the corners of a shape round the origin, (points, 2)."""
     if class_name == "square":
         return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=float)
     if class_name == "cross":

@@ -1,4 +1,4 @@
-"""Scenes of the generated data set: what lies where, which of it is seen, and the picture.
+"""Scenes of the generated data set: placement of objects, their visible parts, the picture.
 
 A scene depends on its specification, split and index alone, so any image can be made again.
 """
@@ -22,7 +22,7 @@ _MASK_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """What is generated; sizes are an object's longest side in pixels.
+    """A specification of the data set; sizes are an object's longest side in pixels.
 
     An object of which others leave less than `min_visible_share` to be seen is not annotated.
     """
@@ -41,7 +41,7 @@ class ShapesSpec:
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object and how much of it is seen.
+    """An object and its visible part.
 
     `visible` is its share of each pixel, float32 (height, width) in [0, 1]; `area_inside` counts
     the pixels at least half covered if nothing lay on top; `visible_share` is what is left of them.
@@ -74,14 +74,14 @@ def make_scene(spec: ShapesSpec, split: int, index: int) -> Scene:
 
 
 def visible_box(item: SceneObject) -> tuple[int, int, int, int]:
-    """The tight box (x, y, width, height) round the pixels that are mostly the object's."""
+    """Return the tight box (x, y, width, height) round the pixels that are mostly the object's."""
     rows, columns = np.nonzero(item.visible >= _MASK_THRESHOLD)
     left, top = int(columns.min()), int(rows.min())
     return left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top
 
 
 def annotate(scene: Scene, spec: ShapesSpec) -> list[dict]:
-    """COCO annotations (without ids) of the objects that others don't hide."""
+    """Make COCO annotations (without ids) of the objects that others don't hide."""
     return [
         {
             "category_id": CLASS_NAMES.index(item.placement.class_name) + 1,
@@ -124,7 +124,7 @@ def _random_placement(
 def _add_object(
     objects: list[SceneObject], placement: Placement, spec: ShapesSpec
 ) -> list[SceneObject] | None:
-    """Lay one more object on top; None where it doesn't fit.
+    """Lay one more object on top of the others; return None where it doesn't fit.
 
     It fits if most of it lies inside and each object under it stays either well visible or
     (nearly) wholly hidden: what is half hidden would be neither an object nor background.
@@ -144,7 +144,7 @@ def _add_object(
 
 
 def _cover(item: SceneObject, rows: slice, columns: slice, coverage: np.ndarray) -> SceneObject:
-    """The same object with another one on top of it."""
+    """Return the same object with another one on top of it."""
     if not item.visible[rows, columns].any():
         return item
     visible = item.visible.copy()
@@ -157,7 +157,7 @@ def _area(coverage: np.ndarray) -> int:
 
 
 def _overlap(mask: Mask, height: int, width: int) -> tuple[slice, slice, tuple[slice, slice]]:
-    """Where mask and image meet: rows and columns of the image, and the same in the mask."""
+    """Intersect mask and image: rows and columns of the image, and the same in the mask."""
     mask_height, mask_width = mask.coverage.shape
     top, bottom = np.clip([mask.top, mask.top + mask_height], 0, height).tolist()
     left, right = np.clip([mask.left, mask.left + mask_width], 0, width).tolist()
@@ -178,7 +178,7 @@ def _paint(rng: np.random.Generator, canvas: np.ndarray, item: SceneObject) -> N
 
 
 def _class_color(rng: np.random.Generator, class_name: str, behind: np.ndarray) -> np.ndarray:
-    """An RGB colour round the class's hue that stands out from the colour behind it."""
+    """Draw an RGB colour near the class's hue that stands out from the colour behind it."""
     hue = CLASS_NAMES.index(class_name) / len(CLASS_NAMES)
     draws = [
         colorsys.hsv_to_rgb(
@@ -193,7 +193,7 @@ def _class_color(rng: np.random.Generator, class_name: str, behind: np.ndarray) 
 
 
 def _background(rng: np.random.Generator, spec: ShapesSpec) -> np.ndarray:
-    """A soft texture between two tinted greys with thin lines on it, float32 (height, width, 3)."""
+    """Draw a soft texture of two tinted greys with thin lines, float32 (height, width, 3)."""
     grey, tint = rng.uniform(40, 215, size=(2, 1)), rng.uniform(-20, 20, size=(2, 3))
     first, second = (grey + tint).astype(np.float32)
     blend = _smooth_noise(rng, spec, cells=int(rng.integers(2, 5)))[..., None]
@@ -203,14 +203,14 @@ def _background(rng: np.random.Generator, spec: ShapesSpec) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, spec: ShapesSpec, cells: int) -> np.ndarray:
-    """Random values in [0, 1] on a coarse grid, blown up smoothly to the image's size."""
+    """Draw random values in [0, 1] on a coarse grid, interpolated to the image's size."""
     grid = (rng.random((cells, cells)) * 255).astype(np.uint8)
     image = Image.fromarray(grid).resize((spec.width, spec.height), Image.Resampling.BICUBIC)
     return np.asarray(image, dtype=np.float32) / 255
 
 
 def _draw_lines(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
-    """Distractors: a few thin lines and arcs that belong to no object."""
+    """Draw distractors: a few thin lines and arcs that belong to no object."""
     height, width = canvas.shape[:2]
     image = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)

@@ -80,7 +80,7 @@ def _mark(spec: ShapesSpec) -> dict:
 
 
 def _read_mark(folder: Path) -> dict:
-    """The mark of the generator that made a folder; {} where there is none."""
+    """Read the specification that the generator left in a folder; {} where there is none."""
     try:
         mark = json.loads((folder / _MARK).read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Loads what a run trains on: one data set, or several in the shares that the config sets."""
+"""Loads the training data: one data set, or several in the shares that the config sets."""
 
 import itertools
 import logging
@@ -45,7 +45,7 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
 
 
 def _load(cfg: CfgNode, names: str | Sequence[str]) -> Any:
-    """The dataset dicts of one data set, or of several joined, without what the config filters."""
+    """Load the dataset dicts of one data set, or of several joined, filtered as configured."""
     key_points = cfg.MODEL.ROI_KEYPOINT_HEAD
     return get_detection_dataset_dicts(
         names,
@@ -76,7 +76,7 @@ def _is_positive(ratio: Any) -> bool:
 
 
 def _describe_shares(cfg: CfgNode, sizes: Sequence[int], ratios: Sequence[float]) -> None:
-    """Say how often each set is passed through, which the ratios alone do not tell."""
+    """Log the number of passes through each set, which the ratios alone do not tell."""
     drawn = cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH
     shares = [ratio / sum(ratios) for ratio in ratios]
     parts = [

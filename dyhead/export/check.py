@@ -1,4 +1,4 @@
-"""Compares an exported file with the detector that it was made of."""
+"""Compares an exported file with the detector that it was made of, on pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,23 +6,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
+from dyhead.d2.config import CfgNode
+from dyhead.data.model_input import resize
+from dyhead.data.shape_scenes import ShapesSpec, make_scene
 from dyhead.errors import UserError
 from dyhead.export.graph import DetectionGraph
+from dyhead.prediction.inputs import read_picture
 
 MAX_PIXELS = 1e-2
 MAX_SCORE = 1e-4
 PARTNER_DISTANCE = 1.0  # pixels; two boxes further apart are two detections
 # Suppression and thresholds decide between nearly equal detections by the last digit.
 MAX_UNPARTNERED_SHARE = 0.01
+_SHAPES = ((256, 256), (256, 384))  # height and width of generated ones
 MIN_UNPARTNERED = 2  # one of each side: a decision that fell differently
 
 Session = Callable[[np.ndarray], Sequence[np.ndarray]]  # images (N, C, H, W) to outputs
 
 
 class Found(NamedTuple):
-    """The detections of one side in one picture; without NMS one per pair that has a score."""
+    """The detections of file or detector in one picture; without NMS one per scored pair."""
 
     boxes: np.ndarray  # (D, 4), XYXY in pixels
     scores: np.ndarray  # (D,)
@@ -32,7 +38,7 @@ class Found(NamedTuple):
 
 @dataclass
 class Check:
-    """The distance of an exported file from its detector.
+    """The deviation of an exported file from its detector.
 
     Attributes:
         pixels: largest difference of a box's coordinate.
@@ -49,7 +55,7 @@ class Check:
     batches: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """One sentence."""
+        """Format the deviation as one sentence."""
         sizes = ", ".join(f"{count} of {height} x {width}" for count, height, width in self.batches)
         return (
             f"largest difference {self.pixels:.1e} pixels and {self.score:.1e} of a score, over"
@@ -149,21 +155,21 @@ def _detections_of(model: nn.Module, images: np.ndarray) -> list[Found]:
 
 
 def _split(outputs: Sequence[np.ndarray], index: int) -> Found:
-    """The detections of one picture of a file."""
+    """Take the detections of one picture from a file's outputs."""
     boxes, scores, classes, counts = outputs
     count = int(counts[index])
     return Found(boxes[index, :count], scores[index, :count], classes[index, :count])
 
 
 def _pairs(outputs: Sequence[np.ndarray], index: int) -> Found:
-    """The (anchor, class) pairs of one picture that have a score."""
+    """List the (anchor, class) pairs of one picture that have a score."""
     boxes, scores = outputs
     anchors, classes = np.nonzero(scores[index])
     return Found(boxes[index, anchors], scores[index, anchors, classes], classes, anchors)
 
 
 def _add(check: Check, expected: Found, actual: Found) -> None:
-    """Take one picture in."""
+    """Add the deviation in one picture."""
     pairs = _partners(expected, actual)
     check.unpartnered += len(expected.scores) + len(actual.scores) - 2 * len(pairs)
     check.compared += len(pairs)
@@ -176,7 +182,7 @@ def _add(check: Check, expected: Found, actual: Found) -> None:
 
 
 def _partners(expected: Found, actual: Found) -> np.ndarray:
-    """(P, 2) indices of the detections that are the same on both sides."""
+    """Pair detections of both sides that are the same, (P, 2) indices."""
     if expected.anchors is not None and actual.anchors is not None:
         known = {key: i for i, key in enumerate(zip(actual.anchors, actual.classes, strict=True))}
         keys = zip(expected.anchors, expected.classes, strict=True)
@@ -187,7 +193,7 @@ def _partners(expected: Found, actual: Found) -> np.ndarray:
 
 
 def _nearest(expected: Found, actual: Found) -> list[tuple[int, int]]:
-    """Pairs of one class, the nearest boxes first, none further than PARTNER_DISTANCE apart."""
+    """Pair detections of one class, nearest boxes first, at most PARTNER_DISTANCE apart."""
     distance = np.abs(expected.boxes[:, None] - actual.boxes[None]).max(-1, initial=0.0)
     distance[expected.classes[:, None] != actual.classes[None]] = np.inf
     distance = np.where(distance > PARTNER_DISTANCE, np.inf, distance)
@@ -201,3 +207,34 @@ def _nearest(expected: Found, actual: Found) -> list[tuple[int, int]]:
         pairs.append((int(i), int(j)))
         distance[i, :] = distance[:, j] = np.inf
     return pairs
+
+
+def pictures_to_compare(
+    cfg: CfgNode, paths: Sequence[str] = (), size: tuple[int, int] | None = None
+) -> list[np.ndarray]:
+    """Read or generate pictures (H, W, 3), uint8, in INPUT.FORMAT, resized for the detector.
+
+    Args:
+        cfg: the detector's.
+        paths: of files; without any, scenes of the data set "shapes" are generated.
+        size: height and width in pixels in the place of what INPUT.MIN_SIZE_TEST makes of them.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    scenes = [_scene(index, *shape) for index, shape in enumerate(_SHAPES)]
+    given: Sequence[str | Image.Image] = paths or scenes
+    pictures = [read_picture(each, order=cfg.INPUT.FORMAT).pixels for each in given]
+    return [_resized(picture, cfg, size) for picture in pictures]
+
+
+def _scene(index: int, height: int, width: int) -> Image.Image:
+    scene = make_scene(ShapesSpec(height=height, width=width), split=1, index=index)
+    return Image.fromarray(scene.image)
+
+
+def _resized(picture: np.ndarray, cfg: CfgNode, size: tuple[int, int] | None) -> np.ndarray:
+    if size is not None:
+        image = Image.fromarray(np.ascontiguousarray(picture))
+        return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return resize(picture, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)

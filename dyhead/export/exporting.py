@@ -48,10 +48,10 @@ def export_onnx(
         pictures: (H, W, C), uint8, as resized for the detector, in its order of channels: file and
             detector are compared on them, see `compare`.
         opset: 20 or more.
-        with_nms: give detections; else what goes into non-maximum suppression.
+        with_nms: give detections; else the input of non-maximum suppression.
 
     Returns:
-        how far file and detector are apart.
+        the deviation of the file from the detector.
 
     Raises:
         UserError: a package is missing, the detector cannot be exported, or the file would compute
@@ -61,13 +61,14 @@ def export_onnx(
         raise UserError(f"--opset is {opset}: DeformConv needs {MIN_OPSET} or more.")
     for package in PACKAGES:
         import_extra(package)
-    graph = _graph_of(ready, with_nms)
-    program = _recorded(graph)
+    path = _checked_path(path, ".onnx")
+    graph = _make_graph(ready, with_nms)
+    program = _record(graph)
 
     def write(target: Path) -> None:
         _write_onnx(program, graph.outputs, build_metadata(ready, graph), target, opset)
 
-    return _written_and_checked(ready, graph, path, ".onnx", write, _open_onnx, pictures)
+    return _write_and_check(ready, graph, path, write, _open_onnx, pictures)
 
 
 def export_torch(
@@ -86,10 +87,11 @@ def export_torch(
         ready, pictures, with_nms: see `export_onnx`.
         path: ends in .pt2.
     """
-    graph = _graph_of(ready, with_nms)
-    program = _recorded(graph)
-    # What PyTorch 2.9 and later would have the program assert was seen of layouts of memory, such
-    # as whether a batch of one is channels_last. It matters to no value, as the comparison shows.
+    path = _checked_path(path, ".pt2")
+    graph = _make_graph(ready, with_nms)
+    program = _record(graph)
+    # PyTorch 2.9 and later would let the program assert the recorded layouts of memory, such as a
+    # batch of one being channels_last. No value depends on them, as the comparison shows.
     program._guards_code = []
 
     def write(target: Path) -> None:
@@ -97,14 +99,21 @@ def export_torch(
         with recordable(graph.model):  # weights in the layout that was recorded
             torch.export.save(program, target, extra_files=extra)
 
-    return _written_and_checked(ready, graph, path, ".pt2", write, _open_torch, pictures)
+    return _write_and_check(ready, graph, path, write, _open_torch, pictures)
 
 
-def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
-    """The graph of a detector, whose config has nothing that a graph cannot do.
+def _checked_path(path: str | os.PathLike[str], ending: str) -> Path:
+    path = Path(path)
+    if path.suffix.lower() != ending:
+        raise UserError(f"{path} has the ending {path.suffix!r}: choose {ending}.")
+    return path
+
+
+def _make_graph(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
+    """Make the graph of a detector, and refuse options that a graph cannot express.
 
     Raises:
-        UserError: it has, or this PyTorch cannot record it.
+        UserError: the config has such an option, or this PyTorch cannot record the graph.
     """
     check_pytorch()
     graph = DetectionGraph(ready.model, with_nms).eval()
@@ -122,7 +131,7 @@ def _graph_of(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
     return graph
 
 
-def _recorded(graph: DetectionGraph) -> ExportedProgram:
+def _record(graph: DetectionGraph) -> ExportedProgram:
     """Record the graph for pictures of any number and size.
 
     Raises:
@@ -187,7 +196,7 @@ def _write_onnx(
 
 @contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Keep the exporter's remarks on its own libraries from users."""
+    """Silence the exporter's warnings about its own libraries."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -200,7 +209,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _check_standard(path: Path, opset: int) -> None:
-    """Make sure of what was asked for: valid, of one opset, without operators of anybody."""
+    """Check that a model is valid, of one opset, and free of custom operators."""
     onnx = import_extra("onnx")
     model = onnx.load(str(path))
     onnx.checker.check_model(model)
@@ -212,24 +221,20 @@ def _check_standard(path: Path, opset: int) -> None:
         )
 
 
-def _written_and_checked(
+def _write_and_check(
     ready: ReadyDetector,
     graph: DetectionGraph,
-    path: str | os.PathLike[str],
-    ending: str,
+    path: Path,
     write: Callable[[Path], None],
     open_file: Callable[[Path], Session],
     pictures: Sequence[np.ndarray],
 ) -> Check:
-    """Write beside `path`, compare, and give it its name only when all is right."""
-    path = Path(path)
-    if path.suffix.lower() != ending:
-        raise UserError(f"{path} has the ending {path.suffix!r}: choose {ending}.")
+    """Write beside `path`, compare, and rename only when the file equals the detector."""
     with user_errors(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent)
     with scratch as folder:
-        written = Path(folder) / f"model{ending}"
+        written = Path(folder) / f"model{path.suffix}"
         write(written)
         logger.info("Comparing file and detector ...")
         check = compare(ready.model, graph, open_file(written), pictures)

@@ -36,7 +36,7 @@ class Level(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The boxes that suppression gets; a score EMPTY marks a place that is filled up only."""
+    """The input of non-maximum suppression; the score EMPTY marks padding."""
 
     boxes: Tensor  # (N, D, 4), XYXY in pixels
     scores: Tensor  # (N, D)
@@ -65,18 +65,18 @@ class DetectionGraph(nn.Module):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of what `forward` gives."""
+        """The names of the outputs of `forward`."""
         return OUTPUTS if self.with_nms else RAW_OUTPUTS
 
     @property
     def size_divisibility(self) -> int:
-        """To multiples of what pictures are padded inside."""
+        """The number of pixels to whose multiples pictures are padded."""
         constraints = self.model.backbone.padding_constraints
         own = self.model.backbone.size_divisibility
         return max(1, constraints.get("size_divisibility", own))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Detect.
+        """Detect objects in a batch of pictures.
 
         Args:
             images: (N, C, H, W), uint8, of any size, resized already, channels in the order of
@@ -130,7 +130,7 @@ class DetectionGraph(nn.Module):
         ]
 
     def _scores(self, level: Level) -> tuple[Tensor, Tensor]:
-        """Final scores, and what they are ranked by, (N, R, K); EMPTY where a pair is none."""
+        """Compute final scores and ranking scores, (N, R, K); EMPTY below the threshold."""
         passing = level.class_scores > self.model.test_score_thresh
         scores = ranking = level.class_scores
         if level.quality is not None:
@@ -140,16 +140,16 @@ class DetectionGraph(nn.Module):
         return torch.where(passing, scores, empty), torch.where(passing, ranking, empty)
 
     def _decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """Boxes (N, D, 4) of deltas (N, D, 4) and anchors (N, D, 4)."""
+        """Decode deltas (N, D, 4) and anchors (N, D, 4) to boxes (N, D, 4)."""
         decoded = self.model.box2box_transform.apply_deltas(
             deltas.reshape(-1, 4), anchors.reshape(-1, 4)
         )
         return decoded.reshape(deltas.shape)
 
     def _best_of_level(self, level: Level) -> Candidates:
-        """The (anchor, class) pairs of a level that are worth decoding, always as many."""
+        """Select the top-k (anchor, class) pairs of a level, k being the same for every level."""
         count, num_classes = self.model.test_topk_candidates, self.model.num_classes
-        # Filled up, so that even the smallest level has as many.
+        # Padded, so that even the smallest level has k pairs.
         scores, ranking = (
             F.pad(values.flatten(1), (0, count), value=EMPTY) for values in self._scores(level)
         )
@@ -200,7 +200,7 @@ class DetectionGraph(nn.Module):
     def _clipped(
         self, boxes: Tensor, scores: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Boxes cut off at the picture's border; those of which nothing is left become EMPTY."""
+        """Clip boxes at the picture's border; those of which nothing is left become EMPTY."""
         height, width = size
         x0, y0, x1, y1 = boxes.unbind(-1)
         x0, x1 = (_clip(side, width) for side in (x0, x1))
@@ -211,7 +211,7 @@ class DetectionGraph(nn.Module):
 
 
 def check_architecture(model: nn.Module) -> None:
-    """Refuse what has no graph.
+    """Refuse architectures that cannot be expressed as a graph.
 
     Raises:
         UserError: see `DetectionGraph`.
@@ -232,7 +232,7 @@ def _clip(coordinates: Tensor, length: Any) -> Tensor:
 
 
 def _anchors(generator: Any, features: list[Tensor]) -> list[Tensor]:
-    """The anchors (R, 4) of every level, as `DefaultAnchorGenerator` of either host places them.
+    """Compute the anchors (R, 4) of every level, as either host's `DefaultAnchorGenerator`.
 
     Genuine Detectron2's own code counts positions by rounding floats, which torch.export takes for
     a condition on the sizes.
@@ -254,13 +254,13 @@ def _anchors(generator: Any, features: list[Tensor]) -> list[Tensor]:
 
 
 def _repeated(anchors: Tensor, deltas: Tensor) -> Tensor:
-    """The anchors (R, 4) for every picture, (N, R, 4)."""
+    """Repeat the anchors (R, 4) for every picture, (N, R, 4)."""
     return anchors.expand_as(deltas).clone(memory_format=torch.contiguous_format)
 
 
 def _best(
     boxes: Tensor, scores: Tensor, classes: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The `count` best, best first."""
+    """Take the `count` highest scores with their boxes and classes, in descending order."""
     scores, best = scores.topk(count, dim=1)
     return boxes.gather(1, best[..., None].expand(-1, -1, 4)), scores, classes.gather(1, best)

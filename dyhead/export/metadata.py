@@ -26,7 +26,7 @@ class ExportedCard:
 
 
 def build_metadata(ready: ReadyDetector, graph: DetectionGraph) -> str:
-    """The JSON text: the keys of a `ModelCard`, and beside them what only the graph knows."""
+    """Write the JSON text: the keys of a `ModelCard`, and those that describe the graph."""
     model = graph.model
     return json.dumps(
         {
@@ -45,7 +45,7 @@ def build_metadata(ready: ReadyDetector, graph: DetectionGraph) -> str:
 
 
 def _card_of(ready: ReadyDetector) -> ModelCard:
-    """The checkpoint's card, brought to what was exported."""
+    """Return the checkpoint's card with the exported config, classes and versions."""
     card = ready.card or describe(ready.cfg)
     versions = {"dyhead": dyhead.__version__, "torch": str(torch.__version__)}
     return replace(

@@ -70,7 +70,7 @@ class OnnxRunner:
 
 
 def open_session(path: Path, providers: Sequence[str]) -> Any:
-    """An onnxruntime.InferenceSession.
+    """Open an onnxruntime.InferenceSession.
 
     Raises:
         UserError: onnxruntime is missing, or the file is no ONNX model that it can run.
@@ -118,7 +118,7 @@ def _providers(device: str | None) -> list[str]:
 def _in_original(
     outputs: Sequence[np.ndarray], resized: Sequence[int], original: Sequence[int]
 ) -> RawDetections:
-    """The detections of one picture, in pixels of the picture as it was given."""
+    """Scale the detections of one picture to pixels of the picture as it was given."""
     boxes, scores, classes, count = outputs
     height, width = original
     scale = np.array([width / resized[1], height / resized[0]] * 2, dtype=np.float32)

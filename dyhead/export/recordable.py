@@ -13,9 +13,10 @@ from dyhead.evaluation.inference_optimization import set_memory_format
 
 @contextmanager
 def recordable(model: nn.Module) -> Iterator[None]:
-    """Within the context, no step of `model` makes torch.export look at sizes or layouts.
+    """Keep `model` from steps that make torch.export specialise on sizes or layouts.
 
-    What it looks at it binds the graph to. Values stay the same; afterwards all is as before.
+    The graph would be bound to them. Values stay the same; on leaving the context the model is
+    as before.
     """
     with ExitStack() as undo:
         undo.callback(set_memory_format(model, torch.contiguous_format))
@@ -30,7 +31,7 @@ def _has_one_output(module: nn.Module) -> bool:
 
 
 def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """Compute the one channel twice: memory of one channel of one pixel could have any layout."""
+    """Compute the one channel twice, since the layout of one channel of one pixel is ambiguous."""
     weight = torch.cat([convolution.weight] * 2)
     bias = None if convolution.bias is None else torch.cat([convolution.bias] * 2)
     options = convolution.stride, convolution.padding, convolution.dilation

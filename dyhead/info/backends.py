@@ -1,10 +1,10 @@
-"""The C++ extension and the back ends of the deformable convolution, and what hinders them."""
+"""Describes the C++ extension and the back ends of the deformable convolution."""
 
 from typing import Any
 
 
 def describe_extension(build: bool = False) -> dict[str, Any]:
-    """State, file and compiler of the C++ extension.
+    """Describe state, file and compiler of the C++ extension.
 
     Args:
         build: build it where it is not built yet.
@@ -30,7 +30,7 @@ def _in_words(state: Any) -> str:
 
 
 def describe_backends() -> dict[str, Any]:
-    """For each device what serves there, why the others do not, and what is chosen."""
+    """Describe for each device the chosen back end, and the reasons against the others."""
     import torch
 
     names = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -49,7 +49,7 @@ def _describe_device(device: Any) -> dict[str, str]:
 
 
 def _why_not(name: str, device: Any) -> str:
-    """The back end's own answer, but for an extension that would have to be built for it."""
+    """Ask the back end, but do not build the extension for the answer."""
     from dyhead.ops import extension
     from dyhead.ops.backends import why_not
 

@@ -24,7 +24,7 @@ VARIABLES = (
 
 
 def collect_info(build: bool = False) -> dict[str, Any]:
-    """Everything as plain containers; a part that fails is {"error": what it says}.
+    """Collect everything in plain containers; a part that fails is {"error": its message}.
 
     Args:
         build: build the C++ extension where it is not built yet.

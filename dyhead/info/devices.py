@@ -1,4 +1,4 @@
-"""The devices that PyTorch can compute on."""
+"""Describes the devices that PyTorch can compute on."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def describe_devices() -> dict[str, Any]:
-    """The CPU, every GPU with its memory, and why there is none."""
+    """Describe the CPU and every GPU with its memory, or the reason why there is none."""
     import torch
 
     devices: dict[str, Any] = {"cpu": _describe_cpu()}
@@ -75,7 +75,7 @@ def _why_no_gpu() -> str:
 
 
 def driver_version() -> str:
-    """Version of NVIDIA's driver, or "" without one."""
+    """Return the version of NVIDIA's driver, or "" without one."""
     if not (program := shutil.which("nvidia-smi")):
         return ""
     command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]

@@ -1,4 +1,4 @@
-"""Versions of the packages that matter, and the optional ones with what they are good for."""
+"""Versions of the required packages, and purposes of the optional ones."""
 
 import importlib.metadata
 import platform
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 class OptionalPart(NamedTuple):
-    """A package that something needs, but not everything."""
+    """A package that only some functions need."""
 
     purpose: str
     packages: tuple[str, ...]  # any of them serves, the first is recommended
@@ -58,7 +58,7 @@ OPTIONAL_PARTS = (
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions by name, those of Python and the system first."""
+    """List versions by name, those of Python and the system first."""
     return {
         "dyhead": dyhead.__version__,
         "Python": f"{platform.python_version()} ({sys.executable})",
@@ -68,7 +68,7 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_optional_parts() -> list[dict[str, str]]:
-    """List their purposes, with the package and version that is there or the command to get it."""
+    """List the optional parts, with the installed version or the command to install it."""
     return [_describe(part) for part in OPTIONAL_PARTS]
 
 
@@ -80,7 +80,7 @@ def _describe(part: OptionalPart) -> dict[str, str]:
 
 
 def find_version(package: str) -> str:
-    """Version of an installed package, or ""."""
+    """Return the version of an installed package, or ""."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Writes what was collected about an installation as text."""
+"""Formats the description of an installation as text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _TITLES = {
 
 
 def format_info(info: Mapping[str, Any]) -> str:
-    """The sections one after the other, with a title each."""
+    """Format the sections one after the other, with a title each."""
     sections = []
     for name, content in info.items():
         lines = list(_optional(content) if name == "optional" else _lines(content))
@@ -25,7 +25,7 @@ def format_info(info: Mapping[str, Any]) -> str:
 
 
 def _lines(content: Any) -> Iterator[str]:
-    """Names and values side by side; what is nested is indented."""
+    """Yield names and values side by side; nested ones are indented."""
     plain = [name for name, value in content.items() if not isinstance(value, Mapping)]
     width = max((len(name) for name in plain), default=0)
     for name, value in content.items():

@@ -1,4 +1,4 @@
-"""Batches of items of one kind out of a stream, and results in the order of the stream."""
+"""Forms batches of items of one kind from a stream, and keeps the order of the results."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -53,5 +53,5 @@ def map_in_batches(
 
 
 def _oldest(waiting: dict[Hashable, list[tuple[int, Item]]]) -> Hashable:
-    """The kind whose first item came before those of all others."""
+    """Return the kind whose first item came before those of all others."""
     return min(waiting, key=lambda key: waiting[key][0][0])

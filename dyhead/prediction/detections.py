@@ -52,11 +52,11 @@ class Detections:
     channels: Channels = "BGR"
 
     def __len__(self) -> int:
-        """The number of objects."""
+        """Count the objects."""
         return len(self.boxes)
 
     def __getitem__(self, chosen: Any) -> "Detections":
-        """A part of them: by a mask, indices, a slice or one index."""
+        """Select some of the objects: by a mask, indices, a slice or one index."""
         index = [chosen] if isinstance(chosen, int) else chosen
         return replace(
             self,
@@ -91,7 +91,7 @@ class Detections:
         )
 
     def select(self, threshold: float = 0.0, classes: Sequence[str] | None = None) -> "Detections":
-        """Those with a score of at least `threshold`, of the classes named (None: of all).
+        """Select objects with a score of at least `threshold`, of the classes named (None: of all).
 
         Raises:
             UserError: a class is unknown.
@@ -130,7 +130,7 @@ class Detections:
         return draw_boxes(image, drawn, readable_zoom(image.size) if scale is None else scale)
 
     def save(self, path: str | os.PathLike[str], image: Image.Image | None = None) -> Path:
-        """Write what `plot` draws; the name's ending tells the format.
+        """Write the picture of `plot`; the name's ending tells the format.
 
         Returns:
             the path; its folder is made if need be.
@@ -153,7 +153,7 @@ class Detections:
         return target
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON has them; boxes are XYXY in pixels."""
+        """Return plain values for JSON; boxes are XYXY in pixels."""
         return {
             "file_name": self.file_name,
             "height": self.image_size[0],
@@ -171,7 +171,7 @@ class Detections:
         }
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """Entries of COCO's result format.
+        """Make entries of COCO's result format.
 
         Args:
             image_id: the picture's id in its data set.
@@ -191,7 +191,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> "supervision.Detections":
-        """The same for the package `supervision`: its annotators, trackers and zones.
+        """Convert to the package `supervision`, for its annotators, trackers and zones.
 
         Raises:
             UserError: the package is not installed.
@@ -210,7 +210,7 @@ class Detections:
         )
 
     def _rows(self) -> Iterator[tuple[list[float], float, int, str]]:
-        """Box, score, class index and name of each object."""
+        """Yield box, score, class index and name of each object."""
         return zip(
             self.boxes.tolist(),
             self.scores.tolist(),
@@ -229,7 +229,7 @@ class Detections:
 
 
 def class_indices(names: Sequence[str], known: Sequence[str]) -> list[int]:
-    """Indices of the classes of these names.
+    """Look up the indices of classes by their names.
 
     Raises:
         UserError: a name is unknown.

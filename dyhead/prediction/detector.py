@@ -62,7 +62,7 @@ class Detector:
 
     @classmethod
     def from_runner(cls, runner: Runner, threshold: float = 0.3) -> "Detector":
-        """A detector that computes by `runner`."""
+        """Make a detector that computes by `runner`."""
         detector = cls.__new__(cls)
         detector.threshold = _checked_threshold(threshold)
         detector._runner = runner
@@ -84,7 +84,7 @@ class Detector:
         return self._runner.input_format
 
     def __repr__(self) -> str:
-        """Its first classes."""
+        """Name the first classes."""
         names = first_few(self.class_names, 5)
         return f"<Detector of {names or 'classes without names'}>"
 
@@ -190,7 +190,7 @@ class Detector:
         return map_in_batches(compute, pictures, self._padded_size, batch_size)
 
     def _padded_size(self, picture: Picture) -> tuple[int, int]:
-        """About the (height, width) at which the model sees a picture, in strides."""
+        """Estimate the padded (height, width) of a resized picture, in multiples of the stride."""
         height, width = self._resized(*picture.size)
         return -(-height // _STRIDE), -(-width // _STRIDE)
 

@@ -1,4 +1,4 @@
-"""Reads pictures: from what a caller has, to the pixels that a detector takes.
+"""Reads pictures: files, addresses, PIL images, arrays and tensors to pixels for a detector.
 
 Shape letters: H x W pixels, C channels.
 """
@@ -15,7 +15,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dyhead.d2.data.detection_utils import read_image
-from dyhead.data.arrays import as_bgr
+from dyhead.data.model_input import as_bgr
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import fetch, is_web_address
 
@@ -47,11 +47,11 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """The size as (height, width), in pixels."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     def as_image(self) -> Image.Image:
-        """The picture as PIL has it, RGB."""
+        """Convert the picture to a PIL image, RGB."""
         return Image.fromarray(_in_order(self.pixels, self.channels, "RGB"))
 
 
@@ -95,7 +95,7 @@ def read_picture(given: Given, channels: Channels = "BGR", order: str = "BGR") -
 
 
 def _read_file(path: Path, order: str) -> np.ndarray:
-    """Pixels of a file, as training reads it."""
+    """Read the pixels of a file, as training reads it."""
     if path.is_dir():
         raise UserError(f"{path} is a folder: give its pictures, or use `dyhead predict`.")
     if not path.exists():
@@ -141,7 +141,7 @@ def _check_depth(image: Image.Image, name: str) -> None:
 
 
 def _warn_of_more(image: Image.Image, name: str) -> None:
-    """Say that a file of several pictures is read in part; phones hide a second one in MPO."""
+    """Warn that only the first picture of a file is read; phones hide a second one in MPO."""
     if getattr(image, "is_animated", False) and image.format != "MPO":
         logger.warning("%s holds several pictures: only the first one is read.", name)
 
@@ -167,7 +167,7 @@ def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
 
 
 def _read_tensor(tensor: torch.Tensor) -> np.ndarray:
-    """(C, H, W) or (H, W) -> (H, W, 3)."""
+    """Convert a tensor (C, H, W) or (H, W) to an array (H, W, 3)."""
     if tensor.dtype != torch.uint8:
         raise UserError(_wrong_type(str(tensor.dtype), "(255 * x).round().to(torch.uint8)"))
     shape = tuple(tensor.shape)
@@ -178,7 +178,7 @@ def _read_tensor(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _read_array(array: np.ndarray) -> np.ndarray:
-    """(H, W) or (H, W, C) -> (H, W, 3), in the order of the array."""
+    """Convert an array (H, W) or (H, W, C) to (H, W, 3), in its own order of channels."""
     if array.dtype != np.uint8:
         raise UserError(_wrong_type(str(array.dtype), "(255 * x).round().astype('uint8')"))
     if array.ndim == 4:

@@ -1,4 +1,4 @@
-"""Writes what was found in many pictures: COCO's result format, and a table."""
+"""Writes the detections of many pictures: COCO's result format, and a table."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dyhead.prediction.detections import Detections
-from dyhead.prediction.targets import CSV_NAME, JSON_NAME
+from dyhead.prediction.sources import CSV_NAME, JSON_NAME
 from dyhead.safe_io.save import write_text_atomically
 
 _COLUMNS = ("file_name", "frame", "image_id", "category_id", "name", "score")
@@ -31,7 +31,7 @@ class Records:
     def add(
         self, detections: Detections, image_id: int, file_name: str, frame: int | None = None
     ) -> None:
-        """Add what was found in one picture, or in one frame of a video."""
+        """Add the detections of one picture, or of one frame of a video."""
         where: dict[str, Any] = {"file_name": file_name}
         if frame is not None:
             where["frame"] = frame

@@ -1,4 +1,4 @@
-"""Detects in all that the command line names, and leaves drawings and results."""
+"""Detects in all sources of a command line, and writes drawings and results."""
 
 import tempfile
 import time
@@ -16,15 +16,14 @@ from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
 from dyhead.prediction.progress import Progress
 from dyhead.prediction.records import Records
-from dyhead.prediction.sources import Kind, Source
-from dyhead.prediction.targets import choose_targets
+from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_video
 from dyhead.safe_io.addresses import fetch, is_web_address
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """The choice of detections, and of what is left of them."""
+    """The options of a run: output folder, classes, batch size, drawings, frames."""
 
     output: Path  # folder
     classes: Sequence[str] | None = None  # names; None for all
@@ -35,7 +34,7 @@ class PredictSettings:
 
 @dataclass
 class Outcome:
-    """The outcome of a run."""
+    """The counts at the end of a run."""
 
     pictures: int = 0  # frames of videos included
     objects: Counter[str] = field(default_factory=Counter)  # class name -> number
@@ -48,9 +47,9 @@ class PredictionRun:
     """One run of `dyhead predict`.
 
     Args:
-        detector: what detects.
-        sources: where; see `find_sources`.
-        settings: see there.
+        detector: a ready one.
+        sources: of `find_sources`.
+        settings: the output folder and other options.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class PredictionRun:
                 progress.advance()
 
     def _frames(self, reader: VideoReader, source: Source, progress: Progress) -> Iterator[Picture]:
-        """The frames that can be read; what ends them early is reported."""
+        """Yield the frames that can be read; an error that ends them early is reported."""
         try:
             for frame in islice(reader, self._settings.max_frames):
                 yield self._detector.read(frame)

@@ -1,4 +1,4 @@
-"""The interface between `Detector` and what computes: a PyTorch model, an ONNX model."""
+"""The interface of `Detector` to the models that compute: PyTorch's and ONNX's."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

@@ -1,4 +1,4 @@
-"""Finds what the command line names: pictures, folders, patterns, addresses, videos, cameras."""
+"""Finds the sources that a command line names, and chooses a file for the drawing of each."""
 
 import glob
 import os
@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlparse
 
+from PIL import Image
+
 from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 from dyhead.errors import UserError
 from dyhead.prediction.video.reading import camera_number
@@ -16,6 +18,8 @@ from dyhead.safe_io.addresses import is_web_address
 
 VIDEO_ENDINGS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 _ENDINGS = (*IMAGE_ENDINGS, *VIDEO_ENDINGS)
+JSON_NAME = "predictions.json"
+CSV_NAME = "predictions.csv"
 
 
 class Kind(Enum):
@@ -28,7 +32,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """Something to detect objects in."""
+    """A picture, video or camera to detect objects in."""
 
     kind: Kind
     location: str  # a path, an address, or a camera
@@ -102,7 +106,7 @@ def _of_pattern(pattern: str, output: Path) -> Iterator[Source]:
 
 
 def _part_without_magic(pattern: str) -> Path:
-    """The folder that a pattern's matches have in common by their names."""
+    """Return the folder that a pattern's matches have in common by their names."""
     parts = Path(pattern).parts
     plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:plain])
@@ -118,7 +122,40 @@ def _is_below(path: Path, folder: Path) -> bool:
 
 
 def _identity(source: Source) -> str:
-    """The same for the same file, however it is named."""
+    """Return a key that is equal for equal files, however they are named."""
     if source.kind is Kind.CAMERA or is_web_address(source.location):
         return source.location
     return os.path.realpath(source.location)
+
+
+def choose_targets(sources: Sequence[Source], output: Path) -> list[Path]:
+    """Choose a file below `output` for each source, as its path within the folder that was named.
+
+    Pictures of formats that cannot be written become PNG, videos MP4. Where a name is taken, by
+    another source's drawing or by a source itself, a number is added.
+    """
+    taken = {_key(output / name) for name in (JSON_NAME, CSV_NAME)}
+    taken |= {_key(Path(source.location)) for source in sources}
+    targets = []
+    for source in sources:
+        wanted = output / source.name.with_name(_file_name(source))
+        target, number = wanted, 2
+        while _key(target) in taken:
+            target = wanted.with_stem(f"{wanted.stem}-{number}")
+            number += 1
+        taken.add(_key(target))
+        targets.append(target)
+    return targets
+
+
+def _file_name(source: Source) -> str:
+    if source.kind is not Kind.PICTURE:
+        return f"{source.name.stem}.mp4"
+    file_format = Image.registered_extensions().get(source.name.suffix.lower())
+    is_single = file_format in Image.SAVE and file_format not in ("GIF", "PDF")
+    return source.name.name if is_single else f"{source.name.stem}.png"
+
+
+def _key(path: Path) -> str:
+    """Return a key that is equal for equal files, on case-insensitive systems too."""
+    return str(path.resolve()).casefold()

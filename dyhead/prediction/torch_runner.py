@@ -44,7 +44,7 @@ class TorchRunner:
         return [_as_arrays(output["instances"]) for output in outputs]
 
     def _prepare(self, image: np.ndarray) -> dict[str, Any]:
-        """Detectron2's input, resized as in evaluation."""
+        """Make Detectron2's input dict, resized as in evaluation."""
         height, width = image.shape[:2]
         if self._resizes:
             image = resize(image, self.min_size, self.max_size)

@@ -20,7 +20,7 @@ class LabelledCategory:
 def labelled_categories(
     cfg: CfgNode, threshold: float, class_thresholds: Sequence[str]
 ) -> list[LabelledCategory]:
-    """The classes of the detector that `cfg` describes, in the order of its class indices.
+    """List the classes of the detector that `cfg` describes, in the order of its class indices.
 
     Args:
         cfg: its data sets are registered. The first of DATASETS.TEST, or else of DATASETS.TRAIN,
@@ -44,7 +44,7 @@ def labelled_categories(
 
 
 def class_source(cfg: CfgNode) -> str:
-    """The data set that tells names and ids: the first of DATASETS.TEST, or else of TRAIN.
+    """Name the data set of the classes: the first of DATASETS.TEST, or else of TRAIN.
 
     Raises:
         UserError: there is none.

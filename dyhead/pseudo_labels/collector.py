@@ -14,7 +14,7 @@ _DIGITS = 2  # of coordinates: a hundredth of a pixel
 
 
 class LabelCollector(DatasetEvaluator):
-    """Collects what a detector finds, image by image.
+    """Collects the detections of images as COCO annotations.
 
     Attributes:
         images: COCO's entries; without `keep_empty` those of images with labels only.
@@ -88,7 +88,7 @@ class LabelCollector(DatasetEvaluator):
 
 
 def _inside_xywh(box: Sequence[float], width: int, height: int) -> list[float]:
-    """The part of an XYXY box that lies in the image, as (x, y, width, height)."""
+    """Clip an XYXY box to the image and convert it to (x, y, width, height)."""
     left, right = (min(max(x, 0.0), width) for x in box[0::2])
     top, bottom = (min(max(y, 0.0), height) for y in box[1::2])
     return [round(value, _DIGITS) for value in (left, top, right - left, bottom - top)]

@@ -1,10 +1,11 @@
-"""Finds and loads the images of a folder."""
+"""Finds and loads the images of a folder, and passes over those that cannot be read."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from PIL import UnidentifiedImageError
+from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import build_detection_test_loader
@@ -18,7 +19,7 @@ UNREADABLE = "unreadable"  # key of the reason, in the place of "image"
 def find_images(
     folder: Path, max_images: int | None = None, without: Path | None = None
 ) -> list[Path]:
-    """All image files below a folder, sorted by path; hidden ones are left out.
+    """List the image files below a folder, sorted by path; hidden ones are left out.
 
     Args:
         folder: links in it are followed.
@@ -41,7 +42,7 @@ def find_images(
 
 
 def build_image_loader(cfg: CfgNode, files: list[Path]) -> Iterable[list[dict[str, Any]]]:
-    """Detectron2's test loader over image files.
+    """Build Detectron2's test loader over image files.
 
     Returns:
         batches of one dict: file_name, image_id (from 1, in the order of `files`), and either
@@ -58,8 +59,22 @@ def build_image_loader(cfg: CfgNode, files: list[Path]) -> Iterable[list[dict[st
     )
 
 
+class ReadableOnly(nn.Module):
+    """A wrapper that passes a model only the images that could be read."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Compute the model's outputs, with None in the places of unreadable images."""
+        readable = [image for image in batch if UNREADABLE not in image]
+        outputs = iter(self.model(readable) if readable else [])
+        return [None if UNREADABLE in image else next(outputs) for image in batch]
+
+
 class _TolerantMapper:
-    """Gives the reason in the place of an image that cannot be decoded."""
+    """A mapper that gives the reason in the place of an image that cannot be decoded."""
 
     def __init__(self, mapper: CheckedMapper) -> None:
         self._mapper = mapper

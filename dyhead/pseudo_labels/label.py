@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
+from torch import nn
 
 from dyhead import __version__
 from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import inference_on_dataset
 from dyhead.data import fill_num_classes, register_datasets
-from dyhead.detector import prepare_detector
+from dyhead.detector import ReadyDetector, prepare_detector
+from dyhead.engine.precision import build_test_precision
 from dyhead.errors import UserError, user_errors
+from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.output_folder import make_output_folder
 from dyhead.pseudo_labels.categories import LabelledCategory, class_source, labelled_categories
 from dyhead.pseudo_labels.collector import LabelCollector
-from dyhead.pseudo_labels.detector import labelling_model
-from dyhead.pseudo_labels.images import build_image_loader, find_images
+from dyhead.pseudo_labels.images import ReadableOnly, build_image_loader, find_images
 from dyhead.pseudo_labels.picture import draw_labels
 from dyhead.safe_io.save import write_text_atomically
 
@@ -32,7 +34,7 @@ _MAX_NAMED = 50  # unreadable files in the warning
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """What to label, and which detections count."""
+    """The options of labelling: folder, thresholds, output."""
 
     images: Path  # folder
     output: Path  # json file; a picture of the same name goes beside it
@@ -70,7 +72,7 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
     collector = LabelCollector(settings.images, categories, settings.keep_empty)
     if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
         cfg.DATALOADER.NUM_WORKERS = min(cfg.DATALOADER.NUM_WORKERS, os.cpu_count() or 1)
-    inference_on_dataset(labelling_model(detector), build_image_loader(cfg, files), collector)
+    inference_on_dataset(_build_model(detector), build_image_loader(cfg, files), collector)
     _warn_of_unreadable(collector)
     _refuse_nothing(collector, settings)
     coco = _as_coco(cfg, settings, categories, collector)
@@ -78,6 +80,20 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
         write_text_atomically(json.dumps(coco), settings.output)
         draw_labels(coco, settings.images, _picture(settings))
     return _format_table(settings, categories, collector)
+
+
+def _build_model(detector: ReadyDetector) -> nn.Module:
+    """Build the detector's model; at several scales if TEST.AUG.ENABLED, in TEST.PRECISION.
+
+    Returns:
+        a model for batches of `build_image_loader`; it answers None for an unreadable image.
+
+    Raises:
+        UserError: an option of TEST.AUG cannot be used.
+    """
+    cfg = detector.cfg
+    model = build_test_precision(cfg, build_multi_scale_testing(cfg, detector.model))
+    return ReadableOnly(model).eval()
 
 
 def _picture(settings: LabelSettings) -> Path:

@@ -1,4 +1,4 @@
-"""A page of labelled images, for people who would rather look than read."""
+"""Draws a page of labelled images."""
 
 import io
 from collections import defaultdict
@@ -60,7 +60,7 @@ def _draw_cell(
     labels: list[dict[str, Any]],
     styles: Mapping[Any, Style],
 ) -> Image.Image:
-    """One image, as large as fits, below its name."""
+    """Draw one image, as large as fits, below its name."""
     picture = Image.fromarray(read_image(str(image_root / image["file_name"]), format="RGB"))
     room = (CELL[0] - 2 * _MARGIN, CELL[1] - 2 * _MARGIN - _TITLE_HEIGHT)
     zoom = min(room[0] / picture.width, room[1] / picture.height)

@@ -1,4 +1,4 @@
-"""Counts against arithmetic done by hand."""
+"""Counts of operators equal arithmetic done by hand."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Against what autograd saves in a real forward pass."""
+"""The measured memory equals what autograd saves in a real forward pass."""
 
 import torch
 from torch import nn

@@ -270,7 +270,7 @@ def test_multi_scale_testing_gets_what_it_needs(
             return self.model(batch)
 
     monkeypatch.setattr(
-        "dyhead.pseudo_labels.detector.build_multi_scale_testing",
+        "dyhead.pseudo_labels.label.build_multi_scale_testing",
         lambda cfg, model: Recorder(model),
     )
     assert label("TEST.AUG.ENABLED", "True")["info"]["multi_scale_testing"] is True

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.data import register_datasets
@@ -153,7 +154,7 @@ def test_a_kill_while_writing_leaves_nothing_that_passes_for_whole(tmp_path, mon
     def interrupt(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dyhead.data.shapes._write_split", interrupt)
+    monkeypatch.setattr(Image.Image, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make_shapes(tmp_path, SMALL)
     assert not (tmp_path / "shapes").exists()
@@ -174,7 +175,7 @@ def test_a_root_that_cannot_be_written_is_named_with_the_fix(tmp_path):
 
 
 def test_several_processes_at_once_make_one_whole_data_set(tmp_path):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=make_shapes, args=(tmp_path, SMALL)) for _ in range(3)]
     for process in processes:
         process.start()
@@ -189,12 +190,15 @@ def test_several_processes_without_working_locks(tmp_path, monkeypatch):
     """As on a file system whose locks do nothing: the first whole folder counts."""
     folder = make_shapes(tmp_path / "first", SMALL)
 
-    def overtaken(made: Path, spec: ShapesSpec) -> None:
-        shutil.copytree(folder, made)
-        shutil.copytree(folder, tmp_path / "shapes")
+    rename = Path.rename
 
-    monkeypatch.setattr("dyhead.data.shapes._write", overtaken)
+    def overtaken(made: Path, target: Path) -> Path:
+        shutil.copytree(folder, target)
+        return rename(made, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
     assert digest(make_shapes(tmp_path, SMALL)) == digest(folder)
+    assert [path.name for path in tmp_path.glob(".shapes-*")] == []
 
 
 def test_registered_and_made_on_first_use(tmp_path, monkeypatch, cfg):

@@ -1,4 +1,4 @@
-"""What the config filters out of the training sets."""
+"""The config filters images out of the training sets."""
 
 from typing import Any
 

@@ -120,7 +120,7 @@ def test_nothing_is_left_of_a_file_that_is_refused(run, pictures, tmp_path, monk
     """Nothing is found, so nothing can be compared; recording and translating are left out."""
     silent = load_detector(run, device="cpu")
     silent.model.test_score_thresh = 1.0
-    monkeypatch.setattr("dyhead.export.exporting._recorded", lambda graph: graph)
+    monkeypatch.setattr("dyhead.export.exporting._record", lambda graph: graph)
     monkeypatch.setattr("dyhead.export.exporting._write_onnx", lambda *_: _[3].touch())
     monkeypatch.setattr("dyhead.export.exporting._open_onnx", lambda path: find_nothing)
     with pytest.raises(UserError, match="nothing is found on the pictures"):

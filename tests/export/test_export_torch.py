@@ -49,8 +49,7 @@ def test_a_fresh_process_computes_the_same(ready, pictures, make_picture, tmp_pa
     assert json.loads(extra["dyhead.json"])["class_names"] == ["cat", "dog", "cow"]
 
 
-def test_another_ending_is_refused(ready, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("dyhead.export.exporting._recorded", lambda graph: graph)
+def test_another_ending_is_refused_at_once(ready, pictures, tmp_path):
     with pytest.raises(UserError, match="ending '.pth': choose .pt2"):
         export_torch(ready, tmp_path / "model.pth", pictures=pictures)
 

@@ -21,7 +21,7 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class Formulation:
-    """What a code calls its weights, and where it computes otherwise than the other one."""
+    """The names of a code's weights, and the points in which its computation is its own."""
 
     names: Callable[[str], str]
     pixel_mean: tuple[float, ...]
@@ -439,7 +439,7 @@ def clip(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def assign(anchors: list[Tensor], boxes: Tensor) -> dict[int, int]:
-    """Which object each positive anchor belongs to: {anchor: object}."""
+    """Assign objects to anchors by ATSS: {positive anchor: object}."""
     best: dict[int, tuple[float, int]] = {}
     for owner, box in enumerate(boxes):
         candidates, start = [], 0

@@ -6,8 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from dyhead.errors import UserError
-from dyhead.prediction.sources import Kind, Source, find_sources
-from dyhead.prediction.targets import choose_targets
+from dyhead.prediction.sources import Kind, Source, choose_targets, find_sources
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def test_without_a_gpu_only_stages_that_need_none_run(run_check: Callable[..., A
 
 
 def test_stages_that_measure_time_run_alone() -> None:
-    names = [[stage.name for stage in group] for group in gpu_check._groups(STAGES)]
+    names = [[stage.name for stage in group] for group in gpu_check.group_stages(STAGES)]
     assert [name for group in names for name in group] == [stage.name for stage in STAGES]
     alone = {stage.name for stage in STAGES if stage.alone}
     assert {"bench-block", "bench-model", "bench-deform-conv", "quickstart"} <= alone

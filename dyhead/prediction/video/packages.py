@@ -9,7 +9,7 @@ INSTALL = 'pip install "dyhead[video]"'
 
 
 def find_package(*names: str) -> ModuleType | None:
-    """The first of these modules that is installed; a broken one fails aloud."""
+    """Import the first of these modules that is installed; a broken one raises its error."""
     for name in names:
         try:
             return importlib.import_module(name)
@@ -20,7 +20,7 @@ def find_package(*names: str) -> ModuleType | None:
 
 
 def need_package(purpose: str) -> ModuleType:
-    """PyAV (`av`), or OpenCV (`cv2`) where it is not installed.
+    """Import PyAV (`av`), or OpenCV (`cv2`) where it is not installed.
 
     Raises:
         UserError: neither is.

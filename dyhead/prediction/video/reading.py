@@ -27,7 +27,7 @@ class VideoReader(Protocol):
     num_frames: int | None
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Frames (H, W, 3), uint8, BGR, upright.
+        """Yield frames (H, W, 3), uint8, BGR, upright.
 
         Raises:
             UserError: the rest cannot be decoded.
@@ -52,7 +52,7 @@ def open_video(path: str) -> VideoReader:
 
 
 def camera_number(text: str) -> int | None:
-    """The number of a camera, given as "0" or "/dev/video0"; None for anything else."""
+    """Read the number of a camera from "0" or "/dev/video0"; None for anything else."""
     found = re.fullmatch(r"(?:/dev/video)?(\d{1,4})", text)
     return int(found[1]) if found else None
 
@@ -76,7 +76,7 @@ def open_camera(text: str) -> VideoReader:
 
 
 class _AvReader:
-    """Frames by PyAV, with the rotation that phones write beside them."""
+    """A reader by PyAV that applies the rotation which phones store beside the frames."""
 
     def __init__(self, av: ModuleType, path: str, **options: Any) -> None:
         self._path = path
@@ -111,7 +111,7 @@ class _AvReader:
 
 
 class _CvReader:
-    """Frames by OpenCV, which turns them upright itself."""
+    """A reader by OpenCV, which turns frames upright itself."""
 
     def __init__(self, cv2: ModuleType, source: str | int) -> None:
         self._name = f"camera {source}" if isinstance(source, int) else source

@@ -55,7 +55,7 @@ class VideoFile:
 
 
 def _as_frame(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
-    """RGB pixels of (width, height), even numbers as the usual codecs need."""
+    """Resize and pad to RGB pixels of (width, height), even numbers as the usual codecs need."""
     width, height = size
     if image.width not in (width, width - 1) or image.height not in (height, height - 1):
         image = image.resize(size)
@@ -71,7 +71,7 @@ class _Writer(Protocol):
 
 
 class _AvWriter:
-    """H.264 where PyAV was built with it, else MPEG-4."""
+    """A writer by PyAV: H.264 where it was built with it, else MPEG-4."""
 
     def __init__(self, av: ModuleType, path: Path, rate: float, size: tuple[int, int]) -> None:
         self._av = av
@@ -93,7 +93,7 @@ class _AvWriter:
 
 
 class _CvWriter:
-    """MPEG-4, which every build of OpenCV has."""
+    """A writer by OpenCV: MPEG-4, which every build has."""
 
     def __init__(self, cv2: ModuleType, path: Path, rate: float, size: tuple[int, int]) -> None:
         codec = cv2.VideoWriter.fourcc(*"mp4v")

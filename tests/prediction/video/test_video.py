@@ -124,8 +124,9 @@ def test_a_video_cut_off_gives_what_it_has_and_says_so(
                     raise av.error.InvalidDataError(1, "damaged")
                 yield decoded
 
+    open_file = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **options: Failing(open_file(*args, **options)))
     reader = open_video(str(path))
-    reader._container = Failing(reader._container)  # type: ignore[attr-defined]
     frames = []
     with pytest.raises(UserError, match="further than its first 3 frames"):
         frames.extend(reader)
