@@ -9,7 +9,8 @@ import torch
 from baseline import forced_backend
 from mmdet_formulation import mmcv_operator
 
-from dyhead.ops import BACKENDS, extension, modulated_deform_conv2d
+from dyhead.ops import BACKENDS, modulated_deform_conv2d
+from dyhead.ops.cpp import extension
 
 # torch.set_float32_matmul_precision and, within autocast, the type.
 PRECISIONS: dict[str, tuple[str, torch.dtype | None]] = {

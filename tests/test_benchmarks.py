@@ -26,7 +26,8 @@ import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.config import load_config
 from dyhead.d2.modeling import build_model
 from dyhead.layers import BlockOptions, DyHeadBlock
-from dyhead.ops import choose_backend, extension
+from dyhead.ops import choose_backend
+from dyhead.ops.cpp import extension
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 CPU = torch.device("cpu")

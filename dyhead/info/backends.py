@@ -9,7 +9,7 @@ def describe_extension(build: bool = False) -> dict[str, Any]:
     Args:
         build: build it where it is not built yet.
     """
-    from dyhead.ops import extension
+    from dyhead.ops.cpp import extension
 
     if build:
         extension.load()
@@ -50,8 +50,8 @@ def _describe_device(device: Any) -> dict[str, str]:
 
 def _why_not(name: str, device: Any) -> str:
     """The back end's own answer, but for an extension that would have to be built for it."""
-    from dyhead.ops import extension
     from dyhead.ops.backends import why_not
+    from dyhead.ops.cpp import extension
 
     if name == "cpp" and device.type == "cpu":
         state = extension.find_state()

@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyhead.ops.triton_check import is_installed, is_interpreted
+from dyhead.ops.triton.self_check import is_installed, is_interpreted
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,11 @@ _TYPES = {
     "cpp": (torch.float32, torch.bfloat16),
     "triton": (torch.float32, torch.bfloat16, torch.float16),
 }
-_MODULES = {name: f"dyhead.ops.{name}_deform_conv" for name in BACKENDS[1:]} | {
-    "bags": "dyhead.ops.bilinear_bags"
+_MODULES = {
+    "bags": "dyhead.ops.pytorch.embedding_bag",
+    "torchvision": "dyhead.ops.torchvision",
+    "cpp": "dyhead.ops.cpp.deform_conv",
+    "triton": "dyhead.ops.triton.deform_conv",
 }
 
 _default_backend = ""
@@ -171,7 +174,7 @@ def _why_not_cpp(device: torch.device) -> str:
         return f"the extension computes on the CPU, not on {device.type}"
     if os.environ.get("DYHEAD_CPP") == "0":
         return "the environment variable DYHEAD_CPP=0 turns the extension off"
-    if not importlib.import_module("dyhead.ops.extension").load():
+    if not importlib.import_module("dyhead.ops.cpp.extension").load():
         return "the extension cannot be built here; it needs a C++ compiler (see the log)"
     return ""
 

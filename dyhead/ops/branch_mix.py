@@ -31,8 +31,9 @@ from typing import Any
 
 from torch import Tensor
 
-from dyhead.ops import cpp_branch_mix, torch_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel, Maps
+from dyhead.ops.cpp import branch_mix as cpp_branch_mix
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
 
 Size = tuple[int, int]
 
@@ -140,4 +141,4 @@ def _triton_module() -> Any:
     """The module of Triton kernels, None where Triton is not installed."""
     if importlib.util.find_spec("triton") is None:
         return None
-    return importlib.import_module("dyhead.ops.triton_branch_mix")
+    return importlib.import_module("dyhead.ops.triton.branch_mix")

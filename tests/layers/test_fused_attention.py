@@ -10,7 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock, fused_attention
-from dyhead.ops import backends, cpp_branch_mix
+from dyhead.ops import backends
+from dyhead.ops.cpp import branch_mix as cpp_branch_mix
 
 PYRAMIDS = {
     "even": [(8, 12), (4, 6), (2, 3)],

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from dyhead.ops import BACKENDS, backends, choose_backend, extension, modulated_deform_conv2d
+from dyhead.ops import BACKENDS, backends, choose_backend, modulated_deform_conv2d
 from dyhead.ops import set_default_backend as set_default
+from dyhead.ops.cpp import extension
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dyhead.ops import branch_mix, cpp_branch_mix
+from dyhead.ops import branch_mix
+from dyhead.ops.cpp import branch_mix as cpp_branch_mix
 
 LEVELS = {
     "three branches": [(5, 7), (5, 7), (3, 4)],
@@ -18,12 +19,12 @@ LEVELS = {
 }
 
 
-@pytest.fixture(params=["torch", "cpp"])
+@pytest.fixture(params=["pytorch", "cpp"])
 def passes(request):
     """The passes over one level."""
     if request.param == "cpp" and not cpp_branch_mix.serves():
         pytest.skip("no C++ extension here")
-    return importlib.import_module(f"dyhead.ops.{request.param}_branch_mix")
+    return importlib.import_module(f"dyhead.ops.{request.param}.branch_mix")
 
 
 def dtypes_of(passes):

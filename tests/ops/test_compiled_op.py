@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from dyhead.ops import choose_backend, extension, modulated_deform_conv2d
+from dyhead.ops import choose_backend, modulated_deform_conv2d
 from dyhead.ops.compiled_op import deform_conv_as_operator, gradients_as_operator
+from dyhead.ops.cpp import extension
 
 BACKENDS = [
     "bags",

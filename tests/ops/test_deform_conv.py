@@ -10,11 +10,11 @@ from torchvision.ops import deform_conv2d
 
 from dyhead.ops import (
     DeformConv,
-    bilinear_bags,
     foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
 )
+from dyhead.ops.pytorch import embedding_bag as bilinear_bags
 
 BACKENDS = ("bags", "torchvision")
 GEOMETRIES = [  # kernel, stride, padding, dilation

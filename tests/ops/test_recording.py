@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dyhead.ops import extension, modulated_deform_conv2d
+from dyhead.ops import modulated_deform_conv2d
+from dyhead.ops.cpp import extension
 from dyhead.ops.recording import is_exported, is_recorded
 
 BACKENDS = [

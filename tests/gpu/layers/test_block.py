@@ -26,7 +26,8 @@ from gpu_cases import (
     level_sizes,
 )
 
-from dyhead.ops import branch_mix, choose_backend, triton_branch_mix
+from dyhead.ops import branch_mix, choose_backend
+from dyhead.ops.triton import branch_mix as triton_branch_mix
 
 pytestmark = pytest.mark.usefixtures("triton_everywhere", "float32_convolutions")
 

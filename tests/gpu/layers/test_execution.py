@@ -8,7 +8,8 @@ import torch
 from compared_blocks import make_cotangents, make_levels, make_stack, outcome, plain_double
 from gpu_cases import DEVICE, EXACT, IMAGE, IS_REAL, assert_near, level_sizes
 
-from dyhead.ops import device_constants, triton_check
+from dyhead.ops import device_constants
+from dyhead.ops.triton import self_check as triton_check
 
 pytestmark = pytest.mark.usefixtures("triton_everywhere", "float32_convolutions")
 needs_cuda = pytest.mark.skipif(not IS_REAL, reason="CUDA alone has it")

@@ -19,8 +19,9 @@ from gpu_cases import (
 )
 from pyramid_cases import block_maps
 
-from dyhead.ops import torch_branch_mix, triton_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
+from dyhead.ops.triton import branch_mix as triton_branch_mix
 
 PLAIN = ByLevel(torch_branch_mix)
 NEAR = 1e-3  # lines that are less apart may change places by rounding

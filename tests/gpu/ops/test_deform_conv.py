@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.ops import deform_conv2d
 
-from dyhead.ops import torch_branch_mix
-from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.triton_deform_conv import (
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
+from dyhead.ops.pytorch.embedding_bag import deform_conv_by_bags
+from dyhead.ops.triton.deform_conv import (
     deform_conv_by_triton,
     foreach_deform_conv_by_triton,
     foreach_deform_conv_with_moments_by_triton,

@@ -11,14 +11,12 @@ from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock
-from dyhead.ops import (
-    torch_branch_mix,
-    triton_branch_mix,
-    triton_check,
-    triton_pyramid,
-)
 from dyhead.ops.branch_mix_by_level import ByLevel
-from dyhead.ops.triton_tables import join_rows
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
+from dyhead.ops.triton import branch_mix as triton_branch_mix
+from dyhead.ops.triton import pyramid as triton_pyramid
+from dyhead.ops.triton import self_check as triton_check
+from dyhead.ops.triton.descriptors import join_rows
 
 # A tensor core, in the convolutions of a block, sums in its own order.
 OF_BLOCK = 1e-4 if IS_REAL else 1e-5
@@ -205,7 +203,7 @@ def test_a_block_takes_one_launch_of_every_kernel(
 ):
     """However many levels and branches it has, and with the plain block's results."""
     lists = [note_launches(module, names) for module, names in KERNELS.items()]
-    passes_over_maps = note_launches("triton_moments_kernels", ["moments_kernel"])
+    passes_over_maps = note_launches("triton.moments_kernels", ["moments_kernel"])
     torch.manual_seed(0)
     block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets)).to(DEVICE)
     with torch.no_grad():

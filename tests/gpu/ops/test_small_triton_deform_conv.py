@@ -7,22 +7,20 @@ import pytest
 import torch
 from gpu_cases import DEVICE, IS_REAL, normals
 
-from dyhead.ops import (
-    flat_read,
-    torch_branch_mix,
-    triton_branch_mix,
-    triton_check,
-    triton_deform_conv,
-    triton_deform_options,
-)
-from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.triton_deform_conv import (
+from dyhead.ops import flat_read
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
+from dyhead.ops.pytorch.embedding_bag import deform_conv_by_bags
+from dyhead.ops.triton import branch_mix as triton_branch_mix
+from dyhead.ops.triton import deform_conv as triton_deform_conv
+from dyhead.ops.triton import launch_options as triton_deform_options
+from dyhead.ops.triton import self_check as triton_check
+from dyhead.ops.triton.deform_conv import (
     deform_conv_by_triton,
     foreach_deform_conv_by_triton,
     foreach_deform_conv_with_moments_by_triton,
     serves,
 )
-from dyhead.ops.triton_problems import Layout, Problems
+from dyhead.ops.triton.grouped_convolutions import Layout, Problems
 
 GEOMETRIES = [  # kernel, stride, padding, dilation
     ((3, 3), (1, 1), (1, 1), (1, 1)),
@@ -190,7 +188,7 @@ def test_convolutions_of_a_pyramid_share_their_launches(note_launches):
     """Levels, strides and kernels that differ: one launch forward, two backward."""
     names = ["forward_kernel", "backward_samples_kernel", "backward_kernels_kernel"]
     tensors = make_pyramid(torch.float32)
-    launches = note_launches("triton_deform_kernels", names)
+    launches = note_launches("triton.deform_kernels", names)
     ours = pyramid_outcome(foreach_deform_conv_by_triton, tensors)
     expected = pyramid_outcome(
         lambda calls: [deform_conv_by_bags(*call) for call in calls],

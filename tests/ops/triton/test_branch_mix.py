@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dyhead.ops import triton_branch_mix
+from dyhead.ops.triton import branch_mix as triton_branch_mix
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -33,11 +33,9 @@ def compile_kernel(name, kind, capability, addresses):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from dyhead.ops import (
-        triton_mix_backward_kernels,
-        triton_mix_kernels,
-        triton_moments_kernels,
-    )
+    from dyhead.ops.triton import mix_backward_kernels as triton_mix_backward_kernels
+    from dyhead.ops.triton import mix_kernels as triton_mix_kernels
+    from dyhead.ops.triton import moments_kernels as triton_moments_kernels
 
     files = (triton_mix_backward_kernels, triton_mix_kernels, triton_moments_kernels)
     function = next(getattr(file, name) for file in files if hasattr(file, name))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dyhead.ops.branch_mix_by_level import Maps
-from dyhead.ops.triton_tables import WIDE, device_table, join_rows, split_rows
+from dyhead.ops.triton.descriptors import WIDE, device_table, join_rows, split_rows
 
 Size = tuple[int, int]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dyhead.ops import matmul
-from dyhead.ops.matmul import matmul_nt, matmul_tn
+from dyhead.ops.pytorch import matmul
+from dyhead.ops.pytorch.matmul import matmul_nt, matmul_tn
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

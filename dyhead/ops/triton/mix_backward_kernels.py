@@ -6,8 +6,7 @@ Shape letters: as in `branch_mix`; a tile has BLOCK_P positions and BLOCK_C chan
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton_finding import find_block
-from dyhead.ops.triton_mix_reading import (
+from dyhead.ops.triton.mix_reading import (
     COLLECTED_ROW,
     LEVEL_FIELDS,
     MAP_FIELDS,
@@ -22,6 +21,7 @@ from dyhead.ops.triton_mix_reading import (
     read_rows,
     scale_row,
 )
+from dyhead.ops.triton.tile_scheduling import find_block
 
 
 @triton.jit

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dyhead.ops import extension
+from dyhead.ops.cpp import extension
 
 Size = tuple[int, int]
 

@@ -18,25 +18,25 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dyhead.ops import torch_branch_mix
-from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.triton_branch_mix import join_moments
-from dyhead.ops.triton_check import passes_check, values
-from dyhead.ops.triton_deform_options import (
-    backward_samples_options,
-    backward_weight_options,
-    forward_options,
-    precision,
-)
-from dyhead.ops.triton_problems import Layout, Problems, as_table
-from dyhead.ops.triton_pyramid import map_record
-from dyhead.ops.triton_tables import (
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
+from dyhead.ops.pytorch.embedding_bag import deform_conv_by_bags
+from dyhead.ops.triton.branch_mix import join_moments
+from dyhead.ops.triton.descriptors import (
     MOST_RECORDS,
     count_blocks,
     device_table,
     join_rows,
     split_rows,
 )
+from dyhead.ops.triton.grouped_convolutions import Layout, Problems, as_table
+from dyhead.ops.triton.launch_options import (
+    backward_samples_options,
+    backward_weight_options,
+    forward_options,
+    precision,
+)
+from dyhead.ops.triton.pyramid import map_record
+from dyhead.ops.triton.self_check import passes_check, values
 
 Pair = tuple[int, int]
 Size = tuple[int, int]
@@ -261,7 +261,7 @@ def _compute_outputs(
     problems: Problems, biases: Sequence[Tensor | None], level_sizes: Sequence[Size] | None
 ) -> tuple[Tensor, Tensor | None]:
     """Outputs (P, O); with levels' sizes moments (convolutions, 3, N, O)."""
-    from dyhead.ops.triton_deform_kernels import forward_kernel
+    from dyhead.ops.triton.deform_kernels import forward_kernel
 
     output = problems.table.new_empty(problems.positions, problems.outputs)
     tiles = forward_options(output.dtype, problems.channels, problems.outputs, problems.positions)
@@ -327,7 +327,7 @@ def _sample_gradients(
     problems: Problems, grad_rows: Tensor, need_inputs: bool, need_samples: bool
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Gradients of inputs, offsets and masks; nothing useful where not needed."""
-    from dyhead.ops.triton_deform_kernels import backward_samples_kernel
+    from dyhead.ops.triton.deform_kernels import backward_samples_kernel
 
     if not (need_inputs or need_samples):
         return [], [], []
@@ -364,7 +364,7 @@ def _sample_gradients(
 
 def _weight_gradients(problems: Problems, grad_rows: Tensor) -> list[Tensor]:
     """Gradients of the weights, laid out as channels_last."""
-    from dyhead.ops.triton_deform_kernels import backward_kernels_kernel
+    from dyhead.ops.triton.deform_kernels import backward_kernels_kernel
 
     kernels = problems.kernels
     if not problems.positions:

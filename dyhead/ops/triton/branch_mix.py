@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyhead.ops import torch_branch_mix
 from dyhead.ops.branch_mix_by_level import ByLevel, Maps
-from dyhead.ops.triton_check import passes_check, values
-from dyhead.ops.triton_pyramid import Pyramid
-from dyhead.ops.triton_tables import MOST_RECORDS, count_blocks, join_rows, split_rows
+from dyhead.ops.pytorch import branch_mix as torch_branch_mix
+from dyhead.ops.triton.descriptors import MOST_RECORDS, count_blocks, join_rows, split_rows
+from dyhead.ops.triton.pyramid import Pyramid
+from dyhead.ops.triton.self_check import passes_check, values
 
 Size = tuple[int, int]
 
@@ -64,7 +64,7 @@ def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
     """See `branch_mix.channel_moments`."""
     if _unfit(maps):
         return _BY_TORCH.channel_moments(maps, sizes)
-    from dyhead.ops.triton_moments_kernels import moments_kernel
+    from dyhead.ops.triton.moments_kernels import moments_kernel
 
     pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
@@ -97,7 +97,7 @@ def join_moments(maps: Tensor, partial: Tensor, span: int) -> Tensor:
     Returns:
         (M, 3, N, C), see `branch_mix.channel_moments`.
     """
-    from dyhead.ops.triton_moments_kernels import join_moments_kernel
+    from dyhead.ops.triton.moments_kernels import join_moments_kernel
 
     _, _, images, channels = partial.shape
     moments = partial.new_empty(len(maps), 3, images, channels)
@@ -122,7 +122,7 @@ def mix_forward(
     """See `branch_mix.mix_forward`."""
     if _unfit(maps):
         return _BY_TORCH.mix_forward(maps, scales, lines, sizes, overwrite)
-    from dyhead.ops.triton_mix_kernels import forward_kernel
+    from dyhead.ops.triton.mix_kernels import forward_kernel
 
     pyramid = Pyramid(maps, sizes)
     tiles = _tiles(pyramid.channels)
@@ -150,7 +150,7 @@ def mix_reductions(
     """See `branch_mix.mix_reductions`."""
     if _unfit(maps):
         return _BY_TORCH.mix_reductions(grads, maps, scales, lines)
-    from dyhead.ops.triton_mix_kernels import join_reductions_kernel, reductions_kernel
+    from dyhead.ops.triton.mix_kernels import join_reductions_kernel, reductions_kernel
 
     pyramid = Pyramid(maps, _sizes(grads))
     grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])
@@ -196,7 +196,7 @@ def mix_backward(
     """See `branch_mix.mix_backward`."""
     if _unfit(maps):
         return _BY_TORCH.mix_backward(grads, maps, scales, lines, moments)
-    from dyhead.ops.triton_mix_backward_kernels import backward_kernel, finish_upsampled_kernel
+    from dyhead.ops.triton.mix_backward_kernels import backward_kernel, finish_upsampled_kernel
 
     pyramid = Pyramid(maps, _sizes(grads))
     grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dyhead.ops.triton_tables import (
+from dyhead.ops.triton.descriptors import (
     count_blocks,
     device_table,
     join_rows,

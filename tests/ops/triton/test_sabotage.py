@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Sabotage(NamedTuple):
-    """A change of a file of dyhead/ops, and the tests that then have to fail."""
+    """A change of a file of dyhead/ops/triton, and the tests that then have to fail."""
 
     file: str
     right: str
@@ -27,45 +27,43 @@ class Sabotage(NamedTuple):
 CONVOLUTIONS, MIX = "ops/test_deform_conv.py", "ops/test_branch_mix.py"
 SABOTAGES = [
     Sabotage(
-        "triton_deform_kernels.py",
+        "deform_kernels.py",
         "(by_bottom - by_top) * importance",
         "(by_bottom + by_top) * importance",
         CONVOLUTIONS,
         "gradients of offsets",
     ),
     Sabotage(
-        "triton_mix_backward_kernels.py",
+        "mix_backward_kernels.py",
         "upper = through - lower",
         "upper = through + lower",
         MIX,
         "gradients of maps",
     ),
+    Sabotage("sampling.py", "return dy + tap_y", "return dy - tap_y", CONVOLUTIONS, "outputs"),
     Sabotage(
-        "triton_sampling.py", "return dy + tap_y", "return dy - tap_y", CONVOLUTIONS, "outputs"
-    ),
-    Sabotage(
-        "triton_deform_kernels.py",
+        "deform_kernels.py",
         "grad * bottom[:, None]",
         "-grad * bottom[:, None]",
         CONVOLUTIONS,
         "gradients of levels",
     ),
     Sabotage(
-        "triton_moments_kernels.py",
+        "moments_kernels.py",
         "values - mean[None, :], 0.0)",
         "values + mean[None, :], 0.0)",
         CONVOLUTIONS,
         "moments",
     ),
     Sabotage(
-        "triton_mix_reading.py",
+        "mix_reading.py",
         "upper + (lower - upper)",
         "upper - (lower - upper)",
         MIX,
         "outputs",
     ),
     Sabotage(
-        "triton_mix_kernels.py",
+        "mix_kernels.py",
         "shift += total",
         "shift -= total",
         MIX,
@@ -88,7 +86,7 @@ def test_a_wrong_sign_is_found_where_it_counts(sabotage, interpret, tmp_path):
     shutil.copytree(
         Path(dyhead.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
     )
-    file = copy / "ops" / sabotage.file
+    file = copy / "ops" / "triton" / sabotage.file
     source = file.read_text(encoding="utf-8")
     assert source.count(sabotage.right) == 1
     file.write_text(source.replace(sabotage.right, sabotage.wrong), encoding="utf-8")

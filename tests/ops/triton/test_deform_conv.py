@@ -6,8 +6,8 @@ import os
 import pytest
 import torch
 
-from dyhead.ops import triton_deform_options
-from dyhead.ops.triton_deform_options import precision
+from dyhead.ops.triton import launch_options as triton_deform_options
+from dyhead.ops.triton.launch_options import precision
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -47,7 +47,7 @@ def compile_kernel(name, dtype, tiles, capability, records="i32", **constants):
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from dyhead.ops import triton_deform_kernels
+    from dyhead.ops.triton import deform_kernels as triton_deform_kernels
 
     kind = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     by_dtype = ("table", "kernels", "biases", "output", "grad_output")

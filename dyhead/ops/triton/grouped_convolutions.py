@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dyhead.ops.triton_tables import (
+from dyhead.ops.triton.descriptors import (
     WIDE,
     Place,
     count_blocks,

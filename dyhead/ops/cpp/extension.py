@@ -1,4 +1,4 @@
-"""The C++ extension: `dyhead/ops/cpp` compiled on first use, by the system's compiler alone.
+"""The C++ extension: the sources in this folder, compiled on first use by the system's compiler.
 
 It needs no package beyond torch: one compiler command per source, one to link. The library is kept
 in a cache, so only the first process ever waits for it. Everything that can go wrong (no compiler,
@@ -35,7 +35,7 @@ except ImportError:  # no POSIX, no compiler command as below either
 
 logger = logging.getLogger(__name__)
 
-SOURCES = Path(__file__).with_name("cpp")
+SOURCES = Path(__file__).parent
 TORCH = Path(torch.__file__).parent
 _ELSEWHERE = "the extension is built on Linux and macOS only"
 COMPILE_TIMEOUT = 600  # seconds; a compiler takes about 20

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton_tables import MOST_RECORDS
+from dyhead.ops.triton.descriptors import MOST_RECORDS
 
 _PADDED = tl.constexpr(MOST_RECORDS)
 

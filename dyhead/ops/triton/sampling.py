@@ -6,7 +6,7 @@ Shape letters: as in `triton_deform_kernels`.
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton_finding import find_block
+from dyhead.ops.triton.tile_scheduling import find_block
 
 # What the record of a problem says, in this order: see `triton_problems.Problems`.
 POSITIONS = tl.constexpr(0)

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from dyhead.ops import extension as the_extension
+from dyhead.ops.cpp import extension as the_extension
 
 # A small source, so that a build takes a second.
 SOURCE = """

@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dyhead.ops.device_constants import device_constant
-from dyhead.ops.matmul import matmul_nt, matmul_tn
 from dyhead.ops.packed_kernels import pack_once
+from dyhead.ops.pytorch.matmul import matmul_nt, matmul_tn
 
 Pair = tuple[int, int]
 

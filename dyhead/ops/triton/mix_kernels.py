@@ -11,8 +11,7 @@ Shape letters: as in `branch_mix`.
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton_finding import blocks_of, find_block
-from dyhead.ops.triton_mix_reading import (
+from dyhead.ops.triton.mix_reading import (
     LEVEL_FIELDS,
     MAP_FIELDS,
     POSITIONS,
@@ -21,6 +20,7 @@ from dyhead.ops.triton_mix_reading import (
     line_values,
     read_mixed,
 )
+from dyhead.ops.triton.tile_scheduling import blocks_of, find_block
 
 # Of the sums over positions that `reductions_kernel` takes, those for the two lines.
 LINE_SUMS = tl.constexpr(4)

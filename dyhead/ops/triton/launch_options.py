@@ -2,7 +2,7 @@
 
 import torch
 
-from dyhead.ops.triton_check import is_interpreted
+from dyhead.ops.triton.self_check import is_interpreted
 
 # Up to so many positions a launch has too few tiles to fill a GPU: small tiles and deeper pipelines
 # win.

@@ -13,9 +13,9 @@ BLOCK_P positions, BLOCK_C input channels and BLOCK_O output channels.
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton_mix_reading import MAP_FIELDS
-from dyhead.ops.triton_moments_kernels import store_moments_of_rows
-from dyhead.ops.triton_sampling import (
+from dyhead.ops.triton.mix_reading import MAP_FIELDS
+from dyhead.ops.triton.moments_kernels import store_moments_of_rows
+from dyhead.ops.triton.sampling import (
     FIRST_POSITION,
     FIRST_ROW,
     HEIGHT,

@@ -8,8 +8,7 @@ Shape letters: as in `branch_mix`; S parts of the positions of all maps.
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton_finding import blocks_of, find_block
-from dyhead.ops.triton_mix_reading import (
+from dyhead.ops.triton.mix_reading import (
     LEVEL_HEIGHT,
     LEVEL_WIDTH,
     MAP_FIELDS,
@@ -19,6 +18,7 @@ from dyhead.ops.triton_mix_reading import (
     read_rows,
     size_of,
 )
+from dyhead.ops.triton.tile_scheduling import blocks_of, find_block
 
 
 @triton.jit

@@ -5,7 +5,9 @@ import os
 import pytest
 import torch
 
-from dyhead.ops import triton_branch_mix, triton_check, triton_deform_conv
+from dyhead.ops.triton import branch_mix as triton_branch_mix
+from dyhead.ops.triton import deform_conv as triton_deform_conv
+from dyhead.ops.triton import self_check as triton_check
 
 GPU = torch.device("cuda", 0)
 MODULES = {"convolution uses torchvision": triton_deform_conv, "plain PyTorch": triton_branch_mix}

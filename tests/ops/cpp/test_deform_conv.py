@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyhead.ops import extension
-from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.cpp_deform_conv import (
+from dyhead.ops.cpp import extension
+from dyhead.ops.cpp.deform_conv import (
     deform_conv_by_cpp,
     foreach_deform_conv_by_cpp,
     foreach_deform_conv_with_moments_by_cpp,
 )
+from dyhead.ops.pytorch.embedding_bag import deform_conv_by_bags
 
 pytestmark = pytest.mark.skipif(
     not extension.load(), reason="the C++ extension is not there (no compiler, or DYHEAD_CPP=0)"
