@@ -39,12 +39,12 @@ def describe_backends() -> dict[str, Any]:
 
 
 def _describe_device(device: Any) -> dict[str, str]:
-    from dyhead.ops.backends import BACKENDS, preferred_backends
+    from dyhead.ops.backends import BACKENDS, FALLBACK, preferred_backends
 
     reasons = {name: _why_not(name, device) for name in BACKENDS}
     serving = [name for name in preferred_backends(device) if not reasons[name]]
     answers = {name: f"no: {reason}" if reason else "yes" for name, reason in reasons.items()}
-    answers[serving[0] if serving else "bags"] += ", chosen automatically"
+    answers[serving[0] if serving else FALLBACK] += ", chosen automatically"
     return answers
 
 

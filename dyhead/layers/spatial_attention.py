@@ -24,7 +24,6 @@ from dyhead.ops import (
     modulated_deform_conv2d,
     resize_mask,
     resize_offset,
-    sharing_packed_kernels,
 )
 from dyhead.ops.recording import is_exported, is_recorded
 
@@ -176,8 +175,7 @@ class SpatialAttention(nn.Module):
         if is_recorded(*levels):
             return Convolved(foreach_modulated_deform_conv2d(calls), None)
         level_sizes = [size for *_, size in convolutions]
-        with sharing_packed_kernels(packed):
-            return Convolved(*foreach_deform_conv_with_moments(calls, level_sizes))
+        return Convolved(*foreach_deform_conv_with_moments(calls, level_sizes, packed=packed))
 
     def _convolutions(self, levels: Sequence[Tensor], index: int) -> Iterator[Convolution]:
         """What is convolved for a level."""

@@ -45,7 +45,7 @@ _loaded: bool | None = None
 
 
 class BuildError(Exception):
-    """Why there is no library, in one line; `details` holds what the compiler said."""
+    """A build that failed: the reason in one line, and in `details` the words of the compiler."""
 
     def __init__(self, reason: str, details: str = ""):
         super().__init__(reason)
@@ -119,7 +119,7 @@ def _try_to_load() -> bool:
 
 
 def cache_folder() -> Path:
-    """Where compiled libraries are kept."""
+    """Return the folder of compiled libraries."""
     chosen = os.environ.get("DYHEAD_CACHE")
     return Path(chosen).expanduser() if chosen else Path("~/.cache/dyhead").expanduser()
 
@@ -154,7 +154,7 @@ def _load_or_build(library: Path) -> None:
 
 
 def _failure(library: Path) -> Path:
-    """Where it is noted that a build failed, so that not every process tries again."""
+    """Name the file that notes a failed build, so that not every process tries again."""
     return library.with_suffix(".failed")
 
 
@@ -166,7 +166,7 @@ def _refuse_what_failed(library: Path) -> None:
 
 
 def _loads(library: Path) -> bool:
-    """Whether `library` is there and sound. A damaged file is as good as none: it is rebuilt."""
+    """Tell if `library` is there and sound. A damaged file is as good as none: it is rebuilt."""
     if not library.is_file():
         return False
     try:
@@ -195,7 +195,7 @@ def _fingerprint() -> str:
 
 
 def _processor_features() -> str:
-    """The line of /proc/cpuinfo that -march=native depends on."""
+    """Return the line of /proc/cpuinfo that -march=native depends on."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line for line in lines if line.lower().startswith(("flags", "features")))
@@ -227,7 +227,7 @@ def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
 
 
 def find_compiler() -> tuple[list[str], list[str]]:
-    """A compiler that has OpenMP, and the flags for that: on one thread plain PyTorch is faster.
+    """Find a compiler that has OpenMP, and its flags: on one thread plain PyTorch is faster.
 
     Raises:
         BuildError: there is none.

@@ -1,4 +1,4 @@
-"""The passes of `branch_mix` in plain PyTorch, on any device.
+"""The passes of a fused block in plain PyTorch, on any device.
 
 Maps are cut into chunks that stay in the processor's cache, so that a chain of PyTorch's operators
 reads and writes memory little more than one fused loop would.
@@ -6,14 +6,15 @@ reads and writes memory little more than one fused loop would.
 Shape letters: as in `branch_mix`; n images and r rows of a chunk.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from dyhead.ops.branch_mix import ByLevel, Size
 from dyhead.ops.device_constants import device_constant
 
-Size = tuple[int, int]
 Chunk = tuple[slice, slice]  # images, rows
 
 # Values in one chunk: on CPU 1 MB in float32; on a GPU, where every operator costs a launch, many.
@@ -21,8 +22,19 @@ CPU_CHUNK_VALUES = 2**18
 GPU_CHUNK_VALUES = 2**26
 
 
+class PyTorchPasses(ByLevel):
+    """The operators of this module, for every device and type."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.modules[__name__])
+
+    def serves(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Tell that these passes serve always."""
+        return True
+
+
 def channel_moments(image: Tensor, size: Size) -> Tensor:
-    """See `branch_mix.channel_moments`."""
+    """Compute `branch_mix.channel_moments` of one map."""
     batch, height, width, channels = image.shape
     dtype = _wide(image)
     mean, variance, pooled = image.new_zeros(3, batch, channels, dtype=dtype)
@@ -45,47 +57,47 @@ def channel_moments(image: Tensor, size: Size) -> Tensor:
 def mix_forward(
     branches: Sequence[Tensor],
     scales: Tensor,
-    lines: Tensor,
+    dyrelu: Tensor,
     size: Size,
     out: Tensor | None = None,
 ) -> Tensor:
-    """See `branch_mix.mix_forward`."""
+    """Compute `branch_mix.mix_forward` of one level."""
     batch, *_, channels = branches[0].shape
     output = branches[0].new_empty(batch, *size, channels) if out is None else out
-    for chunk, _, mixed in _walk(branches, scales, lines, size):
-        _, slope1, offset1, slope2, offset2 = _rows(lines, chunk)
+    for chunk, _, mixed in _walk(branches, scales, dyrelu, size):
+        _, slope1, offset1, slope2, offset2 = _rows(dyrelu, chunk)
         first = torch.addcmul(offset1, mixed, slope1)
         output[chunk] = torch.maximum(first, mixed.mul_(slope2).add_(offset2))
     return output
 
 
 def mix_reductions(
-    grad_output: Tensor, branches: Sequence[Tensor], scales: Tensor, lines: Tensor
+    grad_output: Tensor, branches: Sequence[Tensor], scales: Tensor, dyrelu: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """See `branch_mix.mix_reductions`."""
-    grad_scales, grad_lines = torch.zeros_like(scales), torch.zeros_like(lines)
-    for chunk, parts, mixed in _walk(branches, scales, lines, _size(grad_output)):
+    """Compute `branch_mix.mix_reductions` of one level."""
+    grad_scales, grad_dyrelu = torch.zeros_like(scales), torch.zeros_like(dyrelu)
+    for chunk, parts, mixed in _walk(branches, scales, dyrelu, _size(grad_output)):
         images, _ = chunk
-        first, second = _line_gradients(grad_output[chunk], mixed, lines, chunk)
-        grad_lines[1, images] += (first * mixed).sum((1, 2))
-        grad_lines[2, images] += first.sum((1, 2))
-        grad_lines[3, images] += (second * mixed).sum((1, 2))
-        grad_lines[4, images] += second.sum((1, 2))
-        grad_mixed = _mixed_gradient(first, second, lines, chunk)
+        first, second = _linear_gradients(grad_output[chunk], mixed, dyrelu, chunk)
+        grad_dyrelu[1, images] += (first * mixed).sum((1, 2))
+        grad_dyrelu[2, images] += first.sum((1, 2))
+        grad_dyrelu[3, images] += (second * mixed).sum((1, 2))
+        grad_dyrelu[4, images] += second.sum((1, 2))
+        grad_mixed = _mixed_gradient(first, second, dyrelu, chunk)
         for index, part in enumerate(parts):
             grad_scales[index, images] += (grad_mixed * part).sum((1, 2))
-    grad_lines[0] = lines[1] * grad_lines[2] + lines[3] * grad_lines[4]
-    return grad_scales, grad_lines
+    grad_dyrelu[0] = dyrelu[1] * grad_dyrelu[2] + dyrelu[3] * grad_dyrelu[4]
+    return grad_scales, grad_dyrelu
 
 
 def mix_backward(
     grad_output: Tensor,
     branches: Sequence[Tensor],
     scales: Tensor,
-    lines: Tensor,
+    dyrelu: Tensor,
     moments: Tensor,
 ) -> list[Tensor]:
-    """See `branch_mix.mix_backward`."""
+    """Compute `branch_mix.mix_backward` of one level."""
     size = _size(grad_output)
     gradients = [
         (_Gradient if _size(branch) == size else _UpsampledGradient)(
@@ -93,16 +105,16 @@ def mix_backward(
         )
         for index, branch in enumerate(branches)
     ]
-    for chunk, parts, mixed in _walk(branches, scales, lines, size):
-        first, second = _line_gradients(grad_output[chunk], mixed, lines, chunk)
-        grad_mixed = _mixed_gradient(first, second, lines, chunk)
+    for chunk, parts, mixed in _walk(branches, scales, dyrelu, size):
+        first, second = _linear_gradients(grad_output[chunk], mixed, dyrelu, chunk)
+        grad_mixed = _mixed_gradient(first, second, dyrelu, chunk)
         for gradient, part, scale in zip(gradients, parts, _rows(scales, chunk), strict=True):
             gradient.add(grad_mixed * scale, part, chunk)
     return [gradient.finish() for gradient in gradients]
 
 
 def _wide(image: Tensor) -> torch.dtype:
-    """The type of sums over `image`: at least float32."""
+    """Return the type of sums over `image`: at least float32."""
     return torch.promote_types(image.dtype, torch.float32)
 
 
@@ -111,13 +123,13 @@ def _size(image: Tensor) -> Size:
 
 
 def _walk(
-    branches: Sequence[Tensor], scales: Tensor, lines: Tensor, size: Size
+    branches: Sequence[Tensor], scales: Tensor, dyrelu: Tensor, size: Size
 ) -> Iterator[tuple[Chunk, list[Tensor], Tensor]]:
     """Cut the level: each chunk, its part of every branch, and z, all (n, r, W, C)."""
     sources = [_Source(branch, size) for branch in branches]
     for chunk in _chunks(branches[0], size):
         parts = [source.part(chunk) for source in sources]
-        shift, scale = _rows(lines, chunk)[0], _rows(scales, chunk)
+        shift, scale = _rows(dyrelu, chunk)[0], _rows(scales, chunk)
         mixed = torch.addcmul(shift, parts[0], scale[0])
         for index in range(1, len(parts)):
             mixed.addcmul_(parts[index], scale[index])
@@ -141,20 +153,20 @@ def _rows(coefficients: Tensor, chunk: Chunk) -> Tensor:
     return coefficients[:, chunk[0], None, None]
 
 
-def _line_gradients(
-    grad_output: Tensor, mixed: Tensor, lines: Tensor, chunk: Chunk
+def _linear_gradients(
+    grad_output: Tensor, mixed: Tensor, dyrelu: Tensor, chunk: Chunk
 ) -> tuple[Tensor, Tensor]:
-    """What the two lines get of the gradient: half each where they are equal."""
-    _, slope1, offset1, slope2, offset2 = _rows(lines, chunk)
+    """Share the gradient among DyReLU's two linear functions: half each where they are equal."""
+    _, slope1, offset1, slope2, offset2 = _rows(dyrelu, chunk)
     difference = torch.addcmul(offset1, mixed, slope1)
     difference -= torch.addcmul(offset2, mixed, slope2)
     first = difference.sign_().add_(1).mul_(0.5).mul_(grad_output)
     return first, grad_output - first
 
 
-def _mixed_gradient(first: Tensor, second: Tensor, lines: Tensor, chunk: Chunk) -> Tensor:
-    """The gradient of z, in the memory of `first`."""
-    _, slope1, _, slope2, _ = _rows(lines, chunk)
+def _mixed_gradient(first: Tensor, second: Tensor, dyrelu: Tensor, chunk: Chunk) -> Tensor:
+    """Compute the gradient of z, in the memory of `first`."""
+    _, slope1, _, slope2, _ = _rows(dyrelu, chunk)
     return first.mul_(slope1).addcmul_(second, slope2)
 
 
@@ -232,7 +244,7 @@ def _collect(total: Tensor, dim: int, grad: Tensor, neighbours: Sequence[Tensor]
 
 
 def _neighbours(length: int, target: int, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where `target` positions lie on `length` ones, first on first and last on last.
+    """Place `target` positions on `length` ones, first on first and last on last.
 
     Returns:
         The positions before and after, and the share of the latter: each (target,).
@@ -242,7 +254,7 @@ def _neighbours(length: int, target: int, image: Tensor) -> tuple[Tensor, Tensor
 
 
 def _pooling_weights(image: Tensor, size: Size) -> Tensor:
-    """How much each position counts in the mean after upsampling: (h, w), with a sum of 1."""
+    """Weigh each position as it counts in the mean after upsampling: (h, w), with a sum of 1."""
     rows, columns = (
         device_constant(_pooling_shares, (length, target), image, _wide(image))
         for length, target in zip(_size(image), size, strict=True)

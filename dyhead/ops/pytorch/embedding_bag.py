@@ -1,8 +1,9 @@
-"""The modulated deformable convolution as weighted bags of pixels, in plain PyTorch.
+"""The modulated deformable convolution as embedding bags, in plain PyTorch.
 
 A tap reads four pixels and adds them with weights: that is a weighted bag of rows of a (pixels,
-channels) table, and `F.embedding_bag` is a fast kernel for it. The sampled rows of all taps, side
-by side, are the columns of an im2col; one matrix product with the kernel finishes the convolution.
+channels) embedding table, and `F.embedding_bag` is a fast kernel for it. The sampled rows of all
+taps, side by side, are the columns of an im2col; one matrix product with the kernel finishes the
+convolution.
 
 Backward needs the same sampling transposed: every pixel collects a weighted bag of the columns'
 gradients, so once the samples are sorted by the pixel they read, the same fast kernel does it.
@@ -14,120 +15,76 @@ Types: input, kernel, bias and result share one, offset and mask have another of
 Samples are weighted and summed in the latter, so that nothing but the operands of the matrix
 products is ever rounded to 16 bits.
 
-Shape letters: as in `deform_conv`; P = N * Y * X output positions, R = N * H * W rows of the table.
+Shape letters: as in `arguments`; P = N * Y * X output positions, R = N * H * W rows of the table.
 """
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from dyhead.ops.arguments import DeformConv, Pair
+from dyhead.ops.backends import Backend, Gradients, PackedKernels, pack_once
 from dyhead.ops.device_constants import device_constant
-from dyhead.ops.packed_kernels import pack_once
 from dyhead.ops.pytorch.matmul import matmul_nt, matmul_tn
-
-Pair = tuple[int, int]
 
 # Values of the columns in one chunk: 8 MB in float32. Large enough to keep every core busy, small
 # enough for a last-level cache and for the allocator to reuse the memory without new page faults.
 CHUNK_VALUES = 2**21
 
 
-def deform_conv_by_bags(
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> Tensor:
-    """Compute `modulated_deform_conv2d`: shapes checked, types as a back end gets them."""
-    return _DeformConvByBags.apply(input, offset, mask, weight, bias, stride, padding, dilation)
+class PyTorchBackend(Backend):
+    """Embedding bags, on every device and for every type; outputs are channels_last."""
+
+    name = "pytorch"
+
+    def forward(self, convolutions: Sequence[DeformConv], packed: PackedKernels) -> list[Tensor]:
+        """Compute the outputs one by one."""
+        return [_forward(convolution, packed) for convolution in convolutions]
+
+    def gradients(
+        self,
+        grads: Sequence[Tensor],
+        convolutions: Sequence[DeformConv],
+        needed: Sequence[Sequence[bool]],
+    ) -> list[Gradients]:
+        """Compute the gradients one by one.
+
+        Those of the input and of the kernel are summed up in the type of the offsets.
+        """
+        return list(map(_gradients, grads, convolutions, needed))
 
 
-class _DeformConvByBags(torch.autograd.Function):
-    """Keeps for backward nothing but its inputs: everything else is cheap to make again."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        input: Tensor,
-        offset: Tensor,
-        mask: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-    ) -> Tensor:
-        ctx.save_for_backward(input, offset, mask, weight)
-        ctx.geometry = stride, padding, dilation
-        taps_y, taps_x = _tap_corners(input, offset, weight, *ctx.geometry)
-        bag_rows, bag_weights = _bags(input, taps_y, taps_x, mask)
-        del taps_y, taps_x  # a tenth of the memory of a block
-        table = _as_table(input).to(mask.dtype)
-        kernel = pack_once(weight, "bags", _as_matrix)
-        batch, _, height, width = offset.shape
-        output = kernel.new_empty(batch * height * width, len(kernel))  # (P, O)
-        for chunk in _chunks(kernel, len(output)):
-            columns = _sample(table, bag_rows[chunk], bag_weights[chunk])  # (chunk, K * C)
-            output[chunk] = matmul_nt(columns.to(kernel.dtype), kernel, bias)
-        return output.view(batch, height, width, len(kernel)).permute(0, 3, 1, 2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        # Whoever calls backward() within autocast must get the precision of forward all the same.
-        with torch.autocast(grad_output.device.type, enabled=False):
-            arguments = (grad_output, *ctx.saved_tensors, *ctx.geometry, ctx.needs_input_grad[:5])
-            gradients = gradients_by_bags(*arguments)
-        return *gradients, None, None, None
+def _forward(convolution: DeformConv, packed: PackedKernels) -> Tensor:
+    input, _, mask, weight, bias, *_ = convolution
+    bag_rows, bag_weights = _bags(input, *_tap_corners(convolution), mask)
+    table = _as_table(input).to(mask.dtype)
+    kernel = pack_once(packed, weight, "matrix", lambda weight, _: _as_matrix(weight))
+    batch, _, height, width = mask.shape
+    shape = batch, len(kernel), height, width
+    # Not a view of its rows: in autograd's graph it could not be overwritten.
+    output = torch.empty(
+        shape, dtype=kernel.dtype, device=kernel.device, memory_format=torch.channels_last
+    )
+    rows = output.permute(0, 2, 3, 1).view(-1, len(kernel))  # (P, O)
+    for chunk in _chunks(kernel, len(rows)):
+        columns = _sample(table, bag_rows[chunk], bag_weights[chunk])  # (chunk, K * C)
+        rows[chunk] = matmul_nt(columns.to(kernel.dtype), kernel, bias)
+    return output
 
 
-def gradients_by_bags(
-    grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
-    """Gradients of input, offset, mask, weight and bias; None where not `needed`.
-
-    Those of the input and of the kernel are summed up in the type of the offsets.
-    """
+def _gradients(grad_output: Tensor, convolution: DeformConv, needed: Sequence[bool]) -> Gradients:
+    input, _, mask, weight, *_ = convolution
     need_input, need_offset, need_mask, need_weight, need_bias = needed
-    taps_y, taps_x = _tap_corners(input, offset, weight, stride, padding, dilation)
-    bag_rows, bag_weights = _bags(input, taps_y, taps_x, mask)
-    table = _as_table(input).to(mask.dtype)  # (R, C)
-    kernel = _as_matrix(weight)  # (O, K * C)
-    kernel_transposed = kernel.t().contiguous()
+    y, x = _tap_corners(convolution)
+    bags = _bags(input, y, x, mask)
     grad_rows = _as_table(grad_output)  # (P, O)
-    grad_table = torch.zeros_like(table)
-    grad_kernel = torch.zeros_like(kernel, dtype=mask.dtype)
-    grad_weights = torch.zeros_like(bag_weights)  # (P, K, 4)
-    for chunk in _chunks(kernel, len(grad_rows)):
-        rows, weights = bag_rows[chunk], bag_weights[chunk]
-        if need_weight:
-            columns = _sample(table, rows, weights).to(kernel.dtype)  # (chunk, K * C)
-            grad_kernel += matmul_tn(grad_rows[chunk], columns)
-        if not (need_input or need_offset or need_mask):
-            continue
-        grad_columns = matmul_nt(grad_rows[chunk], kernel_transposed).to(mask.dtype)
-        if need_input:
-            _scatter(grad_table, grad_columns, rows, weights)
-        if need_offset or need_mask:
-            grad_weights[chunk] = _weight_gradients(table, grad_columns, rows)
-    grad_offset, grad_mask = _gradients_of_weights(grad_weights, taps_y, taps_x, mask)
+    sums = _sum_gradients(grad_rows, convolution, bags, needed)
+    grad_table, grad_kernel, grad_weights = sums
+    grad_offset, grad_mask = _gradients_of_weights(grad_weights, y, x, mask)
     return (
         _as_image(grad_table.to(input.dtype), input) if need_input else None,
         grad_offset if need_offset else None,
@@ -135,6 +92,41 @@ def gradients_by_bags(
         _as_kernel(grad_kernel.to(weight.dtype), weight) if need_weight else None,
         grad_rows.sum(0, dtype=mask.dtype).to(weight.dtype) if need_bias else None,
     )
+
+
+def _sum_gradients(
+    grad_rows: Tensor,
+    convolution: DeformConv,
+    bags: tuple[Tensor, Tensor],
+    needed: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Walk over the chunks of (P, O) gradients of the output.
+
+    Returns:
+        Gradients of the table (R, C), of the kernel (O, K * C) and of the bags' weights (P, K, 4);
+        zeros where not needed.
+    """
+    need_input, need_offset, need_mask, need_weight, _ = needed
+    bag_rows, bag_weights = bags
+    table = _as_table(convolution.input).to(bag_weights.dtype)
+    kernel = _as_matrix(convolution.weight)
+    kernel_transposed = kernel.t().contiguous()
+    grad_table = torch.zeros_like(table)
+    grad_kernel = torch.zeros_like(kernel, dtype=bag_weights.dtype)
+    grad_weights = torch.zeros_like(bag_weights)
+    for chunk in _chunks(kernel, len(grad_rows)):
+        rows, weights = bag_rows[chunk], bag_weights[chunk]
+        if need_weight:
+            columns = _sample(table, rows, weights).to(kernel.dtype)  # (chunk, K * C)
+            grad_kernel += matmul_tn(grad_rows[chunk], columns)
+        if not (need_input or need_offset or need_mask):
+            continue
+        grad_columns = matmul_nt(grad_rows[chunk], kernel_transposed).to(bag_weights.dtype)
+        if need_input:
+            _scatter(grad_table, grad_columns, rows, weights)
+        if need_offset or need_mask:
+            grad_weights[chunk] = _weight_gradients(table, grad_columns, rows)
+    return grad_table, grad_kernel, grad_weights
 
 
 class _Corners(NamedTuple):
@@ -145,10 +137,10 @@ class _Corners(NamedTuple):
     inside: Tensor  # whether it does not
 
 
-def _tap_corners(
-    input: Tensor, offset: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
-) -> tuple[_Corners, _Corners]:
-    """Where every tap reads, along y and along x."""
+def _tap_corners(convolution: DeformConv) -> tuple[_Corners, _Corners]:
+    """Locate what every tap reads, along y and along x."""
+    input, offset, _, weight, *_ = convolution
+    stride, padding, dilation = convolution.pairs()
     along_y, along_x = offset.unflatten(1, (-1, 2)).unbind(2)  # each (N, K, Y, X)
     kernel_size = tuple(weight.shape[2:])
     corners = []
@@ -163,7 +155,7 @@ def _tap_corners(
 def _tap_positions(
     kernel_size: Pair, axis: int, outputs: int, stride: int, padding: int, dilation: int
 ) -> list[list[int]]:
-    """Where the taps lie along an axis without offsets, in input pixels: (K, outputs)."""
+    """Place the taps along an axis without offsets, in input pixels: (K, outputs)."""
     return [
         [position * stride - padding + tap[axis] * dilation for position in range(outputs)]
         for tap in itertools.product(*map(range, kernel_size))  # row-major
@@ -171,7 +163,7 @@ def _tap_positions(
 
 
 def _corners(position: Tensor, length: int) -> _Corners:
-    """Where each position (N, K, Y, X) lies on an axis of `length` pixels."""
+    """Place each position (N, K, Y, X) between two of an axis' `length` pixels."""
     below = position.floor()
     fraction = position - below
     pixel = torch.stack((below, below + 1))
@@ -183,7 +175,7 @@ def _corners(position: Tensor, length: int) -> _Corners:
 
 
 def _bags(input: Tensor, y: _Corners, x: _Corners, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Which rows of the table every tap reads, and with which weights.
+    """List the rows of the table that every tap reads, and their weights.
 
     Returns:
         rows (P, K, 4), int32 where it suffices, a border row for a corner outside the input, and
@@ -209,7 +201,7 @@ def _by_position(corners: Tensor) -> Tensor:
 def _gradients_of_weights(
     grad_weights: Tensor, y: _Corners, x: _Corners, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of offset and mask, given those of the bags' weights (P, K, 4)."""
+    """Compute the gradients of offset and mask from those of the bags' weights (P, K, 4)."""
     batch, taps, height, width = mask.shape
     grad = grad_weights.view(batch, height, width, taps, 2, 2).permute(4, 5, 0, 3, 1, 2)
     grad_y = (grad * x.share).sum(1)  # of y's shares, without the mask
@@ -220,7 +212,7 @@ def _gradients_of_weights(
 
 
 def _through_shares(grad: Tensor, corners: _Corners) -> Tensor:
-    """The gradient of a position: one share grows by as much as the other shrinks."""
+    """Compute the gradient of a position: one share grows by as much as the other shrinks."""
     before, after = grad * corners.inside
     return after - before
 
@@ -262,7 +254,7 @@ def _sample(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def _weight_gradients(table: Tensor, grad_columns: Tensor, rows: Tensor) -> Tensor:
-    """What `_sample` gives its weights (P, K, 4): products of rows and the columns' gradients."""
+    """Compute the gradients of `_sample`'s weights: (P, K, 4)."""
     num_bags = rows.shape[0] * rows.shape[1]
     starts = torch.arange(num_bags, device=rows.device, dtype=rows.dtype) * 4
     bag_of_row = torch.arange(num_bags, device=rows.device, dtype=rows.dtype).repeat_interleave(4)

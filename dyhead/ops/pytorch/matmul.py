@@ -47,7 +47,7 @@ def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _suits_convolution(left: Tensor) -> bool:
-    """Whether a product with rows of `left` is worth the preparations of a convolution."""
+    """Tell if a product with rows of `left` is worth the preparations of a convolution."""
     is_large = len(left) >= SMALLEST_CONVOLUTION
     is_single = left.device.type == "cpu" and left.dtype == torch.float32
     return is_large and is_single and torch.backends.mkldnn.is_available()
@@ -60,7 +60,7 @@ def _needs_float32(tensor: Tensor) -> bool:
 
 @functools.cache
 def _native_halves() -> frozenset[torch.dtype]:
-    """What oneDNN multiplies on this processor, without converting it first."""
+    """List the 16-bit types that oneDNN multiplies on this processor without converting them."""
     if not torch.backends.mkldnn.is_available():
         return frozenset()
     checks = {

@@ -1,9 +1,9 @@
-"""The Triton kernels of `triton_deform_conv`; importing this file needs Triton.
+"""The Triton kernels of `deform_conv`; importing this file needs Triton.
 
 One launch serves several convolutions. Everything is a table with channels side by side: the inputs
 (R, C), the outputs and their gradients (P, O), the kernels (W, O, K, C); `planes` is the memory of
-all offsets and masks. `records` says where in them the part of each of COUNT convolutions is. The
-positions of all convolutions are cut into blocks of BLOCK_P, one convolution's after the other's.
+all offsets and masks. `descriptors` tells the part of each of COUNT convolutions in them. The
+positions of all convolutions are cut into tiles of BLOCK_P, one convolution's after the other's.
 Columns exist only as tiles in registers and shared memory.
 
 Shape letters: P output positions of all convolutions, R input pixels, K taps, W kernels; a tile has
@@ -25,12 +25,12 @@ from dyhead.ops.triton.sampling import (
     OUT_SIZE,
     WIDTH,
     add_product,
+    convolution_tile,
     corners,
     first_tap,
     gather,
+    image_tile,
     locate,
-    own_block,
-    own_image_block,
     planes_at,
     read_tap,
     sample_columns,
@@ -40,7 +40,7 @@ from dyhead.ops.triton.sampling import (
 
 @triton.jit
 def forward_kernel(
-    records,
+    descriptors,
     table,
     planes,
     kernels,
@@ -68,22 +68,22 @@ def forward_kernel(
 
     With HAS_MOMENTS blocks are those of one image, all images are the grid's third axis, and
     partial (blocks, 3, images, O) gets what `join_moments_kernel` joins, of the values as they are
-    rounded; `maps` are the records of the outputs as maps.
+    rounded; `maps` are the descriptors of the outputs as maps.
     """
     block = tl.program_id(0)
     if HAS_MOMENTS:
-        index, record, image, pixel, is_position = own_image_block(
-            records, block, tl.program_id(2), COUNT, BLOCK_P
+        index, descriptor, image, pixel, is_position = image_tile(
+            descriptors, block, tl.program_id(2), COUNT, BLOCK_P
         )
-        y, x = first_tap(record, pixel, PADDING_Y, PADDING_X)
+        y, x = first_tap(descriptor, pixel, PADDING_Y, PADDING_X)
     else:
-        record, position, is_position = own_block(records, block, COUNT, BLOCK_P)
-        image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
-    offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
-    mask_at, mask_channel = planes_at(record, MASK, image, pixel)
-    height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
-    image_row = tl.load(record + FIRST_ROW) + image * height * width
-    of_kernel = tl.load(record + KERNEL) * OUTPUTS
+        descriptor, position, is_position = convolution_tile(descriptors, block, COUNT, BLOCK_P)
+        image, pixel, y, x = locate(descriptor, position, PADDING_Y, PADDING_X)
+    offset_at, offset_channel = planes_at(descriptor, OFFSET, image, pixel)
+    mask_at, mask_channel = planes_at(descriptor, MASK, image, pixel)
+    height, width = tl.load(descriptor + HEIGHT), tl.load(descriptor + WIDTH)
+    image_row = tl.load(descriptor + FIRST_ROW) + image * height * width
+    of_kernel = tl.load(descriptor + KERNEL) * OUTPUTS
     out_channel = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
     is_output = out_channel < OUTPUTS
     total = tl.zeros((BLOCK_P, BLOCK_O), dtype=tl.float32)
@@ -130,7 +130,7 @@ def forward_kernel(
     if HAS_BIAS:
         added = tl.load(biases + of_kernel + out_channel, mask=is_output, other=0.0)
         total += added.to(tl.float32)[None, :]
-    row = tl.load(record + FIRST_POSITION) + image * tl.load(record + OUT_SIZE) + pixel
+    row = tl.load(descriptor + FIRST_POSITION) + image * tl.load(descriptor + OUT_SIZE) + pixel
     tl.store(
         output + row[:, None] * OUTPUTS + out_channel[None, :],
         total.to(output.dtype.element_ty),
@@ -155,7 +155,7 @@ def forward_kernel(
 
 @triton.jit
 def backward_samples_kernel(
-    records,
+    descriptors,
     table,
     planes,
     kernels,
@@ -185,11 +185,13 @@ def backward_samples_kernel(
     the table, which many samples share, need atomic additions. grad_table is float32 and zeroed;
     grad_offset and grad_mask hold (N, 2K, Y, X) and (N, K, Y, X) of one convolution after another.
     """
-    record, position, is_position = own_block(records, tl.program_id(0), COUNT, BLOCK_P)
+    descriptor, position, is_position = convolution_tile(
+        descriptors, tl.program_id(0), COUNT, BLOCK_P
+    )
     tap = tl.program_id(1)
-    image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
-    offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
-    mask_at, mask_channel = planes_at(record, MASK, image, pixel)
+    image, pixel, y, x = locate(descriptor, position, PADDING_Y, PADDING_X)
+    offset_at, offset_channel = planes_at(descriptor, OFFSET, image, pixel)
+    mask_at, mask_channel = planes_at(descriptor, MASK, image, pixel)
     tap_y, tap_x, importance = read_tap(
         planes + offset_at,
         offset_channel,
@@ -203,15 +205,15 @@ def backward_samples_kernel(
         DILATION_Y,
         DILATION_X,
     )
-    height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
-    line, part_y, is_top, is_bottom = corners(tap_y, height)
-    place, part_x, is_left, is_right = corners(tap_x, width)
+    height, width = tl.load(descriptor + HEIGHT), tl.load(descriptor + WIDTH)
+    pixel_y, part_y, is_top, is_bottom = corners(tap_y, height)
+    pixel_x, part_x, is_left, is_right = corners(tap_x, width)
     top, bottom = shares(part_y, is_top, is_bottom)
     left, right = shares(part_x, is_left, is_right)
     is_top, is_bottom = is_top & is_position, is_bottom & is_position
-    row = tl.load(record + FIRST_ROW) + (image * height + line) * width + place
-    of_kernel = tl.load(record + KERNEL) * OUTPUTS
-    first_position = tl.load(record + FIRST_POSITION)
+    row = tl.load(descriptor + FIRST_ROW) + (image * height + pixel_y) * width + pixel_x
+    of_kernel = tl.load(descriptor + KERNEL) * OUTPUTS
+    first_position = tl.load(descriptor + FIRST_POSITION)
 
     # What the columns' gradient answers to each corner's pixel, summed over channels.
     at_top_left = tl.zeros((BLOCK_P,), dtype=tl.float32)
@@ -265,7 +267,7 @@ def backward_samples_kernel(
             )
 
     if NEED_SAMPLES:
-        out_size = tl.load(record + OUT_SIZE)
+        out_size = tl.load(descriptor + OUT_SIZE)
         by_top = left * at_top_left + right * at_top_right
         by_bottom = left * at_bottom_left + right * at_bottom_right
         by_left = top * at_top_left + bottom * at_bottom_left
@@ -280,7 +282,7 @@ def backward_samples_kernel(
 
 @triton.jit
 def backward_kernels_kernel(
-    records,
+    descriptors,
     parts,
     table,
     planes,
@@ -313,10 +315,10 @@ def backward_kernels_kernel(
     part = tl.program_id(2)
     total = tl.zeros((BLOCK_O, BLOCK_C), dtype=tl.float32)
     for block in range(tl.load(parts + 2 * part), tl.load(parts + 2 * part + 1)):
-        record, position, is_position = own_block(records, block, COUNT, BLOCK_P)
-        image, pixel, y, x = locate(record, position, PADDING_Y, PADDING_X)
-        offset_at, offset_channel = planes_at(record, OFFSET, image, pixel)
-        mask_at, mask_channel = planes_at(record, MASK, image, pixel)
+        descriptor, position, is_position = convolution_tile(descriptors, block, COUNT, BLOCK_P)
+        image, pixel, y, x = locate(descriptor, position, PADDING_Y, PADDING_X)
+        offset_at, offset_channel = planes_at(descriptor, OFFSET, image, pixel)
+        mask_at, mask_channel = planes_at(descriptor, MASK, image, pixel)
         tap_y, tap_x, importance = read_tap(
             planes + offset_at,
             offset_channel,
@@ -330,8 +332,8 @@ def backward_kernels_kernel(
             DILATION_Y,
             DILATION_X,
         )
-        height, width = tl.load(record + HEIGHT), tl.load(record + WIDTH)
-        image_row = tl.load(record + FIRST_ROW) + image * height * width
+        height, width = tl.load(descriptor + HEIGHT), tl.load(descriptor + WIDTH)
+        image_row = tl.load(descriptor + FIRST_ROW) + image * height * width
         columns = sample_columns(
             table,
             image_row,
@@ -345,7 +347,7 @@ def backward_kernels_kernel(
             CHANNELS,
             BLOCK_C,
         )
-        row = tl.load(record + FIRST_POSITION) + position
+        row = tl.load(descriptor + FIRST_POSITION) + position
         grad_rows = tl.load(
             grad_output + row[:, None] * OUTPUTS + out_channel[None, :],
             mask=is_position[:, None] & is_output[None, :],

@@ -1,8 +1,8 @@
-"""How several tensors of different sizes enter one launch of a Triton kernel.
+"""Descriptors of tensors of different sizes that enter one launch of a Triton kernel together.
 
-A kernel takes few addresses. So the tensors of all problems become parts of one piece of memory,
-as most of them are already, and small tables of integers say where each problem's part begins and
-how large it is.
+A kernel takes few addresses. So the tensors of all members of a launch become parts of one piece of
+memory, as most of them are already, and small tables of integers, their descriptors, tell each
+part's beginning and size.
 """
 
 import itertools
@@ -17,20 +17,20 @@ from dyhead.ops.device_constants import device_constant
 
 Rows = tuple[tuple[int, ...], ...]
 
-WIDE = 2**31  # values; more of them need addresses of 64 bits
-MOST_RECORDS = 32  # of a table that a kernel searches; a power of two
+WIDE = 2**31  # values; more of them need indices of 64 bits
+MAX_DESCRIPTORS = 32  # of a table that a kernel searches; a power of two
 # Tensors that are together a smaller part of their storage than this are copied without the rest.
 SMALLEST_SHARE = 0.25
 
 
-def device_table(rows: Rows, like: Tensor, is_wide: bool = False) -> Tensor:
+def device_descriptors(rows: Rows, like: Tensor, is_wide: bool = False) -> Tensor:
     """(rows, fields) of int32, of int64 if `is_wide`, on the device of `like`."""
     return device_constant(tuple, (rows,), like, torch.int64 if is_wide else torch.int32)
 
 
-def count_blocks(lengths: Sequence[int], block: int) -> int:
-    """How many blocks problems of these lengths are cut into, each block of one problem."""
-    return sum(-(-length // block) for length in lengths)
+def count_tiles(lengths: Sequence[int], tile: int) -> int:
+    """Count the tiles into which members of these lengths are cut, each tile of one member."""
+    return sum(-(-length // tile) for length in lengths)
 
 
 def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor, list[int]]:
@@ -67,7 +67,7 @@ def _follow_each_other(tables: Sequence[Tensor]) -> bool:
 
 
 class Place(NamedTuple):
-    """Where a tensor's values are in a piece of memory: its first one, and its strides."""
+    """The place of a tensor's values in a piece of memory: its first one, and its strides."""
 
     first: int
     strides: tuple[int, ...]
@@ -102,24 +102,34 @@ def join_storages(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Place]]:
 
 
 def _address(tensor: Tensor) -> int:
-    """Of a tensor's storage."""
+    """Return the address of a tensor's storage."""
     return tensor.untyped_storage().data_ptr()
 
 
 def _capacity(tensor: Tensor) -> int:
-    """How many values a tensor's storage has."""
+    """Count the values of a tensor's storage."""
     return tensor.untyped_storage().nbytes() // tensor.element_size()
 
 
-def split_rows(table: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Parts of (R, C), in order, each of its shape and without a copy.
+def split_rows(
+    table: Tensor, shapes: Sequence[Sequence[int]], channels_first: bool = False
+) -> list[Tensor]:
+    """Cut (R, C) into parts, in order, each of its shape and without a copy.
 
     To autograd they are tensors of their own, not views: each may be overwritten.
+
+    Args:
+        table: the rows.
+        shapes: of the parts.
+        channels_first: let parts (N, H, W, C) be (N, C, H, W), laid out as channels_last.
     """
     parts, begin = [], int(table.storage_offset())
     for shape in shapes:
         strides = torch.empty(shape, device="meta").stride()
+        order = (0, 3, 1, 2) if channels_first else range(len(shape))
+        size = torch.Size([shape[axis] for axis in order])
         part = table.new_empty(0)
-        parts.append(part.set_(table.untyped_storage(), begin, torch.Size(shape), strides))
+        part.set_(table.untyped_storage(), begin, size, [strides[axis] for axis in order])
+        parts.append(part)
         begin += part.numel()
     return parts

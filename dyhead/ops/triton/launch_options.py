@@ -1,4 +1,4 @@
-"""Tiles of the Triton kernels of `triton_deform_conv`, and how their products are computed."""
+"""Tile sizes of the Triton kernels of `deform_conv`, and the precision of their products."""
 
 import torch
 
@@ -12,7 +12,7 @@ FEW_POSITIONS = 4096
 def forward_options(
     dtype: torch.dtype, channels: int, outputs: int, positions: int
 ) -> dict[str, int]:
-    """Options of the forward kernel: all output channels at once, so as to sample once."""
+    """Choose options of the forward kernel: all output channels at once, so as to sample once."""
     wide = dtype == torch.float32
     if positions <= FEW_POSITIONS:
         return _options(32, _tile(channels, 32 if wide else 64), _tile(outputs, 64), 4, 4)
@@ -22,14 +22,14 @@ def forward_options(
 
 
 def backward_samples_options(dtype: torch.dtype, channels: int, outputs: int) -> dict[str, int]:
-    """Options of the kernel for the gradients of input, offset and mask."""
+    """Choose options of the kernel for the gradients of input, offset and mask."""
     return _options(
         64, _tile(channels, 64), _tile(outputs, 32 if dtype == torch.float32 else 64), 8, 3
     )
 
 
 def backward_weight_options(dtype: torch.dtype, channels: int, outputs: int) -> dict[str, int]:
-    """Options of the kernel for the weight's gradient."""
+    """Choose options of the kernel for the weight's gradient."""
     if dtype == torch.float32:
         return _options(32, _tile(channels, 64), _tile(outputs, 128), 8, 2)
     return _options(64, _tile(channels, 64), _tile(outputs, 256), 4, 2)
@@ -49,12 +49,12 @@ def _options(
 
 
 def _tile(length: int, limit: int) -> int:
-    """The power of two that covers `length`, within what a tensor core takes and the limit."""
+    """Return the power of two that covers `length`, from what a tensor core takes to the limit."""
     return min(max(16, 1 << (length - 1).bit_length()), limit)
 
 
 def precision(dtype: torch.dtype) -> str:
-    """How tensor cores may multiply float32: as TF32 only where PyTorch's setting allows it.
+    """Choose how tensor cores multiply float32: as TF32 only where PyTorch's setting allows it.
 
     Otherwise every factor is split into two TF32 parts, which keeps float32's precision.
     """

@@ -1,4 +1,4 @@
-"""The Triton kernels of `triton_branch_mix.mix_backward`; importing this file needs Triton.
+"""The Triton kernels of `branch_mix.mix_backward`; importing this file needs Triton.
 
 Shape letters: as in `branch_mix`; a tile has BLOCK_P positions and BLOCK_C channels of one image.
 """
@@ -16,12 +16,12 @@ from dyhead.ops.triton.mix_reading import (
     image_row,
     image_rows,
     is_upsampled,
-    line_gradients,
+    linear_gradients,
     read_mixed,
     read_rows,
     scale_row,
 )
-from dyhead.ops.triton.tile_scheduling import find_block
+from dyhead.ops.triton.tile_scheduling import find_tile
 
 
 @triton.jit
@@ -50,14 +50,14 @@ def _write_gradient(
     CHANNELS: tl.constexpr,
 ):
     """One map's gradient, whole; of an upsampled map what the mix gives, added up."""
-    record = maps + index * MAP_FIELDS
+    descriptor = maps + index * MAP_FIELDS
     is_channel = (channel < CHANNELS)[None, :]
-    through = grad_mixed * scale_row(scales, index, record, images, image, channel, CHANNELS)
+    through = grad_mixed * scale_row(scales, index, descriptor, images, image, channel, CHANNELS)
     through += image_row(moments, index, images, image, channel, CHANNELS)
-    if is_upsampled(record):
-        first_row = tl.load(record + COLLECTED_ROW)
+    if is_upsampled(descriptor):
+        first_row = tl.load(descriptor + COLLECTED_ROW)
         a_row, b_row, c_row, d_row, share_y, share_x = corner_rows(
-            record, first_row, image, position
+            descriptor, first_row, image, position
         )
         wanted = is_position[:, None] & is_channel
         lower = through * share_y[:, None]
@@ -70,9 +70,9 @@ def _write_gradient(
         through += image_row(moments, COUNT + index, images, image, channel, CHANNELS)
         through += part * image_row(moments, 2 * COUNT + index, images, image, channel, CHANNELS)
         is_there = is_position & (
-            position < tl.load(record + POSITIONS)
+            position < tl.load(descriptor + POSITIONS)
         )  # nowhere, if there is no map
-        row = image_rows(record, image, position)
+        row = image_rows(descriptor, image, position)
         tl.store(
             gradients + row[:, None] * CHANNELS + channel[None, :],
             through.to(gradients.dtype.element_ty),
@@ -86,7 +86,7 @@ def backward_kernel(
     levels,
     table,
     scales,
-    lines,
+    dyrelu,
     grad_output,
     moments,
     gradients,
@@ -103,17 +103,17 @@ def backward_kernel(
     Grid: (blocks, N, C blocks). moments: (3, L, B, N, C).
     """
     program = tl.program_id(0)
-    level, first = find_block(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
-    record = levels + level * LEVEL_FIELDS
+    level, first = find_tile(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
+    descriptor = levels + level * LEVEL_FIELDS
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     position = first + tl.arange(0, BLOCK_P)
-    is_position = position < tl.load(record + POSITIONS)
+    is_position = position < tl.load(descriptor + POSITIONS)
     part0, part1, part2, mixed = read_mixed(
         table,
         maps,
         scales,
-        lines,
+        dyrelu,
         level,
         images,
         image,
@@ -123,15 +123,15 @@ def backward_kernel(
         CHANNELS,
         BRANCHES,
     )
-    _, _, grad_mixed = line_gradients(
+    _, _, grad_mixed = linear_gradients(
         grad_output,
-        lines,
+        dyrelu,
         level,
         mixed,
         images,
         image,
         channel,
-        image_rows(record, image, position),
+        image_rows(descriptor, image, position),
         is_position,
         CHANNELS,
     )
@@ -180,15 +180,15 @@ def finish_upsampled_kernel(
     """
     count: tl.constexpr = LEVELS * BRANCHES
     lengths = maps + UPSAMPLED_POSITIONS
-    index, first = find_block(lengths, tl.program_id(0), BLOCK_P, MAP_FIELDS, count)
-    record = maps + index * MAP_FIELDS
-    positions = tl.load(record + POSITIONS)
+    index, first = find_tile(lengths, tl.program_id(0), BLOCK_P, MAP_FIELDS, count)
+    descriptor = maps + index * MAP_FIELDS
+    positions = tl.load(descriptor + POSITIONS)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     position = first + tl.arange(0, BLOCK_P)
     is_position = position < positions
-    collected_row = tl.load(record + COLLECTED_ROW) + image * positions + position
-    row = image_rows(record, image, position)
+    collected_row = tl.load(descriptor + COLLECTED_ROW) + image * positions + position
+    row = image_rows(descriptor, image, position)
     total = read_rows(collected, collected_row, is_position, channel, CHANNELS)
     total += image_row(moments, count + index, images, image, channel, CHANNELS)
     values = read_rows(table, row, is_position, channel, CHANNELS)

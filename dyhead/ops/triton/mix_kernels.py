@@ -1,6 +1,6 @@
-"""Triton kernels of `triton_branch_mix`: the mix, and the sums of its gradient.
+"""Triton kernels of `branch_mix`: the mix, and the sums of its gradient.
 
-One launch serves all levels, whose positions are cut into blocks, one level's after the other's. A
+One launch serves all levels, whose positions are cut into tiles, one level's after the other's. A
 program owns a tile of BLOCK_P positions and BLOCK_C channels of one image; where sums over
 positions are wanted it walks over `span` positions, and a second, small kernel joins the S parts.
 Importing this file needs Triton.
@@ -16,14 +16,14 @@ from dyhead.ops.triton.mix_reading import (
     MAP_FIELDS,
     POSITIONS,
     image_rows,
-    line_gradients,
-    line_values,
+    linear_gradients,
+    linear_values,
     read_mixed,
 )
-from dyhead.ops.triton.tile_scheduling import blocks_of, find_block
+from dyhead.ops.triton.tile_scheduling import find_tile, tiles_of
 
-# Of the sums over positions that `reductions_kernel` takes, those for the two lines.
-LINE_SUMS = tl.constexpr(4)
+# Of the sums over positions that `reductions_kernel` takes, those for DyReLU's linear functions.
+LINEAR_SUMS = tl.constexpr(4)
 
 
 @triton.jit(do_not_specialize=("images",))
@@ -32,7 +32,7 @@ def forward_kernel(
     levels,
     table,
     scales,
-    lines,
+    dyrelu,
     output,
     images,
     LEVELS: tl.constexpr,
@@ -41,11 +41,11 @@ def forward_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """output = max of the two lines. Grid: (blocks, N, C blocks)."""
+    """output = max of both linear functions. Grid: (tiles, N, C blocks)."""
     program = tl.program_id(0)
-    level, first = find_block(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
-    record = levels + level * LEVEL_FIELDS
-    positions = tl.load(record + POSITIONS)
+    level, first = find_tile(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
+    descriptor = levels + level * LEVEL_FIELDS
+    positions = tl.load(descriptor + POSITIONS)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     position = first + tl.arange(0, BLOCK_P)
@@ -54,7 +54,7 @@ def forward_kernel(
         table,
         maps,
         scales,
-        lines,
+        dyrelu,
         level,
         images,
         image,
@@ -64,8 +64,8 @@ def forward_kernel(
         CHANNELS,
         BRANCHES,
     )
-    value1, value2 = line_values(lines, level, mixed, images, image, channel, CHANNELS)
-    row = image_rows(record, image, position)
+    value1, value2 = linear_values(dyrelu, level, mixed, images, image, channel, CHANNELS)
+    row = image_rows(descriptor, image, position)
     tl.store(
         output + row[:, None] * CHANNELS + channel[None, :],
         tl.maximum(value1, value2, propagate_nan=tl.PropagateNan.ALL).to(output.dtype.element_ty),
@@ -79,7 +79,7 @@ def reductions_kernel(
     levels,
     table,
     scales,
-    lines,
+    dyrelu,
     grad_output,
     partial,
     images,
@@ -90,14 +90,14 @@ def reductions_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """partial (S, LINE_SUMS + B, N, C): g1 * z, g1, g2 * z, g2, and dz * up_b.
+    """partial (S, LINEAR_SUMS + B, N, C): g1 * z, g1, g2 * z, g2, and dz * up_b.
 
     Grid: (S, N, C blocks).
     """
     part = tl.program_id(0)
-    level, first_position = find_block(levels + POSITIONS, part, span, LEVEL_FIELDS, LEVELS)
-    record = levels + level * LEVEL_FIELDS
-    positions = tl.load(record + POSITIONS).to(tl.int32)
+    level, first_position = find_tile(levels + POSITIONS, part, span, LEVEL_FIELDS, LEVELS)
+    descriptor = levels + level * LEVEL_FIELDS
+    positions = tl.load(descriptor + POSITIONS).to(tl.int32)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     slope1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -115,7 +115,7 @@ def reductions_kernel(
             table,
             maps,
             scales,
-            lines,
+            dyrelu,
             level,
             images,
             image,
@@ -125,15 +125,15 @@ def reductions_kernel(
             CHANNELS,
             BRANCHES,
         )
-        first, second, grad_mixed = line_gradients(
+        first, second, grad_mixed = linear_gradients(
             grad_output,
-            lines,
+            dyrelu,
             level,
             mixed,
             images,
             image,
             channel,
-            image_rows(record, image, position),
+            image_rows(descriptor, image, position),
             is_position,
             CHANNELS,
         )
@@ -147,7 +147,7 @@ def reductions_kernel(
         if BRANCHES > 2:
             scale2 += grad_mixed * part2
     step = images * CHANNELS
-    row = part.to(tl.int64) * (LINE_SUMS + BRANCHES)
+    row = part.to(tl.int64) * (LINEAR_SUMS + BRANCHES)
     at = partial + (row * images + image) * CHANNELS + channel
     is_channel = channel < CHANNELS
     tl.store(at, tl.sum(slope1, axis=0), mask=is_channel)
@@ -163,7 +163,7 @@ def reductions_kernel(
 
 @triton.jit
 def _part_sum(partial, first, parts, index, row, images, channel, ROWS, CHANNELS, BLOCK_S):
-    """The sum over the parts of a level of one row of `partial`: (BLOCK_C,)."""
+    """Sum one row of `partial` over the parts of a level: (BLOCK_C,)."""
     part = tl.arange(0, BLOCK_S)
     at = ((first.to(tl.int64) + part) * ROWS + index) * images + row
     wanted = (part < parts)[:, None] & (channel < CHANNELS)[None, :]
@@ -176,9 +176,9 @@ def join_reductions_kernel(
     maps,
     levels,
     partial,
-    lines,
+    dyrelu,
     grad_scales,
-    grad_lines,
+    grad_dyrelu,
     images,
     span,
     LEVELS: tl.constexpr,
@@ -189,28 +189,28 @@ def join_reductions_kernel(
 ):
     """The gradients of the coefficients from `partial`. Grid: (L, N, C blocks)."""
     level, image = tl.program_id(0), tl.program_id(1)
-    first, parts = blocks_of(levels + POSITIONS, level, span, LEVEL_FIELDS, LEVELS)
+    first, parts = tiles_of(levels + POSITIONS, level, span, LEVEL_FIELDS, LEVELS)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     is_channel = channel < CHANNELS
     step = images * CHANNELS
-    at = grad_lines + (5 * level * images + image) * CHANNELS + channel
+    at = grad_dyrelu + (5 * level * images + image) * CHANNELS + channel
     shift = tl.zeros((BLOCK_C,), dtype=tl.float32)
-    for line in tl.static_range(4):
+    for term in tl.static_range(4):
         total = _part_sum(
             partial,
             first,
             parts,
-            line,
+            term,
             image,
             images,
             channel,
-            LINE_SUMS + BRANCHES,
+            LINEAR_SUMS + BRANCHES,
             CHANNELS,
             BLOCK_S,
         )
-        tl.store(at + (line + 1) * step, total, mask=is_channel)
-        if line % 2 == 1:  # dz is what a line gets, times its slope
-            slope_at = lines + ((5 * level + line) * images + image) * CHANNELS + channel
+        tl.store(at + (term + 1) * step, total, mask=is_channel)
+        if term % 2 == 1:  # dz: a linear function's gradient times its slope
+            slope_at = dyrelu + ((5 * level + term) * images + image) * CHANNELS + channel
             shift += total * tl.load(slope_at, mask=is_channel, other=0.0)
     tl.store(at, shift, mask=is_channel)
     for branch in tl.static_range(BRANCHES):
@@ -218,11 +218,11 @@ def join_reductions_kernel(
             partial,
             first,
             parts,
-            LINE_SUMS + branch,
+            LINEAR_SUMS + branch,
             image,
             images,
             channel,
-            LINE_SUMS + BRANCHES,
+            LINEAR_SUMS + BRANCHES,
             CHANNELS,
             BLOCK_S,
         )

@@ -18,12 +18,12 @@ from dyhead.ops.triton.mix_reading import (
     read_rows,
     size_of,
 )
-from dyhead.ops.triton.tile_scheduling import blocks_of, find_block
+from dyhead.ops.triton.tile_scheduling import find_tile, tiles_of
 
 
 @triton.jit
 def _pooling_weight(at, length, target):
-    """How much position `at` counts in the sum over `target` upsampled ones."""
+    """Weigh position `at` as it counts in the sum over `target` upsampled ones."""
     gaps = tl.maximum(target - 1, 1)
     steps = tl.maximum(length - 1, 1)
     first = tl.maximum((at - 1) * gaps // steps, 0)
@@ -53,9 +53,9 @@ def moments_kernel(
     positions (Welford, 1962), so that nothing large is subtracted.
     """
     part = tl.program_id(0)
-    index, first = find_block(maps + POSITIONS, part, span, MAP_FIELDS, MAPS)
-    record = maps + index * MAP_FIELDS
-    positions = tl.load(record + POSITIONS).to(tl.int32)
+    index, first = find_tile(maps + POSITIONS, part, span, MAP_FIELDS, MAPS)
+    descriptor = maps + index * MAP_FIELDS
+    positions = tl.load(descriptor + POSITIONS).to(tl.int32)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     mean = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -65,14 +65,14 @@ def moments_kernel(
     for start in range(first, tl.minimum(first + span, positions), BLOCK_P):
         position = start + tl.arange(0, BLOCK_P)
         is_position = position < positions
-        row = image_rows(record, image, position)
+        row = image_rows(descriptor, image, position)
         values = read_rows(table, row, is_position, channel, CHANNELS)
         count += is_position.to(tl.float32)
         step = tl.where(is_position[:, None], values - mean, 0.0)
         mean += step / tl.maximum(count, 1.0)[:, None]
         squares += step * (values - mean)
-        if is_upsampled(record):
-            pooled += values * _pooling_weights(record, position)[:, None]
+        if is_upsampled(descriptor):
+            pooled += values * _pooling_weights(descriptor, position)[:, None]
     total = tl.maximum(tl.sum(count, axis=0), 1.0)
     joint = tl.sum(mean * count[:, None], axis=0) / total
     distance = mean - joint[None, :]
@@ -83,7 +83,7 @@ def moments_kernel(
 
 @triton.jit
 def store_moments_of_rows(
-    record,
+    descriptor,
     table,
     partial,
     row,
@@ -114,17 +114,17 @@ def store_moments_of_rows(
         distance = tl.where(is_position[:, None], values - mean[None, :], 0.0)
         squares = tl.sum(distance * distance, axis=0)
         pooled = tl.zeros_like(mean)
-        if is_upsampled(record):
-            pooled = tl.sum(values * _pooling_weights(record, position)[:, None], axis=0)
+        if is_upsampled(descriptor):
+            pooled = tl.sum(values * _pooling_weights(descriptor, position)[:, None], axis=0)
         _store_part(partial, mean, squares, pooled, part, images, image, channel, CHANNELS)
 
 
 @triton.jit
-def _pooling_weights(record, position):
-    """How much positions of a map count in the sum over its level's."""
-    height, width = size_of(record)
-    weight = _pooling_weight(position // width, height, tl.load(record + LEVEL_HEIGHT))
-    return weight * _pooling_weight(position % width, width, tl.load(record + LEVEL_WIDTH))
+def _pooling_weights(descriptor, position):
+    """Weigh positions of a map as they count in the sum over its level's."""
+    height, width = size_of(descriptor)
+    weight = _pooling_weight(position // width, height, tl.load(descriptor + LEVEL_HEIGHT))
+    return weight * _pooling_weight(position % width, width, tl.load(descriptor + LEVEL_WIDTH))
 
 
 @triton.jit
@@ -155,10 +155,10 @@ def join_moments_kernel(
     Grid: (maps, N, C blocks).
     """
     index, image = tl.program_id(0), tl.program_id(1)
-    record = maps + index * MAP_FIELDS
-    length = tl.load(record + POSITIONS)
+    descriptor = maps + index * MAP_FIELDS
+    length = tl.load(descriptor + POSITIONS)
     positions = tl.maximum(length, 1).to(tl.float32)
-    first, parts = blocks_of(maps + POSITIONS, index, span, MAP_FIELDS, MAPS)
+    first, parts = tiles_of(maps + POSITIONS, index, span, MAP_FIELDS, MAPS)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
     origin_at = partial + (first.to(tl.int64) * 3 * images + image) * CHANNELS + channel
     origin = tl.load(origin_at, mask=channel < CHANNELS * tl.minimum(parts, 1), other=0.0)
@@ -170,7 +170,7 @@ def join_moments_kernel(
         step += tl.sum(distance * _counts(length, part, span)[:, None], axis=0) / positions
     mean = origin + step
     variance, pooled = tl.zeros_like(mean), tl.zeros_like(mean)
-    up_positions = tl.load(record + LEVEL_HEIGHT) * tl.load(record + LEVEL_WIDTH)
+    up_positions = tl.load(descriptor + LEVEL_HEIGHT) * tl.load(descriptor + LEVEL_WIDTH)
     up_positions = tl.maximum(up_positions, 1).to(tl.float32)
     for start in range(0, parts, BLOCK_S):
         part = start + tl.arange(0, BLOCK_S)
@@ -185,13 +185,13 @@ def join_moments_kernel(
     is_channel = channel < CHANNELS
     tl.store(into, mean, mask=is_channel)
     tl.store(into + images * CHANNELS, variance, mask=is_channel)
-    pooled = tl.where(is_upsampled(record), pooled, mean)
+    pooled = tl.where(is_upsampled(descriptor), pooled, mean)
     tl.store(into + 2 * images * CHANNELS, pooled, mask=is_channel)
 
 
 @triton.jit
 def _parts_at(partial, first, part, parts, images, image, channel, CHANNELS: tl.constexpr):
-    """Addresses of the means of some parts of a map, which begin with part `first` of all maps."""
+    """Address the means of some parts of a map, which begin with part `first` of all maps."""
     row = (first.to(tl.int64) + part) * 3 * images + image
     at = partial + (row * CHANNELS)[:, None] + channel[None, :]
     return at, (part < parts)[:, None] & (channel < CHANNELS)[None, :]
@@ -199,5 +199,5 @@ def _parts_at(partial, first, part, parts, images, image, channel, CHANNELS: tl.
 
 @triton.jit
 def _counts(length, part, span):
-    """How many positions parts of a map have."""
+    """Count the positions of parts of a map."""
     return tl.maximum(tl.minimum(length - part * span, span), 0).to(tl.float32)

@@ -1,4 +1,4 @@
-"""The maps of a pyramid as the Triton kernels of `triton_branch_mix` see them.
+"""Descriptors of a pyramid's maps for the Triton kernels of `branch_mix`.
 
 Shape letters: as in `branch_mix`.
 """
@@ -7,28 +7,26 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dyhead.ops.branch_mix_by_level import Maps
-from dyhead.ops.triton.descriptors import WIDE, device_table, join_rows, split_rows
-
-Size = tuple[int, int]
+from dyhead.ops.branch_mix import Maps, Size
+from dyhead.ops.triton.descriptors import WIDE, device_descriptors, join_rows, split_rows
 
 
-def map_record(
+def map_descriptor(
     size: Size, level_size: Size, first_row: int = 0, collected_row: int = 0
 ) -> tuple[int, ...]:
-    """What the record of a map says, in the order of `triton_mix_reading`."""
+    """Describe a map, in the order of `mix_reading`."""
     length = size[0] * size[1]
     upsampled = length if tuple(size) != tuple(level_size) else 0
     return length, first_row, *size, *level_size, upsampled, collected_row
 
 
 class Pyramid:
-    """Tables, sizes and constants of the kernels.
+    """The table of all maps, its descriptors, sizes and constants of the kernels.
 
     Attributes:
         table: (rows, C) of all maps.
-        maps: (L * B, `triton_mix_reading.MAP_FIELDS`).
-        levels: (L, `triton_mix_reading.LEVEL_FIELDS`).
+        maps: (L * B, `mix_reading.MAP_FIELDS`).
+        levels: (L, `mix_reading.LEVEL_FIELDS`).
         map_lengths, upsampled_lengths: positions of an image, of all maps and of those that are
             smaller than their level; 0 for all others.
         level_lengths: the same of every level.
@@ -54,8 +52,8 @@ class Pyramid:
         }
         values = max(len(self.table), self.images * sum(self.level_lengths)) * self.channels
         map_rows, level_rows = self._map_rows(sizes), self._level_rows(sizes)
-        self.maps = device_table(map_rows, self.table, values >= WIDE)
-        self.levels = device_table(level_rows, self.table, values >= WIDE)
+        self.maps = device_descriptors(map_rows, self.table, values >= WIDE)
+        self.levels = device_descriptors(level_rows, self.table, values >= WIDE)
 
     def _map_rows(self, sizes: Sequence[Size]) -> tuple[tuple[int, ...], ...]:
         rows: list[tuple[int, ...]] = [(0,) * 8] * len(self.map_lengths)
@@ -63,7 +61,7 @@ class Pyramid:
         for index, first_row, shape in zip(self.present, self.first_rows, self.shapes, strict=True):
             _, height, width, _ = shape
             level_size = sizes[index // self.constants["BRANCHES"]]
-            rows[index] = map_record((height, width), level_size, first_row, collected)
+            rows[index] = map_descriptor((height, width), level_size, first_row, collected)
             self.map_lengths[index], *_, self.upsampled_lengths[index], _ = rows[index]
             collected += self.images * self.upsampled_lengths[index]
         return tuple(rows)
@@ -76,7 +74,7 @@ class Pyramid:
         return tuple(rows)
 
     def as_maps(self, table: Tensor) -> list[list[Tensor | None]]:
-        """(rows, C) like `table` as L lists of B, without copies."""
+        """Cut (rows, C) like `table` into L lists of B, without copies."""
         order = sorted(range(len(self.present)), key=self.first_rows.__getitem__)
         parts = split_rows(table, [self.shapes[index] for index in order])
         flat: list[Tensor | None] = [None] * len(self.map_lengths)

@@ -1,14 +1,14 @@
-"""Sampling within the Triton kernels of `triton_deform_conv`; importing this file needs Triton.
+"""Bilinear sampling in the Triton kernels of `deform_conv`; importing this file needs Triton.
 
-Shape letters: as in `triton_deform_kernels`.
+Shape letters: as in `deform_kernels`.
 """
 
 import triton
 import triton.language as tl
 
-from dyhead.ops.triton.tile_scheduling import find_block
+from dyhead.ops.triton.tile_scheduling import find_tile
 
-# What the record of a problem says, in this order: see `triton_problems.Problems`.
+# The fields of a convolution's descriptor: see `grouped_convolutions.GroupedConvolutions`.
 POSITIONS = tl.constexpr(0)
 FIRST_POSITION = tl.constexpr(1)
 OUT_SIZE = tl.constexpr(2)
@@ -26,7 +26,7 @@ FIELDS = tl.constexpr(20)
 
 @triton.jit
 def corners(position, length):
-    """The pixel below each position, the share of the next one, and which of both are inside.
+    """Find the pixel below each position, the share of the next one, and which of both are inside.
 
     A coordinate that is not a number is nowhere inside, and its share is not a number either.
     """
@@ -39,64 +39,64 @@ def corners(position, length):
 
 @triton.jit
 def shares(fraction, first, second):
-    """Linear shares of both pixels; zero outside the image."""
+    """Compute linear shares of both pixels; zero outside the image."""
     return (1 - fraction) * first.to(tl.float32), fraction * second.to(tl.float32)
 
 
 @triton.jit
-def own_block(records, block, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
-    """The record of a block's problem, the positions in that problem, and which of them exist."""
-    index, first = find_block(records + POSITIONS, block, BLOCK_P, FIELDS, COUNT)
-    record = records + index * FIELDS
-    position = first.to(records.dtype.element_ty) + tl.arange(0, BLOCK_P)
-    return record, position, position < tl.load(record + POSITIONS)
+def convolution_tile(descriptors, block, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
+    """Find a tile's convolution: its descriptor, the positions there, and which of them exist."""
+    index, first = find_tile(descriptors + POSITIONS, block, BLOCK_P, FIELDS, COUNT)
+    descriptor = descriptors + index * FIELDS
+    position = first.to(descriptors.dtype.element_ty) + tl.arange(0, BLOCK_P)
+    return descriptor, position, position < tl.load(descriptor + POSITIONS)
 
 
 @triton.jit
-def own_image_block(records, block, image, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
-    """The like for blocks that belong to one image.
+def image_tile(descriptors, block, image, COUNT: tl.constexpr, BLOCK_P: tl.constexpr):
+    """Find the convolution of a tile whose positions belong to one image.
 
     Returns:
-        The problem's number and record, the image in the record's type, output pixels within it,
-        and which of them exist.
+        The convolution's index and descriptor, the image in the descriptor's type, output pixels
+        within it, and which of them exist.
     """
-    kind = records.dtype.element_ty
-    index, first = find_block(records + OUT_SIZE, block, BLOCK_P, FIELDS, COUNT)
-    record = records + index * FIELDS
+    kind = descriptors.dtype.element_ty
+    index, first = find_tile(descriptors + OUT_SIZE, block, BLOCK_P, FIELDS, COUNT)
+    descriptor = descriptors + index * FIELDS
     pixel = first.to(kind) + tl.arange(0, BLOCK_P)
-    return index, record, image.to(kind), pixel, pixel < tl.load(record + OUT_SIZE)
+    return index, descriptor, image.to(kind), pixel, pixel < tl.load(descriptor + OUT_SIZE)
 
 
 @triton.jit
-def locate(record, position, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
-    """Where output positions are.
+def locate(descriptor, position, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
+    """Locate output positions.
 
     Returns:
-        The image, the output pixel within it, and where the first tap is without an offset: y, x.
+        The image, the output pixel within it, and the first tap's place without an offset: y, x.
     """
-    out_size = tl.load(record + OUT_SIZE)
+    out_size = tl.load(descriptor + OUT_SIZE)
     image, pixel = position // out_size, position % out_size
-    y, x = first_tap(record, pixel, PADDING_Y, PADDING_X)
+    y, x = first_tap(descriptor, pixel, PADDING_Y, PADDING_X)
     return image, pixel, y, x
 
 
 @triton.jit
-def first_tap(record, pixel, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
-    """Where the first tap of output pixels is without an offset: y, x."""
-    out_width = tl.load(record + OUT_WIDTH)
-    y = (pixel // out_width) * tl.load(record + STRIDE_Y) - PADDING_Y
-    x = (pixel % out_width) * tl.load(record + STRIDE_X) - PADDING_X
+def first_tap(descriptor, pixel, PADDING_Y: tl.constexpr, PADDING_X: tl.constexpr):
+    """Place the first tap of output pixels without an offset: y, x."""
+    out_width = tl.load(descriptor + OUT_WIDTH)
+    y = (pixel // out_width) * tl.load(descriptor + STRIDE_Y) - PADDING_Y
+    x = (pixel % out_width) * tl.load(descriptor + STRIDE_X) - PADDING_X
     return y, x
 
 
 @triton.jit
-def planes_at(record, FIELD: tl.constexpr, image, pixel):
-    """The address of the first channel at output pixels of a map, and the step between channels."""
-    out_width = tl.load(record + OUT_WIDTH)
-    at = tl.load(record + FIELD) + image * tl.load(record + FIELD + 1)
-    at += (pixel // out_width) * tl.load(record + FIELD + 3)
-    at += (pixel % out_width) * tl.load(record + FIELD + 4)
-    return at, tl.load(record + FIELD + 2)
+def planes_at(descriptor, FIELD: tl.constexpr, image, pixel):
+    """Address the first channel at output pixels of a map, and the step between channels."""
+    out_width = tl.load(descriptor + OUT_WIDTH)
+    at = tl.load(descriptor + FIELD) + image * tl.load(descriptor + FIELD + 1)
+    at += (pixel // out_width) * tl.load(descriptor + FIELD + 3)
+    at += (pixel % out_width) * tl.load(descriptor + FIELD + 4)
+    return at, tl.load(descriptor + FIELD + 2)
 
 
 @triton.jit
@@ -113,7 +113,7 @@ def read_tap(
     DILATION_Y: tl.constexpr,
     DILATION_X: tl.constexpr,
 ):
-    """Where one tap of each output position reads: y, x, and its importance."""
+    """Load one tap of each output position: where it reads, y and x, and its importance."""
     dy = tl.load(offset_at + 2 * tap * offset_channel, mask=is_position, other=0.0)
     dx = tl.load(offset_at + (2 * tap + 1) * offset_channel, mask=is_position, other=0.0)
     importance = tl.load(mask_at + tap * mask_channel, mask=is_position, other=0.0)
@@ -124,7 +124,7 @@ def read_tap(
 
 @triton.jit
 def gather(table, row, is_inside, channel, CHANNELS: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Rows of a (R, C) table, zero outside."""
+    """Load rows of a (R, C) table, zero outside."""
     wanted = is_inside[:, None]
     if CHANNELS % BLOCK_C != 0:
         wanted = wanted & (channel < CHANNELS)[None, :]
@@ -150,13 +150,13 @@ def sample_columns(
     Args:
         image_row: the row of `table` at which the positions' image begins; one, or one of each.
     """
-    line, part_y, is_top, is_bottom = corners(y, height)
-    place, part_x, is_left, is_right = corners(x, width)
+    pixel_y, part_y, is_top, is_bottom = corners(y, height)
+    pixel_x, part_x, is_left, is_right = corners(x, width)
     top, bottom = shares(part_y, is_top, is_bottom)
     left, right = shares(part_x, is_left, is_right)
     left, right = left * importance, right * importance
     is_top, is_bottom = is_top & is_position, is_bottom & is_position
-    row = image_row + line * width + place
+    row = image_row + pixel_y * width + pixel_x
     a = gather(table, row, is_top & is_left, channel, CHANNELS, BLOCK_C)
     b = gather(table, row + 1, is_top & is_right, channel, CHANNELS, BLOCK_C)
     c = gather(table, row + width, is_bottom & is_left, channel, CHANNELS, BLOCK_C)
@@ -170,7 +170,7 @@ def sample_columns(
 
 @triton.jit
 def add_product(total, a, b, PRECISION: tl.constexpr):
-    """total + a @ b, accumulated in float32."""
+    """Compute total + a @ b, accumulated in float32."""
     if PRECISION == "emulated":
         # Triton's interpreter would multiply the bit patterns of bfloat16 values.
         return total + tl.dot(a.to(tl.float32), b.to(tl.float32))

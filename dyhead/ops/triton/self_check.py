@@ -1,4 +1,4 @@
-"""Whether Triton can be trusted on a device: its kernels are tried on a tiny problem first."""
+"""The self-check of Triton on a device: its kernels are tried on tiny tensors before they serve."""
 
 import functools
 import importlib.util
@@ -17,7 +17,7 @@ Outcomes = Callable[[torch.device, torch.dtype], tuple[Sequence[Tensor], Sequenc
 
 
 def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
-    """Whether kernels work on `device`: tried once, then remembered.
+    """Tell if kernels work on `device`: tried once, then remembered.
 
     False, with one warning in the log, where Triton is missing or does not work: it compiles on
     first use and needs a working C compiler for that. False without a warning on other devices;
@@ -38,12 +38,12 @@ def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool
 
 
 def is_interpreted() -> bool:
-    """Whether Triton's interpreter runs its kernels."""
+    """Tell if Triton's interpreter runs its kernels."""
     return os.environ.get("TRITON_INTERPRET", "0") == "1"
 
 
 def values(*shapes: Sequence[int]) -> list[Tensor]:
-    """Tensors of numbers between -1 and 1 that look random, and are always the same."""
+    """Make tensors of numbers between -1 and 1 that look random, and are always the same."""
     steps = torch.linspace(0.29, 0.71, len(shapes))
     return [
         (torch.arange(torch.Size(shape).numel(), dtype=torch.float32) * step).sin().view(shape)
@@ -60,7 +60,7 @@ def _passes(device: torch.device, outcomes: Outcomes, instead: str) -> bool:
 
 
 def _reason_against(device: torch.device, outcomes: Outcomes) -> str:
-    """Why the kernels cannot serve `device`; empty if they can."""
+    """Say why the kernels cannot serve `device`; empty if they can."""
     if not is_installed():
         return "Triton is not installed."
     try:
