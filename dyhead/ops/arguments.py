@@ -53,6 +53,7 @@ def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:
     geometry = tuple(map(_pair, options))
     _check_shapes(input, offset, mask, weight, bias, *geometry)
     dtype = _compute_type(input)
+    # 16 bits hold a coordinate of 600 to half a pixel at best.
     exact = torch.promote_types(dtype, torch.float32)
 
     def convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:

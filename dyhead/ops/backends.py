@@ -107,16 +107,19 @@ def register_backend(backend: Backend) -> None:
 
 
 def pack_once(
-    packed: PackedKernels, weight: Tensor, form: str, pack: Callable[[Tensor, str], Tensor]
-) -> Tensor:
-    """Return `pack(weight, form)`, which an earlier call with `packed` may have computed.
+    packed: PackedKernels,
+    weights: Sequence[Tensor],
+    form: str,
+    pack: Callable[[Tensor, str], Tensor],
+) -> list[Tensor]:
+    """Return `pack(weight, form)` of all weights, computed unless `packed` has it.
 
     Packing a weight costs as much as convolving some tens of positions.
     """
-    key = id(weight), form
-    if key not in packed:
-        packed[key] = weight, pack(weight, form)
-    return packed[key][1]
+    for weight in weights:
+        if (id(weight), form) not in packed:
+            packed[id(weight), form] = weight, pack(weight, form)
+    return [packed[id(weight), form][1] for weight in weights]
 
 
 def set_default_backend(name: str) -> None:

@@ -37,10 +37,15 @@ class Passes(Protocol):
     """One implementation of the four passes, which have the arguments of this module's functions.
 
     Others inherit from it.
+
+    Attributes:
+        device_type: the only type of devices that they serve; "" for every type.
     """
 
+    device_type: str = ""
+
     def serves(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Tell if the passes are chosen for maps of a type on a device."""
+        """Tell if the passes are chosen for maps of a type on a device of their type."""
         ...
 
     def channel_moments(self, maps: Maps, sizes: Sequence[Size]) -> Tensor:
@@ -90,7 +95,8 @@ def passes_for(images: Sequence[Tensor]) -> Passes:
     if any(type(image) is not Tensor for image in images):
         # Tensors without data, as in tracing, are of a subclass: only PyTorch's operators know it.
         return _registered[-1]
-    return next(passes for passes in _registered if passes.serves(device, dtype))
+    fitting = (passes for passes in _registered if passes.device_type in ("", device.type))
+    return next(passes for passes in fitting if passes.serves(device, dtype))
 
 
 def channel_moments(maps: Maps, sizes: Sequence[Size]) -> Tensor:
@@ -216,6 +222,7 @@ class ByLevel(Passes):
         outputs = []
         for index, (level, size) in enumerate(zip(maps, sizes, strict=True)):
             present, branches = _branches(level)
+            # A map of the level's size has just the memory that the output needs.
             at_size = (image for image in branches if tuple(image.shape[1:3]) == size)
             out = next(at_size, None) if overwrite else None
             outputs.append(

@@ -22,7 +22,7 @@ class TorchvisionBackend(Backend):
 
     def why_not(self, device: torch.device) -> str:
         """Say that torchvision lacks a kernel for a device."""
-        if device.type != "cpu" and not _has_kernel(device):
+        if device.type != "cpu" and not has_kernel(device):
             return f"this torchvision was built without a kernel for {device.type}"
         return ""
 
@@ -86,7 +86,7 @@ def _gradients(grad_output: Tensor, convolution: DeformConv, needed: Sequence[bo
 
 
 @functools.cache
-def _has_kernel(device: torch.device) -> bool:
+def has_kernel(device: torch.device) -> bool:
     """Try the operator on one pixel, once."""
     from torchvision.ops import deform_conv2d
 

@@ -55,7 +55,8 @@ def triton_everywhere(monkeypatch):
     assert triton_branch_mix.serves(DEVICE)
     if not IS_REAL:
         monkeypatch.setenv(backends.BACKEND_VARIABLE, "triton")
-        monkeypatch.setattr(branch_mix, "_implementation", lambda images: triton_branch_mix)
+        passes = triton_branch_mix.TritonPasses()
+        monkeypatch.setattr(branch_mix, "passes_for", lambda images: passes)
 
 
 class _Noting:

@@ -13,7 +13,7 @@ from dyhead.ops.cpp import extension
 
 # Kernels take long in Triton's interpreter: there most detectors get another back end.
 DEVICE_BACKEND = "triton" if IS_REAL else "torchvision"
-REFERENCE_BACKEND = "bags"
+REFERENCE_BACKEND = "pytorch"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torchvision.ops import deform_conv2d
 
 from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
 
-BACKENDS = ("bags", "torchvision")
+BACKENDS = ("pytorch", "torchvision")
 PYRAMIDS = {
     "even": [(8, 12), (4, 6), (2, 3)],
     "odd": [(9, 7), (5, 4), (3, 2), (2, 1), (1, 1)],

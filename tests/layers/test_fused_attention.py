@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock, fused_attention
 from dyhead.ops import backends
-from dyhead.ops.cpp import branch_mix as cpp_branch_mix
+from dyhead.ops.cpp import extension as cpp_extension
 
 PYRAMIDS = {
     "even": [(8, 12), (4, 6), (2, 3)],
@@ -95,8 +95,8 @@ def test_every_option_equals_the_plain_block(options):
 def extension(request, monkeypatch):
     """With the C++ extension where there is one, and in plain PyTorch."""
     if not request.param:
-        monkeypatch.setattr(cpp_branch_mix, "serves", lambda: False)
-        monkeypatch.setenv(backends.BACKEND_VARIABLE, "bags")
+        monkeypatch.setattr(cpp_extension, "load", lambda: False)
+        monkeypatch.setenv(backends.BACKEND_VARIABLE, "pytorch")
 
 
 @pytest.mark.usefixtures("extension")

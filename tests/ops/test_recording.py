@@ -13,7 +13,7 @@ from dyhead.ops.cpp import extension
 from dyhead.ops.recording import is_exported, is_recorded
 
 BACKENDS = [
-    "bags",
+    "pytorch",
     "torchvision",
     pytest.param("cpp", marks=pytest.mark.skipif(not extension.load(), reason="no extension")),
 ]

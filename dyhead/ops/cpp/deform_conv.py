@@ -71,7 +71,7 @@ def _forward(
         _each_once(offsets, torch.Tensor.contiguous),
         _each_once(masks, torch.Tensor.contiguous),
         weights,
-        [pack_once(packed, weight, precision, torch.ops.dyhead.pack_kernel) for weight in weights],
+        pack_once(packed, weights, precision, torch.ops.dyhead.pack_kernel),
         biases,
         list(itertools.chain(*itertools.chain(*zip(*geometry, strict=True)))),
         precision,

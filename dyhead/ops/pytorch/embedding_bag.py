@@ -62,7 +62,7 @@ def _forward(convolution: DeformConv, packed: PackedKernels) -> Tensor:
     input, _, mask, weight, bias, *_ = convolution
     bag_rows, bag_weights = _bags(input, *_tap_corners(convolution), mask)
     table = _as_table(input).to(mask.dtype)
-    kernel = pack_once(packed, weight, "matrix", lambda weight, _: _as_matrix(weight))
+    (kernel,) = pack_once(packed, [weight], "matrix", lambda weight, _: _as_matrix(weight))
     batch, _, height, width = mask.shape
     shape = batch, len(kernel), height, width
     # Not a view of its rows: in autograd's graph it could not be overwritten.

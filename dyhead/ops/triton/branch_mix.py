@@ -28,9 +28,11 @@ _PYTORCH = PyTorchPasses()
 class TritonPasses(Passes):
     """Triton's kernels on CUDA; what they do not take goes to plain PyTorch."""
 
+    device_type = "cuda"
+
     def serves(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Tell if the kernels work on a CUDA device."""
-        return device.type == "cuda" and serves(device)
+        """Tell if the kernels work on a device."""
+        return serves(device)
 
     def channel_moments(self, maps: Maps, sizes: Sequence[Size]) -> Tensor:
         """Compute `branch_mix.channel_moments` for all levels at once."""
@@ -43,6 +45,7 @@ class TritonPasses(Passes):
         span = _span(pyramid.map_lengths, tiles["BLOCK_P"])
         parts = count_tiles(pyramid.map_lengths, span)
         shape = pyramid.images, pyramid.channels
+        # Written part by part and joined by a second launch: atomic sums would differ between runs.
         partial = pyramid.table.new_empty(parts, 3, *shape, dtype=torch.float32)
         with torch.cuda.device_of(partial):
             moments_kernel[_grid(parts, pyramid, tiles)](

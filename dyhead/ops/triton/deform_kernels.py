@@ -86,6 +86,7 @@ def forward_kernel(
     of_kernel = tl.load(descriptor + KERNEL) * OUTPUTS
     out_channel = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)
     is_output = out_channel < OUTPUTS
+    # In float32 whatever the type: 16 bits would lose digits in a sum of K * C products.
     total = tl.zeros((BLOCK_P, BLOCK_O), dtype=tl.float32)
     channel_blocks: tl.constexpr = (CHANNELS + BLOCK_C - 1) // BLOCK_C
     # One loop over taps and channel blocks: the compiler overlaps the next tile's reads with
@@ -130,6 +131,7 @@ def forward_kernel(
     if HAS_BIAS:
         added = tl.load(biases + of_kernel + out_channel, mask=is_output, other=0.0)
         total += added.to(tl.float32)[None, :]
+    # The outputs of all convolutions are rows of one table.
     row = tl.load(descriptor + FIRST_POSITION) + image * tl.load(descriptor + OUT_SIZE) + pixel
     tl.store(
         output + row[:, None] * OUTPUTS + out_channel[None, :],
@@ -210,6 +212,7 @@ def backward_samples_kernel(
     pixel_x, part_x, is_left, is_right = corners(tap_x, width)
     top, bottom = shares(part_y, is_top, is_bottom)
     left, right = shares(part_x, is_left, is_right)
+    # Positions beyond the convolution's last one read nothing, and so add nothing.
     is_top, is_bottom = is_top & is_position, is_bottom & is_position
     row = tl.load(descriptor + FIRST_ROW) + (image * height + pixel_y) * width + pixel_x
     of_kernel = tl.load(descriptor + KERNEL) * OUTPUTS
@@ -220,6 +223,7 @@ def backward_samples_kernel(
     at_top_right = tl.zeros((BLOCK_P,), dtype=tl.float32)
     at_bottom_left = tl.zeros((BLOCK_P,), dtype=tl.float32)
     at_bottom_right = tl.zeros((BLOCK_P,), dtype=tl.float32)
+    # The columns' gradient lives a tile at a time: whole, it has K times the input's size.
     for start in range(0, CHANNELS, BLOCK_C):
         channel = start + tl.arange(0, BLOCK_C)
         grad = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -257,6 +261,7 @@ def backward_samples_kernel(
             is_left_top, is_right_top = (is_top & is_left)[:, None], (is_top & is_right)[:, None]
             is_left_bottom = (is_bottom & is_left)[:, None]
             is_right_bottom = (is_bottom & is_right)[:, None]
+            # Many samples may read one pixel, in this program and in others; sums need no order.
             tl.atomic_add(at, upper * left[:, None], wanted & is_left_top, sem="relaxed")
             tl.atomic_add(
                 at + CHANNELS, upper * right[:, None], wanted & is_right_top, sem="relaxed"
@@ -268,6 +273,7 @@ def backward_samples_kernel(
 
     if NEED_SAMPLES:
         out_size = tl.load(descriptor + OUT_SIZE)
+        # Interpolation is linear in y at any x: its slope is the lower row less the upper one.
         by_top = left * at_top_left + right * at_top_right
         by_bottom = left * at_bottom_left + right * at_bottom_right
         by_left = top * at_top_left + bottom * at_bottom_left
@@ -354,6 +360,7 @@ def backward_kernels_kernel(
             other=0.0,
         )
         total = add_product(total, tl.trans(grad_rows), columns, PRECISION)
+    # The parts together may have more values than 32 bits count.
     tl.store(
         partial
         + ((part.to(tl.int64) * OUTPUTS + out_channel) * TAPS + tap)[:, None] * CHANNELS

@@ -75,6 +75,7 @@ class GroupedConvolutions:
         self.kernels = torch.stack([weight.permute(0, 2, 3, 1) for weight in weights])
         self.planes, places = join_storages([*(call.offset for call in ordered), *masks])
         rows = self._descriptor_rows(first_rows, places[: len(masks)], places[len(masks) :])
+        # Indices of 32 bits are faster, as long as they reach the last value of every table.
         largest = max(self.positions * max(self.outputs, 2 * self.taps), *self._sizes())
         self.descriptors = device_descriptors(rows, self.table, largest >= WIDE)
         self.constants = {

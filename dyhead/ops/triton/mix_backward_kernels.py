@@ -59,6 +59,7 @@ def _write_gradient(
         a_row, b_row, c_row, d_row, share_y, share_x = corner_rows(
             descriptor, first_row, image, position
         )
+        # The transpose of the interpolation: each corner gets the share that it gave.
         wanted = is_position[:, None] & is_channel
         lower = through * share_y[:, None]
         upper = through - lower
@@ -136,6 +137,7 @@ def backward_kernel(
         CHANNELS,
     )
     for branch in tl.static_range(BRANCHES):
+        # Unrolled, so that the compiler knows which one it is.
         part = part0
         if branch == 1:
             part = part1
@@ -189,6 +191,7 @@ def finish_upsampled_kernel(
     is_position = position < positions
     collected_row = tl.load(descriptor + COLLECTED_ROW) + image * positions + position
     row = image_rows(descriptor, image, position)
+    # Only now is the sum rounded, to the maps' type.
     total = read_rows(collected, collected_row, is_position, channel, CHANNELS)
     total += image_row(moments, count + index, images, image, channel, CHANNELS)
     values = read_rows(table, row, is_position, channel, CHANNELS)

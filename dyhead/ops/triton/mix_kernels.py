@@ -68,6 +68,7 @@ def forward_kernel(
     row = image_rows(descriptor, image, position)
     tl.store(
         output + row[:, None] * CHANNELS + channel[None, :],
+        # A NaN stays one, as with torch.maximum: a mistake must not look like a value.
         tl.maximum(value1, value2, propagate_nan=tl.PropagateNan.ALL).to(output.dtype.element_ty),
         mask=is_position[:, None] & (channel < CHANNELS)[None, :],
     )
@@ -100,6 +101,8 @@ def reductions_kernel(
     positions = tl.load(descriptor + POSITIONS).to(tl.int32)
     image = tl.program_id(1)
     channel = tl.program_id(2) * BLOCK_C + tl.arange(0, BLOCK_C)
+    # Sums of each place of the tile, which are added up once at the end: adding across threads in
+    # every step would cost more than the step. Each has a name: Triton has no lists of tensors.
     slope1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     offset1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     slope2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -146,6 +149,7 @@ def reductions_kernel(
             scale1 += grad_mixed * part1
         if BRANCHES > 2:
             scale2 += grad_mixed * part2
+    # Parts are stored, not added atomically: the same sums come out bit by bit in every run.
     step = images * CHANNELS
     row = part.to(tl.int64) * (LINEAR_SUMS + BRANCHES)
     at = partial + (row * images + image) * CHANNELS + channel

@@ -93,6 +93,7 @@ def image_row(coefficients, index, images, image, channel, CHANNELS: tl.constexp
 def scale_row(scales, index, descriptor, images, image, channel, CHANNELS: tl.constexpr):
     """Load a map's row of the scales, as (1, BLOCK_C); zero where there is no map."""
     at = scales + (index * images + image) * CHANNELS + channel
+    # Memory of a map that is not there may hold NaN, which times zero stays NaN: it is not read.
     channels = tl.minimum(tl.load(descriptor + POSITIONS), 1) * CHANNELS
     return tl.load(at, mask=channel < channels, other=0.0)[None, :]
 
@@ -169,6 +170,7 @@ def linear_gradients(
     """Compute the gradients of both linear functions, half each where they are equal, and of z."""
     value1, value2 = linear_values(dyrelu, level, mixed, images, image, channel, CHANNELS)
     grad = read_rows(grad_output, row, is_row, channel, CHANNELS)
+    # Half each where both are equal, as autograd does for torch.maximum.
     first = tl.where(value1 > value2, grad, tl.where(value1 == value2, 0.5 * grad, 0.0))
     second = grad - first
     slope1 = image_row(dyrelu, 5 * level + 1, images, image, channel, CHANNELS)

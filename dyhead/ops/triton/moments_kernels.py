@@ -24,6 +24,8 @@ from dyhead.ops.triton.tile_scheduling import find_tile, tiles_of
 @triton.jit
 def _pooling_weight(at, length, target):
     """Weigh position `at` as it counts in the sum over `target` upsampled ones."""
+    # With corners aligned, upsampled position t lies at t * steps / gaps; those within one position
+    # of `at` take a share of it that falls linearly with their distance.
     gaps = tl.maximum(target - 1, 1)
     steps = tl.maximum(length - 1, 1)
     first = tl.maximum((at - 1) * gaps // steps, 0)
@@ -73,6 +75,7 @@ def moments_kernel(
         squares += step * (values - mean)
         if is_upsampled(descriptor):
             pooled += values * _pooling_weights(descriptor, position)[:, None]
+    # The places' moments join as in Chan, Golub, LeVeque (1979).
     total = tl.maximum(tl.sum(count, axis=0), 1.0)
     joint = tl.sum(mean * count[:, None], axis=0) / total
     distance = mean - joint[None, :]
@@ -177,6 +180,7 @@ def join_moments_kernel(
         at, wanted = _parts_at(partial, first, part, parts, images, image, channel, CHANNELS)
         distance = tl.where(wanted, tl.load(at, mask=wanted, other=0.0) - mean[None, :], 0.0)
         squares = tl.load(at + images * CHANNELS, mask=wanted, other=0.0)
+        # Squared distances from a part's own mean become those from the mean of all.
         squares += distance * distance * _counts(length, part, span)[:, None]
         variance += tl.sum(squares, axis=0) / positions
         sums = tl.load(at + 2 * images * CHANNELS, mask=wanted, other=0.0)

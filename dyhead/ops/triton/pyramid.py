@@ -56,6 +56,7 @@ class Pyramid:
         self.levels = device_descriptors(level_rows, self.table, values >= WIDE)
 
     def _map_rows(self, sizes: Sequence[Size]) -> tuple[tuple[int, ...], ...]:
+        # A map that its level lacks has no positions, hence no tiles; kernels need its descriptor.
         rows: list[tuple[int, ...]] = [(0,) * 8] * len(self.map_lengths)
         collected = 0
         for index, first_row, shape in zip(self.present, self.first_rows, self.shapes, strict=True):

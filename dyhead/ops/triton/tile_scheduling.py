@@ -23,6 +23,7 @@ def tile_ends(lengths, tile_length, FIELDS: tl.constexpr, COUNT: tl.constexpr):
     Returns:
         The members' indices, their tiles and the tiles' ends; beyond COUNT there are no tiles.
     """
+    # All members in one vector: a loop over them would wait for memory in every step.
     index = tl.arange(0, _PADDED)
     length = tl.load(lengths + index * FIELDS, mask=index < COUNT, other=0)
     tiles = ((length + tile_length - 1) // tile_length).to(tl.int32)

@@ -6,15 +6,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from convolve_by import all_by, by_cpp, by_pytorch
 from torch import Tensor
 
 from dyhead.ops.cpp import extension
-from dyhead.ops.cpp.deform_conv import (
-    deform_conv_by_cpp,
-    foreach_deform_conv_by_cpp,
-    foreach_deform_conv_with_moments_by_cpp,
-)
-from dyhead.ops.pytorch.embedding_bag import deform_conv_by_bags
 
 pytestmark = pytest.mark.skipif(
     not extension.load(), reason="the C++ extension is not there (no compiler, or DYHEAD_CPP=0)"
@@ -123,7 +118,7 @@ def assert_all_close(actual, expected, tolerance):
 @pytest.mark.parametrize("geometry", GEOMETRIES[:5])
 def test_equals_the_naive_loop(geometry):
     arguments = make_arguments(*geometry, channels=(3, 4), size=(5, 6))
-    output = deform_conv_by_cpp(*arguments, *geometry[1:])
+    output = by_cpp(*arguments, *geometry[1:])
     expected = naive(*[argument.double() for argument in arguments], *geometry[1:])
     torch.testing.assert_close(output.double(), expected, rtol=1e-5, atol=1e-5)
     assert output.is_contiguous(memory_format=torch.channels_last)
@@ -134,8 +129,8 @@ def test_equals_the_naive_loop(geometry):
 def test_equals_the_plain_back_end_in_float64(geometry, channels, precision):
     arguments = make_arguments(*geometry, channels=channels)
     doubles = [argument.double() for argument in arguments]
-    expected = results(deform_conv_by_bags, doubles, *geometry[1:])
-    actual = results(deform_conv_by_cpp, arguments, *geometry[1:])
+    expected = results(by_pytorch, doubles, *geometry[1:])
+    actual = results(by_cpp, arguments, *geometry[1:])
     assert_all_close(actual, expected, TOLERANCE[precision])
     assert {tensor.dtype for tensor in actual} == {torch.float32}
 
@@ -145,8 +140,8 @@ def test_equals_the_plain_back_end_in_float64(geometry, channels, precision):
 def test_bfloat16_rounds_operands_and_results_only(geometry, channels):
     arguments = in_bfloat16(make_arguments(*geometry, channels=channels))
     doubles = [argument.double() for argument in arguments]
-    expected = results(deform_conv_by_bags, doubles, *geometry[1:])
-    actual = results(deform_conv_by_cpp, arguments, *geometry[1:])
+    expected = results(by_pytorch, doubles, *geometry[1:])
+    actual = results(by_cpp, arguments, *geometry[1:])
     assert_all_close(actual, expected, 1e-2)
     dtypes = [tensor.dtype for tensor in arguments]
     assert [tensor.dtype for tensor in actual] == [torch.bfloat16, *dtypes]
@@ -156,34 +151,34 @@ def test_bfloat16_rounds_operands_and_results_only(geometry, channels):
 def test_same_bits_every_time_and_forward_on_any_number_of_threads(dtype, threads):
     arguments = make_arguments(*GEOMETRIES[0], channels=(100, 70), batch=3, size=(20, 21))
     arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
-    first, second = (results(deform_conv_by_cpp, arguments, *ONE) for _ in range(2))
+    first, second = (results(by_cpp, arguments, *ONE) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
     torch.set_num_threads(3 - threads)
-    assert torch.equal(deform_conv_by_cpp(*arguments, *ONE), first[0])
+    assert torch.equal(by_cpp(*arguments, *ONE), first[0])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_threads_do_not_change_the_result(batch, threads):
     arguments = make_arguments(*GEOMETRIES[1], channels=(64, 20), batch=batch, size=(30, 22))
     doubles = [argument.double() for argument in arguments]
-    expected = results(deform_conv_by_bags, doubles, *GEOMETRIES[1][1:])
-    assert_all_close(results(deform_conv_by_cpp, arguments, *GEOMETRIES[1][1:]), expected, 5e-6)
+    expected = results(by_pytorch, doubles, *GEOMETRIES[1][1:])
+    assert_all_close(results(by_cpp, arguments, *GEOMETRIES[1][1:]), expected, 5e-6)
 
 
 def test_an_image_of_many_tiles():
     arguments = make_arguments(*GEOMETRIES[0], channels=(256, 256), batch=1, size=(31, 29))
     doubles = [argument.double() for argument in arguments]
-    expected = results(deform_conv_by_bags, doubles, *ONE)
-    assert_all_close(results(deform_conv_by_cpp, arguments, *ONE), expected, 1e-5)
+    expected = results(by_pytorch, doubles, *ONE)
+    assert_all_close(results(by_cpp, arguments, *ONE), expected, 1e-5)
 
 
 @pytest.mark.parametrize("needed", range(5))
 def test_gradient_of_one_argument_alone(needed):
     arguments = make_arguments(*GEOMETRIES[0])
-    expected = results(deform_conv_by_cpp, arguments, *ONE)[1 + needed]
+    expected = results(by_cpp, arguments, *ONE)[1 + needed]
     arguments[needed].requires_grad_()
-    output = deform_conv_by_cpp(*arguments, *ONE)
+    output = by_cpp(*arguments, *ONE)
     generator = torch.Generator().manual_seed(1)
     output.backward(torch.randn(output.shape, generator=generator).bfloat16().float())
     torch.testing.assert_close(arguments[needed].grad, expected)
@@ -193,7 +188,7 @@ def test_saves_nothing_but_its_arguments():
     saved = []
     arguments = [argument.requires_grad_() for argument in make_arguments(*GEOMETRIES[0])]
     with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda tensor: tensor):
-        deform_conv_by_cpp(*arguments, *ONE)
+        by_cpp(*arguments, *ONE)
     assert {t.data_ptr() for t in saved} == {argument.data_ptr() for argument in arguments[:4]}
 
 
@@ -203,7 +198,7 @@ def test_offsets_far_outside_read_zero(dtype, distance):
     arguments = make_arguments(*GEOMETRIES[0])
     arguments[1] += distance
     arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
-    output, *grads = results(deform_conv_by_cpp, arguments, *ONE)
+    output, *grads = results(by_cpp, arguments, *ONE)
     assert torch.equal(output, arguments[4].view(1, -1, 1, 1).expand_as(output))
     assert not any(grad.any() for grad in grads[:4])
 
@@ -211,9 +206,9 @@ def test_offsets_far_outside_read_zero(dtype, distance):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_offsets_that_are_no_numbers_stay_local(value):
     arguments = make_arguments(*GEOMETRIES[0], batch=1)
-    expected = deform_conv_by_cpp(*arguments, *ONE)
+    expected = by_cpp(*arguments, *ONE)
     arguments[1][0, 0, 2, 3] = value
-    output, *_ = results(deform_conv_by_cpp, arguments, *ONE)
+    output, *_ = results(by_cpp, arguments, *ONE)
     assert output[0, :, 2, 3].isnan().all()
     output[0, :, 2, 3] = expected[0, :, 2, 3]
     assert torch.equal(output, expected)
@@ -223,7 +218,7 @@ def test_offsets_that_are_no_numbers_stay_local(value):
 def test_empty_batch(dtype):
     arguments = make_arguments(*GEOMETRIES[0], batch=0)
     arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
-    output, *grads = results(deform_conv_by_cpp, arguments, *ONE)
+    output, *grads = results(by_cpp, arguments, *ONE)
     assert output.shape == (0, 33, 13, 11)
     for grad, argument in zip(grads, arguments, strict=True):
         assert grad.shape == argument.shape
@@ -232,7 +227,7 @@ def test_empty_batch(dtype):
 
 def test_any_memory_format():
     arguments = make_arguments(*GEOMETRIES[3])
-    expected = results(deform_conv_by_cpp, arguments, *GEOMETRIES[3][1:])
+    expected = results(by_cpp, arguments, *GEOMETRIES[3][1:])
     channels_last = [
         argument.contiguous(memory_format=torch.channels_last) if argument.dim() == 4 else argument
         for argument in arguments
@@ -241,7 +236,7 @@ def test_any_memory_format():
         argument.mT.contiguous().mT if argument.dim() == 4 else argument for argument in arguments
     ]
     for laid_out in (channels_last, transposed):
-        actual = results(deform_conv_by_cpp, laid_out, *GEOMETRIES[3][1:])
+        actual = results(by_cpp, laid_out, *GEOMETRIES[3][1:])
         for one, other in zip(actual, expected, strict=True):
             torch.testing.assert_close(one, other)
         assert actual[4].stride() == laid_out[3].stride()  # so that optimizers need not copy it
@@ -249,7 +244,7 @@ def test_any_memory_format():
 
 def test_cotangents_of_any_layout():
     arguments = [argument.requires_grad_() for argument in make_arguments(*GEOMETRIES[0])]
-    output = deform_conv_by_cpp(*arguments, *ONE)
+    output = by_cpp(*arguments, *ONE)
     expanded = torch.autograd.grad(output.sum(), arguments, retain_graph=True)
     contiguous = torch.autograd.grad(output, arguments, torch.ones(output.shape))
     for one, other in zip(expanded, contiguous, strict=True):
@@ -264,9 +259,9 @@ def test_convolutions_of_any_sizes_share_one_queue_of_tiles(dtype, precision, th
         arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
         arguments[-1] = arguments[-1] if channels[0] > 3 else None
         calls.append((*arguments, *geometry[1:]))
-    for output, call in zip(foreach_deform_conv_by_cpp(calls), calls, strict=True):
+    for output, call in zip(all_by("cpp", calls), calls, strict=True):
         assert output.is_contiguous(memory_format=torch.channels_last)
-        assert torch.equal(output, deform_conv_by_cpp(*call))
+        assert torch.equal(output, by_cpp(*call))
 
 
 @pytest.mark.parametrize("used", [[0], [1, 2]])
@@ -281,7 +276,7 @@ def test_gradients_of_convolutions_that_share_tensors(used):
         (*other[:3], weight, bias, *ONE),
     ]
     outcomes = []
-    for outputs in (foreach_deform_conv_by_cpp(calls), [deform_conv_by_cpp(*c) for c in calls]):
+    for outputs in (all_by("cpp", calls), [by_cpp(*c) for c in calls]):
         loss = sum(outputs[index].square().sum() for index in used)
         outcomes.append(torch.autograd.grad(loss, leaves, retain_graph=True))
     for ours, theirs in zip(*outcomes, strict=True):
@@ -308,9 +303,9 @@ def test_moments_are_those_of_the_values_that_are_written(channels, dtype, threa
         arguments[-1] += 100  # much larger than the deviation
         arguments = arguments if dtype == torch.float32 else in_bfloat16(arguments)
         calls.append((*(value.requires_grad_() for value in arguments), *ONE))
-    outputs, moments = foreach_deform_conv_with_moments_by_cpp(calls, level_sizes)
+    outputs, moments = all_by("cpp", calls, level_sizes)
     for output, measured, call, size in zip(outputs, moments, calls, level_sizes, strict=True):
-        assert torch.equal(output, deform_conv_by_cpp(*call))
+        assert torch.equal(output, by_cpp(*call))
         assert output.requires_grad
         assert not measured.requires_grad
         expected = expected_moments(output, size)
@@ -320,9 +315,7 @@ def test_moments_are_those_of_the_values_that_are_written(channels, dtype, threa
 def test_variance_of_deviations_much_smaller_than_the_mean():
     arguments = make_arguments((3, 3), *ONE)
     arguments[3], arguments[4] = 0.03 * arguments[3], arguments[4] + 300
-    (output,), (moments,) = foreach_deform_conv_with_moments_by_cpp(
-        [(*arguments, *ONE)], [(13, 11)]
-    )
+    (output,), (moments,) = all_by("cpp", [(*arguments, *ONE)], [(13, 11)])
     expected = output.double().var((2, 3), correction=0)  # less than 0.0004
     torch.testing.assert_close(moments[1].double(), expected, rtol=2e-5, atol=0)
 
@@ -337,9 +330,9 @@ def test_what_convolutions_share_is_brought_into_its_layout_once(monkeypatch):
     monkeypatch.setattr(
         torch.ops.dyhead, "deform_conv_forward", lambda *a: taken.extend(a[:5]) or operator(*a)
     )
-    first, second = foreach_deform_conv_by_cpp([call, call])
+    first, second = all_by("cpp", [call, call])
     assert torch.equal(first, second)
-    assert torch.equal(first, deform_conv_by_cpp(x, offset, mask, weight, bias, *ONE))
+    assert torch.equal(first, by_cpp(x, offset, mask, weight, bias, *ONE))
     inputs, offsets, masks, _, _ = taken[:5]
     assert all(tensors[0] is tensors[1] for tensors in taken[:5])
     assert inputs[0].is_contiguous(memory_format=torch.channels_last)
@@ -350,10 +343,10 @@ def test_what_convolutions_share_is_brought_into_its_layout_once(monkeypatch):
 def test_moments_leave_the_gradients_as_they_are():
     arguments = [value.requires_grad_() for value in make_arguments((3, 3), *ONE)]
     call = (*arguments, *ONE)
-    (output,), _ = foreach_deform_conv_with_moments_by_cpp([call], [(13, 11)])
+    (output,), _ = all_by("cpp", [call], [(13, 11)])
     cotangent = torch.randn_like(output)
     actual = torch.autograd.grad(output, arguments, cotangent)
-    expected = torch.autograd.grad(deform_conv_by_cpp(*call), arguments, cotangent)
+    expected = torch.autograd.grad(by_cpp(*call), arguments, cotangent)
     for ours, theirs in zip(actual, expected, strict=True):
         assert torch.equal(ours, theirs)
 
@@ -361,14 +354,12 @@ def test_moments_leave_the_gradients_as_they_are():
 def test_moments_of_what_is_not_a_number():
     arguments = make_arguments((1, 1), (1, 1), (0, 0), (1, 1))
     arguments[2][0, 0, 3, 4] = math.nan
-    _, (moments,) = foreach_deform_conv_with_moments_by_cpp(
-        [(*arguments, (1, 1), (0, 0), (1, 1))], [(13, 11)]
-    )
+    _, (moments,) = all_by("cpp", [(*arguments, (1, 1), (0, 0), (1, 1))], [(13, 11)])
     assert moments[:, 0].isnan().all()
     assert moments[:, 1].isfinite().all()
 
 
 def test_moments_of_an_empty_batch():
     call = (*make_arguments((3, 3), *ONE, batch=0), *ONE)
-    _, (moments,) = foreach_deform_conv_with_moments_by_cpp([call], [(13, 11)])
+    _, (moments,) = all_by("cpp", [call], [(13, 11)])
     assert moments.shape == (3, 0, 33)

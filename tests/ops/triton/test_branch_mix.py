@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dyhead.ops.triton import branch_mix as triton_branch_mix
+from dyhead.ops.triton.branch_mix import JOIN_OPTIONS, tile_options
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -33,18 +33,16 @@ def compile_kernel(name, kind, capability, addresses):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from dyhead.ops.triton import mix_backward_kernels as triton_mix_backward_kernels
-    from dyhead.ops.triton import mix_kernels as triton_mix_kernels
-    from dyhead.ops.triton import moments_kernels as triton_moments_kernels
+    from dyhead.ops.triton import mix_backward_kernels, mix_kernels, moments_kernels
 
-    files = (triton_mix_backward_kernels, triton_mix_kernels, triton_moments_kernels)
+    files = (mix_backward_kernels, mix_kernels, moments_kernels)
     function = next(getattr(file, name) for file in files if hasattr(file, name))
-    tiles = triton_branch_mix._tiles(256)
+    tiles = tile_options(256)
     if name.startswith("join"):
-        tiles = dict(triton_branch_mix._JOIN)
+        tiles = dict(JOIN_OPTIONS)
     options = {key: tiles.pop(key) for key in ("num_warps", "enable_fp_fusion")}
     constants = {"CHANNELS": 256, "LEVELS": 5, "BRANCHES": 3, "MAPS": 15, **tiles}
-    small = ("scales", "lines", "partial", "moments", "grad_scales", "grad_lines", "collected")
+    small = ("scales", "dyrelu", "partial", "moments", "grad_scales", "grad_dyrelu", "collected")
     pointers = {
         **dict.fromkeys(("table", "output", "grad_output", "gradients"), kind),
         **dict.fromkeys(small, "fp32"),

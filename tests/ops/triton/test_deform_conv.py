@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from dyhead.ops.triton import launch_options as triton_deform_options
+from dyhead.ops.triton import launch_options
 from dyhead.ops.triton.launch_options import precision
 
 needs_triton = pytest.mark.skipif(
@@ -42,25 +42,25 @@ def source(function, pointers, constants):
     return ASTSource(function, signature, constants, attributes)
 
 
-def compile_kernel(name, dtype, tiles, capability, records="i32", **constants):
+def compile_kernel(name, dtype, tiles, capability, descriptors="i32", **constants):
     """Compile down to machine code: no GPU is needed for that."""
     import triton
     from triton.backends.compiler import GPUTarget
 
-    from dyhead.ops.triton import deform_kernels as triton_deform_kernels
+    from dyhead.ops.triton import deform_kernels
 
     kind = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     by_dtype = ("table", "kernels", "biases", "output", "grad_output")
     in_float32 = ("planes", "grad_table", "grad_offset", "grad_mask", "partial")
     pointers = {**dict.fromkeys(by_dtype, kind), **dict.fromkeys(in_float32, "fp32")}
-    pointers |= {"records": records, "parts": "i32", "maps": "i32"}
+    pointers |= {"descriptors": descriptors, "parts": "i32", "maps": "i32"}
     constants |= {"COUNT": 13, "CHANNELS": 256, "OUTPUTS": 256, "TAPS": 9, "KERNEL_X": 3}
     for pair in ("PADDING", "DILATION"):
         constants |= {f"{pair}_Y": 1, f"{pair}_X": 1}
     options = {key: tiles[key] for key in ("num_warps", "num_stages", "enable_fp_fusion")}
     constants |= {key: value for key, value in tiles.items() if key not in options}
     constants["PRECISION"] = precision(dtype)
-    function = getattr(triton_deform_kernels, name)
+    function = getattr(deform_kernels, name)
     return triton.compile(
         source(function, pointers, constants),
         target=GPUTarget("cuda", capability, 32),
@@ -84,7 +84,7 @@ CASES = [
 @pytest.mark.parametrize("positions", [100, 100_000])
 def test_forward_compiles_for_the_blocks_shapes(dtype, capability, positions):
     pytest.importorskip("triton", minversion="3.3")
-    tiles = triton_deform_options.forward_options(dtype, 256, 256, positions)
+    tiles = launch_options.forward_options(dtype, 256, 256, positions)
     compiled = compile_kernel("forward_kernel", dtype, tiles, capability, **FORWARD)
     assert compiled.asm["cubin"]
     if capability == 80:  # GPUs of compute capability 8.6 have no more
@@ -101,21 +101,21 @@ def test_every_kernel_compiles_for_addresses_of_64_bits():
     for name, tiles, constants in (
         (
             "forward_kernel",
-            triton_deform_options.forward_options(dtype, 256, 256, 9),
+            launch_options.forward_options(dtype, 256, 256, 9),
             FORWARD,
         ),
         (
             "backward_samples_kernel",
-            triton_deform_options.backward_samples_options(dtype, 256, 256),
+            launch_options.backward_samples_options(dtype, 256, 256),
             needs,
         ),
         (
             "backward_kernels_kernel",
-            triton_deform_options.backward_weight_options(dtype, 256, 256),
+            launch_options.backward_weight_options(dtype, 256, 256),
             {},
         ),
     ):
-        compiled = compile_kernel(name, dtype, tiles, 90, records="i64", **constants)
+        compiled = compile_kernel(name, dtype, tiles, 90, descriptors="i64", **constants)
         assert compiled.asm["cubin"]
 
 
@@ -124,10 +124,10 @@ def test_every_kernel_compiles_for_addresses_of_64_bits():
 @pytest.mark.parametrize("dtype, capability", CASES)
 def test_backward_compiles_for_the_blocks_shapes(dtype, capability):
     pytest.importorskip("triton", minversion="3.3")
-    tiles = triton_deform_options.backward_samples_options(dtype, 256, 256)
+    tiles = launch_options.backward_samples_options(dtype, 256, 256)
     needs = {"NEED_TABLE": True, "NEED_SAMPLES": True}
     by_sample = compile_kernel("backward_samples_kernel", dtype, tiles, capability, **needs)
-    tiles = triton_deform_options.backward_weight_options(dtype, 256, 256)
+    tiles = launch_options.backward_weight_options(dtype, 256, 256)
     by_weight = compile_kernel("backward_kernels_kernel", dtype, tiles, capability)
     for compiled in (by_sample, by_weight):
         assert compiled.asm["cubin"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dyhead.ops.triton.descriptors import (
-    count_blocks,
-    device_table,
+    count_tiles,
+    device_descriptors,
     join_rows,
     join_storages,
     split_rows,
@@ -14,15 +14,15 @@ from dyhead.ops.triton.descriptors import (
 LIKE = torch.empty(0)
 
 
-def test_tables_of_small_and_large_numbers():
+def test_descriptors_of_small_and_large_numbers():
     rows = ((1, 2), (3, 4))
-    assert device_table(rows, LIKE).tolist() == [[1, 2], [3, 4]]
-    assert device_table(rows, LIKE).dtype == torch.int32
-    assert device_table(rows, LIKE, is_wide=True).dtype == torch.int64
+    assert device_descriptors(rows, LIKE).tolist() == [[1, 2], [3, 4]]
+    assert device_descriptors(rows, LIKE).dtype == torch.int32
+    assert device_descriptors(rows, LIKE, is_wide=True).dtype == torch.int64
 
 
-def test_blocks_belong_to_one_problem_each():
-    assert count_blocks([70, 0, 64, 1], 32) == 3 + 0 + 2 + 1
+def test_tiles_belong_to_one_member_each():
+    assert count_tiles([70, 0, 64, 1], 32) == 3 + 0 + 2 + 1
 
 
 def test_rows_that_follow_each_other_are_not_copied():

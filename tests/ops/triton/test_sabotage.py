@@ -67,7 +67,7 @@ SABOTAGES = [
         "shift += total",
         "shift -= total",
         MIX,
-        "gradients of lines",
+        "gradients of dyrelu",
     ),
 ]
 

@@ -7,7 +7,7 @@ import torch
 
 from dyhead.ops.triton import branch_mix as triton_branch_mix
 from dyhead.ops.triton import deform_conv as triton_deform_conv
-from dyhead.ops.triton import self_check as triton_check
+from dyhead.ops.triton import self_check
 
 GPU = torch.device("cuda", 0)
 MODULES = {"convolution uses torchvision": triton_deform_conv, "plain PyTorch": triton_branch_mix}
@@ -15,14 +15,14 @@ MODULES = {"convolution uses torchvision": triton_deform_conv, "plain PyTorch": 
 
 @pytest.fixture(autouse=True)
 def forget():
-    triton_check._passes.cache_clear()
+    self_check._passes.cache_clear()
     yield
-    triton_check._passes.cache_clear()
+    self_check._passes.cache_clear()
 
 
 @pytest.fixture
 def new_gpu(monkeypatch):
-    monkeypatch.setattr(triton_check, "is_installed", lambda: True)
+    monkeypatch.setattr(self_check, "is_installed", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
 
@@ -35,7 +35,7 @@ def test_does_not_serve_cpu_and_says_nothing(module, caplog):
 
 @pytest.mark.parametrize("instead", MODULES)
 def test_without_triton_one_warning_says_what_serves_instead(instead, monkeypatch, caplog):
-    monkeypatch.setattr(triton_check, "is_installed", lambda: False)
+    monkeypatch.setattr(self_check, "is_installed", lambda: False)
     assert not MODULES[instead].serves(GPU)
     assert not MODULES[instead].serves(GPU)
     assert len(caplog.records) == 1
@@ -52,7 +52,7 @@ def test_a_failing_self_check_is_a_warning_not_an_error(new_gpu, caplog):
     def fail(device, dtype):
         raise RuntimeError("no C compiler")
 
-    assert not triton_check.passes_check(GPU, fail, "This uses that")
+    assert not self_check.passes_check(GPU, fail, "This uses that")
     assert "This uses that instead of Triton on cuda:0" in caplog.text
     assert "RuntimeError: no C compiler" in caplog.text
 
@@ -62,7 +62,7 @@ def test_results_that_differ_are_found(wrong, new_gpu, caplog):
     def differ(device, dtype):
         return [torch.ones(2), torch.full((3,), wrong)], [torch.ones(2), torch.ones(3)]
 
-    assert not triton_check.passes_check(GPU, differ, "This uses that")
+    assert not self_check.passes_check(GPU, differ, "This uses that")
     assert "torch.float32 results differ" in caplog.text
 
 
@@ -71,7 +71,7 @@ def test_running_out_of_memory_says_nothing_about_the_kernels(new_gpu):
         raise torch.OutOfMemoryError("full")
 
     with pytest.raises(torch.OutOfMemoryError):
-        triton_check.passes_check(GPU, exhaust, "This uses that")
+        self_check.passes_check(GPU, exhaust, "This uses that")
 
 
 def test_agreeing_results_pass_whatever_modes_are_on(new_gpu):
@@ -82,6 +82,6 @@ def test_agreeing_results_pass_whatever_modes_are_on(new_gpu):
         return [torch.ones(2, dtype=dtype)], [torch.ones(2)]
 
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        assert triton_check.passes_check(GPU, agree, "This uses that")
-        assert triton_check.passes_check(GPU, agree, "This uses that")
+        assert self_check.passes_check(GPU, agree, "This uses that")
+        assert self_check.passes_check(GPU, agree, "This uses that")
     assert asked == [(torch.float32, True, False), (torch.bfloat16, True, False)]

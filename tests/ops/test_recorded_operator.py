@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from dyhead.ops import choose_backend, modulated_deform_conv2d
-from dyhead.ops.compiled_op import deform_conv_as_operator, gradients_as_operator
 from dyhead.ops.cpp import extension
+from dyhead.ops.recording import deform_conv_as_operator, gradients_as_operator
 
 BACKENDS = [
-    "bags",
+    "pytorch",
     "torchvision",
     pytest.param("cpp", marks=pytest.mark.skipif(not extension.load(), reason="no extension")),
 ]
@@ -85,13 +85,13 @@ def test_back_end_is_chosen_when_the_graph_runs(monkeypatch):
         chosen.append(choose_backend(*arguments))
         return chosen[-1]
 
-    monkeypatch.setattr("dyhead.ops.compiled_op.choose_backend", choose_and_note)
+    monkeypatch.setattr("dyhead.ops.recording.choose_backend", choose_and_note)
     compiled = torch.compile(modulated_deform_conv2d, fullgraph=True, backend="aot_eager")
     arguments = make_arguments()
-    for backend in ("torchvision", "bags"):
+    for backend in ("torchvision", "pytorch"):
         monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
         compiled(*arguments, padding=1)
-    assert chosen == ["torchvision", "bags"]
+    assert chosen == ["torchvision", "pytorch"]
 
 
 def test_sizes_may_change():
@@ -100,8 +100,8 @@ def test_sizes_may_change():
     )
     for size in ((6, 7), (9, 4)):
         arguments = make_arguments(size=size)
-        expected = modulated_deform_conv2d(*arguments, padding=1, backend="bags")
-        actual = compiled(*arguments, padding=1, backend="bags")
+        expected = modulated_deform_conv2d(*arguments, padding=1, backend="pytorch")
+        actual = compiled(*arguments, padding=1, backend="pytorch")
         torch.testing.assert_close(actual, expected)
 
 
@@ -118,7 +118,7 @@ def test_inductor_compiles_what_surrounds_it():
         def forward(self, x):
             offset, mask = self.predict(x).split((18, 9), dim=1)
             convolved = modulated_deform_conv2d(
-                x, offset, mask.sigmoid(), self.weight, padding=1, backend="bags"
+                x, offset, mask.sigmoid(), self.weight, padding=1, backend="pytorch"
             )
             return self.norm(convolved).relu()
 
