@@ -161,12 +161,12 @@ def _record(
     backend: Backend, convolutions: Sequence[DeformConv], computed: list[Tensor]
 ) -> tuple[Tensor, ...]:
     """Give outputs that were computed without gradients a place in autograd's graph."""
-    tensors = list(itertools.chain(*([*call[:5]] for call in convolutions)))
+    tensors = [tensor for call in convolutions for tensor in call[:5]]
     # What convolutions share is one argument: hooks on saved tensors may copy each of them.
     distinct = {id(tensor): tensor for tensor in tensors if tensor is not None}
     places = {key: place for place, key in enumerate(distinct)}
     used = [None if tensor is None else places[id(tensor)] for tensor in tensors]
-    geometries = [call.pairs() for call in convolutions]
+    geometries = [call[5:] for call in convolutions]
     return _Convolved.apply(backend, used, geometries, computed, *distinct.values())
 
 
@@ -181,14 +181,14 @@ class _Convolved(torch.autograd.Function):
         ctx: Any,
         backend: Backend,
         used: list[int | None],
-        geometries: list[tuple[Pair, Pair, Pair]],
+        geometries: list[tuple[int | Pair, ...]],
         computed: list[Tensor],
         *distinct: Tensor,
     ) -> tuple[Tensor, ...]:
         # Gradients do not depend on the values of biases.
         biases = set(used[4::5])
-        others = {place for place in used if place not in biases}
-        ctx.save_for_backward(*(t if i in others else None for i, t in enumerate(distinct)))
+        saved = [None if i in biases else tensor for i, tensor in enumerate(distinct)]
+        ctx.save_for_backward(*saved)
         ctx.backend, ctx.used, ctx.geometries = backend, used, geometries
         return tuple(computed)
 
