@@ -149,70 +149,54 @@ def convolve(
             outputs, moments = backend.forward_with_moments(convolutions, level_sizes, packed)
     if torch.is_grad_enabled():
         for group in backend.backward_groups(convolutions):
-            computed = [outputs[index] for index in group]
             together = [convolutions[index] for index in group]
-            recorded = _record(backend, together, computed)
+            tensors = [tensor for call in together for tensor in call[:5]]
+            geometries = [call[5:] for call in together]
+            computed = [outputs[index] for index in group]
+            recorded = _Convolved.apply(backend, geometries, computed, *tensors)
             for index, output in zip(group, recorded, strict=True):
                 outputs[index] = output
     return outputs, moments
 
 
-def _record(
-    backend: Backend, convolutions: Sequence[DeformConv], computed: list[Tensor]
-) -> tuple[Tensor, ...]:
-    """Give outputs that were computed without gradients a place in autograd's graph."""
-    tensors = [tensor for call in convolutions for tensor in call[:5]]
-    # What convolutions share is one argument: hooks on saved tensors may copy each of them.
-    distinct = {id(tensor): tensor for tensor in tensors if tensor is not None}
-    places = {key: place for place, key in enumerate(distinct)}
-    used = [None if tensor is None else places[id(tensor)] for tensor in tensors]
-    geometries = [call[5:] for call in convolutions]
-    return _Convolved.apply(backend, used, geometries, computed, *distinct.values())
-
-
 class _Convolved(torch.autograd.Function):
-    """Convolutions as one node: it keeps their tensors, and asks a back end for their gradients.
+    """Convolutions as one node of autograd's graph, which asks a back end for their gradients.
 
-    Everything else is cheap to compute again.
+    It keeps what they read and nothing else: all the rest is cheap to compute again.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         backend: Backend,
-        used: list[int | None],
         geometries: list[tuple[int | Pair, ...]],
         computed: list[Tensor],
-        *distinct: Tensor,
+        *tensors: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        # Gradients do not depend on the values of biases.
-        biases = set(used[4::5])
-        saved = [None if i in biases else tensor for i, tensor in enumerate(distinct)]
-        ctx.save_for_backward(*saved)
-        ctx.backend, ctx.used, ctx.geometries = backend, used, geometries
+        # Gradients do not depend on the biases. Hooks on saved tensors may copy each of them, so
+        # that what convolutions share is saved once.
+        read = [tensor for index, tensor in enumerate(tensors) if index % 5 != 4]
+        distinct = {id(tensor): tensor for tensor in read}
+        numbers = {key: number for number, key in enumerate(distinct)}
+        ctx.save_for_backward(*distinct.values())
+        ctx.backend, ctx.geometries = backend, geometries
+        ctx.numbers = [numbers[id(tensor)] for tensor in read]
         return tuple(computed)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[4:]
-        by_call = [ctx.used[start : start + 5] for start in range(0, len(ctx.used), 5)]
+        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]
+        read = [saved[number] for number in ctx.numbers]
         convolutions = [
-            DeformConv(saved[input], saved[offset], saved[mask], saved[weight], None, *geometry)
-            for (input, offset, mask, weight, _), geometry in zip(
-                by_call, ctx.geometries, strict=True
-            )
+            DeformConv._make([*read[4 * index : 4 * index + 4], None, *geometry])
+            for index, geometry in enumerate(ctx.geometries)
         ]
-        needed = [[place is not None and needs[place] for place in places] for places in by_call]
+        needed = [needs[start : start + 5] for start in range(0, len(needs), 5)]
         # Whoever calls backward() within autocast must get the precision of forward all the same.
         with torch.autocast(grads[0].device.type, enabled=False):
             found = ctx.backend.gradients(grads, convolutions, needed)
-        totals: list[Tensor | None] = [None] * len(saved)
-        for place, grad in zip(ctx.used, itertools.chain(*found), strict=True):
-            if place is not None and grad is not None:
-                before = totals[place]
-                totals[place] = grad if before is None else before + grad
-        return None, None, None, None, *totals
+        return None, None, None, *itertools.chain(*found)
 
 
 def _in_plain_layout(tensor: Tensor) -> Tensor:
