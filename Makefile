@@ -41,13 +41,13 @@ lint: $(SETUP)
 	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror dyhead/ops/cpp/*
+	$(BIN)/clang-format --dry-run -Werror dyhead/ops/cpp/*.cpp dyhead/ops/cpp/*.h
 	$(BIN)/mypy
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i dyhead/ops/cpp/*
+	$(BIN)/clang-format -i dyhead/ops/cpp/*.cpp dyhead/ops/cpp/*.h
 
 results-table: $(SETUP)
 	$(BIN)/python tools/results_table.py

@@ -67,7 +67,7 @@ setup(
     package_data={
         "dyhead": ["py.typed"],
         "dyhead.configs": ["*.yaml", "*/*.yaml"],
-        "dyhead.ops": ["cpp/*.cpp", "cpp/*.h"],
+        "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },
     python_requires=">=3.10",
     install_requires=[

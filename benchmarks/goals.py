@@ -134,8 +134,8 @@ def _growth_spread(backend: str, precision: str) -> Callable[[Results], float | 
 R50, QUICKSTART = "dyhead_r50_atss_fpn_1x.yaml", "quickstart.yaml"
 
 GOALS = (
-    Goal("no compiler, fp32: forward", 3.5, _block("bags", "float32", "forward")),
-    Goal("no compiler, fp32: forward + backward", 10, _block("bags", "float32", "training")),
+    Goal("no compiler, fp32: forward", 3.5, _block("pytorch", "float32", "forward")),
+    Goal("no compiler, fp32: forward + backward", 10, _block("pytorch", "float32", "training")),
     Goal("C++ fp32: forward", 6.5, _block("cpp", "float32", "forward")),
     Goal("C++ fp32: forward + backward", 17, _block("cpp", "float32", "training")),
     Goal("C++ fp32: error", 1e-5, _block("cpp", "float32", "forward", "error"), True, ".1e"),
@@ -148,7 +148,7 @@ GOALS = (
     Goal("training step of quickstart, fp32", 5, _model("cpu", QUICKSTART, "training", FLOAT32)),
     Goal("training step of quickstart, bf16", 5, _model("cpu", QUICKSTART, "training", BFLOAT16)),
     Goal("forward extra memory of a block, C++ fp32, MB", 60, _peak("cpp"), True, ".0f"),
-    Goal("forward extra memory of a block, no compiler, MB", 60, _peak("bags"), True, ".0f"),
+    Goal("forward extra memory of a block, no compiler, MB", 60, _peak("pytorch"), True, ".0f"),
     Goal("saved per block and image, fp32, MB", 65, _saved("float32"), True, ".0f"),
     Goal(
         "saved per block and image, bf16, MB",
@@ -167,8 +167,8 @@ GOALS = (
     *(
         Goal(f"cost per output over area, over levels, {text}: spread", 0.1, find, True, ".0%")
         for text, find in (
-            ("no compiler, fp32", _growth_spread("bags", "float32")),
-            ("no compiler, bf16", _growth_spread("bags", "bfloat16")),
+            ("no compiler, fp32", _growth_spread("pytorch", "float32")),
+            ("no compiler, bf16", _growth_spread("pytorch", "bfloat16")),
             ("C++ fp32", _growth_spread("cpp", "float32")),
             ("C++ bf16x3", _growth_spread("cpp", "bf16x3")),
             ("C++ bf16", _growth_spread("cpp", "bfloat16")),

@@ -69,7 +69,7 @@ def describe_backends(device: torch.device) -> dict[str, str]:
 
 def describe_tools(device: torch.device) -> dict[str, str]:
     """Describe the back end of a block's fused passes, and Triton's compiler."""
-    by_triton = importlib.import_module("dyhead.ops.triton_branch_mix").serves(device)
+    by_triton = importlib.import_module("dyhead.ops.triton.branch_mix").serves(device)
     compilers = [os.environ.get("CC"), "gcc", "clang"]
     found = [path for name in compilers if name and (path := shutil.which(name))]
     return {

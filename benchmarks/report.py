@@ -29,7 +29,7 @@ INTRODUCTION = """\
 Made by `make bench`; do not edit. Ratios are to the baseline of the same run: the official
 formulation of the block on torchvision's operator, in float32. Medians of interleaved rounds;
 errors are the largest absolute difference to the baseline in float64; gradient errors compare norms
-with the baseline in float32, for the tensor that differs most. "bags" is plain PyTorch without a
+with the baseline in float32, for the tensor that differs most. "pytorch" is plain PyTorch without a
 compiler. Peak memory is what a call takes beyond what was there before, its result included; on a
 CPU in a process of its own that gives freed memory back at once. Saved memory is what a forward
 pass keeps for backward, of a block per image, inputs included and parameters not.

@@ -9,7 +9,8 @@ import torch
 from baseline import forced_backend
 from mmdet_formulation import mmcv_operator
 
-from dyhead.ops import BACKENDS, extension, modulated_deform_conv2d
+from dyhead.ops import BACKENDS, modulated_deform_conv2d
+from dyhead.ops.cpp import extension
 
 # torch.set_float32_matmul_precision and, within autocast, the type.
 PRECISIONS: dict[str, tuple[str, torch.dtype | None]] = {
@@ -21,7 +22,7 @@ PRECISIONS: dict[str, tuple[str, torch.dtype | None]] = {
 
 # What a back end offers besides float32; torchvision's has no other type on a CPU.
 _OTHER_PRECISIONS = {
-    ("bags", "cpu"): ["bfloat16"],
+    ("pytorch", "cpu"): ["bfloat16"],
     ("cpp", "cpu"): ["bf16x3", "bfloat16"],
     ("torchvision", "cuda"): ["bfloat16"],
     ("triton", "cuda"): ["bfloat16", "float16"],
@@ -34,7 +35,7 @@ class Variant:
 
     Attributes:
         block: "baseline", "mmdet", "plain" or "fused".
-        backend: of the deformable convolution. "bags" stands for a machine without a compiler:
+        backend: of the deformable convolution. "pytorch" stands for a machine without a compiler:
             nothing of the C++ extension is used.
         precision: a key of PRECISIONS.
         compiled: by torch.compile.
@@ -61,7 +62,7 @@ class Variant:
             with ExitStack() as stack:
                 if self.backend in BACKENDS:
                     stack.enter_context(forced_backend(self.backend))
-                if self.backend == "bags":
+                if self.backend == "pytorch":
                     stack.enter_context(_no_compiler())
                 if dtype is not None:
                     stack.enter_context(torch.autocast(device.type, dtype))
@@ -119,7 +120,7 @@ def model_variants(device: torch.device) -> list[Variant]:
 
 def fused_variants(device: torch.device, backends: Sequence[str]) -> list[Variant]:
     """List the fused block on each back end that may be chosen, at each precision."""
-    fallback = {"cpu": "torchvision", "cuda": "bags"}.get(device.type)  # never chosen by itself
+    fallback = {"cpu": "torchvision", "cuda": "pytorch"}.get(device.type)  # never chosen by itself
     useful = [backend for backend in backends if backend != fallback]
     return [Variant("fused", b, precision) for b in useful for precision in precisions(b, device)]
 

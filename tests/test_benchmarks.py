@@ -26,7 +26,8 @@ import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.config import load_config
 from dyhead.d2.modeling import build_model
 from dyhead.layers import BlockOptions, DyHeadBlock
-from dyhead.ops import choose_backend, extension
+from dyhead.ops import choose_backend
+from dyhead.ops.cpp import extension
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 CPU = torch.device("cpu")
@@ -90,11 +91,11 @@ def test_baseline_is_the_official_block_only(options: dict[str, Any]) -> None:
 
 
 def test_variants_leave_no_trace() -> None:
-    """ "bags" stands for a machine without a compiler; precision and back end end with it."""
+    """ "pytorch" stands for a machine without a compiler; precision and back end end with it."""
     before = extension.load(), torch.get_float32_matmul_precision(), dict(os.environ)
-    with Variant("fused", "bags", "bfloat16").active(CPU):
+    with Variant("fused", "pytorch", "bfloat16").active(CPU):
         assert not extension.load()
-        assert choose_backend(CPU) == "bags"
+        assert choose_backend(CPU) == "pytorch"
         assert torch.is_autocast_enabled("cpu")
     with Variant("fused", "torchvision", "bf16x3").active(CPU):
         assert choose_backend(CPU) == "torchvision"
@@ -174,7 +175,7 @@ def make_calls(args, mebibytes):
 def test_a_model_whose_memory_is_measured_is_in_the_form_of_evaluation() -> None:
     args = bm_model.parse(["--device", "cpu"])
     workload = bm_model.Workload(bm_model.QUICKSTART, "inference", (64, 64), 1)
-    (call,) = bm_model.make_calls(args, workload, [Variant("fused", "bags")]).values()
+    (call,) = bm_model.make_calls(args, workload, [Variant("fused", "pytorch")]).values()
     gc.collect()
     model = call.__self__.model  # type: ignore[attr-defined]
     weights = [p for p in model.backbone.parameters() if p.dim() == 4 and p.shape[2] > 1]
@@ -196,7 +197,7 @@ def test_deform_conv_benchmark(tmp_path: Path) -> None:
     sizes = ["--channels", "16", "--height", "6", "--width", "7", "--stride", "2"]
     rows = run_script(bm_deform_conv, [*sizes, "--rounds", "1"], tmp_path / "deform_conv.json")
     assert rows[0]["variant"] == bm_deform_conv.BASELINE.name
-    assert {row["backend"] for row in rows} >= {"torchvision", "bags"}
+    assert {row["backend"] for row in rows} >= {"torchvision", "pytorch"}
     check_errors(rows)
 
 
@@ -207,7 +208,7 @@ def test_block_benchmark(tmp_path: Path) -> None:
     assert rows[0]["block"] == "baseline" and rows[0]["ratio"] == 1
     assert {row["pass"] for row in rows} == {"forward", "training"}
     found = {(row["block"], row["backend"]) for row in rows}
-    assert found >= {("plain", "bags"), ("fused", "bags")}
+    assert found >= {("plain", "pytorch"), ("fused", "pytorch")}
     check_errors(rows)
 
 
@@ -241,7 +242,7 @@ def test_growth_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_model_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    variants = [BASELINE, Variant("fused", "bags"), Variant("fused", "bags", "bfloat16")]
+    variants = [BASELINE, Variant("fused", "pytorch"), Variant("fused", "pytorch", "bfloat16")]
     monkeypatch.setattr(bm_model, "model_variants", lambda device: variants)
     config = ["--config", str(bm_model.QUICKSTART), "--size", "64", "64", "--rounds", "1"]
     rows = run_script(bm_model, [*config, "--batch", "2", *SMALL[6:]], tmp_path / "model.json")

@@ -255,7 +255,7 @@ TEST.AUG.VALID_SIZES = []
 # Detectron2's CUDNN_BENCHMARK and FLOAT32_PRECISION belong here too; the latter acts on CPUs as
 # well: "highest", "high" or "medium" products of float32, "" for PyTorch's own settings.
 
-# Back end of the deformable convolution: "bags", "torchvision", "cpp", "triton" or "" for the
+# Back end of the deformable convolution: "pytorch", "torchvision", "cpp", "triton" or "" for the
 # fastest that works. The environment variable DYHEAD_DEFORM_CONV wins over it.
 MODEL.DEFORM_CONV_BACKEND = ""
 # Convolutions keep the channels of a pixel side by side in memory; on a CPU in evaluation only.

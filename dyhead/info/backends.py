@@ -9,7 +9,7 @@ def describe_extension(build: bool = False) -> dict[str, Any]:
     Args:
         build: build it where it is not built yet.
     """
-    from dyhead.ops import extension
+    from dyhead.ops.cpp import extension
 
     if build:
         extension.load()
@@ -39,19 +39,19 @@ def describe_backends() -> dict[str, Any]:
 
 
 def _describe_device(device: Any) -> dict[str, str]:
-    from dyhead.ops.backends import BACKENDS, preferred_backends
+    from dyhead.ops.backends import BACKENDS, FALLBACK, preferred_backends
 
     reasons = {name: _why_not(name, device) for name in BACKENDS}
     serving = [name for name in preferred_backends(device) if not reasons[name]]
     answers = {name: f"no: {reason}" if reason else "yes" for name, reason in reasons.items()}
-    answers[serving[0] if serving else "bags"] += ", chosen automatically"
+    answers[serving[0] if serving else FALLBACK] += ", chosen automatically"
     return answers
 
 
 def _why_not(name: str, device: Any) -> str:
     """Ask the back end, but do not build the extension for the answer."""
-    from dyhead.ops import extension
     from dyhead.ops.backends import why_not
+    from dyhead.ops.cpp import extension
 
     if name == "cpp" and device.type == "cpu":
         state = extension.find_state()

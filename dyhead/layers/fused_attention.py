@@ -27,7 +27,7 @@ from dyhead.layers.dispatch import Execution
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import Convolved, SpatialAttention, upsample
 from dyhead.ops import branch_mix
-from dyhead.ops.branch_mix_by_level import Maps, stack_levels
+from dyhead.ops.branch_mix import Maps, stack_levels
 
 Size = tuple[int, int]
 

@@ -24,7 +24,6 @@ from dyhead.ops import (
     modulated_deform_conv2d,
     resize_mask,
     resize_offset,
-    sharing_packed_kernels,
 )
 from dyhead.ops.recording import is_recorded
 
@@ -99,7 +98,7 @@ class Kernels(NamedTuple):
 
     Attributes:
         of_branch: weight and bias in the type of the levels.
-        packed: the forms in which back ends read them, see `ops.packed_kernels`.
+        packed: the forms in which back ends read them, see `ops.PackedKernels`.
     """
 
     of_branch: dict[DeformableBranch, tuple[Tensor, Tensor | None]]
@@ -197,8 +196,9 @@ class SpatialAttention(nn.Module):
         if recorded:
             return Convolved(foreach_modulated_deform_conv2d(calls), None)
         level_sizes = [each.size for each in convolutions]
-        with sharing_packed_kernels(kernels.packed):
-            return Convolved(*foreach_deform_conv_with_moments(calls, level_sizes))
+        return Convolved(
+            *foreach_deform_conv_with_moments(calls, level_sizes, packed=kernels.packed)
+        )
 
     def _convolutions(
         self, levels: Sequence[Tensor], index: int, overwrite: bool = False

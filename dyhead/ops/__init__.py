@@ -1,15 +1,28 @@
 """Operators and their back ends, free of Detectron2 and of the rest of the project."""
 
-from dyhead.ops.backends import BACKENDS, choose_backend, set_default_backend
+from dyhead.ops import branch_mix
+from dyhead.ops.arguments import DeformConv
+from dyhead.ops.backends import (
+    BACKENDS,
+    PackedKernels,
+    choose_backend,
+    register_backend,
+    set_default_backend,
+)
+from dyhead.ops.cpp.branch_mix import CppPasses
+from dyhead.ops.cpp.deform_conv import CppBackend
 from dyhead.ops.deform_conv import (
-    DeformConv,
     foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
 )
 from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
-from dyhead.ops.packed_kernels import PackedKernels, sharing_packed_kernels
+from dyhead.ops.pytorch.branch_mix import PyTorchPasses
+from dyhead.ops.pytorch.embedding_bag import PyTorchBackend
 from dyhead.ops.suppression import non_max_suppression
+from dyhead.ops.torchvision import TorchvisionBackend
+from dyhead.ops.triton.branch_mix import TritonPasses
+from dyhead.ops.triton.deform_conv import TritonBackend
 
 __all__ = [
     "BACKENDS",
@@ -22,8 +35,14 @@ __all__ = [
     "foreach_modulated_deform_conv2d",
     "modulated_deform_conv2d",
     "non_max_suppression",
+    "register_backend",
     "resize_mask",
     "resize_offset",
     "set_default_backend",
-    "sharing_packed_kernels",
 ]
+
+# What serves fewer devices and types, and is faster there, comes later and is chosen before.
+for _backend in (PyTorchBackend(), TorchvisionBackend(), CppBackend(), TritonBackend()):
+    register_backend(_backend)
+for _passes in (PyTorchPasses(), CppPasses(), TritonPasses()):
+    branch_mix.register_passes(_passes)

@@ -1,67 +1,138 @@
-"""Which implementation of the deformable convolution runs.
-
-A back end is a function
-`deform_conv_by_<name>(input, offset, mask, weight, bias, stride, padding, dilation)`,
-differentiable in all tensors; if it can run several convolutions at once, a function
-`foreach_deform_conv_by_<name>` of a list of such arguments; if it can take the moments of what it
-writes, `foreach_deform_conv_with_moments_by_<name>` of such a list and of levels' sizes; and beside
-it
-`gradients_by_<name>(grad_output, input, offset, mask, weight, stride, padding, dilation, needed)`,
-which gives the five gradients. They get shapes that were checked; input, weight and bias of one
-type, offset and mask in float32 (float64 for float64), since 16 bits cannot hold the coordinates of
-pixels. They accumulate in float32 at least and answer in the types of their arguments.
+"""The back ends of the deformable convolution: their protocol, their registry, and their choice.
 
 | | serves |
 | --- | --- |
-| bags | everything: plain PyTorch |
+| pytorch | everything: embedding bags in plain PyTorch |
 | torchvision | CPU and CUDA; computes in float32 inside, also for 16-bit input |
 | cpp | CPU: float32, bfloat16; compiled on first use, where there is a compiler |
 | triton | CUDA: float32, bfloat16, float16 |
 """
 
 import functools
-import importlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dyhead.ops.triton_check import is_installed, is_interpreted
+from dyhead.ops.arguments import DeformConv, Pair
 
 logger = logging.getLogger(__name__)
 
 BACKEND_VARIABLE = "DYHEAD_DEFORM_CONV"
-BACKENDS = ("bags", "torchvision", "cpp", "triton")
+FALLBACK = "pytorch"  # computes every type on every device
+OLD_NAMES = {"bags": FALLBACK}
 
-# Types that a back end has no kernel for go to "bags" on the CPU, to "torchvision" elsewhere.
-_TYPES = {
-    "cpp": (torch.float32, torch.bfloat16),
-    "triton": (torch.float32, torch.bfloat16, torch.float16),
-}
-_MODULES = {name: f"dyhead.ops.{name}_deform_conv" for name in BACKENDS[1:]} | {
-    "bags": "dyhead.ops.bilinear_bags"
-}
+# Gradients of input, offset, mask, weight and bias; None where not needed.
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+Outputs = tuple[list[Tensor], list[Tensor] | None]  # and their moments
 
+# Weights in the order in which a back end reads them, by the identity of the weight and the form;
+# with the weight, so that no other one gets its identity.
+PackedKernels = dict[tuple[int, str], tuple[Tensor, Tensor]]
+
+
+class Backend(Protocol):
+    """One implementation of the deformable convolution; others inherit from it.
+
+    Its methods get arguments that were checked: input, weight and bias of one type, offset and mask
+    in float32 (float64 for float64), since 16 bits cannot hold the coordinates of pixels. They
+    accumulate in float32 at least and answer in the types of their arguments. They run with
+    autocast and gradients off: `deform_conv.convolve` tells autograd what was computed.
+
+    Attributes:
+        name: in configs, in the environment variable and in logs.
+        dtypes: types of inputs that it computes; None for every type.
+        chosen_on: types of devices on which it is chosen automatically, where it serves.
+    """
+
+    name: str
+    dtypes: tuple[torch.dtype, ...] | None = None
+    chosen_on: tuple[str, ...] = ()
+
+    def why_not(self, device: torch.device) -> str:
+        """Say why it cannot serve a device, as the end of a sentence; "" where it can."""
+        return ""
+
+    def forward(self, convolutions: Sequence[DeformConv], packed: PackedKernels) -> list[Tensor]:
+        """Compute the outputs (N, O, Y, X) of convolutions whose inputs have one type and device.
+
+        Args:
+            convolutions: at least one.
+            packed: for `pack_once`.
+        """
+        ...
+
+    def forward_with_moments(
+        self, convolutions: Sequence[DeformConv], level_sizes: Sequence[Pair], packed: PackedKernels
+    ) -> Outputs:
+        """Compute outputs and moments as `foreach_deform_conv_with_moments` returns them."""
+        return self.forward(convolutions, packed), None
+
+    def gradients(
+        self,
+        grads: Sequence[Tensor],
+        convolutions: Sequence[DeformConv],
+        needed: Sequence[Sequence[bool]],
+    ) -> list[Gradients]:
+        """Compute the gradients of every convolution's tensors.
+
+        Args:
+            grads: of the outputs, in any memory layout.
+            convolutions: one of the lists of `backward_groups`, without their biases.
+            needed: for each convolution which of its five gradients.
+
+        Returns:
+            For each convolution its gradients; of a tensor that several of them share they may
+            stand with any of these, as long as they add up.
+        """
+        ...
+
+    def backward_groups(self, convolutions: Sequence[DeformConv]) -> list[list[int]]:
+        """Tell which convolutions `gradients` takes together, by index: each alone."""
+        return [[index] for index in range(len(convolutions))]
+
+
+BACKENDS: dict[str, Backend] = {}  # by name; of two that serve a device, the later one is chosen
 _default_backend = ""
 _logged: set[tuple[torch.device, str]] = set()
+
+
+def register_backend(backend: Backend) -> None:
+    """Add a back end, which from then on is chosen where it serves before those that are there."""
+    BACKENDS[backend.name] = backend
+    why_not.cache_clear()
+
+
+def pack_once(
+    packed: PackedKernels,
+    weights: Sequence[Tensor],
+    form: str,
+    pack: Callable[[Tensor, str], Tensor],
+) -> list[Tensor]:
+    """Return `pack(weight, form)` of all weights, computed unless `packed` has it.
+
+    Packing a weight costs as much as convolving some tens of positions.
+    """
+    for weight in weights:
+        if (id(weight), form) not in packed:
+            packed[id(weight), form] = weight, pack(weight, form)
+    return [packed[id(weight), form][1] for weight in weights]
 
 
 def set_default_backend(name: str) -> None:
     """Choose the back end for all calls that name none, where no environment variable does.
 
     Args:
-        name: one of `BACKENDS`, or "" for the automatic choice.
+        name: a key of `BACKENDS`, or "" for the automatic choice.
 
     Raises:
         ValueError: there is no such back end.
     """
     global _default_backend
-    if name:
-        _check_name(name, "MODEL.DEFORM_CONV_BACKEND ")
-    _default_backend = name
+    _default_backend = _current_name(name, "MODEL.DEFORM_CONV_BACKEND ") if name else ""
 
 
 def choose_backend(
@@ -72,11 +143,11 @@ def choose_backend(
     The argument wins over the environment variable DYHEAD_DEFORM_CONV, that over
     `set_default_backend` (the config key MODEL.DEFORM_CONV_BACKEND), and that over the automatic
     choice: on the CPU "cpp" where the extension is or can be built, on CUDA "triton" where it
-    passes its self-check, else "torchvision"; "bags" wherever these are not to be had.
+    passes its self-check, else "torchvision"; "pytorch" wherever these are not to be had.
 
     Args:
         device: where the tensors are.
-        backend: one of `BACKENDS`, or None.
+        backend: a key of `BACKENDS`, or None.
         dtype: of the input; a type that the back end lacks is served by another one.
 
     Raises:
@@ -84,68 +155,20 @@ def choose_backend(
     """
     name, origin = _requested(backend)
     if name:
-        _check_name(name, origin)
+        name = _current_name(name, origin)
         if reason := why_not(name, device):
             raise ValueError(f"{origin}{name!r} cannot be served: {reason}.")
     else:
         name, origin = _automatic(device), "chosen automatically"
-    if dtype not in _TYPES.get(name, (dtype,)):
-        name, origin = _substitute(device), f"{name} does not compute {dtype}"
+    if not _computes(name, dtype):
+        name, origin = _automatic(device, dtype), f"{name} does not compute {dtype}"
     _log_once(device, name, origin)
     return name
 
 
-@functools.cache
-def implementation(name: str) -> Callable[[Sequence[tuple[Any, ...]]], list[Tensor]]:
-    """The function of a back end that `choose_backend` gave, for any number of convolutions."""
-    module = importlib.import_module(_MODULES[name])
-    if together := getattr(module, f"foreach_deform_conv_by_{name}", None):
-        return together
-    function = getattr(module, f"deform_conv_by_{name}")
-    return lambda calls: [function(*call) for call in calls]
-
-
-@functools.cache
-def implementation_with_moments(name: str) -> Callable[..., Any] | None:
-    """The function of a back end behind `foreach_deform_conv_with_moments`, None without one."""
-    module = importlib.import_module(_MODULES[name])
-    return getattr(module, f"foreach_deform_conv_with_moments_by_{name}", None)
-
-
-@functools.cache
-def gradients(name: str) -> Callable[..., tuple[Tensor | None, ...]]:
-    """The function behind a back end's backward pass, called as `gradients_by_bags` is."""
-    return getattr(importlib.import_module(_MODULES[name]), f"gradients_by_{name}")
-
-
-def _requested(backend: str | None) -> tuple[str, str]:
-    """What was asked for, or "", and how it was written."""
-    if backend:
-        return backend, "backend="
-    if from_variable := os.environ.get(BACKEND_VARIABLE):
-        return from_variable, f"environment variable {BACKEND_VARIABLE}="
-    return _default_backend, "MODEL.DEFORM_CONV_BACKEND "
-
-
-def _check_name(name: str, origin: str) -> None:
-    if name not in BACKENDS:
-        raise ValueError(
-            f"{origin}{name!r} names no deformable convolution: use one of {', '.join(BACKENDS)}."
-        )
-
-
-@functools.cache
-def _automatic(device: torch.device) -> str:
-    return next((name for name in preferred_backends(device) if not why_not(name, device)), "bags")
-
-
 def preferred_backends(device: torch.device) -> tuple[str, ...]:
-    """The back ends that the automatic choice tries on a device, before "bags"."""
-    return {"cpu": ("cpp",), "cuda": ("triton", "torchvision")}.get(device.type, ())
-
-
-def _substitute(device: torch.device) -> str:
-    return "bags" if device.type == "cpu" or why_not("torchvision", device) else "torchvision"
+    """Name the back ends that the automatic choice tries on a device, before "pytorch"."""
+    return tuple(name for name in reversed(BACKENDS) if device.type in BACKENDS[name].chosen_on)
 
 
 @functools.cache
@@ -153,41 +176,52 @@ def why_not(name: str, device: torch.device) -> str:
     """Say why a back end cannot serve a device; "" where it can.
 
     Args:
-        name: one of `BACKENDS`.
-        device: a CUDA device without a number is the current one. Asking for "cpp" builds the
-            extension.
+        name: a key of `BACKENDS`. Asking for "cpp" builds the extension.
+        device: a CUDA device without a number is the current one.
     """
-    if name == "cpp":
-        return _why_not_cpp(device)
-    if name == "triton":
-        return _why_not_triton(device)
-    if name == "torchvision" and device.type != "cpu" and not _served_by(name, device):
-        return f"this torchvision was built without a kernel for {device.type}"
-    return ""
+    return BACKENDS[name].why_not(device)
 
 
-def _why_not_cpp(device: torch.device) -> str:
-    if device.type != "cpu":
-        return f"the extension computes on the CPU, not on {device.type}"
-    if os.environ.get("DYHEAD_CPP") == "0":
-        return "the environment variable DYHEAD_CPP=0 turns the extension off"
-    if not importlib.import_module("dyhead.ops.extension").load():
-        return "the extension cannot be built here; it needs a C++ compiler (see the log)"
-    return ""
+def _automatic(device: torch.device, dtype: torch.dtype | None = None) -> str:
+    for name in preferred_backends(device):
+        if (dtype is None or _computes(name, dtype)) and not why_not(name, device):
+            return name
+    return FALLBACK
 
 
-def _why_not_triton(device: torch.device) -> str:
-    if device.type != "cuda" and not (device.type == "cpu" and is_interpreted()):
-        return f"Triton needs a CUDA device, not {device.type} (or TRITON_INTERPRET=1, for tests)"
-    if not is_installed():
-        return "Triton is not installed"
-    if not _served_by("triton", device):
-        return "Triton's kernels fail their self-check on this device (see the log)"
-    return ""
+def _computes(name: str, dtype: torch.dtype) -> bool:
+    dtypes = BACKENDS[name].dtypes
+    return dtypes is None or dtype in dtypes
 
 
-def _served_by(name: str, device: torch.device) -> bool:
-    return importlib.import_module(_MODULES[name]).serves(device)
+def _requested(backend: str | None) -> tuple[str, str]:
+    """Return the name that was asked for, or "", and how it was written."""
+    if backend:
+        return backend, "backend="
+    if from_variable := os.environ.get(BACKEND_VARIABLE):
+        return from_variable, f"environment variable {BACKEND_VARIABLE}="
+    return _default_backend, "MODEL.DEFORM_CONV_BACKEND "
+
+
+def _current_name(name: str, origin: str) -> str:
+    """Return the name of a back end that may have been written by its old name.
+
+    Raises:
+        ValueError: there is no such back end.
+    """
+    if name in OLD_NAMES:
+        _warn_of_old_name(name)
+        return OLD_NAMES[name]
+    if name not in BACKENDS:
+        raise ValueError(
+            f"{origin}{name!r} names no deformable convolution: use one of {', '.join(BACKENDS)}."
+        )
+    return name
+
+
+@functools.cache
+def _warn_of_old_name(name: str) -> None:
+    logger.warning("Deformable convolutions: %r is now called %r", name, OLD_NAMES[name])
 
 
 def _log_once(device: torch.device, name: str, origin: str) -> None:

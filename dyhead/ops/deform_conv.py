@@ -1,34 +1,19 @@
 """Modulated deformable convolution (DCNv2, Zhu et al., CVPR 2019, equation 1).
 
-Shape letters: N batch, C input channels, O output channels, H x W input size, Y x X output size,
-K = kernel height * kernel width sampling points ("taps") in row-major order.
+Shape letters: as in `arguments`.
 """
 
+import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from dyhead.ops.backends import choose_backend, implementation, implementation_with_moments
-from dyhead.ops.compiled_op import deform_conv_as_operator
-from dyhead.ops.recording import is_exported, is_recorded
-
-Pair = tuple[int, int]
-Converted = dict[tuple[int, torch.dtype], Tensor]  # by the identity of what was converted
-
-
-class DeformConv(NamedTuple):
-    """The arguments of one convolution: those of `modulated_deform_conv2d`."""
-
-    input: Tensor
-    offset: Tensor
-    mask: Tensor
-    weight: Tensor
-    bias: Tensor | None = None
-    stride: int | Pair = 1
-    padding: int | Pair = 0
-    dilation: int | Pair = 1
+from dyhead.ops.arguments import DeformConv, Pair, check_level_sizes, check_together
+from dyhead.ops.backends import BACKENDS, Backend, Outputs, PackedKernels, choose_backend
+from dyhead.ops.recording import deform_conv_as_operator, is_exported, is_recorded
 
 
 def modulated_deform_conv2d(
@@ -55,7 +40,7 @@ def modulated_deform_conv2d(
     float64 input). Gradients have the types of the arguments. Second derivatives are not available.
 
     Where it is recorded (torch.compile, torch.export, torch.jit.trace, tensors without data) the
-    call is one operator, torch.ops.dyhead.modulated_deform_conv2d (`dyhead.ops.compiled_op`).
+    call is one operator, torch.ops.dyhead.modulated_deform_conv2d (`dyhead.ops.recording`).
 
     Args:
         input: (N, C, H, W); channels_last saves a copy.
@@ -64,7 +49,7 @@ def modulated_deform_conv2d(
         weight: (O, C, kernel height, kernel width).
         bias: (O,) or None.
         stride, padding, dilation: one int, or (vertical, horizontal).
-        backend: "bags", "torchvision", "cpp" or "triton"; None leaves it to `choose_backend`.
+        backend: "pytorch", "torchvision", "cpp" or "triton"; None leaves it to `choose_backend`.
 
     Returns:
         (N, O, Y, X) in the autocast type, else in the input's; channels_last, except from
@@ -100,24 +85,21 @@ def foreach_modulated_deform_conv2d(
     """
     if not convolutions:
         return []
-    calls = _checked_together(convolutions)
-    device, dtype = calls[0].input.device, calls[0].input.dtype
+    calls = check_together(convolutions)
     if is_recorded(*(call.input for call in calls)):
         # Not cut into pieces: PyTorch 2.6 cannot compile a slice of a named tuple.
         outputs = [deform_conv_as_operator(*call, backend or "") for call in calls]
         return [_in_plain_layout(output) for output in outputs] if is_exported() else outputs
-    function = implementation(choose_backend(device, backend, dtype))
-    with torch.autocast(device.type, enabled=False):
-        return function(calls)
-
-
-def _in_plain_layout(tensor: Tensor) -> Tensor:
-    return tensor.clone(memory_format=torch.contiguous_format)
+    chosen = choose_backend(calls[0].input.device, backend, calls[0].input.dtype)
+    return convolve(BACKENDS[chosen], calls)[0]
 
 
 def foreach_deform_conv_with_moments(
-    convolutions: Sequence[DeformConv], level_sizes: Sequence[Pair], backend: str | None = None
-) -> tuple[list[Tensor], list[Tensor] | None]:
+    convolutions: Sequence[DeformConv],
+    level_sizes: Sequence[Pair],
+    backend: str | None = None,
+    packed: PackedKernels | None = None,
+) -> Outputs:
     """Run convolutions and measure the channels of their outputs before these leave the cache.
 
     Args:
@@ -125,6 +107,8 @@ def foreach_deform_conv_with_moments(
             `is_recorded`.
         level_sizes: for each convolution the H, W to which its output will be upsampled; its own
             size if it will not.
+        packed: empty at first; calls that share it pack each kernel once. It may be used as long as
+            no kernel changes.
 
     Returns:
         The outputs, and for each of them (3, N, O), what `branch_mix.channel_moments` gives for it,
@@ -134,117 +118,86 @@ def foreach_deform_conv_with_moments(
         ValueError: as `foreach_modulated_deform_conv2d` does, or a level's size is missing or
             smaller than the output.
     """
-    calls = _checked_together(convolutions)
-    _check_level_sizes(calls, level_sizes)
-    device, dtype = calls[0].input.device, calls[0].input.dtype
-    name = choose_backend(device, backend, dtype)
-    with torch.autocast(device.type, enabled=False):
-        if function := implementation_with_moments(name):
-            return function(calls, level_sizes)
-        return implementation(name)(calls), None
+    calls = check_together(convolutions)
+    check_level_sizes(calls, level_sizes)
+    chosen = choose_backend(calls[0].input.device, backend, calls[0].input.dtype)
+    return convolve(BACKENDS[chosen], calls, level_sizes, packed)
 
 
-def _checked_together(convolutions: Sequence[DeformConv]) -> list[DeformConv]:
-    """The convolutions as a back end takes them; what they share stays shared."""
-    converted: Converted = {}
-    calls = [_checked(convolution, converted) for convolution in convolutions]
-    device, dtype = calls[0].input.device, calls[0].input.dtype
-    if any((call.input.device, call.input.dtype) != (device, dtype) for call in calls):
-        raise ValueError("Convolutions that run together need inputs of one device and one type.")
-    return calls
-
-
-def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:
-    """The convolution as a back end takes it: shapes that fit, its types, its pairs.
+def convolve(
+    backend: Backend,
+    convolutions: Sequence[DeformConv],
+    level_sizes: Sequence[Pair] | None = None,
+    packed: PackedKernels | None = None,
+) -> Outputs:
+    """Run a back end and tell autograd what was computed.
 
     Args:
-        convolution: as it was given.
-        converted: what other convolutions of the list share with it stays shared.
+        backend: one that serves the device and the type.
+        convolutions: from `arguments.check_together`; at least one.
+        level_sizes, packed: as for `foreach_deform_conv_with_moments`; without sizes no moments.
+
+    Returns:
+        The outputs, which need gradients where their arguments do, and the moments, which do not.
     """
-    input, offset, mask, weight, bias, *options = convolution
-    geometry = tuple(map(_pair, options))
-    _check_shapes(input, offset, mask, weight, bias, *geometry)
-    dtype = _compute_type(input)
-    exact = torch.promote_types(dtype, torch.float32)
-
-    def convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        if torch.compiler.is_compiling():  # which shares equal casts by itself
-            return tensor.to(dtype)
-        key = id(tensor), dtype
-        if key not in converted:
-            converted[key] = tensor.to(dtype)
-        return converted[key]
-
-    return DeformConv(
-        convert(input, dtype),
-        convert(offset, exact),
-        convert(mask, exact),
-        convert(weight, dtype),
-        None if bias is None else convert(bias, dtype),
-        *geometry,
-    )
+    packed = {} if packed is None else packed
+    moments = None
+    with torch.no_grad(), torch.autocast(convolutions[0].input.device.type, enabled=False):
+        if level_sizes is None:
+            outputs = backend.forward(convolutions, packed)
+        else:
+            outputs, moments = backend.forward_with_moments(convolutions, level_sizes, packed)
+    if torch.is_grad_enabled():
+        for group in backend.backward_groups(convolutions):
+            together = [convolutions[index] for index in group]
+            tensors = [tensor for call in together for tensor in call[:5]]
+            geometries = [call[5:] for call in together]
+            computed = [outputs[index] for index in group]
+            recorded = _Convolved.apply(backend, geometries, computed, *tensors)
+            for index, output in zip(group, recorded, strict=True):
+                outputs[index] = output
+    return outputs, moments
 
 
-def _check_level_sizes(calls: Sequence[DeformConv], level_sizes: Sequence[Pair]) -> None:
-    if len(calls) != len(level_sizes):
-        raise ValueError(f"{len(calls)} convolutions need as many sizes, got {len(level_sizes)}.")
-    for call, (height, width) in zip(calls, level_sizes, strict=True):
-        own_height, own_width = call.mask.shape[2:]
-        if height < own_height or width < own_width:
-            raise ValueError(
-                f"A level of {height} x {width} is smaller than the {own_height} x {own_width}"
-                " output that is to be upsampled to it."
-            )
+class _Convolved(torch.autograd.Function):
+    """Convolutions as one node of autograd's graph, which asks a back end for their gradients.
+
+    It keeps what they read and nothing else: all the rest is cheap to compute again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        backend: Backend,
+        geometries: list[tuple[int | Pair, ...]],
+        computed: list[Tensor],
+        *tensors: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        # Gradients do not depend on the biases. Hooks on saved tensors may copy each of them, so
+        # that what convolutions share is saved once.
+        read = [tensor for index, tensor in enumerate(tensors) if index % 5 != 4]
+        distinct = {id(tensor): tensor for tensor in read}
+        numbers = {key: number for number, key in enumerate(distinct)}
+        ctx.save_for_backward(*distinct.values())
+        ctx.backend, ctx.geometries = backend, geometries
+        ctx.numbers = [numbers[id(tensor)] for tensor in read]
+        return tuple(computed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]
+        read = [saved[number] for number in ctx.numbers]
+        convolutions = [
+            DeformConv._make([*read[4 * index : 4 * index + 4], None, *geometry])
+            for index, geometry in enumerate(ctx.geometries)
+        ]
+        needed = [needs[start : start + 5] for start in range(0, len(needs), 5)]
+        # Whoever calls backward() within autocast must get the precision of forward all the same.
+        with torch.autocast(grads[0].device.type, enabled=False):
+            found = ctx.backend.gradients(grads, convolutions, needed)
+        return None, None, None, *itertools.chain(*found)
 
 
-def _compute_type(input: Tensor) -> torch.dtype:
-    device_type = input.device.type
-    if input.dtype != torch.float64 and torch.is_autocast_enabled(device_type):
-        return torch.get_autocast_dtype(device_type)
-    return input.dtype
-
-
-def _pair(value: int | Pair) -> Pair:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _output_length(length: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    return (length + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
-def _check_shapes(
-    input: Tensor,
-    offset: Tensor,
-    mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-) -> None:
-    if input.dim() != 4 or weight.dim() != 4 or input.shape[1] != weight.shape[1]:
-        raise ValueError(
-            "A deformable convolution takes input (N, C, H, W) and weight (O, C, kernel height,"
-            f" kernel width); got {tuple(input.shape)} and {tuple(weight.shape)}."
-        )
-    if min(input.shape[1:]) < 1:
-        raise ValueError(f"input must not be empty but for N, got {tuple(input.shape)}.")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"bias must be ({weight.shape[0]},), got {tuple(bias.shape)}.")
-    batch, _, *size = input.shape
-    kernel = weight.shape[2:]
-    height, width = map(_output_length, size, kernel, stride, padding, dilation)
-    if height < 1 or width < 1:
-        raise ValueError(
-            f"An input of {size[0]} x {size[1]} is smaller than the {kernel[0]} x {kernel[1]}"
-            f" kernel with dilation {dilation} and padding {padding}."
-        )
-    taps = kernel.numel()
-    for name, tensor, channels in (("offset", offset, 2 * taps), ("mask", mask, taps)):
-        expected = (batch, channels, height, width)
-        if tensor.shape != expected:
-            raise ValueError(
-                f"{name} must be {expected} for this input, kernel and stride, got"
-                f" {tuple(tensor.shape)}; a larger map needs an explicit reading, such as"
-                " dyhead.ops.flat_read."
-            )
+def _in_plain_layout(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Making a map of offsets or masks fit a convolution whose output is smaller."""
+"""Readings of a map of offsets or masks by a convolution whose output is smaller."""
 
 import torch
 import torch.nn.functional as F

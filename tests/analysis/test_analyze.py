@@ -35,7 +35,7 @@ def test_parts_make_up_the_whole(quickstart, make_config):
 @pytest.mark.parametrize(
     "opts",
     [
-        ("MODEL.DEFORM_CONV_BACKEND", "bags"),
+        ("MODEL.DEFORM_CONV_BACKEND", "pytorch"),
         ("MODEL.CHANNELS_LAST", "False"),
         ("MODEL.COMPILE.ENABLED", "True"),
     ],
@@ -44,7 +44,7 @@ def test_how_it_is_executed_changes_nothing(analyze, quickstart, opts):
     assert analyze(*opts) == quickstart
 
 
-@pytest.mark.parametrize("backend", ["bags", "torchvision"])
+@pytest.mark.parametrize("backend", ["pytorch", "torchvision"])
 def test_the_back_end_changes_nothing(analyze, quickstart, monkeypatch, backend):
     monkeypatch.setenv("DYHEAD_DEFORM_CONV", backend)
     assert analyze() == quickstart

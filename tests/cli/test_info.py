@@ -13,7 +13,8 @@ import dyhead
 from dyhead.cli.main import main
 from dyhead.d2 import HOST
 from dyhead.info import collect, collect_info, devices, format_info, packages
-from dyhead.ops import backends, extension
+from dyhead.ops import backends
+from dyhead.ops.cpp import extension
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_checkpoints_fit_either_layout(
 
 
 def test_config_chooses_the_deformable_convolution(make_config: MakeConfig) -> None:
-    for name in ("torchvision", "bags"):
+    for name in ("torchvision", "pytorch"):
         build(make_config(**{"MODEL.DEFORM_CONV_BACKEND": name}))
         assert choose_backend(torch.device("cpu")) == name
 

@@ -12,14 +12,14 @@ from dyhead.layers import BlockOptions, DyHeadStack
 # What a block launches forward and backward, by modules of dyhead.ops; each once for all levels and
 # branches. `moments_kernel` has nothing left to do.
 KERNELS = {
-    "triton_deform_kernels": [
+    "triton.deform_kernels": [
         "forward_kernel",
         "backward_samples_kernel",
         "backward_kernels_kernel",
     ],
-    "triton_moments_kernels": ["join_moments_kernel"],
-    "triton_mix_kernels": ["forward_kernel", "reductions_kernel", "join_reductions_kernel"],
-    "triton_mix_backward_kernels": ["backward_kernel", "finish_upsampled_kernel"],
+    "triton.moments_kernels": ["join_moments_kernel"],
+    "triton.mix_kernels": ["forward_kernel", "reductions_kernel", "join_reductions_kernel"],
+    "triton.mix_backward_kernels": ["backward_kernel", "finish_upsampled_kernel"],
 }
 MID_PIXEL = 0.5
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from gpu_cases import DEVICE, IS_REAL, MEASURED, why_not
 
-from dyhead.ops import backends, branch_mix, triton_branch_mix, triton_deform_conv
+from dyhead.ops import backends, branch_mix
+from dyhead.ops.triton import branch_mix as triton_branch_mix
+from dyhead.ops.triton import deform_conv as triton_deform_conv
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -53,7 +55,8 @@ def triton_everywhere(monkeypatch):
     assert triton_branch_mix.serves(DEVICE)
     if not IS_REAL:
         monkeypatch.setenv(backends.BACKEND_VARIABLE, "triton")
-        monkeypatch.setattr(branch_mix, "_implementation", lambda images: triton_branch_mix)
+        passes = triton_branch_mix.TritonPasses()
+        monkeypatch.setattr(branch_mix, "passes_for", lambda images: passes)
 
 
 class _Noting:

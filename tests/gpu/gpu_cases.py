@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dyhead.ops.triton_check import is_interpreted
+from dyhead.ops.triton.self_check import is_interpreted
 
 DEVICE = torch.device("cpu" if is_interpreted() else "cuda")
 IS_REAL = DEVICE.type == "cuda"

@@ -8,12 +8,12 @@ import torch
 from gpu_cases import IS_REAL
 
 from dyhead.engine.precision import set_float32_precision
-from dyhead.ops import extension
 from dyhead.ops.backends import BACKEND_VARIABLE
+from dyhead.ops.cpp import extension
 
 # Kernels take long in Triton's interpreter: there most detectors get another back end.
 DEVICE_BACKEND = "triton" if IS_REAL else "torchvision"
-REFERENCE_BACKEND = "bags"
+REFERENCE_BACKEND = "pytorch"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torchvision.ops import deform_conv2d
 
 from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
 
-BACKENDS = ("bags", "torchvision")
+BACKENDS = ("pytorch", "torchvision")
 
 
 def make_block(channels=16, offset_spread=2.5, **options):

@@ -10,7 +10,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import DyHeadBlock, dispatch
-from dyhead.ops import backends, cpp_branch_mix
+from dyhead.ops import backends
+from dyhead.ops.cpp import extension as cpp_extension
 
 OPTIONS = [
     {},
@@ -60,8 +61,8 @@ def test_every_option_equals_the_plain_block(options):
 def extension(request, monkeypatch):
     """With the C++ extension where there is one, and in plain PyTorch."""
     if not request.param:
-        monkeypatch.setattr(cpp_branch_mix, "serves", lambda: False)
-        monkeypatch.setenv(backends.BACKEND_VARIABLE, "bags")
+        monkeypatch.setattr(cpp_extension, "load", lambda: False)
+        monkeypatch.setenv(backends.BACKEND_VARIABLE, "pytorch")
 
 
 @pytest.mark.usefixtures("extension")

@@ -1,12 +1,12 @@
 """The passes of the fused block against plain autograd over whole maps in float64."""
 
-import importlib
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dyhead.ops import branch_mix, cpp_branch_mix
+from dyhead.ops import branch_mix
+from dyhead.ops.cpp.branch_mix import CppPasses
+from dyhead.ops.pytorch.branch_mix import PyTorchPasses
 
 LEVELS = {
     "three branches": [(5, 7), (5, 7), (3, 4)],
@@ -18,22 +18,41 @@ LEVELS = {
 }
 
 
-@pytest.fixture(params=["torch", "cpp"])
+EVERY_TYPE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+class OneLevel:
+    """Passes over the maps of one level alone."""
+
+    def __init__(self, passes):
+        self.passes = passes
+        self.dtypes = [dtype for dtype in EVERY_TYPE if passes.serves(torch.device("cpu"), dtype)]
+
+    def channel_moments(self, image, size):
+        return self.passes.channel_moments([[image]], [size])[0, 0]
+
+    def mix_forward(self, branches, scales, dyrelu, size):
+        return self.passes.mix_forward([branches], scales[None], dyrelu[None], [size])[0]
+
+    def mix_reductions(self, grad, branches, scales, dyrelu):
+        sums = self.passes.mix_reductions([grad], [branches], scales[None], dyrelu[None])
+        return sums[0][0], sums[1][0]
+
+    def mix_backward(self, grad, branches, scales, dyrelu, moments):
+        arguments = [grad], [branches], scales[None], dyrelu[None], moments[:, None]
+        return self.passes.mix_backward(*arguments)[0]
+
+
+@pytest.fixture(params=[PyTorchPasses, CppPasses])
 def passes(request):
-    """The passes over one level."""
-    if request.param == "cpp" and not cpp_branch_mix.serves():
+    level = OneLevel(request.param())
+    if not level.dtypes:
         pytest.skip("no C++ extension here")
-    return importlib.import_module(f"dyhead.ops.{request.param}_branch_mix")
-
-
-def dtypes_of(passes):
-    if passes is cpp_branch_mix:
-        return torch.float32, torch.bfloat16
-    return torch.float64, torch.float32, torch.bfloat16, torch.float16
+    return level
 
 
 def make_level(sizes, dtype, batch=2, channels=24):
-    """Branches, scales, lines and a gradient of the output; maps hold values of `dtype`."""
+    """Branches, scales, dyrelu and a gradient of the output; maps hold values of `dtype`."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape):
@@ -44,8 +63,8 @@ def make_level(sizes, dtype, batch=2, channels=24):
 
     branches = [image(size) for size in sizes]
     small = torch.promote_types(dtype, torch.float32)
-    scales, lines = normal(len(sizes), batch, channels), normal(5, batch, channels)
-    return branches, scales.to(small), lines.to(small), image(sizes[0])
+    scales, dyrelu = normal(len(sizes), batch, channels), normal(5, batch, channels)
+    return branches, scales.to(small), dyrelu.to(small), image(sizes[0])
 
 
 def upsample(image, size):
@@ -54,8 +73,8 @@ def upsample(image, size):
     return resized.permute(0, 2, 3, 1)
 
 
-def expected_mix(branches, scales, lines, size):
-    shift, slope1, offset1, slope2, offset2 = lines[:, :, None, None]
+def expected_mix(branches, scales, dyrelu, size):
+    shift, slope1, offset1, slope2, offset2 = dyrelu[:, :, None, None]
     mixed = shift
     for branch, scale in zip(branches, scales[:, :, None, None], strict=True):
         mixed = mixed + upsample(branch, size) * scale
@@ -84,7 +103,7 @@ def doubles(*tensors):
 @pytest.mark.parametrize("level", LEVELS)
 def test_moments(passes, level):
     sizes = LEVELS[level]
-    for dtype in dtypes_of(passes):
+    for dtype in passes.dtypes:
         for image in make_level(sizes, dtype)[0]:
             moments = passes.channel_moments(image, sizes[0])
             assert moments.dtype == torch.promote_types(dtype, torch.float32)
@@ -102,28 +121,28 @@ def test_variance_survives_a_large_mean(passes):
 @pytest.mark.parametrize("level", LEVELS)
 def test_forward(passes, level):
     sizes = LEVELS[level]
-    for dtype in dtypes_of(passes):
-        branches, scales, lines, _ = make_level(sizes, dtype)
-        output = passes.mix_forward(branches, scales, lines, sizes[0])
+    for dtype in passes.dtypes:
+        branches, scales, dyrelu, _ = make_level(sizes, dtype)
+        output = passes.mix_forward(branches, scales, dyrelu, sizes[0])
         assert output.dtype == dtype
         assert output.is_contiguous()
         wide = [branch.double() for branch in branches]
-        expected = expected_mix(wide, scales.double(), lines.double(), sizes[0])
+        expected = expected_mix(wide, scales.double(), dyrelu.double(), sizes[0])
         assert_near(output, expected, dtype)
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_backward_through_mix_and_moments(passes, level):
     sizes = LEVELS[level]
-    for dtype in dtypes_of(passes):
-        branches, scales, lines, grad = make_level(sizes, dtype)
+    for dtype in passes.dtypes:
+        branches, scales, dyrelu, grad = make_level(sizes, dtype)
         positions = [size[0] * size[1] for size in sizes]
         cotangents = torch.randn(3, *scales.shape, dtype=torch.float64)  # of the moments
 
         # To the gradient of a position, the mean gives g / P, the variance 2 g (y - mean) / P.
-        wide = doubles(*branches, scales, lines)
-        images, (wide_scales, wide_lines) = wide[:-2], wide[-2:]
-        output = expected_mix(images, wide_scales, wide_lines, sizes[0])
+        wide = doubles(*branches, scales, dyrelu)
+        images, (wide_scales, wide_dyrelu) = wide[:-2], wide[-2:]
+        output = expected_mix(images, wide_scales, wide_dyrelu, sizes[0])
         moments = [expected_moments(image, sizes[0]) for image in images]
         expected = torch.autograd.grad(
             [output, *moments], wide, [grad.double(), *cotangents.unbind(1)]
@@ -136,36 +155,36 @@ def test_backward_through_mix_and_moments(passes, level):
             mean = moments[index][0].detach()
             corrections[1, index] = (of_mean - 2 * of_variance * mean) / count
             corrections[2, index] = 2 * of_variance / count
-        actual = passes.mix_backward(grad, branches, scales, lines, corrections.to(scales.dtype))
+        actual = passes.mix_backward(grad, branches, scales, dyrelu, corrections.to(scales.dtype))
         for index, (one, branch) in enumerate(zip(actual, branches, strict=True)):
             assert one.dtype == dtype
             assert one.shape == branch.shape
             assert_near(one, expected[index], dtype)
-        sums = passes.mix_reductions(grad, branches, scales, lines)
+        sums = passes.mix_reductions(grad, branches, scales, dyrelu)
         for one, other in zip(sums, expected[-2:], strict=True):
             assert one.dtype == scales.dtype
             assert_near(one, other, dtype)
 
 
-def test_equal_lines_share_the_gradient(passes):
+def test_equal_functions_share_the_gradient(passes):
     image, grad = torch.ones(1, 2, 2, 16), torch.ones(1, 2, 2, 16)
-    scales, lines = torch.ones(1, 1, 16), torch.zeros(5, 1, 16)
-    lines[1] = lines[4] = 1  # max(z, 1) at z = 1
-    _, grad_lines = passes.mix_reductions(grad, [image], scales, lines)
-    assert (grad_lines[0] == 2).all()  # half of four positions
-    assert (grad_lines[[2, 4]] == 2).all()
-    (grad_image,) = passes.mix_backward(grad, [image], scales, lines, torch.zeros(3, 1, 1, 16))
+    scales, dyrelu = torch.ones(1, 1, 16), torch.zeros(5, 1, 16)
+    dyrelu[1] = dyrelu[4] = 1  # max(z, 1) at z = 1
+    _, grad_dyrelu = passes.mix_reductions(grad, [image], scales, dyrelu)
+    assert (grad_dyrelu[0] == 2).all()  # half of four positions
+    assert (grad_dyrelu[[2, 4]] == 2).all()
+    (grad_image,) = passes.mix_backward(grad, [image], scales, dyrelu, torch.zeros(3, 1, 1, 16))
     assert (grad_image == 0.5).all()
 
 
 def test_empty_batch(passes):
-    image, scales, lines = torch.ones(0, 2, 2, 16), torch.ones(1, 0, 16), torch.ones(5, 0, 16)
+    image, scales, dyrelu = torch.ones(0, 2, 2, 16), torch.ones(1, 0, 16), torch.ones(5, 0, 16)
     assert passes.channel_moments(image, (2, 2)).shape == (3, 0, 16)
-    assert passes.mix_forward([image], scales, lines, (2, 2)).shape == image.shape
-    grad_scales, grad_lines = passes.mix_reductions(image, [image], scales, lines)
-    assert (grad_scales.shape, grad_lines.shape) == ((1, 0, 16), (5, 0, 16))
+    assert passes.mix_forward([image], scales, dyrelu, (2, 2)).shape == image.shape
+    grad_scales, grad_dyrelu = passes.mix_reductions(image, [image], scales, dyrelu)
+    assert (grad_scales.shape, grad_dyrelu.shape) == ((1, 0, 16), (5, 0, 16))
     corrections = torch.ones(3, 1, 0, 16)
-    assert passes.mix_backward(image, [image], scales, lines, corrections)[0].shape == image.shape
+    assert passes.mix_backward(image, [image], scales, dyrelu, corrections)[0].shape == image.shape
 
 
 PYRAMIDS = {
@@ -177,7 +196,7 @@ PYRAMIDS = {
 
 
 def make_pyramid(sizes, dtype):
-    """Maps (finer, same, coarser of every level), scales, lines and gradients of the outputs."""
+    """Maps (finer, same, coarser of every level), scales, dyrelu and gradients of the outputs."""
     maps, grads = [], []
     for index, size in enumerate(sizes):
         own = [size if index else None, size, sizes[index + 1] if index + 1 < len(sizes) else None]
@@ -190,8 +209,8 @@ def make_pyramid(sizes, dtype):
     small = torch.promote_types(dtype, torch.float32)
     levels, slots = len(maps), len(maps[0])
     scales = torch.randn(levels, slots, 2, 24, generator=generator).to(small)
-    lines = torch.randn(levels, 5, 2, 24, generator=generator).to(small)
-    return maps, scales, lines, grads
+    dyrelu = torch.randn(levels, 5, 2, 24, generator=generator).to(small)
+    return maps, scales, dyrelu, grads
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -199,21 +218,21 @@ def make_pyramid(sizes, dtype):
 def test_all_levels_of_a_pyramid(pyramid, dtype):
     """What a level lacks stays out of everything, wherever it is."""
     sizes = PYRAMIDS[pyramid]
-    maps, scales, lines, grads = make_pyramid(sizes, dtype)
+    maps, scales, dyrelu, grads = make_pyramid(sizes, dtype)
     corrections = torch.rand(3, *scales.shape).to(scales.dtype)
     moments = branch_mix.channel_moments(maps, sizes)
-    outputs = branch_mix.mix_forward(maps, scales, lines, sizes)
-    grad_scales, grad_lines = branch_mix.mix_reductions(grads, maps, scales, lines)
-    gradients = branch_mix.mix_backward(grads, maps, scales, lines, corrections)
+    outputs = branch_mix.mix_forward(maps, scales, dyrelu, sizes)
+    grad_scales, grad_dyrelu = branch_mix.mix_reductions(grads, maps, scales, dyrelu)
+    gradients = branch_mix.mix_backward(grads, maps, scales, dyrelu, corrections)
     for index, (level, size) in enumerate(zip(maps, sizes, strict=True)):
         slots = [slot for slot, image in enumerate(level) if image is not None]
         wide = [level[slot].double().requires_grad_() for slot in slots]
-        row, line = doubles(scales[index, slots], lines[index])
+        row, line = doubles(scales[index, slots], dyrelu[index])
         output = expected_mix(wide, row, line, size)
         assert_near(outputs[index], output, dtype)
         through_mix = torch.autograd.grad(output, [row, line], grads[index].double(), True)
         assert_near(grad_scales[index, slots], through_mix[0], dtype)
-        assert_near(grad_lines[index], through_mix[1], dtype)
+        assert_near(grad_dyrelu[index], through_mix[1], dtype)
         expected = torch.autograd.grad(output, wide, grads[index].double(), True)
         pooled, constant, slope = corrections[:, index, slots, :, None, None].double()
         for number, (slot, image) in enumerate(zip(slots, wide, strict=True)):
@@ -231,10 +250,10 @@ def test_all_levels_of_a_pyramid(pyramid, dtype):
 
 def test_outputs_may_take_the_place_of_maps():
     sizes = PYRAMIDS["three levels"]
-    maps, scales, lines, _ = make_pyramid(sizes, torch.float32)
-    expected = branch_mix.mix_forward(maps, scales, lines, sizes)
+    maps, scales, dyrelu, _ = make_pyramid(sizes, torch.float32)
+    expected = branch_mix.mix_forward(maps, scales, dyrelu, sizes)
     addresses = {image.data_ptr() for level in maps for image in level if image is not None}
-    outputs = branch_mix.mix_forward(maps, scales, lines, sizes, overwrite=True)
+    outputs = branch_mix.mix_forward(maps, scales, dyrelu, sizes, overwrite=True)
     for output, other in zip(outputs, expected, strict=True):
         assert torch.equal(output, other)
         assert output.data_ptr() in addresses  # on CPU they do

@@ -10,13 +10,14 @@ from torchvision.ops import deform_conv2d
 
 from dyhead.ops import (
     DeformConv,
-    bilinear_bags,
     foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
 )
+from dyhead.ops.pytorch import embedding_bag
+from dyhead.ops.pytorch.embedding_bag import PyTorchBackend
 
-BACKENDS = ("bags", "torchvision")
+BACKENDS = ("pytorch", "torchvision")
 GEOMETRIES = [  # kernel, stride, padding, dilation
     ((3, 3), 1, 1, 1),
     ((3, 3), 2, 1, 1),
@@ -101,10 +102,10 @@ def test_equals_the_naive_loop(backend, geometry):
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("chunk_values", [1, 100, 2**21])
 def test_gradients_equal_torchvisions_whatever_the_chunk(geometry, chunk_values, monkeypatch):
-    monkeypatch.setattr(bilinear_bags, "CHUNK_VALUES", chunk_values)
+    monkeypatch.setattr(embedding_bag, "CHUNK_VALUES", chunk_values)
     kernel, *options = geometry
     arguments = make_arguments(*geometry, batch=3, spread=3.0)
-    output, grads = gradients(modulated_deform_conv2d, arguments, *options, "bags")
+    output, grads = gradients(modulated_deform_conv2d, arguments, *options, "pytorch")
     expected, expected_grads = gradients(
         lambda x, o, m, w, b: deform_conv2d(x, o, w, b, *options, mask=m), arguments
     )
@@ -126,10 +127,10 @@ def test_gradcheck(backend, geometry):
 @pytest.mark.parametrize("needed", range(5))
 def test_gradient_of_one_argument_alone(needed):
     arguments = make_arguments(*GEOMETRIES[0])
-    _, expected = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, "bags")
+    _, expected = gradients(modulated_deform_conv2d, arguments, 1, 1, 1, "pytorch")
     leaf = arguments[needed].clone().requires_grad_()
     output = modulated_deform_conv2d(
-        *arguments[:needed], leaf, *arguments[needed + 1 :], 1, 1, 1, "bags"
+        *arguments[:needed], leaf, *arguments[needed + 1 :], 1, 1, 1, "pytorch"
     )
     cotangent = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
     (grad,) = torch.autograd.grad(output, leaf, cotangent)
@@ -179,9 +180,9 @@ def test_offsets_far_outside_read_zero(backend):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_offsets_that_are_no_numbers_stay_local(value):
     arguments = make_arguments(*GEOMETRIES[0], batch=1)
-    expected = modulated_deform_conv2d(*arguments, padding=1, backend="bags")
+    expected = modulated_deform_conv2d(*arguments, padding=1, backend="pytorch")
     arguments[1][0, 0, 2, 3] = value
-    output = modulated_deform_conv2d(*arguments, padding=1, backend="bags")
+    output = modulated_deform_conv2d(*arguments, padding=1, backend="pytorch")
     assert output[0, :, 2, 3].isnan().all()
     output[0, :, 2, 3] = expected[0, :, 2, 3]
     torch.testing.assert_close(output, expected)
@@ -223,7 +224,7 @@ def test_any_memory_format(memory_format):
         argument.contiguous(memory_format=memory_format) if argument.dim() == 4 else argument
         for argument in arguments
     ]
-    output, grads = gradients(modulated_deform_conv2d, laid_out, 2, 1, 1, "bags")
+    output, grads = gradients(modulated_deform_conv2d, laid_out, 2, 1, 1, "pytorch")
     torch.testing.assert_close(output, expected)
     for grad, expected_grad in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(grad, expected_grad)
@@ -280,7 +281,7 @@ def test_autocast_leaves_float64_alone(backend):
 
 
 def saved_bytes(dtype, autocast):
-    """What bags keep for backward of a (2, 64, 12, 14) input and of its offsets and masks."""
+    """What is kept for backward of a (2, 64, 12, 14) input and of its offsets and masks."""
     generator = torch.Generator().manual_seed(0)
     shapes = (2, 64, 12, 14), (2, 18, 12, 14), (2, 9, 12, 14), (64, 64, 3, 3), (64,)
     leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
@@ -296,7 +297,7 @@ def saved_bytes(dtype, autocast):
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast),
     ):
-        modulated_deform_conv2d(*inputs, padding=1, backend="bags")
+        modulated_deform_conv2d(*inputs, padding=1, backend="pytorch")
     weight_bytes = 64 * 64 * 9 * (2 if autocast or dtype != torch.float32 else 4)
     total = sum(size for address, size in sizes.items() if address not in parameters)
     return total - (weight_bytes if autocast else 0)
@@ -306,7 +307,7 @@ def saved_bytes(dtype, autocast):
     ("dtype", "autocast", "input_bytes"),
     [(torch.float32, False, 4), (torch.bfloat16, False, 2), (torch.float32, True, 2)],
 )
-def test_bags_keep_nothing_but_their_arguments(dtype, autocast, input_bytes):
+def test_plain_pytorch_keeps_nothing_but_their_arguments(dtype, autocast, input_bytes):
     positions = 2 * 12 * 14
     assert saved_bytes(dtype, autocast) == positions * (64 * input_bytes + 27 * 4)
 
@@ -374,16 +375,31 @@ def test_back_ends_that_take_no_moments_say_so(backend):
 
 def test_what_convolutions_share_they_share_under_autocast_too(monkeypatch):
     taken = []
-    bags = bilinear_bags.deform_conv_by_bags
+    forward = PyTorchBackend.forward
     monkeypatch.setattr(
-        "dyhead.ops.deform_conv.implementation",
-        lambda name: lambda calls: taken.extend(calls) or [bags(*call) for call in calls],
+        PyTorchBackend,
+        "forward",
+        lambda self, calls, packed: taken.extend(calls) or forward(self, calls, packed),
     )
     arguments = [tensor.float() for tensor in make_arguments(*GEOMETRIES[0])]
     with torch.autocast("cpu", torch.bfloat16):
         outputs = foreach_modulated_deform_conv2d(
-            [DeformConv(*arguments, padding=1), DeformConv(*arguments, padding=1)], "bags"
+            [DeformConv(*arguments, padding=1), DeformConv(*arguments, padding=1)], "pytorch"
         )
     assert torch.equal(*outputs)
     assert all(first is second for first, second in zip(taken[0][:5], taken[1][:5], strict=True))
     assert taken[0][0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_outputs_may_be_overwritten(backend):
+    tensors = [tensor.requires_grad_() for tensor in make_arguments(*GEOMETRIES[0])]
+    calls = [DeformConv(*tensors, padding=1)] * 2
+    plain = modulated_deform_conv2d(*tensors, padding=1, backend=backend)
+    expected = torch.autograd.grad(plain.relu().sum() + plain.sum(), tensors)
+    first, second = foreach_modulated_deform_conv2d(calls, backend)
+    first.relu_()
+    for ours, theirs in zip(
+        torch.autograd.grad(first.sum() + second.sum(), tensors), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)

@@ -29,7 +29,7 @@ at::Tensor moments_of(const at::Tensor& map, at::IntArrayRef level_size) {
 }
 
 template <class T>
-at::Tensor mix(at::TensorList maps, const at::Tensor& scales, const at::Tensor& lines,
+at::Tensor mix(at::TensorList maps, const at::Tensor& scales, const at::Tensor& dyrelu,
                int64_t height, int64_t width, const std::optional<at::Tensor>& given) {
   const int64_t images = maps[0].size(0), channels = maps[0].size(3);
   // A position is read before it is written, so the result may replace a branch of the same size.
@@ -40,7 +40,7 @@ at::Tensor mix(at::TensorList maps, const at::Tensor& scales, const at::Tensor& 
     Level<T> level(maps, height, width);
     std::vector<float> larger(channels);
     for (int64_t row = first; row < last; ++row) {
-      const Coefficients of(scales, lines, row / height);
+      const Coefficients of(scales, dyrelu, row / height);
       level.start_row(row / height, row % height);
       for (int64_t x = 0; x < width; ++x) {
         level.mix(of, x);
@@ -65,10 +65,10 @@ at::Tensor channel_moments(const at::Tensor& map, at::IntArrayRef size) {
   });
 }
 
-at::Tensor mix_forward(at::TensorList maps, const at::Tensor& scales, const at::Tensor& lines,
+at::Tensor mix_forward(at::TensorList maps, const at::Tensor& scales, const at::Tensor& dyrelu,
                        at::IntArrayRef size, const std::optional<at::Tensor>& out) {
   check_maps(maps);
-  check_coefficients(maps, scales, lines);
+  check_coefficients(maps, scales, dyrelu);
   if (out) {
     TORCH_CHECK(
         out->is_contiguous() && out->scalar_type() == maps[0].scalar_type() &&
@@ -76,7 +76,7 @@ at::Tensor mix_forward(at::TensorList maps, const at::Tensor& scales, const at::
         "out does not fit the level");
   }
   return with_type(maps[0], [&](auto* type) {
-    return mix<std::remove_pointer_t<decltype(type)>>(maps, scales, lines, size[0], size[1], out);
+    return mix<std::remove_pointer_t<decltype(type)>>(maps, scales, dyrelu, size[0], size[1], out);
   });
 }
 
@@ -85,7 +85,7 @@ at::Tensor mix_forward(at::TensorList maps, const at::Tensor& scales, const at::
 TORCH_LIBRARY_FRAGMENT(dyhead, library) {
   library.def("channel_moments(Tensor map, int[2] size) -> Tensor");
   library.def(
-      "mix_forward(Tensor[] branches, Tensor scales, Tensor lines, int[2] size,"
+      "mix_forward(Tensor[] branches, Tensor scales, Tensor dyrelu, int[2] size,"
       " Tensor? out) -> Tensor");
 }
 

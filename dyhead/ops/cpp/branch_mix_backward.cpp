@@ -12,21 +12,21 @@
 namespace dyhead {
 namespace {
 
-constexpr int64_t LINE_SUMS = 4;  // slope1, offset1, slope2, offset2
+constexpr int64_t LINEAR_SUMS = 4;  // slope1, offset1, slope2, offset2
 
-// What the first line gets of a gradient; the second gets the rest.
+// The share of the first linear function in a gradient; the second one gets the rest.
 inline float first_share(float grad, float first, float second) {
   return first > second ? grad : (first == second ? 0.5f * grad : 0.0f);
 }
 
 template <class T>
 at::Tensor partial_sums(const at::Tensor& grad_output, at::TensorList maps,
-                        const at::Tensor& scales, const at::Tensor& lines) {
+                        const at::Tensor& scales, const at::Tensor& dyrelu) {
   const int64_t images = grad_output.size(0), height = grad_output.size(1),
                 width = grad_output.size(2);
   const int64_t channels = grad_output.size(3), branches = maps.size();
   const RowBlocks blocks(height);
-  const int64_t kinds = LINE_SUMS + branches;
+  const int64_t kinds = LINEAR_SUMS + branches;
   at::Tensor partial = at::zeros({blocks.per_image, kinds, images, channels}, scales.options());
   at::parallel_for(0, images * blocks.per_image, 1, [&](int64_t first_task, int64_t last_task) {
     Level<T> level(maps, height, width);
@@ -35,7 +35,7 @@ at::Tensor partial_sums(const at::Tensor& grad_output, at::TensorList maps,
     float *slope2 = offset1 + channels, *offset2 = slope2 + channels;
     for (int64_t task = first_task; task < last_task; ++task) {
       const int64_t image = blocks.image(task);
-      const Coefficients of(scales, lines, image);
+      const Coefficients of(scales, dyrelu, image);
       float* sums = partial.mutable_data_ptr<float>() +
                     (task % blocks.per_image * kinds * images + image) * channels;
       for (int64_t y = blocks.begin(task); y < blocks.end(task); ++y) {
@@ -59,7 +59,7 @@ at::Tensor partial_sums(const at::Tensor& grad_output, at::TensorList maps,
             dz[c] = of.slope1[c] * to_first + of.slope2[c] * to_second;
           }
           for (int64_t b = 0; b < branches; ++b) {
-            float* scale = row_sums.data() + (LINE_SUMS + b) * channels;
+            float* scale = row_sums.data() + (LINEAR_SUMS + b) * channels;
             const float* value = level.values[b];
             for (int64_t c = 0; c < channels; ++c) scale[c] += grad_mixed[c] * value[c];
           }
@@ -77,20 +77,20 @@ at::Tensor partial_sums(const at::Tensor& grad_output, at::TensorList maps,
 
 std::tuple<at::Tensor, at::Tensor> mix_reductions(const at::Tensor& grad_output,
                                                   at::TensorList maps, const at::Tensor& scales,
-                                                  const at::Tensor& lines) {
+                                                  const at::Tensor& dyrelu) {
   check_maps(maps);
   check_maps(grad_output);
-  check_coefficients(maps, scales, lines);
+  check_coefficients(maps, scales, dyrelu);
   TORCH_CHECK(grad_output.scalar_type() == maps[0].scalar_type(),
               "the gradient must have the maps' type");
   const at::Tensor sums = with_type(maps[0], [&](auto* type) {
-    return partial_sums<std::remove_pointer_t<decltype(type)>>(grad_output, maps, scales, lines);
+    return partial_sums<std::remove_pointer_t<decltype(type)>>(grad_output, maps, scales, dyrelu);
   });
-  at::Tensor grad_lines = at::empty_like(lines);
-  grad_lines.narrow(0, 1, LINE_SUMS).copy_(sums.narrow(0, 0, LINE_SUMS));
-  grad_lines.select(0, 0).copy_(lines.select(0, 1) * sums.select(0, 1) +
-                                lines.select(0, 3) * sums.select(0, 3));
-  return {sums.narrow(0, LINE_SUMS, maps.size()).contiguous(), grad_lines};
+  at::Tensor grad_dyrelu = at::empty_like(dyrelu);
+  grad_dyrelu.narrow(0, 1, LINEAR_SUMS).copy_(sums.narrow(0, 0, LINEAR_SUMS));
+  grad_dyrelu.select(0, 0).copy_(dyrelu.select(0, 1) * sums.select(0, 1) +
+                                 dyrelu.select(0, 3) * sums.select(0, 3));
+  return {sums.narrow(0, LINEAR_SUMS, maps.size()).contiguous(), grad_dyrelu};
 }
 
 // The upsampling transposed. Every block of the level's rows collects into rows of its own, since
@@ -172,7 +172,7 @@ struct MomentGradients {
 // The gradients of branches of the level's size go into `gradients`, the others into `transposed`.
 template <class T>
 void branch_gradients(const at::Tensor& grad_output, at::TensorList maps, const at::Tensor& scales,
-                      const at::Tensor& lines, const at::Tensor& moments,
+                      const at::Tensor& dyrelu, const at::Tensor& moments,
                       std::vector<at::Tensor>& gradients, std::vector<Transposed>& transposed) {
   const int64_t images = grad_output.size(0), height = grad_output.size(1),
                 width = grad_output.size(2);
@@ -185,7 +185,7 @@ void branch_gradients(const at::Tensor& grad_output, at::TensorList maps, const 
     for (auto& upsampled : transposed) rows.push_back(upsampled.new_row());
     for (int64_t task = first_task; task < last_task; ++task) {
       const int64_t image = blocks.image(task);
-      const Coefficients of(scales, lines, image);
+      const Coefficients of(scales, dyrelu, image);
       for (int64_t y = blocks.begin(task); y < blocks.end(task); ++y) {
         level.start_row(image, y);
         for (auto& row : rows) std::fill(row.begin(), row.end(), 0.0f);
@@ -249,11 +249,11 @@ void finish(const at::Tensor& map, const at::Tensor& moments, int64_t branch,
 }
 
 std::vector<at::Tensor> mix_backward(const at::Tensor& grad_output, at::TensorList maps,
-                                     const at::Tensor& scales, const at::Tensor& lines,
+                                     const at::Tensor& scales, const at::Tensor& dyrelu,
                                      const at::Tensor& moments) {
   check_maps(maps);
   check_maps(grad_output);
-  check_coefficients(maps, scales, lines);
+  check_coefficients(maps, scales, dyrelu);
   const int64_t branches = maps.size(), height = grad_output.size(1), width = grad_output.size(2);
   TORCH_CHECK(grad_output.scalar_type() == maps[0].scalar_type(),
               "the gradient must have the maps' type");
@@ -273,7 +273,7 @@ std::vector<at::Tensor> mix_backward(const at::Tensor& grad_output, at::TensorLi
   }
   with_type(maps[0], [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    branch_gradients<T>(grad_output, maps, scales, lines, moments, gradients, transposed);
+    branch_gradients<T>(grad_output, maps, scales, dyrelu, moments, gradients, transposed);
     for (size_t i = 0; i < upsampled.size(); ++i) {
       const int64_t b = upsampled[i];
       finish<T>(maps[b], moments, b, transposed[i], gradients[b]);
@@ -286,10 +286,10 @@ std::vector<at::Tensor> mix_backward(const at::Tensor& grad_output, at::TensorLi
 
 TORCH_LIBRARY_FRAGMENT(dyhead, library) {
   library.def(
-      "mix_reductions(Tensor grad_output, Tensor[] branches, Tensor scales, Tensor lines) -> "
+      "mix_reductions(Tensor grad_output, Tensor[] branches, Tensor scales, Tensor dyrelu) -> "
       "(Tensor, Tensor)");
   library.def(
-      "mix_backward(Tensor grad_output, Tensor[] branches, Tensor scales, Tensor lines, Tensor "
+      "mix_backward(Tensor grad_output, Tensor[] branches, Tensor scales, Tensor dyrelu, Tensor "
       "moments) -> Tensor[]");
 }
 

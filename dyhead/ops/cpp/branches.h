@@ -107,16 +107,16 @@ struct Coefficients {
   std::vector<const float*> scales;  // per branch
   const float *shift, *slope1, *offset1, *slope2, *offset2;
 
-  Coefficients(const at::Tensor& scales_, const at::Tensor& lines, int64_t image) {
-    const int64_t images = lines.size(1), channels = lines.size(2);
+  Coefficients(const at::Tensor& scales_, const at::Tensor& dyrelu, int64_t image) {
+    const int64_t images = dyrelu.size(1), channels = dyrelu.size(2);
     for (int64_t b = 0; b < scales_.size(0); ++b) {
       scales.push_back(scales_.const_data_ptr<float>() + (b * images + image) * channels);
     }
-    const float* line = lines.const_data_ptr<float>() + image * channels;
+    const float* row = dyrelu.const_data_ptr<float>() + image * channels;
     const float** all[] = {&shift, &slope1, &offset1, &slope2, &offset2};
     for (const float** one : all) {
-      *one = line;
-      line += images * channels;
+      *one = row;
+      row += images * channels;
     }
   }
 };
@@ -173,16 +173,16 @@ inline void check_maps(at::TensorList maps) {
 }
 
 inline void check_coefficients(at::TensorList maps, const at::Tensor& scales,
-                               const at::Tensor& lines) {
+                               const at::Tensor& dyrelu) {
   const int64_t images = maps[0].size(0), channels = maps[0].size(3);
   const int64_t branches = maps.size();
-  for (const at::Tensor& tensor : {scales, lines}) {
+  for (const at::Tensor& tensor : {scales, dyrelu}) {
     TORCH_CHECK(tensor.is_contiguous() && tensor.scalar_type() == at::kFloat,
                 "coefficients must be contiguous float32");
   }
   TORCH_CHECK(scales.sizes() == at::IntArrayRef({branches, images, channels}),
               "scales must be (B, N, C)");
-  TORCH_CHECK(lines.sizes() == at::IntArrayRef({5, images, channels}), "lines must be (5, N, C)");
+  TORCH_CHECK(dyrelu.sizes() == at::IntArrayRef({5, images, channels}), "dyrelu must be (5, N, C)");
 }
 
 // Call `function` with a null pointer of the maps' type.

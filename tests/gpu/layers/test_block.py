@@ -26,7 +26,8 @@ from gpu_cases import (
     level_sizes,
 )
 
-from dyhead.ops import branch_mix, choose_backend, triton_branch_mix
+from dyhead.ops import branch_mix, choose_backend
+from dyhead.ops.triton.branch_mix import TritonPasses
 
 pytestmark = pytest.mark.usefixtures("triton_everywhere", "float32_convolutions")
 
@@ -115,7 +116,8 @@ def test_a_stack_equals_the_plain_one_in_float64():
 
 def test_triton_is_what_runs():
     assert choose_backend(DEVICE) == "triton"
-    assert branch_mix._implementation([torch.empty(1, device=DEVICE)]) is triton_branch_mix
+    passes = branch_mix.passes_for([torch.empty(1, device=DEVICE)])
+    assert isinstance(passes, TritonPasses)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS if IS_REAL else FORMATS[1:])

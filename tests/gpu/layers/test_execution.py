@@ -8,7 +8,8 @@ import torch
 from compared_blocks import make_cotangents, make_levels, make_stack, outcome, plain_double
 from gpu_cases import DEVICE, EXACT, IMAGE, IS_REAL, assert_near, level_sizes
 
-from dyhead.ops import device_constants, triton_check
+from dyhead.ops import device_constants
+from dyhead.ops.triton import self_check
 
 pytestmark = pytest.mark.usefixtures("triton_everywhere", "float32_convolutions")
 needs_cuda = pytest.mark.skipif(not IS_REAL, reason="CUDA alone has it")
@@ -149,7 +150,7 @@ def test_the_first_use_on_one_stream_serves_another_at_once(first_is_busy):
     with torch.inference_mode():
         expected = stack(levels)
         device_constants._kept.cache_clear()
-        triton_check._passes.cache_clear()
+        self_check._passes.cache_clear()
         torch.cuda.synchronize()
         first, second = torch.cuda.Stream(), torch.cuda.Stream()
         with torch.cuda.stream(first if first_is_busy else torch.cuda.default_stream()):

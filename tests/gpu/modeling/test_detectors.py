@@ -195,7 +195,7 @@ def detect(model: nn.Module) -> list[Instances]:
 
 
 def test_triton_serves_the_device() -> None:
-    triton_branch_mix = importlib.import_module("dyhead.ops.triton_branch_mix")
+    triton_branch_mix = importlib.import_module("dyhead.ops.triton.branch_mix")
     with backend("triton"):
         assert choose_backend(DEVICE) == "triton"
     assert triton_branch_mix.serves(DEVICE)

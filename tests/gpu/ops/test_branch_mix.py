@@ -19,17 +19,17 @@ from gpu_cases import (
 )
 from pyramid_cases import block_maps
 
-from dyhead.ops import torch_branch_mix, triton_branch_mix
-from dyhead.ops.branch_mix_by_level import ByLevel
+from dyhead.ops.pytorch.branch_mix import PyTorchPasses
+from dyhead.ops.triton.branch_mix import TritonPasses
 
-PLAIN = ByLevel(torch_branch_mix)
-NEAR = 1e-3  # lines that are less apart may change places by rounding
+PLAIN, TRITON = PyTorchPasses(), TritonPasses()
+NEAR = 1e-3  # dyrelu that are less apart may change places by rounding
 
 
 class Case:
     """The arguments of the passes, for the levels of an image.
 
-    The gradients of the outputs are zero where the two lines nearly meet: which of them gets it is
+    The gradients of the outputs are zero where the two dyrelu nearly meet: which of them gets it is
     a matter of rounding there. Where they are one and the same, both get a half.
     """
 
@@ -41,8 +41,8 @@ class Case:
             for level in block_maps(self.sizes)
         ]
         self.scales = normal(len(self.maps), 3, batch, CHANNELS)
-        self.lines = normal(len(self.maps), 5, batch, CHANNELS)
-        self.lines[:, 1:, :1, 0] = 0
+        self.dyrelu = normal(len(self.maps), 5, batch, CHANNELS)
+        self.dyrelu[:, 1:, :1, 0] = 0
         self.moments = normal(3, *self.scales.shape)
         grads = [normal(batch, *size, CHANNELS).to(dtype) for size in self.sizes]
         self.grads = [
@@ -51,27 +51,29 @@ class Case:
         ]
 
     def gaps(self):
-        """Distances of the two lines."""
-        lines = self.lines.double()
-        lines = torch.stack(
-            (lines[:, 0], lines[:, 1] - lines[:, 3], lines[:, 2] - lines[:, 4]), dim=1
+        """Distances of the two dyrelu."""
+        dyrelu = self.dyrelu.double()
+        dyrelu = torch.stack(
+            (dyrelu[:, 0], dyrelu[:, 1] - dyrelu[:, 3], dyrelu[:, 2] - dyrelu[:, 4]), dim=1
         )
-        lines = torch.cat((lines, -lines[:, 1:]), dim=1)  # the larger of both is the distance
-        return PLAIN.mix_forward(doubled(self.maps), self.scales.double(), lines, self.sizes, False)
+        dyrelu = torch.cat((dyrelu, -dyrelu[:, 1:]), dim=1)  # the larger of both is the distance
+        return PLAIN.mix_forward(
+            doubled(self.maps), self.scales.double(), dyrelu, self.sizes, False
+        )
 
     def run(self, passes):
         """Results of every pass by name; in float64 with the plain ones."""
         as_type = doubled if passes is PLAIN else lambda value: value
-        grads, maps, scales, lines, moments = map(
-            as_type, (self.grads, self.maps, self.scales, self.lines, self.moments)
+        grads, maps, scales, dyrelu, moments = map(
+            as_type, (self.grads, self.maps, self.scales, self.dyrelu, self.moments)
         )
-        grad_scales, grad_lines = passes.mix_reductions(grads, maps, scales, lines)
+        grad_scales, grad_dyrelu = passes.mix_reductions(grads, maps, scales, dyrelu)
         return {
             "moments": list(passes.channel_moments(maps, self.sizes).unbind(2)),
-            "outputs": passes.mix_forward(maps, scales, lines, self.sizes, False),
+            "outputs": passes.mix_forward(maps, scales, dyrelu, self.sizes, False),
             "gradients of scales": [grad_scales],
-            "gradients of lines": list(grad_lines.unbind(1)),
-            "gradients of maps": present(passes.mix_backward(grads, maps, scales, lines, moments)),
+            "gradients of dyrelu": list(grad_dyrelu.unbind(1)),
+            "gradients of maps": present(passes.mix_backward(grads, maps, scales, dyrelu, moments)),
         }
 
     def is_upsampled(self):
@@ -94,13 +96,13 @@ def present(levels):
 def plain():
     """A case in float32, and what the kernels give."""
     case = Case(IMAGE, BATCHES[0])
-    return case, case.run(triton_branch_mix)
+    return case, case.run(TRITON)
 
 
 @pytest.mark.parametrize("image, batch, dtype", KERNEL_CASES, ids=str)
 def test_every_pass_equals_the_float64_double(image, batch, dtype):
     case = Case(image, batch, dtype)
-    ours, exact = case.run(triton_branch_mix), case.run(PLAIN)
+    ours, exact = case.run(TRITON), case.run(PLAIN)
     for name, values in ours.items():
         rounded = name in ("outputs", "gradients of maps")
         assert {value.dtype for value in values} == {dtype if rounded else torch.float32}
@@ -112,7 +114,7 @@ def test_variance_of_deviations_much_smaller_than_the_mean():
     case = Case(IMAGE, BATCHES[0])
     for image in present(case.maps):
         image.mul_(0.1).add_(300)
-    found = triton_branch_mix.channel_moments(case.maps, case.sizes)
+    found = TRITON.channel_moments(case.maps, case.sizes)
     exact = PLAIN.channel_moments(doubled(case.maps), case.sizes)
     assert_near("mean of 3000 deviations", [found[:, :, 0]], [exact[:, :, 0]], 1e-6)
     assert_near("variance with it", [found[:, :, 1]], [exact[:, :, 1]], 1e-3)
@@ -121,7 +123,7 @@ def test_variance_of_deviations_much_smaller_than_the_mean():
 def test_two_runs_are_bit_equal_but_for_the_gradients_of_upsampled_maps(plain):
     """Several positions of a level add to one of a smaller map: atomically, in any order."""
     case, expected = plain
-    again = case.run(triton_branch_mix)
+    again = case.run(TRITON)
     gradients = again.pop("gradients of maps"), expected["gradients of maps"]
     for name, values in again.items():
         assert all(map(torch.equal, values, expected[name])), name
@@ -139,14 +141,14 @@ def test_maps_that_follow_each_other_in_memory_give_the_same(plain):
     parts = joined.split([image.numel() for image in images])
     rest = iter(part.view_as(image) for part, image in zip(parts, images, strict=True))
     maps = [[image if image is None else next(rest) for image in level] for level in case.maps]
-    outputs = triton_branch_mix.mix_forward(maps, case.scales, case.lines, case.sizes)
+    outputs = TRITON.mix_forward(maps, case.scales, case.dyrelu, case.sizes)
     assert all(map(torch.equal, outputs, expected["outputs"]))
-    moments = triton_branch_mix.channel_moments(maps, case.sizes)
+    moments = TRITON.channel_moments(maps, case.sizes)
     assert torch.equal(moments, torch.stack(expected["moments"], dim=2))
 
 
 def test_an_empty_batch_has_empty_outputs():
     case = Case(IMAGE, 0, torch.bfloat16)
-    ours = case.run(triton_branch_mix)
+    ours = case.run(TRITON)
     assert all(not value.numel() for values in ours.values() for value in values)
     assert len(ours["gradients of maps"]) == len(present(case.maps))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from convolve_by import all_by, by_pytorch, by_triton
 from gpu_cases import (
     BATCHES,
     CHANNELS,
@@ -27,13 +28,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchvision.ops import deform_conv2d
 
-from dyhead.ops import torch_branch_mix
-from dyhead.ops.bilinear_bags import deform_conv_by_bags
-from dyhead.ops.triton_deform_conv import (
-    deform_conv_by_triton,
-    foreach_deform_conv_by_triton,
-    foreach_deform_conv_with_moments_by_triton,
-)
+from dyhead.ops.pytorch.branch_mix import channel_moments
 
 
 def sizes_of(image):
@@ -63,19 +58,19 @@ def outcome(run, tensors, dtype=torch.float32):
     return Outcome([output.detach() for output in outputs], moments, leaves.like(gradients))
 
 
-def by_bags(calls, sizes):
-    return [deform_conv_by_bags(*call) for call in calls], []
+def pyramid_by_pytorch(calls, sizes):
+    return all_by("pytorch", calls), []
 
 
-def by_triton(calls, sizes):
-    return foreach_deform_conv_with_moments_by_triton(calls, sizes)
+def pyramid_by_triton(calls, sizes):
+    return all_by("triton", calls, sizes)
 
 
 def assert_moments(name, outputs, moments, sizes):
     """Moments are those of the values as they were written, rounded or not."""
     for output, found, size in zip(outputs, moments, sizes, strict=True):
         image = output.permute(0, 2, 3, 1).double()
-        assert_near(f"{name} moments", found, torch_branch_mix.channel_moments(image, size), EXACT)
+        assert_near(f"{name} moments", found, channel_moments(image, size), EXACT)
 
 
 def parts(planes):
@@ -110,18 +105,18 @@ def assert_same(ours, theirs):
 def plain():
     """Contiguous tensors in float32, and their outcome."""
     tensors = make_tensors(sizes_of(IMAGE), BATCHES[0], torch.float32)
-    return tensors, outcome(by_triton, tensors)
+    return tensors, outcome(pyramid_by_triton, tensors)
 
 
 @pytest.mark.parametrize("image, batch, dtype", KERNEL_CASES, ids=str)
 def test_equals_the_float64_double(image, batch, dtype):
     sizes = sizes_of(image)
     tensors = make_tensors(sizes, batch, dtype)
-    ours = outcome(by_triton, tensors, dtype)
+    ours = outcome(pyramid_by_triton, tensors, dtype)
     assert {output.dtype for output in ours.outputs} == {dtype}
     name = f"convolutions {dtype}".replace("torch.", "")
     assert_moments(name, ours.outputs, ours.moments, convolutions(tensors)[1])
-    assert_outcome(name, ours, outcome(by_bags, tensors.double(), dtype), dtype)
+    assert_outcome(name, ours, outcome(pyramid_by_pytorch, tensors.double(), dtype), dtype)
 
 
 def test_the_reference_equals_torchvisions():
@@ -135,7 +130,7 @@ def test_the_reference_equals_torchvisions():
             for call in calls
         ], []
 
-    found, expected = outcome(by_bags, tensors), outcome(by_torchvision, tensors)
+    found, expected = outcome(pyramid_by_pytorch, tensors), outcome(by_torchvision, tensors)
     assert_near("reference", found.outputs, expected.outputs, 1e-12)
     assert_near("reference", found.gradients.flat(), expected.gradients.flat(), 1e-12)
 
@@ -145,7 +140,7 @@ def test_one_convolution_alone(dtype):
     """As torch.compile runs them; here without bias and moments."""
     tensors = make_tensors(sizes_of(IMAGE)[:1], 1, dtype)
     results = []
-    for function, kind in ((deform_conv_by_triton, dtype), (deform_conv_by_bags, torch.float64)):
+    for function, kind in ((by_triton, dtype), (by_pytorch, torch.float64)):
         leaves = tensors.leaves() if kind == dtype else tensors.double().leaves()
         ((call,), _) = convolutions(leaves)
         output = function(*call[:4], None, *call[5:])
@@ -159,7 +154,7 @@ def test_one_convolution_alone(dtype):
 
 def test_without_moments_the_outputs_are_the_same(plain):
     tensors, expected = plain
-    outputs = foreach_deform_conv_by_triton(convolutions(tensors)[0])
+    outputs = all_by("triton", convolutions(tensors)[0])
     assert_near("without moments", outputs, [output.double() for output in expected.outputs], EXACT)
 
 
@@ -176,7 +171,7 @@ def test_another_run_is_bit_equal_in_any_memory_layout(layout, plain):
     tensors, expected = plain
     lay_out = LAYOUTS[layout]
     changed = Tensors(*([lay_out(t) if t.dim() == 4 else t for t in group] for group in tensors))
-    assert_same(outcome(by_triton, changed), expected)
+    assert_same(outcome(pyramid_by_triton, changed), expected)
 
 
 def test_offsets_far_outside():
@@ -184,8 +179,10 @@ def test_offsets_far_outside():
     for planes in tensors.planes:
         for start, distance in enumerate((1e4, -1e6, 3e9, -1e12, 1e30)):
             planes[:, start:OFFSETS:7].flatten(2)[..., start::5] = distance
-    ours = outcome(by_triton, tensors)
-    assert_outcome("far offsets", ours, outcome(by_bags, tensors.double()), torch.float32)
+    ours = outcome(pyramid_by_triton, tensors)
+    assert_outcome(
+        "far offsets", ours, outcome(pyramid_by_pytorch, tensors.double()), torch.float32
+    )
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -196,7 +193,7 @@ def test_offsets_that_are_no_numbers_stay_local(plain):
     for planes in tensors.planes:
         for place, value in enumerate((float("nan"), float("inf"), float("-inf"))):
             planes[0, 5 * place, -1, place * planes.shape[3] // 3] = value
-    ours = outcome(by_triton, tensors)
+    ours = outcome(pyramid_by_triton, tensors)
     spoiled, touched = spoiled_positions(tensors)
     for positions, output, before in zip(spoiled, ours.outputs, expected.outputs, strict=True):
         assert torch.equal(output.isnan(), positions.expand_as(output))
@@ -221,7 +218,7 @@ def spoiled_positions(tensors):
 
 def test_an_empty_batch_has_empty_outputs_and_no_gradients():
     tensors = make_tensors(sizes_of(IMAGE), 0, torch.bfloat16)
-    found = outcome(by_triton, tensors)
+    found = outcome(pyramid_by_triton, tensors)
     assert all(output.shape[:2] == (0, CHANNELS) for output in found.outputs)
     assert all(moments.shape == (3, 0, CHANNELS) for moments in found.moments)
     for gradient, tensor in zip(found.gradients.flat(), tensors.flat(), strict=True):

@@ -11,14 +11,11 @@ from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import BlockOptions, DyHeadBlock
-from dyhead.ops import (
-    torch_branch_mix,
-    triton_branch_mix,
-    triton_check,
-    triton_pyramid,
-)
-from dyhead.ops.branch_mix_by_level import ByLevel
-from dyhead.ops.triton_tables import join_rows
+from dyhead.ops.pytorch.branch_mix import PyTorchPasses
+from dyhead.ops.triton import branch_mix as triton_branch_mix
+from dyhead.ops.triton import pyramid as triton_pyramid
+from dyhead.ops.triton import self_check
+from dyhead.ops.triton.descriptors import join_rows
 
 # A tensor core, in the convolutions of a block, sums in its own order.
 OF_BLOCK = 1e-4 if IS_REAL else 1e-5
@@ -35,11 +32,11 @@ PYRAMIDS = {
     "one level": [((3, 4), [(3, 4)])],
     "one position": [((1, 1), [(1, 1), (1, 1)])],
 }
-BY_LEVEL = ByLevel(torch_branch_mix)
+BY_LEVEL, TRITON = PyTorchPasses(), triton_branch_mix.TritonPasses()
 
 
 def make_arguments(pyramid, dtype, *, batch=2, channels=20):
-    """Gradients of the outputs, maps, scales, lines, moments and sizes."""
+    """Gradients of the outputs, maps, scales, dyrelu, moments and sizes."""
     normal = normals(0)
     sizes = [size for size, _ in pyramid]
     maps = [
@@ -47,9 +44,9 @@ def make_arguments(pyramid, dtype, *, batch=2, channels=20):
     ]
     grads = [normal(batch, *size, channels).to(dtype) for size in sizes]
     scales = normal(len(maps), len(maps[0]), batch, channels)
-    lines = normal(len(maps), 5, batch, channels)
-    lines[:, :, :1, 0] = 0  # equal lines share the gradient
-    return grads, maps, scales, lines, normal(3, *scales.shape), sizes
+    dyrelu = normal(len(maps), 5, batch, channels)
+    dyrelu[:, :, :1, 0] = 0  # equal functions share the gradient
+    return grads, maps, scales, dyrelu, normal(3, *scales.shape), sizes
 
 
 def in_float64(value):
@@ -89,26 +86,26 @@ def without_missing(sums, maps):
 @pytest.mark.parametrize("name", PYRAMIDS)
 def test_every_pass_equals_the_float64_double(name, dtype):
     arguments = make_arguments(PYRAMIDS[name], dtype)
-    grads, maps, scales, lines, moments, sizes = arguments
-    grads64, maps64, scales64, lines64, moments64, _ = map(in_float64, arguments)
+    grads, maps, scales, dyrelu, moments, sizes = arguments
+    grads64, maps64, scales64, dyrelu64, moments64, _ = map(in_float64, arguments)
     tolerance = TOLERANCES[dtype]
 
-    measured = triton_branch_mix.channel_moments(maps, sizes)
+    measured = TRITON.channel_moments(maps, sizes)
     assert measured.dtype == torch.float32
     assert_close(measured, BY_LEVEL.channel_moments(maps64, sizes), 2e-6)
 
-    outputs = triton_branch_mix.mix_forward(maps, scales, lines, sizes)
-    expected = BY_LEVEL.mix_forward(maps64, scales64, lines64, sizes, overwrite=False)
+    outputs = TRITON.mix_forward(maps, scales, dyrelu, sizes)
+    expected = BY_LEVEL.mix_forward(maps64, scales64, dyrelu64, sizes, overwrite=False)
     assert all(output.dtype == dtype for output in outputs)
     assert_close(outputs, expected, tolerance)
 
-    sums = triton_branch_mix.mix_reductions(grads, maps, scales, lines)
-    expected_sums = BY_LEVEL.mix_reductions(grads64, maps64, scales64, lines64)
+    sums = TRITON.mix_reductions(grads, maps, scales, dyrelu)
+    expected_sums = BY_LEVEL.mix_reductions(grads64, maps64, scales64, dyrelu64)
     assert all(total.dtype == torch.float32 for total in sums)
     assert_close(without_missing(sums, maps), expected_sums, 2e-6)
 
-    gradients = triton_branch_mix.mix_backward(grads, maps, scales, lines, moments)
-    expected_gradients = BY_LEVEL.mix_backward(grads64, maps64, scales64, lines64, moments64)
+    gradients = TRITON.mix_backward(grads, maps, scales, dyrelu, moments)
+    expected_gradients = BY_LEVEL.mix_backward(grads64, maps64, scales64, dyrelu64, moments64)
     assert all(gradient is None or gradient.dtype == dtype for gradient in flat(gradients))
     assert_close(gradients, expected_gradients, tolerance)
 
@@ -119,7 +116,7 @@ def test_every_pass_equals_the_float64_double(name, dtype):
 )
 def test_moments_of_one_map(own, size, dtype):
     maps = make_arguments([(size, [own])], dtype, channels=33)[1]
-    moments = triton_branch_mix.channel_moments(maps, [size])
+    moments = TRITON.channel_moments(maps, [size])
     assert_close(moments, BY_LEVEL.channel_moments(in_float64(maps), [size]), 2e-6)
 
 
@@ -129,17 +126,17 @@ def test_variance_of_a_deviation_much_smaller_than_the_mean(monkeypatch):
     size = (20, 9)
     ((image,),) = make_arguments([(size, [size])], torch.float32, channels=5)[1]
     image = image * 0.01 + 300
-    moments = triton_branch_mix.channel_moments([[image]], [size])
+    moments = TRITON.channel_moments([[image]], [size])
     expected = BY_LEVEL.channel_moments([[image.double()]], [size])
     torch.testing.assert_close(moments[0, 0, 1].double(), expected[0, 0, 1], rtol=5e-3, atol=0)
 
 
-def every_pass(passes, grads, maps, scales, lines, moments, sizes):
+def every_pass(passes, grads, maps, scales, dyrelu, moments, sizes):
     return [
         passes.channel_moments(maps, sizes),
-        passes.mix_forward(maps, scales, lines, sizes, False),
-        passes.mix_reductions(grads, maps, scales, lines),
-        passes.mix_backward(grads, maps, scales, lines, moments),
+        passes.mix_forward(maps, scales, dyrelu, sizes, False),
+        passes.mix_reductions(grads, maps, scales, dyrelu),
+        passes.mix_backward(grads, maps, scales, dyrelu, moments),
     ]
 
 
@@ -148,7 +145,7 @@ def test_many_tiles_parts_and_channels(monkeypatch):
     monkeypatch.setattr(triton_branch_mix, "MAX_PARTS", 4)
     pyramid = [((4, 6), [None, (4, 6), (2, 3)]), ((2, 3), [(2, 3), (2, 3), None])]
     arguments = make_arguments(pyramid, torch.float32, batch=1, channels=300)
-    ours = every_pass(triton_branch_mix, *arguments)
+    ours = every_pass(TRITON, *arguments)
     assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 
 
@@ -157,20 +154,20 @@ def test_addresses_of_64_bits(monkeypatch):
     arguments = make_arguments(PYRAMIDS["block"], torch.float32)
     pyramid = triton_pyramid.Pyramid(arguments[1], arguments[-1])
     assert {pyramid.maps.dtype, pyramid.levels.dtype} == {torch.int64}
-    ours = every_pass(triton_branch_mix, *arguments)
+    ours = every_pass(TRITON, *arguments)
     assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 
 
 def test_what_belongs_to_a_missing_map_is_neither_read_nor_written():
-    grads, maps, scales, lines, moments, sizes = make_arguments(PYRAMIDS["block"], torch.float32)
+    grads, maps, scales, dyrelu, moments, sizes = make_arguments(PYRAMIDS["block"], torch.float32)
     scales[0, 0] = scales[2, 2] = math.nan
     moments[:, 0, 0] = moments[:, 2, 2] = math.nan
-    for output in triton_branch_mix.mix_forward(maps, scales, lines, sizes):
+    for output in TRITON.mix_forward(maps, scales, dyrelu, sizes):
         assert output.isfinite().all()
-    for gradient in flat(triton_branch_mix.mix_backward(grads, maps, scales, lines, moments)):
+    for gradient in flat(TRITON.mix_backward(grads, maps, scales, dyrelu, moments)):
         assert gradient is None or gradient.isfinite().all()
     grads[0][0, 0, 0] = math.inf
-    grad_scales, _ = triton_branch_mix.mix_reductions(grads, maps, scales, lines)
+    grad_scales, _ = TRITON.mix_reductions(grads, maps, scales, dyrelu)
     assert not grad_scales[0, 0].any()
     assert not grad_scales[2, 2].any()
 
@@ -182,21 +179,21 @@ def test_what_the_kernels_do_not_take_goes_to_plain_pytorch():
         arguments = make_arguments(pyramid, dtype, batch=batch)
         if dtype == torch.float64:
             arguments = [in_float64(value) for value in arguments]
-        ours = every_pass(triton_branch_mix, *arguments)
+        ours = every_pass(TRITON, *arguments)
         for mine, other in zip(flat(ours), flat(every_pass(BY_LEVEL, *arguments)), strict=True):
             assert torch.equal(mine, other)
 
 
 def test_the_self_check_finds_wrong_sums(monkeypatch, caplog):
-    triton_check._passes.cache_clear()
+    self_check._passes.cache_clear()
     assert triton_branch_mix.serves(DEVICE)
-    triton_check._passes.cache_clear()
-    genuine = triton_branch_mix.mix_reductions
-    wrong = lambda *a: [1.1 * total for total in genuine(*a)]  # noqa: E731
-    monkeypatch.setattr(triton_branch_mix, "mix_reductions", wrong)
+    self_check._passes.cache_clear()
+    genuine = TRITON.mix_reductions
+    wrong = lambda _, *a: [1.1 * total for total in genuine(*a)]  # noqa: E731
+    monkeypatch.setattr(triton_branch_mix.TritonPasses, "mix_reductions", wrong)
     assert not triton_branch_mix.serves(DEVICE)
     assert f"fused blocks use plain PyTorch instead of Triton on {DEVICE.type}" in caplog.text
-    triton_check._passes.cache_clear()
+    self_check._passes.cache_clear()
 
 
 @pytest.mark.parametrize("coarser_offsets", ["crop", "resize"])
@@ -205,7 +202,7 @@ def test_a_block_takes_one_launch_of_every_kernel(
 ):
     """However many levels and branches it has, and with the plain block's results."""
     lists = [note_launches(module, names) for module, names in KERNELS.items()]
-    passes_over_maps = note_launches("triton_moments_kernels", ["moments_kernel"])
+    passes_over_maps = note_launches("triton.moments_kernels", ["moments_kernel"])
     torch.manual_seed(0)
     block = DyHeadBlock(32, 32, BlockOptions(coarser_offsets=coarser_offsets)).to(DEVICE)
     with torch.no_grad():
@@ -235,7 +232,7 @@ def test_a_block_in_activation_checkpointing(context, triton_everywhere):
     block = DyHeadBlock(16, 16).to(DEVICE)
     levels = [normals(1)(1, 16, *size) for size in [(5, 4), (3, 2)]]
     if context.startswith("first"):
-        triton_check._passes.cache_clear()
+        self_check._passes.cache_clear()
 
     def run(mode):
         leaves = [level.clone().requires_grad_() for level in levels]

@@ -1,0 +1,1 @@
+"""The operators in plain PyTorch, which serve every device and type."""

@@ -1,0 +1,1 @@
+"""The operators on CUDA devices, as Triton kernels; Triton is imported when one is launched."""
