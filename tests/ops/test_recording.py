@@ -98,7 +98,9 @@ def test_the_legacy_onnx_exporter_is_refused_in_one_sentence(backend):
     pytest.importorskip("onnx")
     module = Convolution(backend)
     inputs = make_arguments()[:3]
+    caches = torch.is_autocast_cache_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(RuntimeError, match="legacy ONNX exporter cannot.*`dyhead export`"):
             torch.onnx.export(module, inputs, io.BytesIO(), dynamo=False)
+    torch.set_autocast_cache_enabled(caches)  # an exporter that fails leaves it off
