@@ -27,11 +27,14 @@ $(SETUP): setup.py
 quickstart: $(SETUP)
 	$(BIN)/python train_net.py --config configs/quickstart.yaml
 
+# Processes share the test files; each has one thread, so that they do not wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(SETUP)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: $(SETUP)
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 .PHONY: structure
 structure: $(SETUP)
