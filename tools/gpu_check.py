@@ -79,6 +79,8 @@ class Check:
 
     def run(self) -> list[Result]:
         """Run every stage that fits, and write gpu_check.json as soon as each has ended."""
+        # A shell's background job ignores SIGINT, and so would its children, which are ended by it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.write()
         for group in group_stages(self.stages):
             with ThreadPoolExecutor(1 if len(group) == 1 else self.jobs) as pool:
