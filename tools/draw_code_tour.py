@@ -101,14 +101,14 @@ def _merge(training: list[str], evaluation: list[str]) -> list[str]:
 def _package(file: str) -> str:
     """Name the package that a file is shown in: of the host and of the models a part of it."""
     parts = Path(file).parent.parts
-    depth = {"d2": 2, "modeling": 2}.get(parts[0], 1) if parts else 0
-    return "/".join(parts[: depth + ("_embedded" in parts)])
+    depth = 2 if parts and parts[0] in ("d2", "modeling") else 1
+    return "/".join(parts[:depth])
 
 
 def _summary(package: str) -> str:
-    """Return the first sentence of a package's docstring, or "" of one that is elsewhere."""
+    """Return the first sentence of a package's docstring, or "" of the whole and of Detectron2."""
     source = PROJECT / "dyhead" / package / "__init__.py"
-    if not source.is_file():  # of genuine Detectron2
+    if not package or not source.is_file():
         return ""
     docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
     return docstring.split(".\n")[0].replace("\n", " ").rstrip(".")
@@ -150,9 +150,9 @@ def draw_box(axes: Any, place: Place) -> None:
         alpha=0.3,
     )
     axes.add_patch(box)
-    name = station.package.replace("_embedded/", "")
+    name = f"dyhead/{station.package}".rstrip("/")
     x, y = place.x + PADDING, place.y + PADDING + LINE / 2
-    axes.text(x, y, f"dyhead/{name}", va="center", fontsize=9, weight="bold", color=INK)
+    axes.text(x, y, name, va="center", fontsize=9, weight="bold", color=INK)
     for number, (style, line) in enumerate(station.lines(), start=1):
         axes.text(x, y + number * LINE, line, va="center", fontsize=8, style=style, color=INK)
 

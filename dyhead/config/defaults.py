@@ -95,7 +95,8 @@ DYHEAD.TASK_ATTENTION = "DyReLU"
 DYHEAD.ORDER = "spatial_scale_task"
 # How offsets serve the coarser level: "flat_read", "crop", "resize" or "upsample_features".
 DYHEAD.COARSER_OFFSETS = "flat_read"
-# Of the scale attention: "official", relu6(x + 3) / 6, or "paper", max(0, min(1, (x + 1) / 2)).
+# Hard sigmoid of the scale attention and of DyReLU: "official", relu6(x + 3) / 6, or "paper",
+# max(0, min(1, (x + 1) / 2)).
 DYHEAD.HARD_SIGMOID = "official"
 DYHEAD.BIAS = True  # the deformable convolutions have a bias
 # Initial weights of the convolution that gives offsets and masks: "default" or "zero".

@@ -1,4 +1,4 @@
-"""Who may import whom: the host knows nothing of the project but what knows no host."""
+"""The host imports nothing of the project but what knows no host."""
 
 import ast
 import subprocess

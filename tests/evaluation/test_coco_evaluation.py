@@ -1,4 +1,4 @@
-"""faster-coco-eval, where it is installed, against pycocotools."""
+"""Scores by faster-coco-eval, where it is installed, equal those of pycocotools."""
 
 import contextlib
 import io

@@ -46,7 +46,7 @@ def naive_sample(image, y, x):
 
 
 def naive_convolution(image, offset_memory, mask_memory, branch):
-    """image (C, H, W); offsets and masks as flat memory, indexed by the output's size."""
+    """Convolve an image (C, H, W); offset and mask are flat memory, indexed by output size."""
     stride = branch.stride
     height, width = (-(-length // stride) for length in image.shape[1:])
     positions = []
@@ -112,7 +112,7 @@ def naive_where(maps, options):
 
 
 def naive_coarser_where(offset, mask, height, width, options):
-    """What the coarser level's convolution finds in memory."""
+    """Give offsets and masks as the coarser level's convolution finds them in memory."""
     if not options.spatial_aware or options.coarser_offsets == "flat_read":
         return offset.flatten(), mask.flatten()
     if options.coarser_offsets == "crop":

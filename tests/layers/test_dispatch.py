@@ -1,4 +1,4 @@
-"""How a block is executed: hooks fire, and what the fused form does not know is not lost."""
+"""A block's execution: hooks fire, and what the fused form does not know is not lost."""
 
 import logging
 

@@ -99,7 +99,7 @@ def test_autocast_keeps_its_type():
 
 
 def test_offsets_are_as_accurate_in_any_layout():
-    """oneDNN's channels_last convolution would err by 1e-5 and more here."""
+    """The channels_last convolution of oneDNN would err by 1e-5 and more here."""
     torch.manual_seed(0)
     spatial = DyHeadBlock(256, 256).spatial_attention
     torch.nn.init.normal_(spatial.offset_and_mask.weight, std=2.5 / 2304**0.5)

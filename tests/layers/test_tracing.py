@@ -1,4 +1,4 @@
-"""torch.jit.trace of blocks and of the tensor parts of detectors, on every CPU back end."""
+"""Blocks and the tensor parts of detectors pass torch.jit.trace, on every CPU back end."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which deformable convolution is chosen, and what is said about it."""
+"""The choice of a deformable convolution, and the log lines about it."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def fresh(monkeypatch):
 
 
 def pretend(monkeypatch, cpp=False, triton=False, torchvision=True):
-    """Which back ends this machine has."""
+    """Let this machine seem to have these back ends."""
     monkeypatch.setattr(extension, "load", lambda: cpp)
     monkeypatch.setattr(torchvision_module, "has_kernel", lambda device: torchvision)
     monkeypatch.setattr(triton_module, "is_installed", lambda: True)

@@ -216,7 +216,7 @@ def make_pyramid(sizes, dtype):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("pyramid", PYRAMIDS)
 def test_all_levels_of_a_pyramid(pyramid, dtype):
-    """What a level lacks stays out of everything, wherever it is."""
+    """A neighbour that a level lacks stays out of everything, wherever it is."""
     sizes = PYRAMIDS[pyramid]
     maps, scales, dyrelu, grads = make_pyramid(sizes, dtype)
     corrections = torch.rand(3, *scales.shape).to(scales.dtype)

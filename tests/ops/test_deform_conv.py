@@ -281,7 +281,7 @@ def test_autocast_leaves_float64_alone(backend):
 
 
 def saved_bytes(dtype, autocast):
-    """What is kept for backward of a (2, 64, 12, 14) input and of its offsets and masks."""
+    """Count the bytes kept for backward of a (2, 64, 12, 14) input and of its offsets and masks."""
     generator = torch.Generator().manual_seed(0)
     shapes = (2, 64, 12, 14), (2, 18, 12, 14), (2, 9, 12, 14), (64, 64, 3, 3), (64,)
     leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]

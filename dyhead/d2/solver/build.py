@@ -135,7 +135,7 @@ def _build_multiplier(solver: CfgNode) -> ParamScheduler:
 
 
 class _FixedDecays(StepWithFixedGammaParamScheduler):
-    """fvcore's schedule, also defined after the last iteration, where a trainer steps once more."""
+    """The schedule of fvcore, defined after the last iteration too: a trainer steps once more."""
 
     def __call__(self, where: float) -> float:
         return super().__call__(min(where, 1.0 - 2 * self.WHERE_EPSILON))

@@ -72,12 +72,12 @@ def check_shape(box: Any, boxes: Tensor, expected: int) -> None:
 
 
 def corners_to_size(boxes: Tensor) -> Tensor:
-    """x0, y0, x1, y1 to x0, y0, width, height."""
+    """Convert boxes (..., 4) from x0, y0, x1, y1 to x0, y0, width, height."""
     return torch.cat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
 
 def size_to_corners(boxes: Tensor) -> Tensor:
-    """x0, y0, width, height to x0, y0, x1, y1."""
+    """Convert boxes (..., 4) from x0, y0, width, height to x0, y0, x1, y1."""
     return torch.cat([boxes[..., :2], boxes[..., 2:] + boxes[..., :2]], dim=-1)
 
 

@@ -64,7 +64,7 @@ def forward_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """output = columns @ kernel^T + bias. Grid: (blocks, O blocks).
+    """Compute output = columns @ kernel^T + bias. Grid: (blocks, O blocks).
 
     With HAS_MOMENTS blocks are those of one image, all images are the grid's third axis, and
     partial (blocks, 3, images, O) gets what `join_moments_kernel` joins, of the values as they are
@@ -308,7 +308,7 @@ def backward_kernels_kernel(
     BLOCK_C: tl.constexpr,
     BLOCK_O: tl.constexpr,
 ):
-    """partial (S, O, K, C) = grad_output^T @ columns, each over the blocks of one part.
+    """Compute partial (S, O, K, C) = grad_output^T @ columns, each over the blocks of one part.
 
     Grid: (K * C blocks, O blocks, S). Columns are sampled again; sums over the parts of one kernel
     follow outside. parts (S, 2): first block, and the block after the last.

@@ -176,9 +176,9 @@ def finish_upsampled_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """gradient = collected + constant + slope * y, of upsampled maps. Grid: (blocks, N, C blocks).
+    """Compute gradient = collected + constant + slope * y, of upsampled maps.
 
-    The blocks are those of upsampled maps alone.
+    Grid: (blocks, N, C blocks); the blocks are those of upsampled maps alone.
     """
     count: tl.constexpr = LEVELS * BRANCHES
     lengths = maps + UPSAMPLED_POSITIONS

@@ -41,7 +41,7 @@ def forward_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """output = max of both linear functions. Grid: (tiles, N, C blocks)."""
+    """Compute output = max of both linear functions. Grid: (tiles, N, C blocks)."""
     program = tl.program_id(0)
     level, first = find_tile(levels + POSITIONS, program, BLOCK_P, LEVEL_FIELDS, LEVELS)
     descriptor = levels + level * LEVEL_FIELDS
@@ -91,7 +91,7 @@ def reductions_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """partial (S, LINEAR_SUMS + B, N, C): g1 * z, g1, g2 * z, g2, and dz * up_b.
+    """Compute partial (S, LINEAR_SUMS + B, N, C): sums of g1 * z, g1, g2 * z, g2, and dz * up_b.
 
     Grid: (S, N, C blocks).
     """

@@ -49,10 +49,11 @@ def moments_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """partial (S, 3, N, C): mean, squared distances from it, sum as upsampled to the level's size.
+    """Compute partial (S, 3, N, C) of each part of the maps' positions.
 
-    Grid: (S, N, C blocks). Every place of the tile follows the mean and the squares of its own
-    positions (Welford, 1962), so that nothing large is subtracted.
+    The three are the mean, the squared distances from it, and the sum of the map as upsampled to
+    the level's size. Grid: (S, N, C blocks). Every place of the tile follows the mean and the
+    squares of its own positions (Welford, 1962), so that nothing large is subtracted.
     """
     part = tl.program_id(0)
     index, first = find_tile(maps + POSITIONS, part, span, MAP_FIELDS, MAPS)
@@ -153,7 +154,7 @@ def join_moments_kernel(
     BLOCK_S: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """moments (maps, 3, N, C) from `partial`, zero of a map that is not there.
+    """Join `partial` to moments (maps, 3, N, C); those of a map that is not there are zero.
 
     Grid: (maps, N, C blocks).
     """

@@ -248,7 +248,7 @@ def test_a_block_in_activation_checkpointing(context, triton_everywhere):
 
 
 def test_blocks_hand_on_levels_that_need_no_copy(triton_everywhere):
-    """What one block gives lies in memory as the next one reads it."""
+    """Outputs of one block lie in memory as the next one reads them."""
     block = DyHeadBlock(16, 16).to(DEVICE)
     with torch.no_grad():
         outputs = block([normals(1)(2, 16, *size) for size in [(4, 3), (2, 2), (1, 1)]])

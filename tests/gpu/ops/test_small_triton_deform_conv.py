@@ -146,7 +146,7 @@ def test_addresses_of_64_bits(monkeypatch):
 
 
 def make_pyramid(dtype, *, batch=2, channels=20, outputs=18, sizes=((4, 7), (2, 4), (1, 2))):
-    """What a DyHead block convolves: three kernels on levels and their neighbours."""
+    """Make the tensors that a DyHead block convolves: levels, their maps and three kernels."""
     normal = normals(0)
     levels = [normal(batch, channels, *size).to(dtype) for size in sizes]
     maps = [normal(batch, 27, *size) for size in sizes]

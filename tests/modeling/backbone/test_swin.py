@@ -69,7 +69,7 @@ def assert_same(actual, expected, tolerance):
 
 
 def naive_attention(attention, tokens, window, shift):
-    """tokens (H, W, C) -> (H, W, C); padded with zeros to whole windows, then rolled."""
+    """Attend to tokens (H, W, C), padded with zeros to whole windows, then rolled."""
     height, width, channels = tokens.shape
     full_height, full_width = (-(-length // window) * window for length in (height, width))
     padded = tokens.new_zeros(full_height, full_width, channels)
@@ -160,7 +160,7 @@ def test_equals_the_naive_double_forward_and_backward(height, width, batch):
 
 
 def timm_name(name):
-    """timm merges at the start of a stage, the official code at the end of the one before."""
+    """Rename for timm: it merges as a stage begins, the official code as the one before ends."""
     parts = name.split(".")
     if parts[2:3] == ["downsample"]:
         parts[1] = str(int(parts[1]) + 1)

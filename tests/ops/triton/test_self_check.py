@@ -1,4 +1,4 @@
-"""Where Triton is trusted, and what the log says where it is not."""
+"""Triton is trusted where it agrees; elsewhere the log says why not."""
 
 import os
 

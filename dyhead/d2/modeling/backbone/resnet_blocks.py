@@ -39,7 +39,7 @@ class BasicStem(CNNBlockBase):
 
 
 class ResidualBlock(CNNBlockBase, ABC):
-    """relu(residual(x) + shortcut(x)), where the shortcut is a projection if channels change."""
+    """A block of relu(residual(x) + shortcut(x)); a change of channels makes a shortcut project."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
         """Build the shortcut; the subclass builds its convolutions and initializes all."""
