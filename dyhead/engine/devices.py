@@ -52,7 +52,7 @@ def plan_devices(
             "cpu",
             1,
             "No GPU found: running on the CPU in one process (`MODEL.DEVICE cpu --num-gpus N`"
-            " trains with N CPU processes).",
+            " trains with N CPU processes on the embedded host).",
         )
     if num_gpus > num_gpus_present:
         raise UserError(f"--num-gpus {num_gpus}, but this machine has {num_gpus_present}.")

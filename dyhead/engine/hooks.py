@@ -67,7 +67,7 @@ class ScoresHook(HookBase):
         self._best = dict(state_dict["best"])
 
     def _note(self) -> None:
-        results = self.trainer.last_results
+        results = getattr(self.trainer, "_last_eval_results", None)  # absent before the first
         if not results or results is self._seen:
             return
         self._seen, self._steps = results, steps_done(self.trainer)

@@ -84,7 +84,23 @@ def build_step_trainer(
         scaler = torch.amp.GradScaler(torch.device(cfg.MODEL.DEVICE).type)
         return AMPTrainer(model, data_loader, optimizer, grad_scaler=scaler, precision=dtype)
     # bfloat16 has the range of float32 and needs no scale. Genuine AMPTrainer knows GPUs alone.
-    return SimpleTrainer(_Autocast(model, cfg.MODEL.DEVICE, dtype), data_loader, optimizer)
+    return _AutocastTrainer(cfg.MODEL.DEVICE, dtype, model, data_loader, optimizer)
+
+
+class _AutocastTrainer(SimpleTrainer):
+    """A SimpleTrainer that computes the losses, and nothing else, under autocast."""
+
+    def __init__(self, device: str, dtype: torch.dtype, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._device, self._dtype = device, dtype
+
+    def run_step(self) -> None:
+        bare = self.model  # `model` is evaluated and saved too, both without the autocast
+        self.model = _Autocast(bare, self._device, self._dtype)
+        try:
+            super().run_step()
+        finally:
+            self.model = bare
 
 
 class _Autocast(nn.Module):

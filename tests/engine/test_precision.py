@@ -117,6 +117,22 @@ def test_detectors_train_and_evaluate_in_bfloat16_on_the_cpu(
 
 
 @pytest.mark.usefixtures("without_pictures")
+def test_only_the_losses_of_a_training_in_bfloat16_are_computed_in_it(
+    make_config: MakeConfig,
+) -> None:
+    trainer = Trainer(make_config(**{"SOLVER.AMP.ENABLED": True, "TEST.EVAL_PERIOD": 2}))
+    model, seen = trainer.model, []
+
+    def note(model: nn.Module, inputs: Any) -> None:
+        seen.append((model.training, torch.is_autocast_enabled("cpu")))
+
+    model.register_forward_pre_hook(note)
+    trainer.train()
+    assert set(seen) == {(True, True), (False, False)}
+    assert trainer.model is model
+
+
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("first", [False, True])
 def test_a_run_can_be_resumed_in_another_precision(make_config: MakeConfig, first: bool) -> None:
     Trainer(make_config(**{"SOLVER.AMP.ENABLED": first})).train()

@@ -10,9 +10,12 @@ import pytest
 import torch
 from stop_hook import StopAt
 
-from dyhead.d2 import HOST
+from dyhead.checkpoint import SafeCheckpointer
 from dyhead.d2.config import CfgNode
+from dyhead.d2.engine import DefaultTrainer, HookBase
+from dyhead.d2.utils import comm
 from dyhead.engine.trainer import Trainer
+from dyhead.errors import UserError
 
 MakeConfig = Callable[..., CfgNode]
 
@@ -141,11 +144,61 @@ def test_one_line_tells_what_is_about_to_happen(
     assert "curves.png" in caplog.text and "predictions.png" in caplog.text
 
 
-@pytest.mark.skipif(HOST == "embedded", reason="the embedded host refuses TEST.PRECISE_BN")
-def test_precise_batch_norm_comes_before_the_checkpoints(make_config: MakeConfig) -> None:
-    trainer = Trainer(make_config(**{"TEST.PRECISE_BN.ENABLED": True}))
-    names = [type(hook).__name__ for hook in trainer.build_hooks()]
-    assert names.index("PreciseBN") < names.index("PeriodicCheckpointer") < names.index("EvalHook")
+@pytest.mark.usefixtures("without_pictures")
+def test_a_trainer_of_ones_own_adds_hooks_as_to_detectron2s(make_config: MakeConfig) -> None:
+    seen: list[Any] = []
+
+    class Recorder(HookBase):
+        def after_train(self) -> None:
+            seen.append(self.trainer._last_eval_results)
+
+    class OwnTrainer(Trainer):
+        def build_hooks(self) -> list[HookBase | None]:
+            return [*super().build_hooks(), Recorder()]
+
+    trainer = OwnTrainer(make_config())
+    assert isinstance(trainer, DefaultTrainer)
+    parts = trainer._trainer, trainer.checkpointer, trainer.scores
+    names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
+    assert parts == (trainer._trainer, trainer.checkpointer, trainer.scores)
+    assert names == [
+        "IterationTimer",
+        "LRScheduler",
+        "PeriodicCheckpointer",
+        "EvalHook",
+        "PeriodicWriter",
+        "ScoresHook",
+        "CurvesHook",
+        "Recorder",
+    ]
+    assert isinstance(trainer.checkpointer, SafeCheckpointer)
+    trainer.train()
+    assert len(seen) == 1 and "AP" in seen[0]["bbox"]
+
+
+def test_hooks_that_leave_the_safe_parts_out_are_refused(make_config: MakeConfig) -> None:
+    class Bare(Trainer):
+        def build_hooks(self) -> list[HookBase | None]:
+            return []
+
+    with pytest.raises(TypeError, match=r"Bare.build_hooks must call super\(\).build_hooks\(\)"):
+        Bare(make_config())
+
+
+def test_a_run_without_test_sets_comes_to_its_end(make_config: MakeConfig) -> None:
+    cfg = make_config(**{"DATASETS.TEST": ()})
+    assert train(cfg)._last_eval_results == {}
+    assert Path(cfg.OUTPUT_DIR, "model_final.pth").is_file()
+
+
+def test_genuine_detectron2_refuses_several_processes_on_the_cpu_at_once(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dyhead.engine.trainer.HOST", "detectron2")
+    monkeypatch.setattr(comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(Trainer, "build_model", lambda cfg: pytest.fail("a model was built"))
+    with pytest.raises(UserError, match="on GPUs only: .*DYHEAD_HOST=embedded"):
+        Trainer(make_config())
 
 
 @pytest.mark.usefixtures("without_pictures")
