@@ -1,11 +1,16 @@
 """Attentions of one's own: known by their name, with no other change."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from attention_variants import VARIANTS
 from small_blocks import make_levels
 
-from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
+from dyhead.layers import SCALE_ATTENTIONS, BlockOptions, DyHeadBlock, DyHeadStack
+
+SEMANTICS = Path(__file__).parents[2] / "docs" / "semantics.md"
 
 
 @pytest.fixture(params=VARIANTS)
@@ -39,3 +44,16 @@ def test_a_variant_learns_in_a_stack_beside_the_other_attentions(role, order):
 def test_an_unknown_name_is_answered_with_the_known_ones(role):
     with pytest.raises(ValueError, match=rf"MODEL.DYHEAD.{role.upper()} 'best' is unknown: use"):
         DyHeadBlock(16, 16, BlockOptions(**{role: "best"}))
+
+
+def test_the_attention_of_the_document_computes_in_either_order(monkeypatch):
+    text = SEMANTICS.read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.setitem(SCALE_ATTENTIONS, "SoftmaxAttention", None)  # which the example replaces
+    exec(compile(example, "semantics.md", "exec"), {})
+    levels = make_levels([(6, 8), (3, 4)], dtype=torch.float32)
+    for order in ("spatial_scale_task", "scale_spatial_task"):
+        options = BlockOptions(order=order, scale_attention="SoftmaxAttention")
+        outputs = DyHeadBlock(16, 16, options)(levels)
+        assert [output.shape for output in outputs] == [level.shape for level in levels]
+        assert all(output.isfinite().all() for output in outputs)
