@@ -32,6 +32,9 @@ def flat_read(offset_map: Tensor, height: int, width: int) -> Tensor:
             f"Cannot read a {height} x {width} map from offsets of {map_height} x {map_width}:"
             " the flat read only shrinks, so levels must be ordered from finest to coarsest."
         )
+    if torch.compiler.is_compiling():
+        # A compiler takes what follows a group norm for contiguous; the graph has to make it so.
+        offset_map = offset_map.clone(memory_format=torch.contiguous_format)
     flat = offset_map.flatten(1)[:, : channels * height * width]
     return flat.unflatten(1, (channels, height, width))
 
