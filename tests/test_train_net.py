@@ -22,6 +22,8 @@ from dyhead.d2 import HOST
 from dyhead.engine import Trainer, parse_arguments
 from dyhead.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("own_catalogs")
+
 PROJECT = Path(__file__).parents[1]
 CONFIG = f"""
 _BASE_: {PROJECT}/configs/Base-ATSS-DyHead-R18-small.yaml

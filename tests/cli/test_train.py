@@ -17,6 +17,8 @@ from dyhead.cli import train
 from dyhead.cli.main import main
 from dyhead.engine import argument_parser
 
+pytestmark = pytest.mark.usefixtures("own_catalogs")
+
 TINY = [
     *("MODEL.DEVICE", "cpu", "MODEL.DYHEAD.NUM_CONVS", "1", "DATALOADER.NUM_WORKERS", "0"),
     *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"),
