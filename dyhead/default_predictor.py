@@ -13,7 +13,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
 from dyhead.d2.data.transforms import ResizeShortestEdge
 from dyhead.data.known_classes import known_classes
-from dyhead.data.model_input import as_bgr, colour_order
+from dyhead.data.model_input import colour_order, three_channels
 from dyhead.detector import prepare_detector
 
 
@@ -62,7 +62,7 @@ class DefaultPredictor:
             TypeError: it is no array of uint8.
             ValueError: it has another shape.
         """
-        image = as_bgr(original_image)
+        image = three_channels(original_image)
         height, width = image.shape[:2]
         if self.input_format == "RGB":
             image = image[:, :, ::-1]

@@ -11,7 +11,7 @@ from small_models import CONFIGS
 from torch import nn
 
 from dyhead import DefaultPredictor
-from dyhead.checkpoint.model_card import KEY, ModelCard
+from dyhead.checkpoint.model_card import CARD_KEY, ModelCard
 from dyhead.config import load_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode, get_cfg
@@ -142,7 +142,7 @@ def test_classes_are_brought_to_the_order_of_the_metadata(quickstart: CfgNode) -
     names = DefaultPredictor(quickstart).metadata.thing_classes
     content = torch.load(quickstart.MODEL.WEIGHTS, weights_only=True)
     card = ModelCard(config="", class_names=tuple(reversed(names)))
-    torch.save({**content, KEY: card.as_plain()}, quickstart.MODEL.WEIGHTS)
+    torch.save({**content, CARD_KEY: card.as_plain()}, quickstart.MODEL.WEIGHTS)
     quickstart.MODEL.ATSS.INFERENCE_TH = 0.0
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     turned = DefaultPredictor(quickstart)(picture)["instances"].pred_classes
@@ -151,7 +151,7 @@ def test_classes_are_brought_to_the_order_of_the_metadata(quickstart: CfgNode) -
     assert len(plain) > 0 and torch.equal(turned, len(names) - 1 - plain)
     with pytest.raises(UserError, match="only in the checkpoint: cat"):
         card = ModelCard(config="", class_names=("cat", *names[1:]))
-        torch.save({**content, KEY: card.as_plain()}, quickstart.MODEL.WEIGHTS)
+        torch.save({**content, CARD_KEY: card.as_plain()}, quickstart.MODEL.WEIGHTS)
         DefaultPredictor(quickstart)
 
 

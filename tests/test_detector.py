@@ -12,7 +12,7 @@ from PIL import Image
 from small_models import CONFIGS, make
 from torch import nn
 
-from dyhead.checkpoint.model_card import KEY, ModelCard, describe
+from dyhead.checkpoint.model_card import CARD_KEY, ModelCard, describe
 from dyhead.cli.main import main
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
@@ -115,7 +115,7 @@ def trained(
 def save(path: Path, cfg: CfgNode, card: ModelCard | None = None) -> Path:
     model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     plain = (card or describe(cfg)).as_plain()
-    torch.save({"model": model.state_dict(), KEY: plain}, path)
+    torch.save({"model": model.state_dict(), CARD_KEY: plain}, path)
     return path
 
 
@@ -195,7 +195,7 @@ def test_a_damaged_card_is_one_sentence(tmp_path: Path, colours: Any, colour_con
         path = save(tmp_path / "damaged.pth", cfg, ModelCard(config=config))
         with pytest.raises(UserError, match=f"{path}.*{message}"):
             load_detector(path)
-    torch.save({"model": {}, KEY: 3}, tmp_path / "damaged.pth")
+    torch.save({"model": {}, CARD_KEY: 3}, tmp_path / "damaged.pth")
     with pytest.raises(UserError, match="damaged, for its model card is no mapping"):
         load_detector(tmp_path / "damaged.pth")
 
@@ -258,7 +258,7 @@ def test_the_number_of_classes_comes_from_what_is_known(tmp_path: Path, colours:
         load("DATASETS.COCO_JSON", "[['red_green', 'absent.json', 'absent']]")
 
     card = ModelCard(config="", class_names=("a", "b"))
-    torch.save({"model": model.state_dict(), KEY: card.as_plain()}, path)
+    torch.save({"model": model.state_dict(), CARD_KEY: card.as_plain()}, path)
     assert load().class_names == ("a", "b")
     with pytest.raises(UserError, match="NUM_CLASSES is 5, but .*two.pth has 2 classes"):
         load("MODEL.ATSS.NUM_CLASSES", "5")

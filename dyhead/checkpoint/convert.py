@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dyhead.checkpoint.importers import Imported, import_weights, official
 from dyhead.checkpoint.importers.own import FPN
-from dyhead.checkpoint.model_card import KEY, ModelCard, read_card
+from dyhead.checkpoint.model_card import CARD_KEY, ModelCard, read_card
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.containers import load_weights
@@ -92,10 +92,10 @@ def _write(
     with user_errors(target):
         if target.endswith(".pth"):
             save_checkpoint_file(
-                {"model": weights, **({KEY: plain} if plain else {}), **notes}, target
+                {"model": weights, **({CARD_KEY: plain} if plain else {}), **notes}, target
             )
         else:
-            metadata = {"format": "pt", **({KEY: json.dumps(plain)} if plain else {}), **notes}
+            metadata = {"format": "pt", **({CARD_KEY: json.dumps(plain)} if plain else {}), **notes}
             write_bytes_atomically(to_safetensors(weights, metadata), target)
 
 

@@ -22,7 +22,7 @@ from dyhead.d2.data import MetadataCatalog
 from dyhead.safe_io.load import is_safetensors_file, is_torch_file, load_checkpoint_file
 from dyhead.safe_io.save import save_checkpoint_file
 
-KEY = "dyhead"
+CARD_KEY = "dyhead"
 INPUT_FORMATS = ("BGR", "RGB", "L", "YUV-BT.601")  # what Detectron2 reads images in
 _MAX_TEXT = 2**20  # characters of a config
 _MAX_NAME = 1000  # characters of any other text
@@ -194,8 +194,8 @@ def _read_plain(path: str) -> Any:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"Checkpoint {path} does not exist: check the path.")
     if is_torch_file(path):
-        return load_checkpoint_file(path, memory_map=True).get(KEY)
-    return _decode(read_metadata(path).get(KEY)) if is_safetensors_file(path) else None
+        return load_checkpoint_file(path, memory_map=True).get(CARD_KEY)
+    return _decode(read_metadata(path).get(CARD_KEY)) if is_safetensors_file(path) else None
 
 
 def read_metadata(path: str) -> dict[str, str]:
@@ -227,4 +227,4 @@ def replace_card(path: str | os.PathLike[str], card: ModelCard) -> None:
         OSError: the file cannot be written; the old one stays.
         ValueError: the file is damaged.
     """
-    save_checkpoint_file({**load_checkpoint_file(path), KEY: card.as_plain()}, path)
+    save_checkpoint_file({**load_checkpoint_file(path), CARD_KEY: card.as_plain()}, path)

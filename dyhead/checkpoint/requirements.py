@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dyhead.checkpoint.importers import Imported
+from dyhead.config.load import value_of
 from dyhead.d2.config import CfgNode
 
 logger = logging.getLogger(__name__)
@@ -46,15 +47,8 @@ def disagreements(cfg: CfgNode, requirements: Mapping[str, Any]) -> dict[str, An
     return {
         key: value
         for key, value in requirements.items()
-        if not _agree(_value(cfg, key), value) and _is_used(cfg, key)
+        if not _agree(value_of(cfg, key), value) and _is_used(cfg, key)
     }
-
-
-def _value(cfg: CfgNode, key: str) -> Any:
-    node: Any = cfg
-    for part in key.split("."):
-        node = node[part]
-    return node
 
 
 def _is_used(cfg: CfgNode, key: str) -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from dyhead.checkpoint.import_report import ImportReport, compare
 from dyhead.checkpoint.importers import import_weights, is_weight
-from dyhead.checkpoint.model_card import KEY, ModelCard
+from dyhead.checkpoint.model_card import CARD_KEY, ModelCard
 from dyhead.checkpoint.model_names import fit_names
 from dyhead.checkpoint.requirements import check_requirements
 from dyhead.d2.checkpoint.c2_model_loading import align_and_update_state_dicts
@@ -73,7 +73,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
         described: dict[str, Any] = {}
         if self._card is not None:
             card = self._card()
-            described[KEY] = card.as_plain()
+            described[CARD_KEY] = card.as_plain()
             self.last_saved = os.path.join(self.save_dir, f"{name}.pth"), card.iteration
         if name in self._stripped:
             content = {"model": self.model.state_dict(), **described}

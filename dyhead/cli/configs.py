@@ -2,7 +2,7 @@
 
 import argparse
 
-from dyhead.cli.options import add_overrides
+from dyhead.cli.options import CONFIG_HELP, add_overrides
 from dyhead.cli.output import print_whole
 
 DESCRIPTION = """
@@ -16,8 +16,6 @@ dyhead configs diff dyhead_r50_atss_fpn_1x dyhead_swint_atss_fpn_2x_ms
 dyhead configs explain MODEL.DYHEAD.NUM_CONVS
 """
 
-_CONFIG = "a YAML file, or the name of a packaged config"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
@@ -25,11 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands.add_parser("list", help="name every packaged config, with a line on each")
 
     show = commands.add_parser("show", help="print a config with its bases and defaults, as YAML")
-    show.add_argument("config", metavar="CONFIG", help=_CONFIG)
+    show.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
     add_overrides(show)
 
     diff = commands.add_parser("diff", help="print the keys that differ, with both values")
-    diff.add_argument("first", metavar="A", help=_CONFIG)
+    diff.add_argument("first", metavar="A", help=CONFIG_HELP)
     diff.add_argument("second", metavar="B", help="the same")
 
     explain = commands.add_parser("explain", help="say what a key means and where it is used")

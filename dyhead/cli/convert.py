@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         f" {args.layout} layout"
     )
     if imported.requirements and not imported.is_backbone:
-        print("Where they come from, the config says:")
+        print("The original detector's config keys:")
         for key, value in imported.requirements.items():
             print(f"  {key} {value}")
 

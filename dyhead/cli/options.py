@@ -4,11 +4,11 @@ import argparse
 import os
 from pathlib import Path
 
-_CONFIG = "a YAML file, or the name of a packaged config (`dyhead configs list`)"
+CONFIG_HELP = "a YAML file, or the name of a packaged config (`dyhead configs list`)"
 
 
 def add_config(
-    parser: argparse.ArgumentParser, required: bool = False, help: str = _CONFIG
+    parser: argparse.ArgumentParser, required: bool = False, help: str = CONFIG_HELP
 ) -> None:
     """Add `--config`, a file or a packaged config's name, as `args.config_file`; "" by default."""
     parser.add_argument(

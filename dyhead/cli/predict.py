@@ -15,8 +15,8 @@ Detect objects with a trained detector, and leave in the output folder a drawn p
 each source, and all detections as predictions.json (COCO's result format, with file names) and
 predictions.csv.
 
-A picture that cannot be read is named, and the others go on; the exit status is 1 then. That
-nothing is found is a result.
+A picture that cannot be read is named, and the others go on; the exit status is 1 then.
+Finding nothing is not an error.
 """
 
 EXAMPLE = """
@@ -125,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         overrides=_overrides(args),
     )
-    class_indices(args.classes or (), detector.class_names)  # before hours of work, not after
+    # For its error alone: an unknown class is refused before hours of work, not after.
+    class_indices(args.classes or (), detector.class_names)
     outcome = PredictionRun(detector, sources, settings).run()
     print(_summary(outcome, settings.output))
     if outcome.is_interrupted:

@@ -3,7 +3,9 @@
 The modules below are the embedded host: own work from the part of Detectron2's interface that its
 projects use, with its names, signatures, config keys, defaults, state-dict keys and formats, so
 that configs, checkpoints and registered backbones work on either host. They import of the project
-only what knows no host (`dyhead.safe_io`, `dyhead.ops`, `dyhead.box_geometry`).
+only what knows no host (`safe_io`, `ops`, `box_geometry`, `process_group` and the drawing of
+`visualization`), and late, when they are asked for, `default_predictor` and the deformable
+bottleneck block, which are written upon this interface.
 
 Where genuine Detectron2 is chosen, every `dyhead.d2.x.y` is the module `detectron2.x.y` itself and
 none of them is imported. The environment variable DYHEAD_HOST forces "detectron2" or "embedded".

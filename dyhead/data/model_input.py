@@ -41,15 +41,15 @@ def resized_size(height: int, width: int, min_size: int, max_size: int) -> tuple
     return ResizeShortestEdge.get_output_shape(height, width, min_size, max_size)
 
 
-def as_bgr(picture: Any) -> np.ndarray:
-    """Convert a picture as OpenCV and imageio give it to three channels, BGR.
+def three_channels(picture: Any) -> np.ndarray:
+    """Bring a picture to three channels: grey is repeated, opacity is left out.
 
     Args:
-        picture: uint8, (H, W, 3) in BGR order, (H, W, 4) BGRA (its opacity is left out), or
-            (H, W) or (H, W, 1) grey.
+        picture: uint8, (H, W, 3) in any order, (H, W, 4) with its opacity last, or (H, W) or
+            (H, W, 1) grey.
 
     Returns:
-        (H, W, 3), uint8, BGR.
+        (H, W, 3), uint8, in the order of `picture`.
 
     Raises:
         TypeError: it is no array, or not of uint8.

@@ -224,7 +224,7 @@ def pictures_to_compare(
     """
     scenes = [_scene(index, *shape) for index, shape in enumerate(_SHAPES)]
     given: Sequence[str | Image.Image] = paths or scenes
-    pictures = [read_picture(each, order=cfg.INPUT.FORMAT).pixels for each in given]
+    pictures = [read_picture(each, wanted_order=cfg.INPUT.FORMAT).pixels for each in given]
     return [_resized(picture, cfg, size) for picture in pictures]
 
 

@@ -14,13 +14,13 @@ import torch
 import torch.fx.experimental._config
 from torch.export import Dim, ExportedProgram
 
-from dyhead.checkpoint.model_card import KEY
+from dyhead.checkpoint.model_card import CARD_KEY
 from dyhead.data.model_input import colour_order
 from dyhead.detector import ReadyDetector
 from dyhead.errors import UserError, user_errors
 from dyhead.export.check import Check, Session, compare
 from dyhead.export.extra import PACKAGES, import_extra
-from dyhead.export.graph import INPUT, DetectionGraph
+from dyhead.export.graph import INPUT_NAME, DetectionGraph
 from dyhead.export.metadata import build_metadata
 from dyhead.export.onnx_runner import open_session
 from dyhead.export.recordable import recordable
@@ -148,7 +148,7 @@ def _record(graph: DetectionGraph) -> ExportedProgram:
     try:
         with recordable(graph.model), torch.no_grad(), sizes_of_one_are_as_others:
             return torch.export.export(
-                graph, (images,), dynamic_shapes={INPUT: dimensions}, strict=False
+                graph, (images,), dynamic_shapes={INPUT_NAME: dimensions}, strict=False
             )
     except (torch._dynamo.exc.UserError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -180,7 +180,7 @@ def _write_onnx(
             dynamo=True,
             opset_version=opset,
             custom_translation_table=translation_table(),
-            input_names=[INPUT],
+            input_names=[INPUT_NAME],
             output_names=list(outputs),
             external_data=False,
             optimize=False,  # takes longer than all else, and runs no faster
@@ -189,7 +189,7 @@ def _write_onnx(
         optimizer = import_extra("onnxscript").optimizer
         optimizer.fold_constants(translated.model)
         optimizer.remove_unused_nodes(translated.model)
-        translated.model.metadata_props[KEY] = metadata
+        translated.model.metadata_props[CARD_KEY] = metadata
         translated.save(str(path))
     _check_standard(path, opset)
 
@@ -246,7 +246,7 @@ def _write_and_check(
 
 def _open_onnx(path: Path) -> Session:
     session = open_session(path, ["CPUExecutionProvider"])
-    return lambda images: session.run(None, {INPUT: images})
+    return lambda images: session.run(None, {INPUT_NAME: images})
 
 
 def _open_torch(path: Path) -> Session:

@@ -21,7 +21,7 @@ from dyhead.modeling.meta_arch.dense_inference import EMPTY
 from dyhead.ops.suppression import non_max_suppression
 
 _EXPORTABLE = (DenseDetector, RetinaNet)
-INPUT = "images"
+INPUT_NAME = "images"
 OUTPUTS = ("boxes", "scores", "classes", "num_detections")
 RAW_OUTPUTS = ("boxes", "scores")
 

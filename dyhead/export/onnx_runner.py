@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dyhead.checkpoint.model_card import KEY
+from dyhead.checkpoint.model_card import CARD_KEY
 from dyhead.data.model_input import resize
 from dyhead.errors import UserError, user_errors
 from dyhead.export.extra import import_extra
-from dyhead.export.graph import INPUT
+from dyhead.export.graph import INPUT_NAME
 from dyhead.export.metadata import DETECTIONS, read_metadata
 from dyhead.prediction.runner import RawDetections
 
@@ -35,10 +35,10 @@ class OnnxRunner:
     def __init__(self, path: str | os.PathLike[str], device: str | None = None) -> None:
         self._session = open_session(Path(path), _providers(device))
         metadata = self._session.get_modelmeta().custom_metadata_map
-        if KEY not in metadata:
-            raise UserError(f"{path} was not made by `dyhead export`: it says nothing of itself.")
+        if CARD_KEY not in metadata:
+            raise UserError(f"{path} was not made by `dyhead export`: it has no model card.")
         with user_errors(str(path)):
-            exported = read_metadata(metadata[KEY])
+            exported = read_metadata(metadata[CARD_KEY])
         if exported.outputs != DETECTIONS:
             raise UserError(
                 f"{path} was exported without non-maximum suppression: export it again without"
@@ -62,7 +62,7 @@ class OnnxRunner:
         found: dict[int, RawDetections] = {}
         for indices in groups.values():
             batch = np.stack([resized[index].transpose(2, 0, 1) for index in indices])
-            outputs = self._session.run(None, {INPUT: batch})
+            outputs = self._session.run(None, {INPUT_NAME: batch})
             for place, index in enumerate(indices):
                 one = [output[place] for output in outputs]
                 found[index] = _in_original(one, batch.shape[2:], images[index].shape[:2])

@@ -5,7 +5,7 @@ a scalar; the mean over branches is linear; DyReLU is the larger of two affine f
 the convolutions' outputs y_b to the block's output there is only
 
     z = sum_b scale_b * upsampled(y_b) + shift
-    output = max(slope1 * z + offset1, slope2 * z + offset2)
+    output = max(slope1 * z + intercept1, slope2 * z + intercept2)
 
 with coefficients per image and channel. What the attentions pool are means of affine functions of
 the y_b, hence affine functions of their means. So coefficients need no more than every channel's
@@ -67,27 +67,27 @@ def attention_coefficients(
     """
     mean, variance, pooled = moments.unbind(2)
 
-    # Spatial attention ends with GroupNorm(y) = gain * y + offset.
-    gain, offset = _group_norm(mean, variance, attentions, parameters)
+    # Spatial attention ends with GroupNorm(y) = gain * y + bias.
+    gain, bias = _group_norm(mean, variance, attentions, parameters)
 
     # Scale attention: a weight per branch from the mean of GroupNorm(y), then the branches' mean.
     weights = _branch_shares(attentions.branches, moments)
     if attentions.scale_sigmoid is not None:
-        normalised = torch.addcmul(offset, gain, pooled)
+        normalised = torch.addcmul(bias, gain, pooled)
         score = F.linear(normalised, parameters["score.weight"], parameters["score.bias"])
         weights = weights * attentions.scale_sigmoid(F.relu(score))  # (L, B, N, 1)
     scales = gain * weights
-    shift = (offset * weights).sum(1)  # (L, N, C)
+    shift = (bias * weights).sum(1)  # (L, N, C)
 
-    # Task attention: slopes and offsets from the mean of z; those of ReLU are constants.
+    # Task attention: slopes and intercepts from the mean of z; those of ReLU are constants.
     if attentions.task_sigmoid is None:
         zero, one = torch.zeros_like(shift), torch.ones_like(shift)
         return scales, torch.stack((shift, one, zero, zero, zero), dim=1)
     feature = (scales * pooled).sum(1) + shift
     hidden = F.linear(feature, parameters["squeeze.weight"], parameters["squeeze.bias"])
     theta = F.linear(F.relu(hidden), parameters["expand.weight"], parameters["expand.bias"])
-    slope1, offset1, slope2, offset2 = (attentions.task_sigmoid(theta) - 0.5).chunk(4, dim=-1)
-    return scales, torch.stack((shift, 2 * slope1 + 1, offset1, 2 * slope2, offset2), dim=1)
+    slope1, intercept1, slope2, intercept2 = (attentions.task_sigmoid(theta) - 0.5).chunk(4, dim=-1)
+    return scales, torch.stack((shift, 2 * slope1 + 1, intercept1, 2 * slope2, intercept2), dim=1)
 
 
 def describe(
@@ -148,7 +148,7 @@ def constant_table(rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
 def _group_norm(
     mean: Tensor, variance: Tensor, attentions: Attentions, parameters: Parameters
 ) -> tuple[Tensor, Tensor]:
-    """Compute GroupNorm's gain and offset from the moments of channels; all (L, B, N, C).
+    """Compute GroupNorm's gain and bias from the moments of channels; all (L, B, N, C).
 
     A group's variance is the mean of its channels' variances plus the variance of their means.
     """

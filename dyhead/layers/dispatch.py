@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _FUSED_ATTENTIONS = (SpatialAttention,), (ScaleAttention, type(None)), (DyReLU, nn.ReLU)
 _FUSED_PARTS = (DeformableBranch, OffsetConv, nn.GroupNorm, nn.Conv2d, nn.Linear)
 
-# Values of the finest level from which on its maps' memory counts for more than a pass of its own.
+# From this many values of the finest level on, saving memory is worth an extra pass.
 LARGE_LEVEL = 2**21
 
 
@@ -30,7 +30,7 @@ class Execution(enum.Enum):
     PLAIN = "one module after the other"
     COMPILED = "fused, in differentiable operators of PyTorch, for a compiler to fuse further"
     AUTOGRAD = "fused, in two passes over memory, with a backward pass of its own"
-    INFERENCE = "fused, in two passes over memory, outputs in the place of what was convolved"
+    INFERENCE = "fused, in two passes over memory, outputs overwrite the convolutions' results"
 
 
 def choose_execution(fused: bool, attentions: Sequence[nn.Module | None]) -> Execution:

@@ -204,12 +204,12 @@ def _compose(
     scales, dyrelu = attention_coefficients(moments, attentions, parameters)
     outputs = []
     for index, level in enumerate(_by_level(upsampled, attentions)):
-        shift, slope1, offset1, slope2, offset2 = dyrelu[index, ..., None, None]
+        shift, slope1, intercept1, slope2, intercept2 = dyrelu[index, ..., None, None]
         mixed = shift
         for image, scale in zip(level, scales[index, ..., None, None], strict=True):
             if image is not None:
                 mixed = mixed + image * scale
-        output = torch.maximum(mixed * slope1 + offset1, mixed * slope2 + offset2)
+        output = torch.maximum(mixed * slope1 + intercept1, mixed * slope2 + intercept2)
         outputs.append(output.to(images[0].dtype))
     return outputs
 

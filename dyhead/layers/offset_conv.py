@@ -15,10 +15,10 @@ TAPS = KERNEL_SIZE * KERNEL_SIZE
 class OffsetConv(nn.Conv2d):
     """A 3x3 convolution to 18 offsets and 9 mask logits per position, accurate in any layout.
 
-    An error of an offset is multiplied by the image's gradient. On CPU, oneDNN's float32
-    convolution of a channels_last image is four times less accurate than that of an NCHW one, at
-    the same speed. So such an image is laid out anew; what backward keeps is the image as it came,
-    which the deformable convolutions keep too.
+    An error of an offset is multiplied by the level's gradient. On CPU, oneDNN's float32
+    convolution of a channels_last level is four times less accurate than that of an NCHW one, at
+    the same speed. So such a level is copied to NCHW's order; backward keeps it as it came, which
+    the deformable convolutions keep too.
     """
 
     def __init__(self, in_channels: int, offset_init: str = "default") -> None:
@@ -40,22 +40,22 @@ class OffsetConv(nn.Conv2d):
         is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
         if is_recorded or not is_inaccurate:
             return super().forward(input)
-        return _ConvolutionOfRelaidImage.apply(input, self.weight, self.bias)
+        return _ContiguousConv2d.apply(input, self.weight, self.bias)
 
 
-class _ConvolutionOfRelaidImage(torch.autograd.Function):
-    """A 3x3 convolution with padding 1 that keeps the image in the layout in which it came."""
+class _ContiguousConv2d(torch.autograd.Function):
+    """A 3x3 convolution, padding 1, of a contiguous copy; for backward it keeps the original."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(image, weight)
-        return F.conv2d(image.contiguous(), weight, bias, padding=1)
+    def forward(ctx: Any, level: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(level, weight)
+        return F.conv2d(level.contiguous(), weight, bias, padding=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight = ctx.saved_tensors
+        level, weight = ctx.saved_tensors
         return torch.ops.aten.convolution_backward(
-            grad, image, weight, [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+            grad, level, weight, [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
             list(ctx.needs_input_grad),
         )  # fmt: skip

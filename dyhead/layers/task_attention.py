@@ -13,8 +13,7 @@ from dyhead.layers.hard_sigmoid import HARD_SIGMOIDS
 class DyReLU(nn.Module):
     """A dynamic ReLU: max(a1 * x + b1, a2 * x + b2), per channel, with a and b from the image.
 
-    Slopes lie within one of (1, 0) and offsets within a half of (0, 0), so that it starts near an
-    ordinary ReLU.
+    Slopes a1 lie in [0, 2] and a2 in [-1, 1], intercepts in [-0.5, 0.5]: around an ordinary ReLU.
     """
 
     def __init__(self, channels: int, reduction: int = 4, hard_sigmoid: str = "official") -> None:
@@ -27,14 +26,14 @@ class DyReLU(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Activate (N, C, H, W)."""
-        slope1, offset1, slope2, offset2 = self.coefficients(feature)
+        slope1, intercept1, slope2, intercept2 = self.coefficients(feature)
         return torch.maximum(
-            torch.addcmul(offset1, feature, slope1), torch.addcmul(offset2, feature, slope2)
+            torch.addcmul(intercept1, feature, slope1), torch.addcmul(intercept2, feature, slope2)
         )
 
     def coefficients(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Compute slopes and offsets a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
+        """Compute slopes and intercepts a1, b1, a2, b2 from (N, C, H, W): each (N, C, 1, 1)."""
         pooled = feature.mean(dim=(2, 3))  # (N, C)
         theta = self.hard_sigmoid(self.expand(F.relu(self.squeeze(pooled)))) - 0.5  # (N, 4C)
-        slope1, offset1, slope2, offset2 = theta[..., None, None].chunk(4, dim=1)
-        return 2 * slope1 + 1, offset1, 2 * slope2, offset2
+        slope1, intercept1, slope2, intercept2 = theta[..., None, None].chunk(4, dim=1)
+        return 2 * slope1 + 1, intercept1, 2 * slope2, intercept2

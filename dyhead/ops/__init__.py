@@ -41,7 +41,7 @@ __all__ = [
     "set_default_backend",
 ]
 
-# What serves fewer devices and types, and is faster there, comes later and is chosen before.
+# Of those that can serve, the last registered is chosen: the fastest, for few devices and types.
 for _backend in (PyTorchBackend(), TorchvisionBackend(), CppBackend(), TritonBackend()):
     register_backend(_backend)
 for _passes in (PyTorchPasses(), CppPasses(), TritonPasses()):

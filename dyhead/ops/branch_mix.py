@@ -4,7 +4,7 @@ Between these passes everything is per image and channel, and small: `layers.fus
 pass reads its maps once and keeps nothing of their size besides its result. Per level,
 
     z = sum_b scale_b * up_b(y_b) + shift
-    output = max(slope1 * z + offset1, slope2 * z + offset2)
+    output = max(slope1 * z + intercept1, slope2 * z + intercept2)
 
 Shape letters: L levels, B branches, N images, C channels, H x W a level's grid, h x w a map's own
 grid. `up_b` is bilinear interpolation with aligned corners from h x w to H x W, and nothing where
@@ -16,7 +16,7 @@ type. Nothing here is recorded by autograd.
 
 Coefficients:
     scales: (L, B, N, C); what belongs to a missing map is not read.
-    dyrelu: (L, 5, N, C): shift, slope1, offset1, slope2, offset2.
+    dyrelu: (L, 5, N, C): shift, slope1, intercept1, slope2, intercept2.
 
 The functions of this module choose among the registered passes: plain PyTorch everywhere, C++ on a
 CPU where the extension is there, both level by level; Triton on CUDA where its self-check succeeds,
@@ -36,7 +36,9 @@ Maps = Sequence[Sequence[Tensor | None]]
 class Passes(Protocol):
     """One implementation of the four passes, which have the arguments of this module's functions.
 
-    Others inherit from it.
+    Others inherit from it. Passes have a register of their own beside that of deformable
+    convolutions: the first ones that serve a device are taken, and MODEL.DEFORM_CONV_BACKEND, which
+    names a back end of those, does not govern them.
 
     Attributes:
         device_type: the only type of devices that they serve; "" for every type.
@@ -143,7 +145,7 @@ def mix_reductions(
     With g the gradient of the output, g1 = g where the first linear function of DyReLU is larger,
     g / 2 where both are equal, 0 elsewhere; g2 = g - g1; and dz = slope1 * g1 + slope2 * g2:
         scale_b: sum of dz * up_b(y_b); shift: sum of dz;
-        slope1: sum of g1 * z; offset1: sum of g1; slope2 and offset2 likewise with g2.
+        slope1: sum of g1 * z; intercept1: sum of g1; slope2 and intercept2 likewise with g2.
 
     Args:
         grads: of the outputs, (N, H, W, C) of the maps' type, contiguous.

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.errors import UserError, user_errors
-from dyhead.prediction.inputs import Channels, Given, read_picture
+from dyhead.prediction.inputs import ChannelOrder, PictureSource, read_picture
 from dyhead.safe_io.save import write_bytes_atomically
 from dyhead.visualization.boxes import DrawnBox, draw_boxes, readable_zoom
 from dyhead.visualization.colors import class_colors
@@ -48,8 +48,8 @@ class Detections:
     category_ids: tuple[int, ...]
     image_size: tuple[int, int]
     file_name: str | None = None
-    given: Given | None = None
-    channels: Channels = "BGR"
+    given: PictureSource | None = None
+    channels: ChannelOrder = "BGR"
 
     def __len__(self) -> int:
         """Count the objects."""

@@ -11,7 +11,7 @@ from dyhead.data.model_input import resized_size
 from dyhead.errors import UserError, first_few
 from dyhead.prediction.batching import map_in_batches
 from dyhead.prediction.detections import Detections
-from dyhead.prediction.inputs import Channels, Given, Picture, is_picture, read_picture
+from dyhead.prediction.inputs import ChannelOrder, Picture, PictureSource, is_picture, read_picture
 from dyhead.prediction.runner import RawDetections, Runner
 from dyhead.prediction.torch_runner import TorchRunner
 
@@ -88,7 +88,7 @@ class Detector:
         names = first_few(self.class_names, 5)
         return f"<Detector of {names or 'classes without names'}>"
 
-    def read(self, given: Given | Picture, channels: Channels = "BGR") -> Picture:
+    def read(self, given: PictureSource | Picture, channels: ChannelOrder = "BGR") -> Picture:
         """Read a picture as the model takes it; `detector(picture)` takes the result too.
 
         Raises:
@@ -108,40 +108,40 @@ class Detector:
     @overload  # a str is a sequence too: the first that fits counts
     def __call__(  # type: ignore[overload-overlap]
         self,
-        pictures: Given | Picture,
+        pictures: PictureSource | Picture,
         *,
         threshold: float | None = ...,
         batch_size: int = ...,
-        channels: Channels = ...,
+        channels: ChannelOrder = ...,
     ) -> Detections: ...
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self,
-        pictures: Sequence[Given | Picture],
+        pictures: Sequence[PictureSource | Picture],
         *,
         threshold: float | None = ...,
         batch_size: int = ...,
-        channels: Channels = ...,
+        channels: ChannelOrder = ...,
     ) -> list[Detections]: ...
 
     @overload
     def __call__(
         self,
-        pictures: Iterable[Given | Picture],
+        pictures: Iterable[PictureSource | Picture],
         *,
         threshold: float | None = ...,
         batch_size: int = ...,
-        channels: Channels = ...,
+        channels: ChannelOrder = ...,
     ) -> Iterator[Detections]: ...
 
     def __call__(
         self,
-        pictures: Given | Picture | Iterable[Given | Picture],
+        pictures: PictureSource | Picture | Iterable[PictureSource | Picture],
         *,
         threshold: float | None = None,
         batch_size: int = _BATCH_SIZE,
-        channels: Channels = "BGR",
+        channels: ChannelOrder = "BGR",
     ) -> Detections | list[Detections] | Iterator[Detections]:
         """Detect objects in one picture, or in several.
 
@@ -176,7 +176,7 @@ class Detector:
         return list(found) if isinstance(pictures, Sequence) else found
 
     def _detect(
-        self, given: Iterable[Any], threshold: float, batch_size: int, channels: Channels
+        self, given: Iterable[Any], threshold: float, batch_size: int, channels: ChannelOrder
     ) -> Iterator[Detections]:
         pictures = (self.read(picture, channels) for picture in given)
 
@@ -208,7 +208,7 @@ class Detector:
             image_size=picture.size,
             file_name=picture.file_name,
             given=picture.given,
-            channels=picture.given_channels,
+            channels=picture.given_order,
         )
 
 

@@ -15,12 +15,12 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dyhead.d2.data.detection_utils import read_image
-from dyhead.data.model_input import as_bgr
+from dyhead.data.model_input import three_channels
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import fetch, is_web_address
 
-Given = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
-Channels = Literal["BGR", "RGB"]
+PictureSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
+ChannelOrder = Literal["BGR", "RGB"]
 
 _DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits per channel
 
@@ -33,17 +33,17 @@ class Picture:
 
     Attributes:
         pixels: (H, W, 3), uint8, upright.
-        channels: their order.
+        order: that of their channels.
         file_name: the path or address that was given, if any.
         given: what the pixels were read from, and can be read from again.
-        given_channels: the order of its channels, where it is an array or a tensor.
+        given_order: that of its channels, where it is an array or a tensor.
     """
 
     pixels: np.ndarray
-    channels: str
+    order: str
     file_name: str | None
-    given: Given
-    given_channels: Channels = "BGR"
+    given: PictureSource
+    given_order: ChannelOrder = "BGR"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,15 +52,17 @@ class Picture:
 
     def as_image(self) -> Image.Image:
         """Convert the picture to a PIL image, RGB."""
-        return Image.fromarray(_in_order(self.pixels, self.channels, "RGB"))
+        return Image.fromarray(_in_order(self.pixels, self.order, "RGB"))
 
 
 def is_picture(value: Any) -> bool:
-    """Tell one picture from several."""
+    """Tell if `value` is one picture rather than several."""
     return isinstance(value, str | os.PathLike | Image.Image | np.ndarray | torch.Tensor)
 
 
-def read_picture(given: Given, channels: Channels = "BGR", order: str = "BGR") -> Picture:
+def read_picture(
+    given: PictureSource, given_order: ChannelOrder = "BGR", wanted_order: str = "BGR"
+) -> Picture:
     """Read one picture.
 
     Args:
@@ -68,8 +70,8 @@ def read_picture(given: Given, channels: Channels = "BGR", order: str = "BGR") -
             (H, W, 1), (H, W, 3) or (H, W, 4), whose last channel is left out as opacity; or a
             tensor, uint8, of the shape (H, W) or (C, H, W). Files and PIL images are turned upright
             where their EXIF says how.
-        channels: the order of the channels of arrays and tensors. OpenCV and Detectron2 give "BGR".
-        order: the order to give.
+        given_order: that of the channels of arrays and tensors. OpenCV and Detectron2 give "BGR".
+        wanted_order: that of the result.
 
     Raises:
         UserError: it cannot be read, or its pixels are no 8-bit values.
@@ -79,22 +81,22 @@ def read_picture(given: Given, channels: Channels = "BGR", order: str = "BGR") -
         with user_errors():
             given = _open(io.BytesIO(fetch(given)), given)
     if isinstance(given, str | os.PathLike):
-        pixels = _read_file(Path(given), order)
+        pixels = _read_file(Path(given), wanted_order)
     elif isinstance(given, Image.Image):
-        pixels = _read_image(given, order, file_name)
+        pixels = _read_image(given, wanted_order, file_name)
     elif isinstance(given, torch.Tensor):
-        pixels = _in_order(_read_tensor(given), channels, order)
+        pixels = _in_order(_read_tensor(given), given_order, wanted_order)
     elif isinstance(given, np.ndarray):
-        pixels = _in_order(_read_array(given), channels, order)
+        pixels = _in_order(_read_array(given), given_order, wanted_order)
     else:
         raise UserError(
             f"A picture cannot be a {type(given).__name__}: give a path, a PIL image, an array or a"
             " tensor."
         )
-    return Picture(pixels, order, file_name, given, channels)
+    return Picture(pixels, wanted_order, file_name, given, given_order)
 
 
-def _read_file(path: Path, order: str) -> np.ndarray:
+def _read_file(path: Path, wanted_order: str) -> np.ndarray:
     """Read the pixels of a file, as training reads it."""
     if path.is_dir():
         raise UserError(f"{path} is a folder: give its pictures, or use `dyhead predict`.")
@@ -104,18 +106,18 @@ def _read_file(path: Path, order: str) -> np.ndarray:
         _check_depth(image, str(path))
         _warn_of_more(image, str(path))
     try:
-        return read_image(str(path), format=order)
+        return read_image(str(path), format=wanted_order)
     except Exception as error:  # Pillow raises errors of many kinds on damaged files
         raise _unreadable(str(path), error) from error
 
 
-def _read_image(image: Image.Image, order: str, name: str | None) -> np.ndarray:
+def _read_image(image: Image.Image, wanted_order: str, name: str | None) -> np.ndarray:
     _check_depth(image, name or "The PIL image")
     try:
         pixels = np.asarray(_upright(image.convert("RGB"), image))
     except Exception as error:  # as above: PIL images are decoded when they are used
         raise _unreadable(name or "The PIL image", error) from error
-    return _in_order(pixels, "RGB", order)
+    return _in_order(pixels, "RGB", wanted_order)
 
 
 def _open(file: Any, name: str) -> Image.Image:
@@ -184,7 +186,7 @@ def _read_array(array: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         raise UserError(f"{len(array)} pictures in one array: give them as a list, list(x).")
     with user_errors():
-        return as_bgr(array)  # which only looks at the number of channels
+        return three_channels(array)
 
 
 def _wrong_type(dtype: str, fix: str) -> str:
@@ -194,5 +196,5 @@ def _wrong_type(dtype: str, fix: str) -> str:
     )
 
 
-def _in_order(pixels: np.ndarray, channels: str, order: str) -> np.ndarray:
-    return pixels if channels == order else pixels[:, :, ::-1]
+def _in_order(pixels: np.ndarray, given_order: str, wanted_order: str) -> np.ndarray:
+    return pixels if given_order == wanted_order else pixels[:, :, ::-1]

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
-from dyhead.checkpoint.model_card import KEY, ModelCard, describe, read_card, replace_card
+from dyhead.checkpoint.model_card import CARD_KEY, ModelCard, describe, read_card, replace_card
 from dyhead.cli.main import main
 from dyhead.config import load_config
 from dyhead.config.load import load_config_text
@@ -35,9 +35,9 @@ def save(folder: Path, plain: Any, ending: str = ".pth") -> Path:
     path = folder / f"file{ending}"
     weights = {"backbone.fpn.a.weight": torch.ones(2, 3)}
     if ending == ".pth":
-        torch.save({"model": weights, KEY: plain, "optimizer": {"state": {}}}, path)
+        torch.save({"model": weights, CARD_KEY: plain, "optimizer": {"state": {}}}, path)
     else:
-        save_file(weights, path, {KEY: plain if isinstance(plain, str) else json.dumps(plain)})
+        save_file(weights, path, {CARD_KEY: plain if isinstance(plain, str) else json.dumps(plain)})
     return path
 
 
@@ -45,7 +45,7 @@ def test_a_checkpointer_writes_the_card_that_it_is_given(tmp_path: Path) -> None
     SafeCheckpointer(nn.Linear(2, 2), str(tmp_path), card=lambda: CARD).save("model", iteration=3)
     assert read_card(tmp_path / "model.pth") == CARD
     loaded = torch.load(tmp_path / "model.pth", weights_only=True)
-    assert loaded["iteration"] == 3 and json.loads(json.dumps(loaded[KEY])) == CARD.as_plain()
+    assert loaded["iteration"] == 3 and json.loads(json.dumps(loaded[CARD_KEY])) == CARD.as_plain()
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
@@ -79,7 +79,7 @@ def test_only_the_card_of_a_file_is_replaced(tmp_path: Path) -> None:
     before = load_checkpoint_file(path)
     replace_card(path, replace(CARD, scores={"bbox/AP": 50.0}))
     after = load_checkpoint_file(path)
-    assert after.pop(KEY)["scores"] == {"bbox/AP": 50.0}
+    assert after.pop(CARD_KEY)["scores"] == {"bbox/AP": 50.0}
     assert torch.equal(*(x["model"]["backbone.fpn.a.weight"] for x in (before, after)))
     assert after["optimizer"] == before["optimizer"]
 

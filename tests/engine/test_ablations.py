@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from attention_variants import VARIANTS
+from small_backbone import SMALL_BACKBONE
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.d2.config import CfgNode
@@ -17,18 +18,10 @@ from dyhead.layers import DyHeadBlock
 
 SMALL_ATSS = {
     "MODEL.META_ARCHITECTURE": "ATSS",
-    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_dyhead_backbone",
-    "MODEL.RESNETS.DEPTH": 18,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
-    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.OUT_CHANNELS": 32,
+    **SMALL_BACKBONE,
     "MODEL.FPN.NORM": "GN",
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[64], [128], [256], [512], [1024]],
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]],
     "MODEL.ATSS.NUM_CONVS": 0,
     "MODEL.ATSS.CHANNELS": 64,
-    "MODEL.DYHEAD.CHANNELS": 32,
     "SOLVER.MAX_ITER": 10,
     "SOLVER.CHECKPOINT_PERIOD": 1000,
 }

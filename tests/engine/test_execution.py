@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_backbone import SMALL_BACKBONE
 from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
@@ -20,16 +21,8 @@ from dyhead.ops import choose_backend, set_default_backend
 MakeConfig = Callable[..., CfgNode]
 SMALL_ATSS = {
     "MODEL.META_ARCHITECTURE": "ATSS",
-    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_dyhead_backbone",
-    "MODEL.RESNETS.DEPTH": 18,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
-    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.OUT_CHANNELS": 32,
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[64], [128], [256], [512], [1024]],
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]],
+    **SMALL_BACKBONE,
     "MODEL.ATSS.NUM_CONVS": 0,
-    "MODEL.DYHEAD.CHANNELS": 32,
     "MODEL.DYHEAD.NUM_CONVS": 2,
     "SOLVER.MAX_ITER": 2,
     "SOLVER.CHECKPOINT_PERIOD": 1000,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_backbone import SMALL_BACKBONE
 from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
@@ -24,16 +25,8 @@ from dyhead.errors import UserError
 
 MakeConfig = Callable[..., CfgNode]
 SMALL = {
-    "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_dyhead_backbone",
-    "MODEL.RESNETS.DEPTH": 18,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
-    "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
-    "MODEL.FPN.OUT_CHANNELS": 32,
+    **SMALL_BACKBONE,
     "MODEL.FPN.NORM": "GN",
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[64], [128], [256], [512], [1024]],
-    "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": [[1.0]],
-    "MODEL.DYHEAD.CHANNELS": 32,
     "MODEL.DYHEAD.NUM_CONVS": 1,
     "SOLVER.MAX_ITER": 2,
     "SOLVER.CHECKPOINT_PERIOD": 1000,

@@ -1,22 +1,21 @@
 """Scores by faster-coco-eval, where it is installed, equal those of pycocotools."""
 
 import contextlib
+import functools
 import io
 import json
 import logging
 import sys
-import uuid
 
 import numpy as np
 import pytest
 import torch
+from coco_registration import register_annotations
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dyhead.config import add_dyhead_config
 from dyhead.d2.config import get_cfg
-from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.d2.data.datasets import register_coco_instances
 from dyhead.d2.evaluation import COCOEvaluator
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.evaluation import coco_evaluation
@@ -160,23 +159,9 @@ def test_settings_are_followed(parameters):
 
 
 @pytest.fixture
-def registered(tmp_path):
-    """Registers an annotation dict under a fresh name; unregisters afterwards."""
-    names = []
-
-    def register(annotations):
-        name = f"test_{uuid.uuid4().hex}"
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(annotations))
-        register_coco_instances(name, {}, str(path), str(tmp_path))
-        DatasetCatalog.get(name)  # reads the categories into the metadata
-        names.append(name)
-        return name
-
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+def registered(own_catalogs, tmp_path):
+    """Call it with annotations to register them for the test; it returns their name."""
+    return functools.partial(register_annotations, folder=tmp_path)
 
 
 def evaluate(evaluator, annotations, results):

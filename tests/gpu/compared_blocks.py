@@ -67,8 +67,8 @@ def make_cotangents(levels, near: float, plain: DyHeadStack) -> list[Tensor]:
     gaps: list[Tensor] = []
 
     def note(task, arguments, _):
-        slope1, offset1, slope2, offset2 = task.coefficients(*arguments)
-        gaps.append(((slope1 - slope2) * arguments[0] + offset1 - offset2).abs())
+        slope1, intercept1, slope2, intercept2 = task.coefficients(*arguments)
+        gaps.append(((slope1 - slope2) * arguments[0] + intercept1 - intercept2).abs())
 
     normal = normals(2)
     with plain[-1].task_attention.register_forward_hook(note), torch.no_grad():

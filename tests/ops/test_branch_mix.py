@@ -74,11 +74,11 @@ def upsample(image, size):
 
 
 def expected_mix(branches, scales, dyrelu, size):
-    shift, slope1, offset1, slope2, offset2 = dyrelu[:, :, None, None]
+    shift, slope1, intercept1, slope2, intercept2 = dyrelu[:, :, None, None]
     mixed = shift
     for branch, scale in zip(branches, scales[:, :, None, None], strict=True):
         mixed = mixed + upsample(branch, size) * scale
-    return torch.maximum(slope1 * mixed + offset1, slope2 * mixed + offset2)
+    return torch.maximum(slope1 * mixed + intercept1, slope2 * mixed + intercept2)
 
 
 def expected_moments(image, size):

@@ -6,7 +6,7 @@ own choices. Nothing here uses the project's code. Everything works in the weigh
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -117,33 +117,23 @@ OFFICIAL = Formulation(
     clip_first=False,
     linear_is_convolution=False,
 )
-MMDETECTION_REPRODUCTION = Formulation(
+MMDETECTION_REPRODUCTION = replace(
+    OFFICIAL,
     names=mmdetection_names,
-    pixel_mean=(103.53, 116.28, 123.675),
-    pixel_std=(1.0, 1.0, 1.0),
-    size_divisor=128,
-    stride_in_1x1=True,
     deform_bias=False,
     relu_before_p7=False,
-    predictor_size=1,
-    anchor_offset=0.5,
     rank_by_product=False,
     clip_first=True,
     linear_is_convolution=True,
 )
-MMDETECTION_SIMPLE = Formulation(
-    names=mmdetection_names,
+MMDETECTION_SIMPLE = replace(
+    MMDETECTION_REPRODUCTION,
     pixel_mean=(123.675, 116.28, 103.53),
     pixel_std=(58.395, 57.12, 57.375),
     size_divisor=32,
     stride_in_1x1=False,
-    deform_bias=False,
-    relu_before_p7=False,
     predictor_size=3,
     anchor_offset=0.0,
-    rank_by_product=False,
-    clip_first=True,
-    linear_is_convolution=True,
 )
 
 

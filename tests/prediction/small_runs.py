@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dyhead.checkpoint import SafeCheckpointer
-from dyhead.checkpoint.model_card import KEY, describe
+from dyhead.checkpoint.model_card import CARD_KEY, describe
 from dyhead.config import load_config
 from dyhead.engine.trainer import Trainer
 
@@ -34,5 +34,5 @@ def save_run(folder: Path, **changes: Any) -> Path:
     card = replace(describe(cfg), class_names=NAMES, category_ids=IDS)
     folder.mkdir(parents=True, exist_ok=True)
     checkpointer = SafeCheckpointer(Trainer.build_model(cfg), str(folder))
-    checkpointer.save("model_final", **{KEY: card.as_plain()})
+    checkpointer.save("model_final", **{CARD_KEY: card.as_plain()})
     return folder

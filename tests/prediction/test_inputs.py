@@ -45,7 +45,7 @@ def test_files_and_pil_images_are_turned_upright_once(
 ) -> None:
     path = save_turned(shown, orientation, tmp_path / "a.png")
     for given in (path, str(path), Image.open(path), ImageOps.exif_transpose(Image.open(path))):
-        picture = read_picture(given, order="RGB")
+        picture = read_picture(given, wanted_order="RGB")
         assert picture.size == (6, 8)
         np.testing.assert_array_equal(picture.pixels, shown)
 
@@ -55,7 +55,7 @@ def test_a_damaged_exif_block_is_passed_over(
 ) -> None:
     Image.fromarray(shown).save(tmp_path / "a.png", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff")
     for given in (tmp_path / "a.png", Image.open(tmp_path / "a.png")):
-        np.testing.assert_array_equal(read_picture(given, order="RGB").pixels, shown)
+        np.testing.assert_array_equal(read_picture(given, wanted_order="RGB").pixels, shown)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr"])
@@ -64,8 +64,9 @@ def test_files_are_read_as_in_training(shown: np.ndarray, mode: str, tmp_path: P
     Image.fromarray(shown).convert(mode).save(path)
     for order in ("BGR", "RGB"):
         expected = read_image(str(path), format=order)
-        np.testing.assert_array_equal(read_picture(path, order=order).pixels, expected)
-        np.testing.assert_array_equal(read_picture(Image.open(path), order=order).pixels, expected)
+        np.testing.assert_array_equal(read_picture(path, wanted_order=order).pixels, expected)
+        opened = read_picture(Image.open(path), wanted_order=order)
+        np.testing.assert_array_equal(opened.pixels, expected)
 
 
 @pytest.mark.parametrize("order", ["BGR", "RGB"])
@@ -146,7 +147,7 @@ def test_a_file_of_several_pictures_is_read_in_part_and_said_so(
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     with caplog.at_level("WARNING", logger="dyhead.prediction.inputs"):
         np.testing.assert_array_equal(
-            read_picture(tmp_path / "pages.tif", order="RGB").pixels, shown
+            read_picture(tmp_path / "pages.tif", wanted_order="RGB").pixels, shown
         )
     assert "several pictures: only the first" in caplog.text
 
@@ -172,7 +173,7 @@ class _QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def test_addresses_are_fetched(shown: np.ndarray, address: str) -> None:
-    picture = read_picture(f"{address}/a.png", order="RGB")
+    picture = read_picture(f"{address}/a.png", wanted_order="RGB")
     np.testing.assert_array_equal(picture.pixels, shown)
     assert picture.file_name == f"{address}/a.png"
     with pytest.raises(UserError, match=r"absent.png cannot be fetched \(HTTP Error 404"):

@@ -18,11 +18,11 @@ class Matcher:
         labels: list[int],
         allow_low_quality_matches: bool = False,
     ) -> None:
-        """Set the bands of quality.
+        """Set the ranges of quality.
 
         Args:
-            thresholds: ascending and positive; a quality equal to one belongs to the band above.
-            labels: of the bands, lowest first, one more than thresholds: 1 positive, 0 negative,
+            thresholds: ascending and positive; a quality equal to one belongs to the range above.
+            labels: of the ranges, lowest first, one more than thresholds: 1 positive, 0 negative,
                 -1 ignored.
             allow_low_quality_matches: every object gets the anchors that overlap it best, ties
                 included, as positive ones, however poor they are (arXiv:1506.01497, 3.1.2).
@@ -30,7 +30,7 @@ class Matcher:
         Raises:
             ValueError: thresholds or labels are not as described.
         """
-        check_bands(thresholds, labels)
+        check_thresholds(thresholds, labels)
         self.thresholds = [-float("inf"), *thresholds, float("inf")]
         self.labels = list(labels)
         self.allow_low_quality_matches = allow_low_quality_matches
@@ -43,15 +43,15 @@ class Matcher:
 
         Returns:
             (N,) int64 indices of the best object of each column, 0 where there is no object; and
-            (N,) int8 labels, the lowest band's where there is no object.
+            (N,) int8 labels, the lowest range's where there is no object.
         """
         num_objects, num_anchors = match_quality_matrix.shape
         if num_objects == 0 or num_anchors == 0:
             matches = match_quality_matrix.new_zeros(num_anchors, dtype=torch.int64)
             return matches, torch.full_like(matches, self.labels[0], dtype=torch.int8)
         best, matches = match_quality_matrix.max(dim=0)
-        bands = torch.bucketize(best, best.new_tensor(self.thresholds[1:-1]), right=True)
-        labels = torch.tensor(self.labels, dtype=torch.int8, device=best.device)[bands]
+        ranges = torch.bucketize(best, best.new_tensor(self.thresholds[1:-1]), right=True)
+        labels = torch.tensor(self.labels, dtype=torch.int8, device=best.device)[ranges]
         if self.allow_low_quality_matches:
             self.set_low_quality_matches_(labels, match_quality_matrix)
         return matches, labels
@@ -67,8 +67,8 @@ class Matcher:
         match_labels[(match_quality_matrix == best_of_objects).any(dim=0)] = 1
 
 
-def check_bands(thresholds: Sequence[float], labels: Sequence[int]) -> None:
-    """Refuse thresholds and labels that do not describe bands.
+def check_thresholds(thresholds: Sequence[float], labels: Sequence[int]) -> None:
+    """Refuse thresholds and labels that do not fit each other.
 
     Raises:
         ValueError: they do not.

@@ -1,4 +1,7 @@
-"""Testing at several scales: names to import; the project's own is `dyhead.modeling.tta`."""
+"""Holds placeholders for testing at several scales, which can be imported and raise on use.
+
+The project's own is `dyhead.modeling.tta`.
+"""
 
 from ..utils.not_served import not_served
 

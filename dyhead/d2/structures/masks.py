@@ -1,4 +1,4 @@
-"""Annotations of instances other than boxes: names to import, and no more."""
+"""Holds placeholders for annotations other than boxes, which can be imported and raise on use."""
 
 from ..utils.not_served import not_served
 

@@ -65,9 +65,9 @@ def mix_forward(
     batch, *_, channels = branches[0].shape
     output = branches[0].new_empty(batch, *size, channels) if out is None else out
     for chunk, _, mixed in _walk(branches, scales, dyrelu, size):
-        _, slope1, offset1, slope2, offset2 = _rows(dyrelu, chunk)
-        first = torch.addcmul(offset1, mixed, slope1)
-        output[chunk] = torch.maximum(first, mixed.mul_(slope2).add_(offset2))
+        _, slope1, intercept1, slope2, intercept2 = _rows(dyrelu, chunk)
+        first = torch.addcmul(intercept1, mixed, slope1)
+        output[chunk] = torch.maximum(first, mixed.mul_(slope2).add_(intercept2))
     return output
 
 
@@ -157,9 +157,9 @@ def _linear_gradients(
     grad_output: Tensor, mixed: Tensor, dyrelu: Tensor, chunk: Chunk
 ) -> tuple[Tensor, Tensor]:
     """Share the gradient among DyReLU's two linear functions: half each where they are equal."""
-    _, slope1, offset1, slope2, offset2 = _rows(dyrelu, chunk)
-    difference = torch.addcmul(offset1, mixed, slope1)
-    difference -= torch.addcmul(offset2, mixed, slope2)
+    _, slope1, intercept1, slope2, intercept2 = _rows(dyrelu, chunk)
+    difference = torch.addcmul(intercept1, mixed, slope1)
+    difference -= torch.addcmul(intercept2, mixed, slope2)
     first = difference.sign_().add_(1).mul_(0.5).mul_(grad_output)
     return first, grad_output - first
 

@@ -1,7 +1,7 @@
 """Matrix products, each by what is fastest for it.
 
 On CPU torch.mm calls a BLAS for float32 that, on some processors, reaches half the speed of
-oneDNN's convolutions; where the BLAS is at home both are alike. So a large product is a 1x1
+oneDNN's convolutions; on those that it is tuned for both are alike. So a large product is a 1x1
 convolution. The dilation, meaningless for a 1x1 kernel, is there because PyTorch keeps a small
 undilated convolution of one image away from oneDNN when there is one thread.
 
@@ -49,8 +49,8 @@ def matmul_tn(left: Tensor, right: Tensor) -> Tensor:
 def _suits_convolution(left: Tensor) -> bool:
     """Tell if a product with rows of `left` is worth the preparations of a convolution."""
     is_large = len(left) >= SMALLEST_CONVOLUTION
-    is_single = left.device.type == "cpu" and left.dtype == torch.float32
-    return is_large and is_single and torch.backends.mkldnn.is_available()
+    is_float32 = left.device.type == "cpu" and left.dtype == torch.float32
+    return is_large and is_float32 and torch.backends.mkldnn.is_available()
 
 
 def _needs_float32(tensor: Tensor) -> bool:
@@ -60,7 +60,7 @@ def _needs_float32(tensor: Tensor) -> bool:
 
 @functools.cache
 def _native_halves() -> frozenset[torch.dtype]:
-    """List the 16-bit types that oneDNN multiplies on this processor without converting them."""
+    """Return the 16-bit types that oneDNN multiplies on this processor without converting them."""
     if not torch.backends.mkldnn.is_available():
         return frozenset()
     checks = {

@@ -44,21 +44,21 @@ class TritonPasses(Passes):
         tiles = tile_options(pyramid.channels)
         span = _span(pyramid.map_lengths, tiles["BLOCK_P"])
         parts = count_tiles(pyramid.map_lengths, span)
-        shape = pyramid.images, pyramid.channels
+        shape = pyramid.num_images, pyramid.channels
         # Written part by part and joined by a second launch: atomic sums would differ between runs.
         partial = pyramid.table.new_empty(parts, 3, *shape, dtype=torch.float32)
         with torch.cuda.device_of(partial):
             moments_kernel[_grid(parts, pyramid, tiles)](
-                pyramid.maps,
+                pyramid.map_descriptors,
                 pyramid.table,
                 partial,
-                pyramid.images,
+                pyramid.num_images,
                 span,
                 MAPS=len(pyramid.map_lengths),
                 CHANNELS=pyramid.channels,
                 **tiles,
             )
-        return join_moments(pyramid.maps, partial, span).unflatten(0, (len(maps), -1))
+        return join_moments(pyramid.map_descriptors, partial, span).unflatten(0, (len(maps), -1))
 
     def mix_forward(
         self,
@@ -76,21 +76,21 @@ class TritonPasses(Passes):
         pyramid = Pyramid(maps, sizes)
         tiles = tile_options(pyramid.channels)
         blocks = count_tiles(pyramid.level_lengths, tiles["BLOCK_P"])
-        rows = pyramid.images * sum(pyramid.level_lengths)
+        rows = pyramid.num_images * sum(pyramid.level_lengths)
         output = pyramid.table.new_empty(rows, pyramid.channels)
         with torch.cuda.device_of(output):
             forward_kernel[_grid(blocks, pyramid, tiles)](
-                pyramid.maps,
-                pyramid.levels,
+                pyramid.map_descriptors,
+                pyramid.level_descriptors,
                 pyramid.table,
                 scales,
                 dyrelu,
                 output,
-                pyramid.images,
+                pyramid.num_images,
                 **pyramid.constants,
                 **tiles,
             )
-        return split_rows(output, [(pyramid.images, *size, pyramid.channels) for size in sizes])
+        return split_rows(output, [(pyramid.num_images, *size, pyramid.channels) for size in sizes])
 
     def mix_reductions(
         self, grads: Sequence[Tensor], maps: Maps, scales: Tensor, dyrelu: Tensor
@@ -107,30 +107,30 @@ class TritonPasses(Passes):
         )  # a sum per branch and four stay in registers
         span = _span(pyramid.level_lengths, tiles["BLOCK_P"])
         parts = count_tiles(pyramid.level_lengths, span)
-        partial = scales.new_empty(parts, 4 + len(maps[0]), pyramid.images, pyramid.channels)
+        partial = scales.new_empty(parts, 4 + len(maps[0]), pyramid.num_images, pyramid.channels)
         grad_scales, grad_dyrelu = torch.empty_like(scales), torch.empty_like(dyrelu)
         with torch.cuda.device_of(partial):
             reductions_kernel[_grid(parts, pyramid, tiles)](
-                pyramid.maps,
-                pyramid.levels,
+                pyramid.map_descriptors,
+                pyramid.level_descriptors,
                 pyramid.table,
                 scales,
                 dyrelu,
                 grad_rows,
                 partial,
-                pyramid.images,
+                pyramid.num_images,
                 span,
                 **pyramid.constants,
                 **tiles,
             )
             join_reductions_kernel[_grid(len(maps), pyramid, JOIN_OPTIONS)](
-                pyramid.maps,
-                pyramid.levels,
+                pyramid.map_descriptors,
+                pyramid.level_descriptors,
                 partial,
                 dyrelu,
                 grad_scales,
                 grad_dyrelu,
-                pyramid.images,
+                pyramid.num_images,
                 span,
                 **pyramid.constants,
                 **JOIN_OPTIONS,
@@ -149,14 +149,14 @@ class TritonPasses(Passes):
         grad_rows, _ = join_rows([grad.flatten(0, 2) for grad in grads])
         gradients = torch.empty_like(pyramid.table)
         # A smaller map's position gets shares of several of the level's: those need float32.
-        rows = pyramid.images * sum(pyramid.upsampled_lengths)
+        rows = pyramid.num_images * sum(pyramid.upsampled_lengths)
         collected = scales.new_zeros(max(rows, 1), pyramid.channels)
         tiles = tile_options(pyramid.channels, TILE_VALUES // 2)
         blocks = count_tiles(pyramid.level_lengths, tiles["BLOCK_P"])
         with torch.cuda.device_of(gradients):
             backward_kernel[_grid(blocks, pyramid, tiles)](
-                pyramid.maps,
-                pyramid.levels,
+                pyramid.map_descriptors,
+                pyramid.level_descriptors,
                 pyramid.table,
                 scales,
                 dyrelu,
@@ -164,7 +164,7 @@ class TritonPasses(Passes):
                 moments,
                 gradients,
                 collected,
-                pyramid.images,
+                pyramid.num_images,
                 **pyramid.constants,
                 **tiles,
             )
@@ -172,12 +172,12 @@ class TritonPasses(Passes):
             blocks = count_tiles(pyramid.upsampled_lengths, tiles["BLOCK_P"])
             if blocks:
                 finish_upsampled_kernel[_grid(blocks, pyramid, tiles)](
-                    pyramid.maps,
+                    pyramid.map_descriptors,
                     pyramid.table,
                     moments,
                     collected,
                     gradients,
-                    pyramid.images,
+                    pyramid.num_images,
                     **pyramid.constants,
                     **tiles,
                 )
@@ -258,7 +258,7 @@ def _sizes(grads: Sequence[Tensor]) -> list[Size]:
 
 
 def _grid(blocks: int, pyramid: Pyramid, tiles: dict[str, Any]) -> tuple[int, int, int]:
-    return blocks, pyramid.images, -(-pyramid.channels // tiles["BLOCK_C"])
+    return blocks, pyramid.num_images, -(-pyramid.channels // tiles["BLOCK_C"])
 
 
 def _span(lengths: Sequence[int], block: int) -> int:

@@ -1,8 +1,8 @@
 """Descriptors of tensors of different sizes that enter one launch of a Triton kernel together.
 
-A kernel takes few addresses. So the tensors of all members of a launch become parts of one piece of
-memory, as most of them are already, and small tables of integers, their descriptors, tell each
-part's beginning and size.
+A kernel takes few addresses. So all tensors that a launch works on become parts of one buffer, as
+most of them are already, and small tables of integers, their descriptors, tell where each part
+begins and how large it is.
 """
 
 import itertools
@@ -24,12 +24,13 @@ SMALLEST_SHARE = 0.25
 
 
 def device_descriptors(rows: Rows, like: Tensor, is_wide: bool = False) -> Tensor:
-    """(rows, fields) of int32, of int64 if `is_wide`, on the device of `like`."""
+    """Copy `rows` to the device of `like`, once: (rows, fields) of int32, or int64 if `is_wide`."""
+    # The constant is `tuple(rows)`, hence the rows themselves, kept by their values.
     return device_constant(tuple, (rows,), like, torch.int64 if is_wide else torch.int32)
 
 
 def count_tiles(lengths: Sequence[int], tile: int) -> int:
-    """Count the tiles into which members of these lengths are cut, each tile of one member."""
+    """Count the tiles of parts of these lengths; no tile crosses from one part to the next."""
     return sum(-(-length // tile) for length in lengths)
 
 
@@ -46,18 +47,18 @@ def join_rows(tables: Sequence[Tensor], any_order: bool = False) -> tuple[Tensor
     order = list(range(len(tables)))
     if any_order:
         by_address = sorted(order, key=lambda index: tables[index].data_ptr())
-        order = by_address if _follow_each_other([tables[i] for i in by_address]) else order
+        order = by_address if _are_adjacent([tables[i] for i in by_address]) else order
     ordered = [tables[index] for index in order]
     ends = list(itertools.accumulate(len(table) for table in ordered))
     begins = dict(zip(order, [0, *ends], strict=False))
     first_rows = [begins[index] for index in range(len(tables))]
-    if _follow_each_other(ordered):
+    if _are_adjacent(ordered):
         channels = ordered[0].shape[1]
         return ordered[0].as_strided((ends[-1], channels), (channels, 1)), first_rows
     return torch.cat(ordered), first_rows
 
 
-def _follow_each_other(tables: Sequence[Tensor]) -> bool:
+def _are_adjacent(tables: Sequence[Tensor]) -> bool:
     address, storage = tables[0].data_ptr(), _address(tables[0])
     for table in tables:
         if _address(table) != storage or table.data_ptr() != address:
@@ -67,14 +68,14 @@ def _follow_each_other(tables: Sequence[Tensor]) -> bool:
 
 
 class Place(NamedTuple):
-    """The place of a tensor's values in a piece of memory: its first one, and its strides."""
+    """The place of a tensor's values in a buffer: its first one, and its strides."""
 
     first: int
     strides: tuple[int, ...]
 
 
 def join_storages(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Place]]:
-    """Bring tensors of any strides into one piece of memory, in one copy at most.
+    """Bring tensors of any strides into one buffer, in one copy at most.
 
     Args:
         tensors: at least one; of one type and device.
@@ -97,8 +98,8 @@ def join_storages(tensors: Sequence[Tensor]) -> tuple[Tensor, list[Place]]:
         strides = zip(tensor.shape, tensor.stride(), strict=True)
         steps = tuple(0 if length == 1 else step for length, step in strides)  # 1: never taken
         places.append(Place(begin + int(tensor.storage_offset()), steps))
-    memories = [memory for _, memory in parts.values()]
-    return (memories[0] if len(memories) == 1 else torch.cat(memories)), places
+    buffers = [buffer for _, buffer in parts.values()]
+    return (buffers[0] if len(buffers) == 1 else torch.cat(buffers)), places
 
 
 def _address(tensor: Tensor) -> int:

@@ -104,9 +104,9 @@ def reductions_kernel(
     # Sums of each place of the tile, which are added up once at the end: adding across threads in
     # every step would cost more than the step. Each has a name: Triton has no lists of tensors.
     slope1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
-    offset1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
+    intercept1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     slope2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
-    offset2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
+    intercept2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale0 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale1 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
     scale2 = tl.zeros((BLOCK_P, BLOCK_C), dtype=tl.float32)
@@ -141,9 +141,9 @@ def reductions_kernel(
             CHANNELS,
         )
         slope1 += first * mixed
-        offset1 += first
+        intercept1 += first
         slope2 += second * mixed
-        offset2 += second
+        intercept2 += second
         scale0 += grad_mixed * part0
         if BRANCHES > 1:
             scale1 += grad_mixed * part1
@@ -155,9 +155,9 @@ def reductions_kernel(
     at = partial + (row * images + image) * CHANNELS + channel
     is_channel = channel < CHANNELS
     tl.store(at, tl.sum(slope1, axis=0), mask=is_channel)
-    tl.store(at + step, tl.sum(offset1, axis=0), mask=is_channel)
+    tl.store(at + step, tl.sum(intercept1, axis=0), mask=is_channel)
     tl.store(at + 2 * step, tl.sum(slope2, axis=0), mask=is_channel)
-    tl.store(at + 3 * step, tl.sum(offset2, axis=0), mask=is_channel)
+    tl.store(at + 3 * step, tl.sum(intercept2, axis=0), mask=is_channel)
     tl.store(at + 4 * step, tl.sum(scale0, axis=0), mask=is_channel)
     if BRANCHES > 1:
         tl.store(at + 5 * step, tl.sum(scale1, axis=0), mask=is_channel)

@@ -1,6 +1,7 @@
 """Box AP of the host against pycocotools used directly."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -10,6 +11,7 @@ import uuid
 import numpy as np
 import pytest
 import torch
+from coco_registration import register_annotations
 from embedded_host.data import MetadataCatalog as EmbeddedCatalog
 from embedded_host.evaluation import COCOEvaluator as EmbeddedEvaluator
 from pycocotools.coco import COCO
@@ -18,7 +20,6 @@ from pycocotools.cocoeval import COCOeval
 from dyhead.d2 import HOST
 from dyhead.d2.config import get_cfg
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.d2.data.datasets import register_coco_instances
 from dyhead.d2.evaluation import COCOEvaluator
 from dyhead.d2.structures import Boxes, Instances
 
@@ -53,23 +54,9 @@ def make_annotations(num_images: int = 6, boxes_per_image: int = 8) -> dict:
 
 
 @pytest.fixture
-def registered(tmp_path):
-    """Registers an annotation dict under a fresh name; unregisters afterwards."""
-    names = []
-
-    def register(annotations: dict) -> str:
-        name = f"test_{uuid.uuid4().hex}"
-        path = tmp_path / f"{name}.json"
-        path.write_text(json.dumps(annotations))
-        register_coco_instances(name, {}, str(path), str(tmp_path))
-        DatasetCatalog.get(name)  # reads the categories into the metadata
-        names.append(name)
-        return name
-
-    yield register
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+def registered(own_catalogs, tmp_path):
+    """Call it with annotations to register them for the test; it returns their name."""
+    return functools.partial(register_annotations, folder=tmp_path)
 
 
 def noisy_detections(annotations: dict) -> dict[int, Instances]:

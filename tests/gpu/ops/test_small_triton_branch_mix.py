@@ -153,7 +153,7 @@ def test_addresses_of_64_bits(monkeypatch):
     monkeypatch.setattr(triton_pyramid, "WIDE", 0)
     arguments = make_arguments(PYRAMIDS["block"], torch.float32)
     pyramid = triton_pyramid.Pyramid(arguments[1], arguments[-1])
-    assert {pyramid.maps.dtype, pyramid.levels.dtype} == {torch.int64}
+    assert {pyramid.map_descriptors.dtype, pyramid.level_descriptors.dtype} == {torch.int64}
     ours = every_pass(TRITON, *arguments)
     assert_close(ours, every_pass(BY_LEVEL, *map(in_float64, arguments)), 5e-6)
 

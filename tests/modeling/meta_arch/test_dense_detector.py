@@ -3,6 +3,7 @@
 import plain_double
 import pytest
 import torch
+from same_detections import assert_same_detections
 
 from dyhead.modeling.meta_arch.dense_detector import flatten_maps
 from dyhead.modeling.meta_arch.dense_inference import select_candidates, suppress_duplicates
@@ -60,15 +61,7 @@ def test_detections_equal_the_naive_double(make_detector, make_input, ratios, to
     with torch.no_grad():
         outputs = detector(batch)
         expected = naive_detections(detector, batch, 0.4, topk, 0.5, limit)
-    for output, reference in zip(outputs, expected, strict=True):
-        found = output["instances"]
-        assert len(found) == len(reference) > 3
-        scores, classes, boxes = zip(*reference, strict=True)
-        torch.testing.assert_close(found.scores, torch.tensor(scores))
-        assert found.pred_classes.tolist() == list(classes)
-        torch.testing.assert_close(
-            found.pred_boxes.tensor, torch.tensor(boxes), rtol=1e-5, atol=1e-3
-        )
+    assert_same_detections(outputs, expected)
     assert outputs[1]["instances"].image_size == (160, 192)
 
 

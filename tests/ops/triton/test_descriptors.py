@@ -21,7 +21,7 @@ def test_descriptors_of_small_and_large_numbers():
     assert device_descriptors(rows, LIKE, is_wide=True).dtype == torch.int64
 
 
-def test_tiles_belong_to_one_member_each():
+def test_no_tile_crosses_from_one_part_to_the_next():
     assert count_tiles([70, 0, 64, 1], 32) == 3 + 0 + 2 + 1
 
 

@@ -1,4 +1,4 @@
-"""Detectors of stuff besides things: names to import, and no more."""
+"""Holds a placeholder for panoptic segmentation, which can be imported and raises on use."""
 
 from ...utils.not_served import not_served
 

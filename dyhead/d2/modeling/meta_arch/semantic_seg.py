@@ -1,4 +1,4 @@
-"""Networks that segment whole images: names to import, and no more."""
+"""Holds a placeholder for semantic segmentation, which can be imported and raises on use."""
 
 from ...utils.not_served import not_served
 

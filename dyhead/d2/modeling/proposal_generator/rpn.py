@@ -73,7 +73,7 @@ class RPN(nn.Module):
             positive_fraction: largest share of positive ones among them.
             pre_nms_topk: proposals to keep per level before NMS, in training and at inference.
             post_nms_topk: proposals to keep of all levels after NMS, likewise.
-            nms_thresh: IoU above which the worse of two proposals of a level goes.
+            nms_thresh: IoU above which the worse of two proposals of a level is removed.
             min_box_size: pixels that both sides of a proposal have to exceed.
             anchor_boundary_thresh: ignore anchors that stick out of the image by more pixels than
                 this; a negative number ignores none.
@@ -184,6 +184,7 @@ class RPN(nn.Module):
         labels, boxes = [], []
         for instances in gt_instances:
             gt_boxes = instances.gt_boxes
+            # `box_geometry` imports no host, so it is told which class follows the plain rules.
             matches, label = match_boxes(
                 self.anchor_matcher, gt_boxes.tensor, all_anchors.tensor, Matcher
             )
