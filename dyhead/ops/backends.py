@@ -214,7 +214,8 @@ def _current_name(name: str, origin: str) -> str:
         return OLD_NAMES[name]
     if name not in BACKENDS:
         raise ValueError(
-            f"{origin}{name!r} names no deformable convolution: use one of {', '.join(BACKENDS)}."
+            f"{origin}{name!r} is no back end of the deformable convolution: use one of"
+            f" {', '.join(BACKENDS)}."
         )
     return name
 

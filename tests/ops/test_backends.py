@@ -85,7 +85,7 @@ def test_types_without_a_kernel_go_to_another_back_end(monkeypatch, dtype):
 
 def test_unknown_names_are_refused_with_their_origin(monkeypatch):
     names = "pytorch, torchvision, cpp, triton"
-    with pytest.raises(ValueError, match=f"MODEL.DEFORM_CONV_BACKEND 'cudnn'.*{names}"):
+    with pytest.raises(ValueError, match=f"DEFORM_CONV_BACKEND 'cudnn' is no back end.*{names}"):
         set_default("cudnn")
     with pytest.raises(ValueError, match=f"backend='cudnn'.*{names}"):
         choose_backend(CPU, "cudnn")
