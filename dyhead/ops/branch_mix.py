@@ -23,6 +23,7 @@ CPU where the extension is there, both level by level; Triton on CUDA where its 
 for all levels at once.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -36,7 +37,7 @@ Maps = Sequence[Sequence[Tensor | None]]
 class Passes(Protocol):
     """One implementation of the four passes, which have the arguments of this module's functions.
 
-    Others inherit from it.
+    Others inherit from it; a class without one of the methods cannot be instantiated.
 
     Attributes:
         device_type: the only type of devices that they serve; "" for every type.
@@ -44,14 +45,17 @@ class Passes(Protocol):
 
     device_type: str = ""
 
+    @abstractmethod
     def serves(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Tell if the passes are chosen for maps of a type on a device of their type."""
         ...
 
+    @abstractmethod
     def channel_moments(self, maps: Maps, sizes: Sequence[Size]) -> Tensor:
         """Measure every channel."""
         ...
 
+    @abstractmethod
     def mix_forward(
         self,
         maps: Maps,
@@ -63,12 +67,14 @@ class Passes(Protocol):
         """Compute the outputs."""
         ...
 
+    @abstractmethod
     def mix_reductions(
         self, grads: Sequence[Tensor], maps: Maps, scales: Tensor, dyrelu: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Compute the gradients of the coefficients."""
         ...
 
+    @abstractmethod
     def mix_backward(
         self,
         grads: Sequence[Tensor],

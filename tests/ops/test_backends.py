@@ -185,6 +185,14 @@ def test_a_back_end_that_is_registered_is_chosen_and_differentiated(monkeypatch)
     assert choose_backend(CPU, dtype=torch.float64) == "pytorch"
 
 
+@pytest.mark.parametrize("missing", ["forward", "gradients"])
+def test_a_back_end_without_a_required_method_cannot_be_made(missing):
+    methods = {"forward": Doubling.forward, "gradients": Doubling.gradients}
+    del methods[missing]
+    with pytest.raises(TypeError, match=f"Incomplete.*{missing}"):
+        type("Incomplete", (Backend,), {"name": "incomplete", **methods})()
+
+
 def test_a_kernel_is_packed_once_for_each_form():
     calls, packed = [], {}
 
