@@ -79,9 +79,8 @@ def setting_configs(name: str) -> list[tuple[str, Any]]:
     """List the packaged configs whose own file, not a base, sets a key, with the values there."""
     found = []
     for config in packaged_configs():
-        values = load_yaml(find_config(config))
-        if name in leaf_keys(values):
-            found.append((config, value_of(CfgNode(values), name)))
+        if name in leaf_keys(load_yaml(find_config(config))):
+            found.append((config, value_of(load_config(config)[0], name)))
     return found
 
 

@@ -1,7 +1,8 @@
 """Finds where the package reads a config key, by looking through its source.
 
 A read is an expression such as `cfg.SOLVER.BASE_LR`, or `solver.BASE_LR` after `solver =
-cfg.SOLVER`, or in a function whose parameter `solver` is given `cfg.SOLVER` anywhere.
+cfg.SOLVER` or `solver, model = cfg.SOLVER, cfg.MODEL`, or in a function whose parameter `solver` is
+given `cfg.SOLVER` anywhere.
 """
 
 import ast
@@ -43,8 +44,8 @@ class _Module:
         """Let the names that groups are assigned to stand for these."""
         for node in self.nodes:
             if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    self.add(_last_name(target), self.keys(node.value))
+                for target, value in _assignments(node):
+                    self.add(_last_name(target), self.keys(value))
 
     def add(self, name: str, keys: set[Parts]) -> None:
         """Let a name stand for these groups too."""
@@ -116,6 +117,16 @@ def _resolve(modules: list[_Module]) -> list[_Module]:
                 if called == function and position < len(names):
                     module.add(names[position], keys)
     return modules
+
+
+def _assignments(node: ast.Assign) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield every target and its value, those of `a, b = x, y` one by one."""
+    pairs = [(target, node.value) for target in node.targets]
+    for target, value in pairs:
+        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs.extend(zip(target.elts, value.elts, strict=False))
+        else:
+            yield target, value
 
 
 def _last_name(node: ast.expr) -> str:

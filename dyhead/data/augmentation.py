@@ -18,12 +18,15 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
 
 
 def _of_training(cfg: CfgNode) -> list[T.Augmentation]:
-    size, flip, crop = cfg.INPUT, cfg.INPUT.RANDOM_FLIP, cfg.INPUT.CROP
+    inputs = cfg.INPUT
+    flip, crop = inputs.RANDOM_FLIP, inputs.CROP
     augmentation: list[T.Augmentation] = []
     if crop.ENABLED:  # first: its pixels are those of the file
         augmentation.append(T.RandomCrop(crop.TYPE, crop.SIZE))
     augmentation.append(
-        T.ResizeShortestEdge(size.MIN_SIZE_TRAIN, size.MAX_SIZE_TRAIN, size.MIN_SIZE_TRAIN_SAMPLING)
+        T.ResizeShortestEdge(
+            inputs.MIN_SIZE_TRAIN, inputs.MAX_SIZE_TRAIN, inputs.MIN_SIZE_TRAIN_SAMPLING
+        )
     )
     if flip != "none":
         augmentation.append(

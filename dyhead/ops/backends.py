@@ -11,6 +11,7 @@
 import functools
 import logging
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -37,6 +38,8 @@ PackedKernels = dict[tuple[int, str], tuple[Tensor, Tensor]]
 class Backend(Protocol):
     """One implementation of the deformable convolution; others inherit from it.
 
+    A class without `forward` or `gradients` cannot be instantiated.
+
     Its methods get arguments that were checked: input, weight and bias of one type, offset and mask
     in float32 (float64 for float64), since 16 bits cannot hold the coordinates of pixels. They
     accumulate in float32 at least and answer in the types of their arguments. They run with
@@ -56,6 +59,7 @@ class Backend(Protocol):
         """Say why it cannot serve a device, as the end of a sentence; "" where it can."""
         return ""
 
+    @abstractmethod
     def forward(self, convolutions: Sequence[DeformConv], packed: PackedKernels) -> list[Tensor]:
         """Compute the outputs (N, O, Y, X) of convolutions whose inputs have one type and device.
 
@@ -71,6 +75,7 @@ class Backend(Protocol):
         """Compute outputs and moments as `foreach_deform_conv_with_moments` returns them."""
         return self.forward(convolutions, packed), None
 
+    @abstractmethod
     def gradients(
         self,
         grads: Sequence[Tensor],
@@ -214,7 +219,8 @@ def _current_name(name: str, origin: str) -> str:
         return OLD_NAMES[name]
     if name not in BACKENDS:
         raise ValueError(
-            f"{origin}{name!r} names no deformable convolution: use one of {', '.join(BACKENDS)}."
+            f"{origin}{name!r} is no back end of the deformable convolution: use one of"
+            f" {', '.join(BACKENDS)}."
         )
     return name
 

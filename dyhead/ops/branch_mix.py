@@ -23,6 +23,7 @@ CPU where the extension is there, both level by level; Triton on CUDA where its 
 for all levels at once.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -36,9 +37,9 @@ Maps = Sequence[Sequence[Tensor | None]]
 class Passes(Protocol):
     """One implementation of the four passes, which have the arguments of this module's functions.
 
-    Others inherit from it. Passes have a register of their own beside that of deformable
-    convolutions: the first ones that serve a device are taken, and MODEL.DEFORM_CONV_BACKEND, which
-    names a back end of those, does not govern them.
+    Others inherit from it; a class without one of the methods cannot be instantiated. Passes have a
+    register of their own beside that of deformable convolutions: the first ones that serve a device
+    are taken, and MODEL.DEFORM_CONV_BACKEND, which names a back end of those, does not govern them.
 
     Attributes:
         device_type: the only type of devices that they serve; "" for every type.
@@ -46,14 +47,17 @@ class Passes(Protocol):
 
     device_type: str = ""
 
+    @abstractmethod
     def serves(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Tell if the passes are chosen for maps of a type on a device of their type."""
         ...
 
+    @abstractmethod
     def channel_moments(self, maps: Maps, sizes: Sequence[Size]) -> Tensor:
         """Measure every channel."""
         ...
 
+    @abstractmethod
     def mix_forward(
         self,
         maps: Maps,
@@ -65,12 +69,14 @@ class Passes(Protocol):
         """Compute the outputs."""
         ...
 
+    @abstractmethod
     def mix_reductions(
         self, grads: Sequence[Tensor], maps: Maps, scales: Tensor, dyrelu: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Compute the gradients of the coefficients."""
         ...
 
+    @abstractmethod
     def mix_backward(
         self,
         grads: Sequence[Tensor],

@@ -58,6 +58,10 @@ def test_a_key_that_nothing_reads_or_sets_is_explained_too() -> None:
     assert "Nothing in the package reads it." in text and "No packaged config sets it." in text
 
 
+def test_values_that_configs_write_as_text_are_shown_as_they_are_used() -> None:
+    assert "dyhead_swinl_atss_fpn_2x_ms_large.yaml: (480, 1200)" in explain("INPUT.MIN_SIZE_TRAIN")
+
+
 def test_a_group_is_explained_by_its_keys() -> None:
     text = explain("MODEL.COMPILE")
     assert [line for line in text.splitlines() if not line.startswith(" ")] == [

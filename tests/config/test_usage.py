@@ -29,6 +29,11 @@ class Head:
 def step(rate, section):
     return section.TOPK, Head().build(section)
 """,
+    "c.py": """
+def build(cfg):
+    test, (data, loader) = cfg.TEST, (cfg.DATASETS, cfg.DATALOADER)
+    return test.AUG, loader.NUM_WORKERS
+""",
 }
 
 
@@ -39,6 +44,8 @@ def step(rate, section):
         ("MODEL.ATSS.TOPK", [("a.py", 9), ("b.py", 7), ("b.py", 10)]),
         ("MODEL.FCOS.TOPK", [("a.py", 9)]),
         ("MODEL.TOPK", []),
+        ("TEST.AUG", [("c.py", 4)]),
+        ("DATALOADER.NUM_WORKERS", [("c.py", 4)]),
         ("SOLVER", [("a.py", 3), ("a.py", 4), ("a.py", 6), ("a.py", 9)]),
     ],
 )
@@ -59,6 +66,7 @@ def test_reads_are_found_through_names_parameters_and_subscripts(
         ("MODEL.ATSS.NMS_TH", "dyhead/modeling/meta_arch/dense_detector.py"),
         ("SOLVER.OPTIMIZER", "dyhead/engine/optimizer.py"),
         ("MODEL.RPN.IN_FEATURES", "dyhead/d2/modeling/proposal_generator/rpn.py"),
+        ("INPUT.MIN_SIZE_TRAIN", "dyhead/data/augmentation.py"),
         ("TEST.FAST_COCO_EVAL", "dyhead/evaluation/evaluators.py"),
     ],
 )

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dyhead.d2.config import CfgNode, get_cfg
+from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
 
 WIDTH, HEIGHT = 60, 40
 
@@ -65,7 +66,7 @@ def forget_datasets(own_catalogs: None) -> None:
 
 @pytest.fixture
 def cfg(tmp_path: Path) -> CfgNode:
-    cfg = get_cfg()
+    cfg, _ = load_config("")  # with the keys of the project
     cfg.DATASETS.COCO_JSON = []
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
     cfg.OUTPUT_DIR = str(tmp_path / "output")

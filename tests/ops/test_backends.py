@@ -85,7 +85,7 @@ def test_types_without_a_kernel_go_to_another_back_end(monkeypatch, dtype):
 
 def test_unknown_names_are_refused_with_their_origin(monkeypatch):
     names = "pytorch, torchvision, cpp, triton"
-    with pytest.raises(ValueError, match=f"MODEL.DEFORM_CONV_BACKEND 'cudnn'.*{names}"):
+    with pytest.raises(ValueError, match=f"DEFORM_CONV_BACKEND 'cudnn' is no back end.*{names}"):
         set_default("cudnn")
     with pytest.raises(ValueError, match=f"backend='cudnn'.*{names}"):
         choose_backend(CPU, "cudnn")
@@ -183,6 +183,14 @@ def test_a_back_end_that_is_registered_is_chosen_and_differentiated(monkeypatch)
     torch.testing.assert_close(ours, tuple(2 * grad for grad in theirs))
     assert foreach_deform_conv_with_moments([DeformConv(*tensors)], [(3, 3)])[1] is None
     assert choose_backend(CPU, dtype=torch.float64) == "pytorch"
+
+
+@pytest.mark.parametrize("missing", ["forward", "gradients"])
+def test_a_back_end_without_a_required_method_cannot_be_made(missing):
+    methods = {"forward": Doubling.forward, "gradients": Doubling.gradients}
+    del methods[missing]
+    with pytest.raises(TypeError, match=f"Incomplete.*{missing}"):
+        type("Incomplete", (Backend,), {"name": "incomplete", **methods})()
 
 
 def test_a_kernel_is_packed_once_for_each_form():

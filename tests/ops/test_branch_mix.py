@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dyhead.ops import branch_mix
+from dyhead.ops.branch_mix import Passes
 from dyhead.ops.cpp.branch_mix import CppPasses
 from dyhead.ops.pytorch.branch_mix import PyTorchPasses
 
@@ -175,6 +176,14 @@ def test_equal_functions_share_the_gradient(passes):
     assert (grad_dyrelu[[2, 4]] == 2).all()
     (grad_image,) = passes.mix_backward(grad, [image], scales, dyrelu, torch.zeros(3, 1, 1, 16))
     assert (grad_image == 0.5).all()
+
+
+@pytest.mark.parametrize("missing", ["serves", "mix_forward"])
+def test_passes_without_a_required_method_cannot_be_made(missing):
+    names = ("serves", "channel_moments", "mix_forward", "mix_reductions", "mix_backward")
+    methods = {name: getattr(PyTorchPasses, name) for name in names if name != missing}
+    with pytest.raises(TypeError, match=f"Incomplete.*{missing}"):
+        type("Incomplete", (Passes,), methods)()
 
 
 def test_empty_batch(passes):
