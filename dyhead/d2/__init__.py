@@ -15,6 +15,7 @@ import importlib.util
 import os
 
 from dyhead.d2_alias import PackageAlias
+from dyhead.errors import UserError
 
 HOSTS = ("detectron2", "embedded")
 
@@ -30,17 +31,16 @@ def choose_host(requested: str | None = None) -> str:
             None or "" takes genuine Detectron2 when it can be found.
 
     Raises:
-        ValueError: `requested` names no host.
-        ModuleNotFoundError: "detectron2" was requested and cannot be found.
+        UserError: `requested` names no host, or is "detectron2", which cannot be found.
     """
     if requested == "embedded":  # even where looking for Detectron2 would fail
         return requested
     if requested and requested not in HOSTS:
-        raise ValueError(f"DYHEAD_HOST={requested!r} names no host: use one of {', '.join(HOSTS)}.")
+        raise UserError(f"DYHEAD_HOST={requested!r} names no host: use one of {', '.join(HOSTS)}.")
     if importlib.util.find_spec("detectron2") is not None:
         return "detectron2"
     if requested:
-        raise ModuleNotFoundError(
+        raise UserError(
             "DYHEAD_HOST=detectron2, but Detectron2 cannot be imported: install it, put its source"
             " on PYTHONPATH, or unset DYHEAD_HOST to run on the embedded host."
         )

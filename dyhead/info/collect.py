@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dyhead.errors import UserError
 from dyhead.info.backends import describe_backends, describe_extension
 from dyhead.info.devices import describe_devices
 from dyhead.info.packages import describe_optional_parts, describe_versions
@@ -61,11 +62,15 @@ def _describe_host() -> dict[str, str]:
 
 
 def _describe_folders() -> dict[str, str]:
-    from dyhead.config.find import packaged_folder
+    try:
+        from dyhead.config.find import packaged_folder
 
+        configs = str(packaged_folder())
+    except UserError:  # of the host, whose section has it
+        configs = "unknown without a host"
     return {
         "package": str(Path(__file__).parents[1]),
-        "configs": str(packaged_folder()),
+        "configs": configs,
         "data sets": os.path.abspath(
             os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets"))
         ),

@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 WITHOUT_HOST = (
     "dyhead.box_geometry",
     "dyhead.d2_alias",
+    "dyhead.errors",
     "dyhead.ops",
     "dyhead.process_group",
     "dyhead.safe_io",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dyhead.d2 import choose_host
+from dyhead.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,14 +51,36 @@ def test_where_the_embedded_host_is_asked_for_nothing_looks_for_detectron2(monke
 
 
 def test_unknown_host_is_refused():
-    with pytest.raises(ValueError, match="DYHEAD_HOST='mmdet'"):
+    with pytest.raises(UserError, match="DYHEAD_HOST='mmdet'"):
         choose_host("mmdet")
 
 
 def test_absent_detectron2_cannot_be_forced(monkeypatch):
     set_detectron2_found(monkeypatch, False)
-    with pytest.raises(ModuleNotFoundError, match="DYHEAD_HOST"):
+    with pytest.raises(UserError, match="DYHEAD_HOST"):
         choose_host("detectron2")
+
+
+@pytest.mark.parametrize("program", [["train_net.py"], ["-m", "dyhead", "train"]], ids=" ".join)
+def test_programs_refuse_an_unknown_host_in_one_sentence(program):
+    done = subprocess.run(
+        [sys.executable, *program, "--config", "quickstart"],
+        cwd=ROOT,
+        env={**os.environ, "DYHEAD_HOST": "mmdet"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: DYHEAD_HOST='mmdet' names no host")
+
+
+def test_a_description_of_the_installation_refuses_the_host_once():
+    code = "from dyhead.cli.main import main; main(['info'])"
+    done = run_python(code, host="mmdet")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("names no host") == 1
 
 
 def test_environment_variable_forces_the_embedded_host(tmp_path):

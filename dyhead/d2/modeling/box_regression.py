@@ -135,26 +135,33 @@ def _dense_box_regression_loss(
     )
 
 
-def check_box_loss(box_reg_loss_type: str) -> None:
+def check_box_reg_loss_type(box_reg_loss_type: str, section: str) -> None:
     """Refuse a type that `_dense_box_regression_loss` lacks, before a training gets to it.
+
+    Args:
+        box_reg_loss_type: the value of BBOX_REG_LOSS_TYPE.
+        section: the group of keys that it belongs to, such as "MODEL.RPN".
 
     Raises:
         ValueError: there is no such loss.
     """
     if box_reg_loss_type != "smooth_l1":
-        box_loss_of(box_reg_loss_type)
+        box_loss_of(box_reg_loss_type, f"{section}.BBOX_REG_LOSS_TYPE")
 
 
-def box_loss_of(box_reg_loss_type: str) -> Callable[..., Tensor]:
+def box_loss_of(box_reg_loss_type: str, key: str = "box_reg_loss_type") -> Callable[..., Tensor]:
     """The loss on boxes (N, 4), (N, 4) with a `reduction`, by its name.
+
+    Args:
+        box_reg_loss_type: the name.
+        key: where the name was written, for errors.
 
     Raises:
         ValueError: there is no such loss.
     """
     if box_reg_loss_type not in _LOSSES_OF_BOXES:
         raise ValueError(
-            f"BBOX_REG_LOSS_TYPE is {box_reg_loss_type!r}: use smooth_l1,"
-            f" {', '.join(_LOSSES_OF_BOXES)}."
+            f"{key} is {box_reg_loss_type!r}: use smooth_l1, {', '.join(_LOSSES_OF_BOXES)}."
         )
     return _LOSSES_OF_BOXES[box_reg_loss_type]
 

@@ -53,7 +53,7 @@ class CenternessDetector(DenseDetector):
         **dense_detector: Any,
     ) -> None:
         super().__init__(**dense_detector)
-        check_box_loss(box_reg_loss_type)
+        check_box_loss(self.config_key("BBOX_REG_LOSS_TYPE"), box_reg_loss_type)
         self.focal_loss_alpha = focal_loss_alpha
         self.focal_loss_gamma = focal_loss_gamma
         self.box_reg_loss_type = box_reg_loss_type

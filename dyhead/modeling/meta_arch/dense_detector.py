@@ -115,6 +115,11 @@ class DenseDetector(HostDenseDetector, ABC):
         self.clip_before_nms = clip_before_nms
         self.input_format = input_format
 
+    @classmethod
+    def config_key(cls, name: str) -> str:
+        """Return the whole name of one of the detector's config keys."""
+        return f"MODEL.{cls.config_section or cls.__name__.upper()}.{name}"
+
     def forward_training(
         self,
         images: ImageList,

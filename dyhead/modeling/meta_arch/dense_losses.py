@@ -72,15 +72,15 @@ BOX_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def check_box_loss(kind: str, *others: str) -> None:
-    """Refuse a BBOX_REG_LOSS_TYPE that is neither in BOX_LOSSES nor one of `others`.
+def check_box_loss(key: str, kind: str, *others: str) -> None:
+    """Refuse the value of a key, `kind`, that is neither in BOX_LOSSES nor one of `others`.
 
     Raises:
         UserError: it is neither.
     """
     choices = (*others, *BOX_LOSSES)
     if kind not in choices:
-        raise UserError(f"BBOX_REG_LOSS_TYPE is {kind!r}: use one of {', '.join(choices)}.")
+        raise UserError(f"{key} is {kind!r}: use one of {', '.join(choices)}.")
 
 
 def box_loss(

@@ -84,7 +84,7 @@ class RepPoints(DenseDetector):
         super().__init__(**dense_detector)
         check_topk(topk)
         check_thresholds(iou_thresholds)
-        check_box_loss(box_reg_loss_type, SMOOTH_L1)
+        check_box_loss(self.config_key("BBOX_REG_LOSS_TYPE"), box_reg_loss_type, SMOOTH_L1)
         self.base_scale = base_scale
         self.topk = topk
         self.background_below, self.positive_from = iou_thresholds

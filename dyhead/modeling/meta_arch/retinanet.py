@@ -122,7 +122,7 @@ class DyHeadRetinaNet(DenseDetector):
         **dense_detector: Any,
     ) -> None:
         super().__init__(**dense_detector)
-        check_box_loss(box_reg_loss_type, SMOOTH_L1)
+        check_box_loss(self.config_key("BBOX_REG_LOSS_TYPE"), box_reg_loss_type, SMOOTH_L1)
         self.anchor_matcher = anchor_matcher
         self.focal_loss_alpha = focal_loss_alpha
         self.focal_loss_gamma = focal_loss_gamma

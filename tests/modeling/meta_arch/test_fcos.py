@@ -257,7 +257,7 @@ def test_limits_that_do_not_part_the_levels_are_refused(cfg, limits):
 
 def test_unknown_losses_and_features_are_refused_by_name(cfg):
     cfg.MODEL.FCOS.BBOX_REG_LOSS_TYPE = "smooth_l1"
-    with pytest.raises(UserError, match="BBOX_REG_LOSS_TYPE is 'smooth_l1'.*giou, diou, ciou, iou"):
+    with pytest.raises(UserError, match="FCOS.BBOX_REG_LOSS_TYPE is 'smooth_l1'.*giou, diou, ciou"):
         build_model(cfg)
     cfg.MODEL.FCOS.IN_FEATURES = ["p2", "p3", "p4"]
     with pytest.raises(UserError, match="p2.*p3, p4, p5, p6, p7"):

@@ -83,7 +83,9 @@ def test_objects_without_a_location_are_refused(cfg):
 
 def test_an_unknown_box_loss_is_refused(cfg):
     cfg.MODEL.REPPOINTS.BBOX_REG_LOSS_TYPE = "l2"
-    with pytest.raises(ValueError, match="BBOX_REG_LOSS_TYPE is 'l2': use one of smooth_l1, giou"):
+    with pytest.raises(
+        ValueError, match="REPPOINTS.BBOX_REG_LOSS_TYPE is 'l2': use one of smooth_l1, gi"
+    ):
         build_model(cfg)
 
 

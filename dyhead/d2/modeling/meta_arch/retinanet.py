@@ -21,7 +21,7 @@ from ...structures import Boxes, ImageList, Instances
 from ...utils.events import get_event_storage
 from ..anchor_generator import build_anchor_generator
 from ..backbone import Backbone, build_backbone
-from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_reg_loss_type
 from ..input_shapes import common_channels, named_shapes
 from ..matcher import Matcher
 from .build import META_ARCH_REGISTRY
@@ -83,7 +83,7 @@ class RetinaNet(DenseDetector):
         Raises:
             ValueError: there is no such box loss.
         """
-        check_box_loss(box_reg_loss_type)
+        check_box_reg_loss_type(box_reg_loss_type, "MODEL.RETINANET")
         super().__init__(
             backbone, head, head_in_features, pixel_mean=pixel_mean, pixel_std=pixel_std
         )

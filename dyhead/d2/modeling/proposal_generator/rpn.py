@@ -18,7 +18,7 @@ from ...structures import Boxes, ImageList, Instances
 from ...utils.events import get_event_storage, has_event_storage
 from ..anchor_generator import build_anchor_generator
 from ..anchor_order import permute_to_N_HWA_K
-from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_reg_loss_type
 from ..input_shapes import named_shapes
 from ..matcher import Matcher
 from ..sampling import subsample_labels
@@ -85,7 +85,7 @@ class RPN(nn.Module):
             ValueError: there is no such box loss.
         """
         super().__init__()
-        check_box_loss(box_reg_loss_type)
+        check_box_reg_loss_type(box_reg_loss_type, "MODEL.RPN")
         self.in_features = in_features
         self.rpn_head = head
         self.anchor_generator = anchor_generator

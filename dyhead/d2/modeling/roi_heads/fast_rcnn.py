@@ -15,7 +15,7 @@ from ...config import CfgNode, check_switched_off, configurable
 from ...layers import ShapeSpec, cat, cross_entropy, nonzero_tuple
 from ...structures import Instances
 from ...utils.events import get_event_storage, has_event_storage
-from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_loss
+from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check_box_reg_loss_type
 from .box_head import flat_size
 from .fast_rcnn_inference import fast_rcnn_inference
 
@@ -65,7 +65,7 @@ class FastRCNNOutputLayers(nn.Module):
             ValueError: there is no such box loss.
         """
         super().__init__()
-        check_box_loss(box_reg_loss_type)
+        check_box_reg_loss_type(box_reg_loss_type, "MODEL.ROI_BOX_HEAD")
         if isinstance(input_shape, int):
             input_shape = ShapeSpec(channels=input_shape)
         self.num_classes = num_classes
