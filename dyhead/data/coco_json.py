@@ -11,8 +11,8 @@ from typing import Any
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
-from dyhead.data.check_report import CheckReport
-from dyhead.data.checks import check_coco, read_coco
+from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.sources.coco import read_coco
 from dyhead.errors import UserError
 from dyhead.safe_io.save import write_text_atomically
 

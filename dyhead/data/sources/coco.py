@@ -1,16 +1,10 @@
-"""Checks a COCO json against itself and its image files before anything is trained on it.
-
-A single bad item is repaired or left out, counted and named. A file that is no COCO json, or of
-which nothing usable is left, is refused.
-"""
+"""Reads a COCO instances json: its structure and its categories are checked, nothing else."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from dyhead.data.annotation_checks import check_annotations
-from dyhead.data.check_report import CheckReport
-from dyhead.data.image_checks import check_images, is_image
+from dyhead.data.checks.images import is_image
 from dyhead.errors import UserError
 
 
@@ -40,38 +34,6 @@ def read_coco(json_file: Path) -> dict[str, Any]:
     _check_categories(json_file, coco["categories"])
     _check_id_types(json_file, "images", [i["id"] for i in coco["images"] if is_image(i)])
     return coco
-
-
-def check_coco(
-    coco: dict[str, Any], json_file: Path, image_root: Path
-) -> tuple[dict[str, Any], CheckReport]:
-    """Check what `read_coco` gave, box by box and image by image.
-
-    Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
-
-    Returns:
-        A checked copy that COCO's own tools can read, and what was found.
-
-    Raises:
-        UserError: the image folder is missing, or no image or no annotation is left.
-    """
-    if not image_root.is_dir():
-        raise UserError(
-            f"{image_root}, the image folder of {json_file}, does not exist: correct it in"
-            " DATASETS.COCO_JSON ([name, json, image folder])."
-        )
-    report = CheckReport(str(json_file))
-    images = check_images(coco["images"], image_root, report)
-    lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
-    category_ids = {category["id"] for category in coco["categories"]}
-    annotations = check_annotations(coco["annotations"], images, lost_images, category_ids, report)
-    boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
-    for key, left in (("images", images), ("annotations", boxes)):
-        if not left:
-            raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")
-    report.completed |= "info" not in coco  # pycocotools copies it into every result
-    checked = {"info": {}, **coco, "images": list(images.values()), "annotations": annotations}
-    return checked, report
 
 
 def _check_id_types(json_file: Path, key: str, ids: list) -> None:

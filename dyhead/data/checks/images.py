@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from dyhead.data import check_report as kinds
-from dyhead.data.check_report import CheckReport
+from dyhead.data.checks import kinds
+from dyhead.data.checks.report import CheckReport, Item
 
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TRANSPOSED = (5, 6, 7, 8)  # orientations that swap width and height
@@ -64,21 +64,22 @@ def read_header(path: Path) -> Size | OSError:
 def _check_image(
     image: dict, header: Size | OSError, usable: dict[Any, dict], report: CheckReport
 ) -> dict | None:
-    name = f"{image['file_name']}, id {image['id']}"
+    file_name = image["file_name"]
+    name = f"{file_name}, id {image['id']}"
     if image["id"] in usable:
-        report.add(kinds.DUPLICATE_IMAGE_ID, name)
+        report.add(kinds.DUPLICATE_IMAGE_ID, Item(name, file_name))
     elif isinstance(header, (FileNotFoundError, NotADirectoryError)):
-        report.add(kinds.MISSING_IMAGE, name)
+        report.add(kinds.MISSING_IMAGE, Item(name, file_name))
     elif isinstance(header, UnidentifiedImageError):
-        report.add(kinds.UNREADABLE_IMAGE, name)
+        report.add(kinds.UNREADABLE_IMAGE, Item(name, file_name))
     elif isinstance(header, OSError):
-        report.add(kinds.UNREADABLE_IMAGE, f"{name}: {header}")
+        report.add(kinds.UNREADABLE_IMAGE, Item(f"{name}: {header}", file_name))
     elif "width" not in image or "height" not in image:
         report.completed = True
         return {**image, "width": header[0], "height": header[1]}
     elif (image["width"], image["height"]) != header:
         sizes = f"{image['width']} x {image['height']}, file {header[0]} x {header[1]}"
-        report.add(kinds.SIZE_MISMATCH, f"{name}: {sizes}")
+        report.add(kinds.SIZE_MISMATCH, Item(f"{name}: {sizes}", file_name))
     else:
         return image
     return None

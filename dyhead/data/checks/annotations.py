@@ -3,8 +3,9 @@
 import math
 from typing import Any
 
-from dyhead.data import check_report as kinds
-from dyhead.data.check_report import CheckReport
+from dyhead.data.checks import kinds
+from dyhead.data.checks.kinds import Kind
+from dyhead.data.checks.report import CheckReport, Item
 
 _TOLERANCE = 0.5  # pixels by which a box may leave its image unreported: rounding
 
@@ -45,7 +46,7 @@ def check_annotations(
 
 def _problem(
     annotation: Any, images: dict[Any, dict], lost_images: set, category_ids: set
-) -> str | None:
+) -> Kind | None:
     """Return the kind of problem that makes an annotation unusable, or None."""
     if not _is_annotation(annotation):
         return kinds.MALFORMED_ANNOTATION
@@ -130,11 +131,15 @@ def _with_unique_ids(
     return [*by_id.values(), *({**a, "id": first_free + i} for i, a in enumerate(to_number))]
 
 
-def _describe(annotation: Any, images: dict[Any, dict]) -> str:
+def _describe(annotation: Any, images: dict[Any, dict]) -> Item:
     """Name an annotation so that its author finds it."""
     if not isinstance(annotation, dict):
-        return str(annotation)[:60]
-    image = images.get(annotation.get("image_id"))
-    where = image["file_name"] if image else f"image {annotation.get('image_id')!r}"
-    details = f"category {annotation.get('category_id')!r}, box {annotation.get('bbox')}"
-    return f"annotation {annotation.get('id')} of {where}, {details}"
+        return Item(str(annotation)[:60])
+    image_id, box = annotation.get("image_id"), annotation.get("bbox")
+    image = images.get(image_id) if isinstance(image_id, (int, str)) else None
+    where = image["file_name"] if image else f"image {image_id!r}"
+    details = f"category {annotation.get('category_id')!r}, box {box}"
+    description = f"annotation {annotation.get('id')} of {where}, {details}"
+    if image is None or not _is_annotation(annotation):
+        return Item(description)
+    return Item(description, image["file_name"], tuple(annotation["bbox"]))

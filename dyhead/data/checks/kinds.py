@@ -1,0 +1,129 @@
+"""The kinds of problems that the checks of a data set look for.
+
+A new kind is one more constant here: reports, pages and the documentation list them from `KINDS`.
+"""
+
+from dataclasses import dataclass
+
+KINDS: dict[str, "Kind"] = {}  # by name, in the order of this file
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem: what is wrong with an item, what is done with it, what to change.
+
+    Attributes:
+        name: its name in json files and links, such as "missing-image".
+        problem: what is wrong, without its object: "image file missing".
+        handling: what the project does with such an item: "image left out".
+        advice: what its author can change, a sentence in the imperative.
+        is_fault: False for what is worth knowing and may well be meant so.
+    """
+
+    name: str
+    problem: str
+    handling: str
+    advice: str
+    is_fault: bool = True
+
+    def __post_init__(self) -> None:
+        """Enter the kind into `KINDS`."""
+        assert self.name not in KINDS, f"Two kinds of problems are called {self.name}."
+        KINDS[self.name] = self
+
+    def __str__(self) -> str:
+        """Say what is wrong and what is done about it."""
+        return f"{self.problem}: {self.handling}"
+
+
+MISSING_IMAGE = Kind(
+    "missing-image",
+    "image file missing",
+    "image left out",
+    "Put the file into the image folder, or correct its file_name.",
+)
+UNREADABLE_IMAGE = Kind(
+    "unreadable-image",
+    "image file unreadable",
+    "image left out",
+    "Save the picture anew as JPEG or PNG, or take its entry out.",
+)
+SIZE_MISMATCH = Kind(
+    "image-size",
+    "image size differs from its file's",
+    "image left out",
+    "Export the labels for the files as they are, or correct width and height.",
+)
+DUPLICATE_IMAGE_ID = Kind(
+    "image-id-twice",
+    "image id used before",
+    "image left out",
+    "Give every image an id of its own, and its annotations the same.",
+)
+MALFORMED_IMAGE = Kind(
+    "malformed-image",
+    "image without id or file_name",
+    "left out",
+    "Give every entry of 'images' an 'id' and a 'file_name'.",
+)
+MALFORMED_ANNOTATION = Kind(
+    "malformed-annotation",
+    "annotation without image_id, category_id or bbox of 4 numbers",
+    "left out",
+    "Give every annotation 'image_id', 'category_id' and a 'bbox' [x, y, width, height].",
+)
+LOST_IMAGE = Kind(
+    "annotation-of-lost-image",
+    "annotation of an image that was left out",
+    "left out too",
+    "Mend the image.",
+)
+UNKNOWN_IMAGE = Kind(
+    "unknown-image",
+    "annotation of an unknown image",
+    "left out",
+    "Add the image to 'images', or take the annotation out.",
+)
+UNKNOWN_CATEGORY = Kind(
+    "unknown-category",
+    "annotation of an unknown category",
+    "left out",
+    "Add the category to 'categories', or correct category_id.",
+)
+DEGENERATE_BOX = Kind(
+    "degenerate-box",
+    "box without width or height, or of at most 1 x 1 pixel",
+    "left out",
+    "Draw the box anew, or take it out.",
+)
+OUTSIDE_BOX = Kind(
+    "box-outside",
+    "box wholly outside its image",
+    "left out",
+    "Check that boxes are in pixels of this very file, as [x, y, width, height].",
+)
+CLIPPED_BOX = Kind(
+    "box-partly-outside",
+    "box partly outside its image",
+    "clipped",
+    "Clip the box to its image; if there are many, check that they belong to files of this size.",
+)
+IGNORED_BOX = Kind(
+    "ignored-box",
+    'annotation marked "ignore"',
+    "kept as a crowd, which is neither learnt nor counted",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+)
+DUPLICATE_ANNOTATION = Kind(
+    "annotation-twice",
+    "annotation repeated unchanged",
+    "left out",
+    "Take the copies out.",
+)
+RENUMBERED_ANNOTATION = Kind(
+    "annotation-id",
+    "annotation id missing, 0 or used before",
+    "given a new one",
+    "Give every annotation an id of its own, from 1.",
+)
