@@ -127,3 +127,21 @@ RENUMBERED_ANNOTATION = Kind(
     "given a new one",
     "Give every annotation an id of its own, from 1.",
 )
+
+# What only `dyhead check` looks for, since a config decides.
+
+SMALL_BOX = Kind(
+    "box-below-stride",
+    "box smaller than a cell of the finest level, in pictures as they are resized for training",
+    "kept, and hardly learnt",
+    "Raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, cut large pictures into tiles, or take a finer"
+    " level into the pyramid.",
+    is_fault=False,
+)
+CROWDED_IMAGE = Kind(
+    "too-many-objects",
+    "picture with more objects than TEST.DETECTIONS_PER_IMAGE",
+    "kept; the objects beyond that number are never found",
+    "Raise TEST.DETECTIONS_PER_IMAGE.",
+    is_fault=False,
+)

@@ -1,5 +1,6 @@
 """The report of a data set's checks: how often each kind of problem was found, and where."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,20 +33,25 @@ class CheckReport:
         source: the file or folder that was checked.
         findings: kind -> the first `MAX_KEPT` items.
         counts: kind -> the number of items.
+        faults_by_file: file name of an image -> the number of its faults.
         completed: keys that COCO's tools need were filled in from what is known.
     """
 
     source: str
     findings: dict[Kind, list[Item]] = field(default_factory=dict)
     counts: dict[Kind, int] = field(default_factory=dict)
+    faults_by_file: Counter[str] = field(default_factory=Counter)
     completed: bool = False
 
     def add(self, kind: Kind, item: Item | str) -> None:
         """Count one item with this kind of problem."""
+        item = Item(item) if isinstance(item, str) else item
         self.counts[kind] = self.count(kind) + 1
+        if kind.is_fault and item.file_name:
+            self.faults_by_file[item.file_name] += 1
         items = self.findings.setdefault(kind, [])
         if len(items) < MAX_KEPT:
-            items.append(Item(item) if isinstance(item, str) else item)
+            items.append(item)
 
     def count(self, kind: Kind) -> int:
         """Return the number of items with one kind of problem."""
