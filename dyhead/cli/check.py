@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from dyhead.cli.options import CONFIG_HELP, add_config, path, positive
-from dyhead.cli.output import log_to_terminal, print_whole
+from dyhead.cli.output import print_whole
 
 DESCRIPTION = """
 Look for faults of labelled data before a training: files, sizes, ids, boxes and classes, and
@@ -100,7 +100,6 @@ def run(args: argparse.Namespace) -> int:
     from dyhead.data_report import CheckSettings, check_data
     from dyhead.data_report.text import format_report
 
-    log_to_terminal()
     html = args.html or (Path(DEFAULT_PAGE) if args.batches else None)
     report = check_data(
         CheckSettings(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from dyhead.d2.data.detection_utils import read_image
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
@@ -20,6 +20,7 @@ _MIN_MARGIN = 24.0  # pixels
 _MAX_ZOOM = 8.0
 _OUTSIDE = (128, 128, 128)  # what is beyond the picture
 _QUALITY = 82
+_SMALL = 12.0  # pixels of the crop: boxes below that are pointed at
 
 Region = tuple[float, float, float, float]  # XYXY in pixels of the picture
 
@@ -67,7 +68,9 @@ def draw_crop(
         )
         for box in near
     ]
-    return draw_boxes(shown, drawn)
+    crop = draw_boxes(shown, drawn)
+    _point_at_small_ones(crop, drawn)
+    return crop
 
 
 def as_data_uri(picture: Image.Image) -> str:
@@ -75,6 +78,17 @@ def as_data_uri(picture: Image.Image) -> str:
     file = io.BytesIO()
     picture.save(file, format="JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _point_at_small_ones(crop: Image.Image, boxes: Sequence[DrawnBox]) -> None:
+    """Draw a ring around boxes that could be overlooked, in place."""
+    draw = ImageDraw.Draw(crop)
+    for left, top, right, bottom in (box.corners for box in boxes):
+        if max(right - left, bottom - top) < _SMALL:
+            x, y = (left + right) / 2, (top + bottom) / 2
+            for radius, color in ((_SMALL + 1, (0, 0, 0)), (_SMALL, _COLOR)):
+                circle = (x - radius, y - radius, x + radius, y + radius)
+                draw.ellipse(circle, outline=color, width=2)
 
 
 def _corners(box: Sequence[float]) -> Region:

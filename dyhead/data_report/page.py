@@ -82,7 +82,7 @@ def _finding(
         "kind": kind,
         "count": count,
         "anchor": f"{anchor}-{kind.name}",
-        "items": [item.description for item in items[:_MAX_ITEMS]],
+        "named": [item.description for item in items[:_MAX_ITEMS]],
         "pictures": pictures,
     }
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+import dyhead.modeling  # noqa: F401  registers the backbones
 from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling.backbone import build_backbone
 from dyhead.data.model_input import resized_size

@@ -1,7 +1,9 @@
 """Draws training batches as the loader of a config gives them."""
 
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def draw_batches(cfg: CfgNode, number: int, source: Source | None = None) -> lis
     """
     from dyhead.engine.trainer import Trainer  # takes long to import
 
-    with tempfile.TemporaryDirectory() as folder:  # of repaired annotations
+    with tempfile.TemporaryDirectory() as folder, _quiet():  # of repaired annotations
         cfg.OUTPUT_DIR = folder
         cfg.DATALOADER.NUM_WORKERS = 0
         if source is not None:
@@ -40,6 +42,17 @@ def draw_batches(cfg: CfgNode, number: int, source: Source | None = None) -> lis
         names = class_names(cfg.DATASETS.TRAIN[0])
         loader = Trainer.build_train_loader(cfg)
         return [_draw(batch, cfg.INPUT.FORMAT, names) for batch in islice(loader, number)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what a training would log of its data from being said twice."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _draw(batch: Sequence[dict[str, Any]], channel_order: str, names: Sequence[str]) -> DrawnBatch:

@@ -62,6 +62,13 @@ def test_boxes_of_negative_sides_are_drawn_where_they_lie(picture: Image.Image) 
     assert draw_crop(picture, [[140, 80, -40, -30]]) == draw_crop(picture, [[100, 50, 40, 30]])
 
 
+def test_a_box_that_could_be_overlooked_has_a_ring(picture: Image.Image) -> None:
+    small = is_color(draw_crop(picture, [[200, 120, 1, 1]], whole=True), ORANGE)
+    rows, columns = np.nonzero(small)
+    assert 20 <= np.ptp(rows) <= 28 and 20 <= np.ptp(columns) <= 28
+    assert abs(columns.mean() - 200.5 * 260 / 300) < 2
+
+
 def test_a_data_uri_holds_the_picture(picture: Image.Image) -> None:
     head, _, data = as_data_uri(picture).partition(",")
     assert head == "data:image/jpeg;base64"
