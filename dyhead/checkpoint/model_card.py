@@ -8,7 +8,7 @@ key of the metadata. Whoever made the file wrote it: nothing in a card is truste
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 

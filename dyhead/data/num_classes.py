@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
-from dyhead.data.coco_json import class_names
 from dyhead.data.checks.objects import plain_name
+from dyhead.data.coco_json import class_names
 from dyhead.errors import UserError, first_few
 
 # Of the host's detectors; ours declare it, or have a section of their own name.

@@ -186,7 +186,9 @@ def _numbered(
     kept: list[tuple[dict, Id | None]], report: CheckReport
 ) -> tuple[list[dict], dict[int, Id]]:
     """Give the next free numbers to annotations without an id, or with one of another form."""
-    free = 1 + max((each for _, each in kept if isinstance(each, int) and is_exact(each)), default=0)
+    free = 1 + max(
+        (each for _, each in kept if isinstance(each, int) and is_exact(each)), default=0
+    )
     annotations, originals = [], {}
     for annotation, identifier in kept:
         if isinstance(identifier, int) and is_exact(identifier):

@@ -49,7 +49,10 @@ def _box_of_mask(code: dict, width: int, height: int) -> list[float] | None:
     if code.get("size") != [height, width]:
         return None
     if isinstance(counts, list):
-        if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != height * width:
+        if (
+            not all(type(run) is int and run >= 0 for run in counts)
+            or sum(counts) != height * width
+        ):
             return None
         code = mask_util.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     elif not isinstance(counts, str) or not counts or not counts.isascii():
