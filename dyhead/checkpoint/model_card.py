@@ -162,8 +162,8 @@ def describe(
 def metadata_classes(dataset: str) -> tuple[tuple[str, ...], tuple[int | str, ...]]:
     """Class names and category ids in the metadata of a data set, both in the order of the classes.
 
-    The ids are those of the data set's file. Either is empty where the metadata does not tell it, and
-    so are ids that are neither whole numbers nor text.
+    The ids are those of the data set's file. Either is empty where the metadata does not tell it,
+    and so are ids that are neither whole numbers nor text.
     """
     metadata = MetadataCatalog.get(dataset)
     names = tuple(str(name) for name in metadata.get("thing_classes") or ())

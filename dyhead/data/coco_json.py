@@ -154,7 +154,8 @@ def category_ids(name: str) -> list[Id]:
     """List the category ids of a registered data set, in the order of `class_names`.
 
     They come as they stand in the file. It is the metadata, or the json's categories, that tells
-    them: its images need not be there, nor the json where the metadata tells. A data set that tells no ids has 0, 1, 2, ...
+    them: its images need not be there, nor the json where the metadata tells. A data set that tells
+    no ids has 0, 1, 2, ...
 
     Raises:
         UserError: the file can't be used.

@@ -26,11 +26,12 @@ IDS = {
     "plain": ([1, 2, 3, 4], [5, 6], lambda number: number),
     "largest exact": ([LONG - 4, LONG - 3, LONG - 2, LONG - 1], [LONG - 2, LONG - 1], int),
     "above 2**53": ([LONG + i for i in range(4)], [LONG, LONG + 1], lambda n: LONG + n),
+    "text but for annotations": (["a", "b", "c", "d"], ["k1", "k2"], int),
     "text": (["a", "b", "c", "d"], ["k1", "k2"], lambda number: f"u{number}"),
     "above 2**63": ([2**63 + i for i in range(4)], [2**70, 2**70 + 1], lambda n: 2**64 + n),
     "mixed": ([7, "9", "b", "d"], [1, "two"], lambda number: float(number)),
 }
-READ_BY_PYCOCOTOOLS = ("plain", "largest exact", "above 2**53", "text")
+READ_BY_PYCOCOTOOLS = ("plain", "largest exact", "above 2**53", "text but for annotations")
 
 
 def make_set(folder: Path, ids: str) -> dict:

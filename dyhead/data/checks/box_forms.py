@@ -33,7 +33,8 @@ class BoxForms:
         self._num_boxes += 1
         if first + third > right or second + fourth > bottom:
             self._leaving.append(annotation)
-        if min(first, second) < -_TOLERANCE or third > right or fourth > bottom or third <= first or fourth <= second:
+        is_inside = min(first, second) >= -_TOLERANCE and third <= right and fourth <= bottom
+        if not (is_inside and third > first and fourth > second):
             self._misfits += 1
         if max(annotation["bbox"]) <= 1 and min(first, second) >= 0 and min(third, fourth) > 0:
             self._fractions.append(annotation)

@@ -48,8 +48,8 @@ def _check_categories(json_file: Path, categories: list) -> None:
             or not isinstance(category.get("name"), str)
         ):
             raise UserError(
-                f"{json_file} has the category {str(category)[:80]}: give it an 'id', a whole"
-                " number or text, and a 'name' in text."
+                f"{json_file} has the category {str(category)[:80]}: give it an 'id' and a 'name'"
+                " (the id a whole number or text, the name text)."
             )
     values = {
         "id": Counter(str(read_id(category["id"])) for category in categories),
