@@ -50,18 +50,19 @@ def _source(source: CheckedSource) -> dict[str, Any]:
 
 
 def _findings(report: CheckReport) -> list[dict[str, Any]]:
-    return [_finding(kind, report.count(kind), items) for kind, items in report.findings.items()]
+    return [_finding(kind, report) for kind in report.findings]
 
 
-def _finding(kind: Kind, count: int, items: list[Item]) -> dict[str, Any]:
+def _finding(kind: Kind, report: CheckReport) -> dict[str, Any]:
     return {
         "kind": kind.name,
         "is_fault": kind.is_fault,
-        "count": count,
+        "count": report.count(kind),
         "problem": kind.problem,
         "handling": kind.handling,
         "advice": kind.advice,
-        "items": [_item(item) for item in items],
+        "evidence": report.evidence.get(kind),
+        "items": [_item(item) for item in report.findings[kind]],
     }
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from dyhead.data.checks.identifiers import restore_ids
 from dyhead.data_report.collect import CheckedSource
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.save import write_text_atomically
@@ -28,11 +29,11 @@ def refuse_to_overwrite(targets: Sequence[Path | None], sources: Sequence[Path])
 
 
 def write_mended(source: CheckedSource, target: Path) -> None:
-    """Write the checked copy of a source, whose images stay where they are.
+    """Write the checked copy of a source, with the source's ids; its images stay where they are.
 
     Raises:
         UserError: the file cannot be written.
     """
-    text = json.dumps(source.content, allow_nan=False)
+    text = json.dumps(restore_ids(source.content), allow_nan=False)
     with user_errors(f"--write {target}"):
         write_text_atomically(text + "\n", target)

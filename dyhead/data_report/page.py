@@ -68,19 +68,19 @@ def _source(source: CheckedSource, index: int) -> dict[str, Any]:
 
 def _findings(report: CheckReport, root: Path | None, anchor: str) -> list[dict[str, Any]]:
     """Describe the faults, then the notes."""
-    found = sorted(report.findings.items(), key=lambda each: not each[0].is_fault)
-    return [_finding(kind, report.count(kind), items, root, anchor) for kind, items in found]
+    found = sorted(report.findings, key=lambda kind: not kind.is_fault)
+    return [_finding(kind, report, root, anchor) for kind in found]
 
 
-def _finding(
-    kind: Kind, count: int, items: Sequence[Item], root: Path | None, anchor: str
-) -> dict[str, Any]:
+def _finding(kind: Kind, report: CheckReport, root: Path | None, anchor: str) -> dict[str, Any]:
+    items = report.findings[kind]
     shown = [item for item in items if item.file_name][:_MAX_CROPS]
     with ThreadPoolExecutor(_READERS) as pool:
         pictures = [each for each in pool.map(lambda item: _crop(item, root), shown) if each]
     return {
         "kind": kind,
-        "count": count,
+        "count": report.count(kind),
+        "evidence": report.evidence.get(kind, ""),
         "anchor": f"{anchor}-{kind.name}",
         "named": [item.description for item in items[:_MAX_ITEMS]],
         "pictures": pictures,

@@ -58,6 +58,8 @@ def _findings(report: CheckReport) -> Iterator[str]:
     """Write the faults, then the notes."""
     for kind, items in sorted(report.findings.items(), key=lambda found: not found[0].is_fault):
         yield from _wrapped(f"  {_mark(kind)} {report.count(kind)} x {kind}")
+        if kind in report.evidence:
+            yield from _wrapped(f"      {report.evidence[kind]}")
         yield from _wrapped(f"      {kind.advice}")
         yield from (f"      - {item.description}" for item in items[:MAX_NAMED])
         if report.count(kind) > MAX_NAMED:

@@ -207,9 +207,98 @@ def annotation_id_zero(folder: LabelledFolder) -> int:
     return 1
 
 
+@plants(kinds.INTERNAL_ID)
+def long_id(folder: LabelledFolder) -> int:
+    folder.train.take_box()["id"] = 2**60
+    return 1
+
+
+@plants(kinds.NUMBER_AS_TEXT)
+def number_in_quotes(folder: LabelledFolder) -> int:
+    box = folder.train.take_box()
+    box["bbox"] = [str(value) for value in box["bbox"]]
+    return 1
+
+
+@plants(kinds.UNCLEAR_FLAG)
+def unclear_flag(folder: LabelledFolder) -> int:
+    folder.train.take_box()["iscrowd"] = 2
+    return 1
+
+
+@plants(kinds.WRONG_AREA)
+def negative_area(folder: LabelledFolder) -> int:
+    folder.train.take_box()["area"] = -5
+    return 1
+
+
+@plants(kinds.BOX_FROM_SEGMENTATION)
+def polygon_alone(folder: LabelledFolder) -> int:
+    box = folder.train.take_box()
+    x, y, width, height = box.pop("bbox")
+    box["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    return 1
+
+
+@plants(kinds.CORNER_BOXES, kinds.CLIPPED_BOX, kinds.OUTSIDE_BOX, is_of_whole_set=True)
+def corners(folder: LabelledFolder) -> int:
+    for annotation in folder.train.content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x, y, x + width, y + height]
+        del annotation["area"]
+    boxes = [annotation["bbox"] for annotation in folder.train.content["annotations"]]
+    return sum(x + right > WIDTH + 0.5 or y + low > HEIGHT + 0.5 for x, y, right, low in boxes)
+
+
+@plants(kinds.FRACTION_BOXES, kinds.DEGENERATE_BOX, is_of_whole_set=True)
+def fractions(folder: LabelledFolder) -> int:
+    changed = folder.train.content["annotations"][:-3]  # something usable stays
+    for annotation in changed:
+        x, y, width, height = annotation["bbox"]
+        annotation["bbox"] = [x / WIDTH, y / HEIGHT, width / WIDTH, height / HEIGHT]
+        del annotation["area"]
+    return len(changed)
+
+
+@plants(kinds.MANY_CROWDS, is_of_whole_set=True)
+def crowds(folder: LabelledFolder) -> int:
+    marked = folder.train.content["annotations"][::4]
+    for annotation in marked:
+        annotation["iscrowd"] = 1
+    return len(marked)
+
+
+@plants(kinds.SAME_BOX)
+def same_box(folder: LabelledFolder) -> int:
+    box = folder.train.take_box()
+    folder.train.add_box(box["image_id"], box["bbox"], box["category_id"])
+    return 1
+
+
+@plants(kinds.SAME_BOX_OTHER_CLASS)
+def same_box_of_another_class(folder: LabelledFolder) -> int:
+    box = folder.train.take_box()
+    folder.train.add_box(box["image_id"], box["bbox"], box["category_id"] + 1)
+    return 1
+
+
+@plants(kinds.EMPTY_CATEGORY)
+def empty_category(folder: LabelledFolder) -> int:
+    folder.train.content["categories"].append({"id": 9, "name": "screw"})
+    return 1
+
+
+@plants(kinds.SIMILAR_CATEGORIES)
+def similar_categories(folder: LabelledFolder) -> int:
+    folder.train.content["categories"].append({"id": 10, "name": "BOLT "})
+    folder.train.add_box(folder.train.take_image()["id"], [70, 40, 20, 20], 10)
+    return 1
+
+
 @plants(kinds.SMALL_BOX)
 def box_below_the_stride(folder: LabelledFolder) -> int:
-    folder.train.take_box()["bbox"][2:] = [2, 2]
+    box = folder.train.take_box()
+    box["bbox"][2:], box["area"] = [2, 2], 4
     return 1
 
 

@@ -4,12 +4,16 @@ A single bad item is repaired or left out, counted and named. A file that is no 
 which nothing usable is left, is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dyhead.data.checks.annotations import check_annotations
+from dyhead.data.checks.identifiers import read_entries, with_exact_ids
 from dyhead.data.checks.images import check_images, is_image
+from dyhead.data.checks.objects import check_objects
 from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
 
 
@@ -21,7 +25,8 @@ def check_coco(
     Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
 
     Returns:
-        A checked copy that COCO's own tools can read, and what was found.
+        A checked copy that COCO's own tools can read, and what was found. Where ids were numbered,
+        its "original_ids" has the source's (`identifiers.restore_ids` brings them back).
 
     Raises:
         UserError: the image folder is missing, or no image or no annotation is left.
@@ -32,14 +37,24 @@ def check_coco(
             " DATASETS.COCO_JSON ([name, json, image folder])."
         )
     report = CheckReport(str(json_file))
-    images = check_images(coco["images"], image_root, report)
-    lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
-    category_ids = {category["id"] for category in coco["categories"]}
-    annotations = check_annotations(coco["annotations"], images, lost_images, category_ids, report)
+    entries, written_images = read_entries(coco["images"], report)
+    categories, written_categories = read_entries(coco["categories"], report)
+    images = check_images(entries, image_root, report)
+    lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
+    category_ids = {category["id"] for category in categories}
+    annotations, original_ids = check_annotations(
+        coco["annotations"], images, lost_images, category_ids, report
+    )
+    check_objects(annotations, categories, images, report)
     boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
     for key, left in (("images", images), ("annotations", boxes)):
         if not left:
             raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")
     report.completed |= "info" not in coco  # pycocotools copies it into every result
-    checked = {"info": {}, **coco, "images": list(images.values()), "annotations": annotations}
-    return checked, report
+    lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
+    written: dict[str, Mapping[Any, Id]] = {
+        "images": written_images,
+        "categories": written_categories,
+        "annotations": original_ids,
+    }
+    return with_exact_ids({"info": {}, **coco, **lists}, written, report), report
