@@ -115,4 +115,4 @@ def run(args: argparse.Namespace) -> int:
     )
     written = [f"Written: {each}" for each in (html, args.json, args.write) if each]
     print_whole("\n".join([format_report(report), *written]))
-    return FAULTS_FOUND if report.count(faults=True) else 0
+    return FAULTS_FOUND if report.count(is_fault=True) else 0

@@ -16,8 +16,8 @@ def report_as_dict(report: DataReport) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "dyhead": __version__,
-        "faults": report.count(faults=True),
-        "notes": report.count(faults=False),
+        "faults": report.count(is_fault=True),
+        "notes": report.count(is_fault=False),
         "pyramid": _pyramid(report.pyramid),
         "sources": [_source(source) for source in report.sources],
         "between": _findings(report.between),

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from dyhead.data.checks import CheckReport, Item, check_coco, kinds
+from dyhead.data.checks import CheckReport, Item, Kind, check_coco, kinds
 from dyhead.data.sources import Source, read_source
 from dyhead.data_report.configured import NamedSource
 from dyhead.data_report.pyramid import LevelCounts, Pyramid, count_levels
@@ -66,14 +66,18 @@ class DataReport:
         """What was found, source by source, then between them."""
         return [*(each.report for each in self.sources), self.between]
 
-    def count(self, faults: bool) -> int:
+    def count(self, is_fault: bool) -> int:
         """Count the faults, or the notes, of all sources."""
         return sum(
             number
             for report in self.reports
             for kind, number in report.counts.items()
-            if kind.is_fault == faults
+            if kind.is_fault == is_fault
         )
+
+    def kinds(self, is_fault: bool) -> set[Kind]:
+        """Return the kinds of the faults, or of the notes, that were found."""
+        return {kind for r in self.reports for kind in r.findings if kind.is_fault == is_fault}
 
 
 def check_source(named: NamedSource, pyramid: Pyramid) -> CheckedSource:

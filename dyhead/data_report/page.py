@@ -33,7 +33,7 @@ def format_page(report: DataReport) -> str:
     between = _findings(report.between, None, "between")
     page = environment.get_template("page.html").render(
         verdict=verdict(report),
-        faults=report.count(faults=True),
+        faults=report.count(is_fault=True),
         version=__version__,
         sources=sources,
         between=between,

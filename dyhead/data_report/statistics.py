@@ -129,8 +129,8 @@ def count_sides(sides: np.ndarray) -> Histogram:
 def _count_classes(content: Mapping[str, Any], boxes: Boxes) -> list[ClassCount]:
     names = [str(category["name"]) for category in ordered_categories(content)]
     num_boxes = np.bincount(boxes.categories, minlength=len(names))
-    pairs = np.unique(np.stack([boxes.images, boxes.categories], 1), axis=0)
-    num_images = np.bincount(pairs[:, 1], minlength=len(names))
+    pairs = np.unique(boxes.images * len(names) + boxes.categories)
+    num_images = np.bincount(pairs % len(names), minlength=len(names))
     return [ClassCount(name, int(num_boxes[i]), int(num_images[i])) for i, name in enumerate(names)]
 
 

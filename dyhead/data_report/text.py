@@ -25,11 +25,15 @@ def format_report(report: DataReport) -> str:
 
 def verdict(report: DataReport) -> str:
     """Say in one sentence how much was found."""
-    faults, notes = report.count(faults=True), report.count(faults=False)
-    if not faults and not notes:
+    parts = [
+        f"{_count(number, noun)} of {_count(len(report.kinds(is_fault)), 'kind')}"
+        for noun, is_fault in (("fault", True), ("note", False))
+        if (number := report.count(is_fault))
+    ]
+    if not parts:
         return "Nothing found."
-    found = _count(faults, "fault") if faults else "No faults"
-    return f"{found}, {_count(notes, 'note')}." if notes else f"{found}."
+    prefix = "" if report.count(True) else "No faults, "
+    return prefix + ", ".join(parts) + "."
 
 
 def printable(text: str) -> str:

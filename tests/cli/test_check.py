@@ -40,7 +40,7 @@ def test_faults_end_with_3_and_leave_the_page(folder: LabelledFolder, tmp_path: 
 def test_notes_alone_end_with_0(folder: LabelledFolder, capsys: pytest.CaptureFixture[str]) -> None:
     PLANTERS[kinds.IGNORED_BOX.name].plant(folder)
     assert run(folder) == 0
-    assert "No faults, 1 note." in capsys.readouterr().out
+    assert "No faults, 1 note of 1 kind." in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_the_report_is_strict_json_with_the_documented_keys(
     report = check(json=target)
     read = json.loads(target.read_text(), parse_constant=refuse)
     assert read.keys() == {"format", "dyhead", "faults", "notes", "pyramid", "sources", "between"}
-    assert (read["format"], read["faults"]) == (1, report.count(faults=True))
+    assert (read["format"], read["faults"]) == (1, report.count(is_fault=True))
     train, val = read["sources"]
     assert train.keys() == {
         "role",
@@ -71,7 +71,7 @@ def test_the_text_names_every_kind(folder: LabelledFolder, check: Check) -> None
     text = format_report(check())
     assert f"fault: 1 x {kinds.CLIPPED_BOX}" in text
     assert f"note:  1 x {kinds.IGNORED_BOX.problem}" in text
-    assert text.endswith("1 fault, 1 note.")
+    assert text.endswith("1 fault of 1 kind, 1 note of 1 kind.")
 
 
 def test_a_terminal_is_not_commanded(folder: LabelledFolder, check: Check) -> None:

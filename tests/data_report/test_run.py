@@ -29,7 +29,7 @@ def test_the_mended_copy_is_sound_and_has_the_ids_of_the_source(
     path, target = folder.train.write(), tmp_path / "fixed.json"
     check_data(CheckSettings([path], [folder.train.images], write=target))
     again = check_data(CheckSettings([target], [folder.train.images]))
-    assert not again.count(faults=True)
+    assert not again.count(is_fault=True)
     source, mended = COCO(str(path)), COCO(str(target))
     assert set(mended.imgs) == set(source.imgs) - {2}
     known = {a: source.anns[a]["category_id"] for a in mended.anns}
