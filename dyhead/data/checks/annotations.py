@@ -63,7 +63,8 @@ class _Check:
         """Return an annotation as COCO's tools take it, or None for one that cannot be used."""
         problem = self._reference_problem(annotation)
         if problem is None:
-            read = {**annotation, **{key: read_id(annotation[key]) for key in _REFERENCES}}
+            image_id, category_id = map(read_id, map(annotation.get, _REFERENCES))
+            read = {**annotation, "image_id": image_id, "category_id": category_id}
             problem = self._read_box(read)
         if problem is not None:
             self.report.add(problem, annotation_item(annotation, self.images))
@@ -79,7 +80,7 @@ class _Check:
         """Return the problem with an annotation's image and category, if there is one."""
         if not isinstance(annotation, dict):
             return kinds.MALFORMED_ANNOTATION
-        image_id, category_id = (read_id(annotation.get(key)) for key in _REFERENCES)
+        image_id, category_id = map(read_id, map(annotation.get, _REFERENCES))
         if image_id is None or category_id is None:
             return kinds.MALFORMED_ANNOTATION
         if image_id not in self.images:
@@ -132,7 +133,7 @@ class _Check:
 
     def _read_flags(self, annotation: dict) -> None:
         """Make an annotation that is marked "ignore" a crowd, for neither counts as an object."""
-        is_crowd, is_ignored = (read_flag(annotation.get(key)) for key in ("iscrowd", "ignore"))
+        is_crowd, is_ignored = map(read_flag, map(annotation.get, ("iscrowd", "ignore")))
         if is_crowd is None or is_ignored is None:
             self.report.add(kinds.UNCLEAR_FLAG, annotation_item(annotation, self.images))
         if is_ignored:
@@ -141,19 +142,25 @@ class _Check:
 
     def _is_unchanged(self, annotation: dict, read: dict) -> bool:
         """Count numbers in quotes, and tell whether an annotation stands as it can be used."""
-        texts = [key for key in _VALUES if isinstance(annotation.get(key), str)]
-        boxes = annotation.get("bbox") or ()
-        if (
-            any(not isinstance(read[key], str) for key in texts)
-            or any(isinstance(value, str) for value in boxes)
-            or isinstance(annotation.get("ignore"), str)
-        ):
+        if _has_quotes(annotation, read):
             self.report.add(kinds.NUMBER_AS_TEXT, annotation_item(annotation, self.images))
         unchanged = read == annotation and all(
             type(read[key]) is type(annotation[key]) for key in _VALUES
         )
         self.report.completed |= not unchanged
         return unchanged
+
+
+def _has_quotes(annotation: dict, read: dict) -> bool:
+    """Return True if a number or a flag was written as text."""
+    box = annotation.get("bbox") or ()
+    numbers = annotation.get("area"), annotation.get("iscrowd"), annotation.get("ignore"), *box
+    if str in map(type, numbers):
+        return True
+    references = annotation["image_id"], annotation["category_id"]
+    if str not in map(type, references):
+        return False
+    return references != (read["image_id"], read["category_id"])
 
 
 def _with_unique_ids(
@@ -189,7 +196,8 @@ def _numbered(
     free = 1 + max(
         (each for _, each in kept if isinstance(each, int) and is_exact(each)), default=0
     )
-    annotations, originals = [], {}
+    annotations: list[dict] = []
+    originals: dict[int, Id] = {}
     for annotation, identifier in kept:
         if isinstance(identifier, int) and is_exact(identifier):
             number = identifier
@@ -197,7 +205,7 @@ def _numbered(
             number, free = free, free + 1
         written = annotation.get("id")
         if identifier is not None and (written != number or isinstance(written, str)):
-            originals[number] = identifier if isinstance(written, float) else written
+            originals[number] = written if isinstance(written, str) else identifier
         if type(written) is not int or written != number:
             report.completed = True
             annotation = {**annotation, "id": number}

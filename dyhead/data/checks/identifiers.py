@@ -31,7 +31,8 @@ def read_entries(entries: list, report: CheckReport) -> tuple[list, dict[Id, str
     Returns:
         the entries, copied where they change, and the ids in quotes as they were written.
     """
-    read, written = [], {}
+    read: list = []
+    written: dict[Id, str] = {}
     for entry in entries:
         if not isinstance(entry, dict):
             read.append(entry)

@@ -32,5 +32,5 @@ def read_box(box: Any) -> list[int | float] | None:
     """Read a list of four finite numbers; None for all else."""
     if not isinstance(box, list) or len(box) != 4:
         return None
-    numbers = [number for value in box if (number := read_number(value)) is not None]
-    return numbers if len(numbers) == 4 else None
+    numbers: list = [read_number(value) for value in box]
+    return None if None in numbers else numbers

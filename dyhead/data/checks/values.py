@@ -33,6 +33,8 @@ def read_id(value: Any) -> Id | None:
 
 def read_number(value: Any) -> int | float | None:
     """Read a finite number, also one in quotes; None for all else, too large ones among it."""
+    if type(value) is float:
+        return value if math.isfinite(value) else None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
         value = int(value) if value.is_integer() else value
@@ -46,7 +48,7 @@ def read_number(value: Any) -> int | float | None:
 
 def read_flag(value: Any) -> int | None:
     """Read a flag as 0 or 1, also true, "1" or "true"; nothing is 0, and None what is no flag."""
-    if value is None or isinstance(value, bool):
+    if value is None or value is False or value is True:
         return int(value or 0)
     if isinstance(value, str) and value.strip().lower() in _FLAGS:
         return _FLAGS[value.strip().lower()]
@@ -54,6 +56,6 @@ def read_flag(value: Any) -> int | None:
     return int(number) if number in (0, 1) else None
 
 
-def id_order(value: Id) -> tuple[bool, Id]:
-    """Return a key to sort ids by: numbers by size, then texts."""
+def id_order(value: Id | None) -> tuple[bool, Id | None]:
+    """Return a key to sort what `read_id` read: numbers by size, then texts."""
     return isinstance(value, str), value
