@@ -40,7 +40,7 @@ def find_orientation(image: Image.Image) -> int:
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a picture upright that is stored with this orientation; the result says nothing of it."""
+    """Turn a picture upright that is stored with this orientation, and take its EXIF away."""
     if orientation not in _UPRIGHT:
         return image
     turned = image.transpose(_UPRIGHT[orientation])
@@ -69,9 +69,7 @@ def turn_point(
     return (y, x) if orientation in TRANSPOSED else (x, y)
 
 
-def turn_box(
-    box: Sequence[float], orientation: int, stored: tuple[float, float]
-) -> list[float]:
+def turn_box(box: Sequence[float], orientation: int, stored: tuple[float, float]) -> list[float]:
     """Turn an XYWH box with its picture; see `turn_point`."""
     x, y, width, height = box
     corners = [turn_point(a, b, orientation, stored) for a, b in ((x, y), (x + width, y + height))]

@@ -27,19 +27,17 @@ def test_grey_of_the_usual_depths_keeps_all_256_levels(tmp_path: Path, bits: int
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("bits", [12, 16])
-def test_colours_and_opacity_are_scaled_like_grey(
-    tmp_path: Path, channels: int, bits: int
-) -> None:
+def test_colours_and_opacity_are_scaled_like_grey(tmp_path: Path, channels: int, bits: int) -> None:
     generator = np.random.default_rng(0)
     levels = np.concatenate([RAMP, generator.permuted(RAMP), generator.permuted(RAMP)], axis=2)
     values = (levels[:, :, :channels] if channels != 2 else levels[:, :, :1]) << (bits - 8)
     if channels in (2, 4):
         opacity = np.full((16, 16, 1), 0xFFFF)
-        values = np.concatenate([values[:, :, : channels - 1] if channels == 4 else values, opacity], 2)
+        values = np.concatenate(
+            [values[:, :, : channels - 1] if channels == 4 else values, opacity], 2
+        )
     pixels = read(write_deep_png(values, tmp_path / "a.png"))
-    np.testing.assert_array_equal(
-        np.atleast_3d(pixels), levels[:, :, : 1 if channels < 3 else 3]
-    )
+    np.testing.assert_array_equal(np.atleast_3d(pixels), levels[:, :, : 1 if channels < 3 else 3])
     assert read_header(tmp_path / "a.png").is_deep
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import UnidentifiedImageError
 
+from dyhead import picture_files
 from dyhead.data.checks import kinds
 from dyhead.data.checks.file_names import NameSearch, find_files, leads_outside
 from dyhead.data.checks.kinds import Kind
 from dyhead.data.checks.report import CheckReport, Item
-from dyhead import picture_files
 from dyhead.picture_files import Header
 
 _READERS = 8  # threads: opening files is waiting, most of all on network drives
@@ -74,7 +74,7 @@ def check_images(
     checked = CheckedImages()
     for image, header in zip(well_formed, headers, strict=True):
         correct = search.found.get(image["file_name"])
-        if correct is not None and isinstance(header, FileNotFoundError | NotADirectoryError):
+        if correct is not None and _is_missing(header):
             name = f"{image['file_name']}, id {image['id']}"
             report.add(kinds.FILE_NAME, Item(f"{name}: {correct}", correct))
             image = {**image, "file_name": correct}
@@ -128,11 +128,15 @@ def _read_headers(
 def _search_missing(
     images: Sequence[dict], headers: Sequence[Header | OSError], image_root: Path
 ) -> NameSearch:
-    missing, there = [], []
+    missing: list[str] = []
+    there: list[str] = []
     for image, header in zip(images, headers, strict=True):
-        is_missing = isinstance(header, FileNotFoundError | NotADirectoryError)
-        (missing if is_missing else there).append(image["file_name"])
+        (missing if _is_missing(header) else there).append(image["file_name"])
     return find_files(missing, image_root, there) if missing else NameSearch({}, {})
+
+
+def _is_missing(header: Header | OSError) -> bool:
+    return isinstance(header, FileNotFoundError | NotADirectoryError)
 
 
 def _take(
@@ -161,7 +165,7 @@ def _take(
 
 def _file_problem(file_name: str, error: OSError, search: NameSearch) -> tuple[Kind, str]:
     """Tell what kind of problem a file has, and more about it, or "" where there is no more."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    if _is_missing(error):
         likely = search.likely.get(file_name)
         hint = f"is {' or '.join(likely)} meant?" if likely else ""
         outside = isinstance(error, _OutsideError)

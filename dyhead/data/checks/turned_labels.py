@@ -27,7 +27,7 @@ def _turned(annotation: Any, turns: Mapping[Any, Turn]) -> Any:
         return annotation
     turned = {key: value for key, value in annotation.items() if key != "segmentation"}
     box, polygons = annotation.get("bbox"), annotation.get("segmentation")
-    if _are_numbers(box) and len(box) == 4:
+    if isinstance(box, list) and len(box) == 4 and _are_numbers(box):
         turned["bbox"] = turn_box(box, turn.orientation, turn.stored)
     if isinstance(polygons, list):
         turned["segmentation"] = [_polygon(p, turn) if _are_numbers(p) else p for p in polygons]
