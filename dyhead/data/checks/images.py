@@ -111,10 +111,7 @@ def _read_headers(
         name = image["file_name"]
         if not allow_outside and leads_outside(name, image_root):
             return _OutsideError(name)
-        try:
-            return picture_files.read_header(image_root / name)
-        except ValueError as error:  # a null character in the name
-            return FileNotFoundError(str(error))
+        return picture_files.read_header(image_root / name)
 
     headers: list[Header | OSError] = []
     with ThreadPoolExecutor(_READERS) as pool:
