@@ -30,6 +30,7 @@ class CocoFiles:
     json_file: Path
     image_root: Path
     repaired_folder: Path
+    allow_outside: bool = False  # DATASETS.ALLOW_OUTSIDE
 
 
 _registered: dict[str, CocoFiles] = {}  # by us
@@ -41,7 +42,9 @@ def dataset_root() -> Path:
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))
 
 
-def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path) -> None:
+def register_coco_jsons(
+    entries: Sequence[Sequence[str]], repaired_folder: Path, allow_outside: bool = False
+) -> None:
     """Register each [name, json, image folder] of DATASETS.COCO_JSON.
 
     Each is read and checked when it is first loaded.
@@ -53,7 +56,7 @@ def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path)
         UserError: an entry is not made of three strings, or its name is taken or given twice.
     """
     for name, json_file, image_root in resolve_entries(entries):
-        files = CocoFiles(Path(json_file), Path(image_root), repaired_folder)
+        files = CocoFiles(Path(json_file), Path(image_root), repaired_folder, allow_outside)
         register_loader(name, files, partial(load_checked_coco, name, files))
 
 

@@ -9,6 +9,7 @@ from dyhead.d2.data import DatasetCatalog
 from dyhead.data.coco_json import register_coco_jsons, resolve_entries
 from dyhead.data.shapes import NAMES, register_shapes
 from dyhead.errors import UserError
+from dyhead.picture_files import allow_pixels
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -17,14 +18,15 @@ def register_datasets(cfg: CfgNode) -> None:
     Nothing is read or made until a data set is loaded.
 
     Raises:
-        UserError: DATASETS.COCO_JSON is malformed, or DATASETS.TRAIN or TEST names a data set that
-            is not registered.
+        UserError: DATASETS.COCO_JSON or INPUT.MAX_PIXELS is malformed, or DATASETS.TRAIN or TEST
+            names a data set that is not registered.
     """
+    allow_pixels(cfg.INPUT.MAX_PIXELS)
     repaired_folder = Path(cfg.OUTPUT_DIR) / "repaired_annotations"
     register_shapes(repaired_folder)
     entries = resolve_entries(cfg.DATASETS.COCO_JSON)
     _refuse_names_of_shapes(entries)
-    register_coco_jsons(entries, repaired_folder)
+    register_coco_jsons(entries, repaired_folder, cfg.DATASETS.ALLOW_OUTSIDE)
     for key in ("TRAIN", "TEST"):
         names = cfg.DATASETS[key]
         for name in (names,) if isinstance(names, str) else names:

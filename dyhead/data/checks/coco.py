@@ -10,19 +10,32 @@ from typing import Any
 
 from dyhead.data.checks.annotations import check_annotations
 from dyhead.data.checks.identifiers import read_entries, with_exact_ids
-from dyhead.data.checks.images import check_images, is_image
+from dyhead.data.checks.images import Progress, check_images, is_image
 from dyhead.data.checks.objects import check_objects
 from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.turned_labels import turn_labels
 from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
 
 
 def check_coco(
-    coco: dict[str, Any], json_file: Path, image_root: Path
+    coco: dict[str, Any],
+    json_file: Path,
+    image_root: Path,
+    progress: Progress | None = None,
+    allow_outside: bool = False,
 ) -> tuple[dict[str, Any], CheckReport]:
     """Check what `read_coco` gave, box by box and image by image.
 
     Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
+
+    Args:
+        coco: what `read_coco` gave.
+        json_file: for messages.
+        image_root: the image folder.
+        progress: called now and then with the number of image files that were looked at, and of
+            all.
+        allow_outside: read files that lie outside the image folder.
 
     Returns:
         A checked copy that COCO's own tools can read, and what was found. Where ids were numbered,
@@ -39,12 +52,12 @@ def check_coco(
     report = CheckReport(str(json_file))
     entries, written_images = read_entries(coco["images"], report)
     categories, written_categories = read_entries(coco["categories"], report)
-    images = check_images(entries, image_root, report)
+    checked_images = check_images(entries, image_root, report, progress, allow_outside)
+    images = checked_images.by_id
     lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in categories}
-    annotations, original_ids = check_annotations(
-        coco["annotations"], images, lost_images, category_ids, report
-    )
+    turned = turn_labels(coco["annotations"], checked_images.turns)
+    annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
     check_objects(annotations, categories, images, report)
     boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
     for key, left in (("images", images), ("annotations", boxes)):
