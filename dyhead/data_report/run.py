@@ -1,20 +1,21 @@
 """Runs `dyhead check`: reads and checks sources, and writes what was asked for."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dyhead.config import load_config
-from dyhead.data.checks import CheckReport
 from dyhead.data_report.as_json import report_as_dict
-from dyhead.data_report.collect import ROLES, DataReport, check_source
+from dyhead.data_report.collect import ROLES, DataReport, check_source, compare_pictures
 from dyhead.data_report.configured import NamedSource, configured_sources
 from dyhead.data_report.mend import refuse_to_overwrite, write_mended
 from dyhead.data_report.page import format_page
 from dyhead.data_report.pyramid import read_pyramid
 from dyhead.data_report.training_batches import draw_batches
 from dyhead.errors import UserError, user_errors
+from dyhead.progress import Progress
 from dyhead.safe_io.save import write_text_atomically
 
 DEFAULT_CONFIG = "own_dataset"
@@ -33,6 +34,7 @@ class CheckSettings:
         json: the report to write as JSON.
         write: the mended copy to write.
         batches: training batches to draw into the page.
+        by_pixels: decode all pictures, and find those that are nearly the same.
     """
 
     sources: Sequence[Path]
@@ -43,6 +45,7 @@ class CheckSettings:
     json: Path | None = None
     write: Path | None = None
     batches: int = 0
+    by_pixels: bool = True
 
 
 def check_data(settings: CheckSettings) -> DataReport:
@@ -58,14 +61,36 @@ def check_data(settings: CheckSettings) -> DataReport:
         [settings.html, settings.json, settings.write], [source.path for source in sources]
     )
     pyramid = read_pyramid(settings.config or DEFAULT_CONFIG, cfg)
-    checked = [check_source(source, pyramid) for source in sources]
+    checked = []
+    for source in sources:
+        with progress_of(f"{source.role}, files") as progress:
+            allow_outside = cfg.DATASETS.ALLOW_OUTSIDE
+            checked.append(check_source(source, pyramid, progress, allow_outside))
+    with progress_of("comparing") as progress:
+        between = compare_pictures(checked, progress, settings.by_pixels)
     batches = []
     if settings.batches:
         given = checked[0].source if settings.sources else None
         batches = draw_batches(cfg, settings.batches, given)
-    report = DataReport(checked, pyramid, CheckReport("pictures"), batches)
+    report = DataReport(checked, pyramid, between, batches)
     _write(report, settings)
     return report
+
+
+@contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of something that tells how many pictures are done, of how many."""
+    shown = 0
+    with closing(Progress(None, what)) as progress:
+
+        def show(done: int, in_all: int) -> None:
+            nonlocal shown
+            if progress.total != in_all:
+                progress.total = in_all
+            progress.advance(done - shown)
+            shown = done
+
+        yield show
 
 
 def _check_options(settings: CheckSettings) -> None:

@@ -33,7 +33,7 @@ def test_every_kind_can_be_planted() -> None:
 
 @pytest.mark.parametrize("planter", PLANTERS.values(), ids=PLANTERS.keys())
 def test_what_is_planted_alone_is_found_alone(planter: Planter, tmp_path: Path) -> None:
-    folder = LabelledFolder(tmp_path)
+    folder = LabelledFolder(tmp_path, num_images=20)
     number = planter.plant(folder)
     counts = found(check(folder))
     assert counts[planter.kind.name] == number > 0
