@@ -14,11 +14,17 @@ from dyhead.errors import UserError
 
 
 def check_coco(
-    coco: dict[str, Any], json_file: Path, image_root: Path
+    coco: dict[str, Any], json_file: Path, image_root: Path, report: CheckReport | None = None
 ) -> tuple[dict[str, Any], CheckReport]:
     """Check what `read_coco` gave, box by box and image by image.
 
     Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
+
+    Args:
+        coco: images, annotations and categories; not changed.
+        json_file: the file or folder that they come from.
+        image_root: the folder that file names start at.
+        report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
         A checked copy that COCO's own tools can read, and what was found.
@@ -29,9 +35,9 @@ def check_coco(
     if not image_root.is_dir():
         raise UserError(
             f"{image_root}, the image folder of {json_file}, does not exist: correct it in"
-            " DATASETS.COCO_JSON ([name, json, image folder])."
+            " DATASETS.SOURCES or DATASETS.COCO_JSON ([name, path, image folder])."
         )
-    report = CheckReport(str(json_file))
+    report = CheckReport(str(json_file)) if report is None else report
     images = check_images(coco["images"], image_root, report)
     lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in coco["categories"]}
