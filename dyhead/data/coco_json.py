@@ -107,9 +107,7 @@ def resolve_entries(entries: Sequence[Sequence[str]], key: str = "COCO_JSON") ->
         name, *paths = entry
         files = [name, *(_resolve(path) for path in paths)]
         if resolved.setdefault(name, files) != files:
-            raise UserError(
-                f"DATASETS.{key} gives the name {name!r} to two data sets: rename one."
-            )
+            raise UserError(f"DATASETS.{key} gives the name {name!r} to two data sets: rename one.")
     return list(resolved.values())
 
 

@@ -10,6 +10,7 @@ from dyhead.errors import UserError
 
 __all__ = ["Division", "Source", "part_names", "read_categories", "read_source"]
 
+
 def read_source(
     path: Path, image_root: Path | None = None, division: Division | None = None
 ) -> Source:

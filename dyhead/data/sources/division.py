@@ -31,7 +31,9 @@ class Division:
             UserError: it leaves one part empty.
         """
         if not 0 < self.val_ratio < 1:
-            raise UserError(f"DATASETS.VAL_RATIO is {self.val_ratio}: give a share between 0 and 1.")
+            raise UserError(
+                f"DATASETS.VAL_RATIO is {self.val_ratio}: give a share between 0 and 1."
+            )
 
 
 def divide(source: Source, part: str, division: Division) -> Source:

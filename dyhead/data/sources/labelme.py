@@ -101,7 +101,9 @@ def _add_shape(shape: Any, picture: str, where: str, to: SourceBuilder) -> None:
     elif kind not in _BOXES:
         to.report.add(kinds.NOT_A_BOX, Item(f"{where}: {kind}", picture))
     elif (box := _BOXES[kind](points)) is None:
-        to.report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {kind} of {len(points)} points", picture))
+        to.report.add(
+            kinds.DAMAGED_LABEL, Item(f"{where}: {kind} of {len(points)} points", picture)
+        )
     else:
         if kind in _ROTATED:
             to.report.add(kinds.ROTATED_BOX, Item(where, picture, box))

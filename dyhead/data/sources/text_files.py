@@ -42,7 +42,9 @@ def read_text(path: Path) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: this is no text in UTF-8: save it as UTF-8.") from error
+        raise UserError(
+            f"{path}, line {line}: this is no text in UTF-8: save it as UTF-8."
+        ) from error
 
 
 def read_lines(path: Path) -> list[str]:

@@ -127,9 +127,7 @@ def _picture_of(label: _Label, pictures: PictureNames, report: CheckReport) -> s
 
 def _add(label: _Label, picture: str, builder: SourceBuilder) -> None:
     size = label.root.child_or_empty("size")
-    builder.add_image(
-        picture, pixel_size(size.text_of("width"), size.text_of("height"))
-    )
+    builder.add_image(picture, pixel_size(size.text_of("width"), size.text_of("height")))
     offset = 1.0 if _counts_from_one(label.root) else 0.0
     for element in label.root.children("object"):
         where = f"{label.path}, line {element.line}"

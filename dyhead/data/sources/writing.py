@@ -17,7 +17,7 @@ def write_coco(source: Source, output: Path) -> None:
     """
     refuse_to_replace(source.path, output)
     with user_errors(f"{output} cannot be written"):
-        write_text_atomically(json.dumps(source.content), output)
+        write_text_atomically(json.dumps(source.content, allow_nan=False), output)
 
 
 def refuse_to_replace(source: Path, output: Path) -> None:

@@ -1,6 +1,7 @@
 """Reads YOLO's labels: a text file per picture, a line per object, numbers in fractions."""
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from dyhead.data.checks import kinds
 from dyhead.data.checks.images import read_header
 from dyhead.data.checks.report import Item
-from dyhead.data.image_files import files_below
+from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 from dyhead.data.sources.class_names import CLASS_FILES
 from dyhead.data.sources.geometry import box_of_points, pairs
 from dyhead.data.sources.source import Box, Source, SourceBuilder
@@ -64,7 +65,7 @@ def read_yolo(path: Path, image_root: Path | None, part: str) -> Source:
         for picture, label, header in zip(pictures, labels, headers, strict=True):
             size = None if isinstance(header, OSError) else header
             _add(Path(os.path.relpath(picture, root)), size, label, layout, builder)
-    _report_lonely_labels(layout, labels, part, builder)
+    _report_lonely_labels(pictures, labels, builder)
     return builder.build(KIND, root, _categories(layout))
 
 
@@ -92,15 +93,20 @@ def _is_label(path: Path) -> bool:
 def _label_of(picture: Path, layout: YoloLayout) -> Path | None:
     """Return a picture's label file, or None."""
     label = picture.with_suffix(".txt")
-    candidates = [label]
-    folders = [number for number, name in enumerate(label.parts) if name.lower() == "images"]
-    if folders:
-        before, after = label.parts[: folders[-1]], label.parts[folders[-1] + 1 :]
-        candidates.insert(0, Path(*before, "labels", *after))
+    candidates = [_in_labels(label), label]
     if layout.labels != layout.base and label.is_relative_to(layout.base):
         relative = label.relative_to(layout.base)
-        candidates += [layout.labels / relative, layout.labels / "labels" / relative]
+        places = (_in_labels(relative), "labels" / relative, relative)
+        candidates += [layout.labels / place for place in places]
     return next((each for each in candidates if each.is_file()), None)
+
+
+def _in_labels(path: Path) -> Path:
+    """Replace the last folder "images" of a path by "labels"."""
+    places = [number for number, name in enumerate(path.parts) if name.lower() == "images"]
+    if not places:
+        return path
+    return Path(*path.parts[: places[-1]], "labels", *path.parts[places[-1] + 1 :])
 
 
 def _common_folder(base: Path, pictures: Sequence[Path]) -> Path:
@@ -143,9 +149,7 @@ def _add_line(
         to.report.add(kinds.DAMAGED_LABEL, Item(problem, to.images[-1]["file_name"]))
         return
     x, y, width, height = box
-    to.add_box(
-        int(values[0]), (x * size[0], y * size[1], width * size[0], height * size[1])
-    )
+    to.add_box(int(values[0]), (x * size[0], y * size[1], width * size[0], height * size[1]))
 
 
 def _box(values: Sequence[float], has_key_points: bool) -> Box | None:
@@ -163,14 +167,15 @@ def _box(values: Sequence[float], has_key_points: bool) -> Box | None:
 
 
 def _report_lonely_labels(
-    layout: YoloLayout, labels: Sequence[Path | None], part: str, to: SourceBuilder
+    pictures: Sequence[Path], labels: Sequence[Path | None], to: SourceBuilder
 ) -> None:
-    """Report label files beside the used ones that belong to no picture of the whole data set."""
-    used = {label for label in labels if label is not None}
-    if part:  # the pictures of other parts may share their folders
-        used |= {each for p in layout.pictures("") if (each := _label_of(p, layout))}
-    folders = {label.parent for label in labels if label is not None}
-    for folder in sorted(folders):
+    """Report label files beside the used ones without a picture beside the used ones."""
+    folders: dict[Path, set[Path]] = defaultdict(set)
+    for picture, label in zip(pictures, labels, strict=True):
+        if label is not None:
+            folders[label.parent].add(picture.parent)
+    for folder, picture_folders in sorted(folders.items()):
+        known = {path.stem for each in picture_folders for path in files_below(each, IMAGE_ENDINGS)}
         for path in sorted(folder.glob("*.txt")):
-            if path not in used and path.name.lower() not in _NO_LABELS:
+            if path.stem not in known and path.name.lower() not in _NO_LABELS:
                 to.report.add(kinds.LABEL_WITHOUT_IMAGE, str(path))
