@@ -100,8 +100,8 @@ def _refuse_sets_without_masks(cfg: CfgNode) -> None:
     read_by_us = {name for name, *_ in named_sources(cfg)}
     if found := [name for name in cfg.DATASETS.TRAIN if name in read_by_us]:
         raise UserError(
-            f"MODEL.MASK_ON needs masks, but {found[0]!r} is in DATASETS.SOURCES or COCO_JSON, which"
-            " are read for boxes alone: register it with detectron2.data.datasets.register_coco_instances,"
+            f"MODEL.MASK_ON needs masks, but {found[0]!r} is in DATASETS.SOURCES or COCO_JSON, read"
+            " for boxes alone: register it with detectron2.data.datasets.register_coco_instances,"
             " or set MODEL.MASK_ON to False."
         )
 

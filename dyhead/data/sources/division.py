@@ -31,9 +31,7 @@ class Division:
             UserError: it leaves one part empty.
         """
         if not 0 < self.val_ratio < 1:
-            raise UserError(
-                f"DATASETS.VAL_RATIO is {self.val_ratio}: give a share between 0 and 1."
-            )
+            raise UserError(f"DATASETS.VAL_RATIO is {self.val_ratio}: give a share from 0 to 1.")
 
 
 def divide(source: Source, part: str, division: Division) -> Source:
@@ -105,4 +103,4 @@ def _choose(groups: Sequence[Sequence[str]], wanted: int) -> set[str]:
     for group in groups[:-1]:
         if len(chosen) + len(group) <= wanted:
             chosen |= set(group)
-    return chosen or set(min(groups, key=len))
+    return chosen or set(min(groups, key=lambda group: len(group)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dyhead.data.image_files import files_below
 from dyhead.data.sources import coco, cvat, label_studio, labelme, parts, voc, yolo
-from dyhead.data.sources.json_files import first_character, read_json
+from dyhead.data.sources.json_file import read_json
 from dyhead.data.sources.source import Source
 from dyhead.data.sources.xml_files import root_tag
 from dyhead.errors import UserError
@@ -47,7 +47,7 @@ def recognise(path: Path) -> Format:
         return _yolo(path)
     if path.suffix.lower() == ".xml":
         return _recognise_xml(path)
-    if path.is_file() and first_character(path) == "[":
+    if path.is_file() and _first_character(path) == "[":
         return Format(path, _no_parts, _read_label_studio)
     return Format(path, _no_parts, _read_coco_file)
 
@@ -94,6 +94,13 @@ def _is_labelme(path: Path) -> bool:
 
 def _yolo(path: Path) -> Format:
     return Format(path, yolo.yolo_parts, yolo.read_yolo, yolo.read_yolo_categories)
+
+
+def _first_character(path: Path) -> str:
+    """Return the first character of a json file, in any Unicode encoding; "" where it is empty."""
+    with open(path, "rb") as file:
+        head = file.read(256).lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")
+    return chr(head[0]) if head else ""
 
 
 def _no_parts(_: Path) -> list[str]:

@@ -11,7 +11,7 @@ from dyhead.data.checks.report import Item
 from dyhead.data.image_files import IMAGE_ENDINGS
 from dyhead.data.sources.class_names import categories_of
 from dyhead.data.sources.geometry import box_of_ellipse, box_of_points, box_of_rotated
-from dyhead.data.sources.json_files import read_json
+from dyhead.data.sources.json_file import read_json
 from dyhead.data.sources.picture_names import PictureNames, image_folder
 from dyhead.data.sources.source import Box, Source, SourceBuilder
 from dyhead.data.sources.text_files import finite_number, finite_numbers, pixel_size
@@ -36,7 +36,7 @@ def read_label_studio(path: Path, image_root: Path | None) -> Source:
     tasks = read_json(path)
     if not isinstance(tasks, list) or not any(_image_of(task) for task in tasks):
         raise UserError(
-            f"{path} is a json list without images: export COCO's format, or JSON from Label Studio."
+            f"{path} is a json list without images: export COCO's format, or Label Studio's JSON."
         )
     builder = SourceBuilder(path)
     folder = image_root or image_folder(path.parent)

@@ -10,7 +10,7 @@ from dyhead.data.image_files import files_below
 from dyhead.data.sources import parts
 from dyhead.data.sources.class_names import categories_of
 from dyhead.data.sources.geometry import box_of_points
-from dyhead.data.sources.json_files import read_json
+from dyhead.data.sources.json_file import read_json
 from dyhead.data.sources.picture_names import PictureNames
 from dyhead.data.sources.source import Box, Source, SourceBuilder
 from dyhead.data.sources.text_files import finite_numbers, pixel_size
@@ -78,8 +78,9 @@ def _add(
     path: Path, relative: Path, content: dict[str, Any], pictures: PictureNames, to: SourceBuilder
 ) -> None:
     said = content.get("imagePath")
-    beside = (relative.parent / said.replace("\\", "/")).as_posix() if _is_name(said) else ""
-    picture = pictures.find(beside) if beside else ""
+    picture = ""
+    if isinstance(said, str) and said:
+        picture = pictures.find((relative.parent / said.replace("\\", "/")).as_posix())
     picture = picture or pictures.find_for(relative)
     if not picture:
         to.report.add(kinds.LABEL_WITHOUT_IMAGE, str(path))
@@ -101,9 +102,7 @@ def _add_shape(shape: Any, picture: str, where: str, to: SourceBuilder) -> None:
     elif kind not in _BOXES:
         to.report.add(kinds.NOT_A_BOX, Item(f"{where}: {kind}", picture))
     elif (box := _BOXES[kind](points)) is None:
-        to.report.add(
-            kinds.DAMAGED_LABEL, Item(f"{where}: {kind} of {len(points)} points", picture)
-        )
+        to.report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {kind}", picture))
     else:
         if kind in _ROTATED:
             to.report.add(kinds.ROTATED_BOX, Item(where, picture, box))

@@ -1,4 +1,4 @@
-"""The form that every reader of labelled data sets gives: COCO's, with what was found on the way."""
+"""The form that every reader of labelled data sets gives: COCO's, and what had no place in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -42,9 +42,7 @@ def read_text(path: Path) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}, line {line}: this is no text in UTF-8: save it as UTF-8."
-        ) from error
+        raise UserError(f"{path}, line {line}: no text in UTF-8: save it as such.") from error
 
 
 def read_lines(path: Path) -> list[str]:
@@ -57,7 +55,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def finite_number(value: object) -> float | None:
-    """Return the number that a text or a number stands for; None where it is none, or not finite."""
+    """Return the number that a text or number stands for; None where it is none, or not finite."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     if isinstance(value, str) and "_" in value:  # Python reads 1_000

@@ -12,7 +12,7 @@ from dyhead.data.checks.report import Item
 from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 from dyhead.data.sources.class_names import CLASS_FILES
 from dyhead.data.sources.geometry import box_of_points, pairs
-from dyhead.data.sources.source import Box, Source, SourceBuilder
+from dyhead.data.sources.source import Box, Source, SourceBuilder, named_categories
 from dyhead.data.sources.text_files import finite_numbers, read_lines
 from dyhead.data.sources.yolo_layout import YoloLayout, find_yaml, read_layout
 from dyhead.errors import UserError
@@ -70,7 +70,7 @@ def read_yolo(path: Path, image_root: Path | None, part: str) -> Source:
 
 
 def read_yolo_categories(path: Path, image_root: Path | None) -> list[dict]:
-    """Read COCO's "categories" of a data set; their ids are YOLO's class numbers, from 0.
+    """Read COCO's "categories" of a data set; their ids are YOLO's class numbers and 1.
 
     Raises:
         UserError: it can't be read.
@@ -79,7 +79,7 @@ def read_yolo_categories(path: Path, image_root: Path | None) -> list[dict]:
 
 
 def _categories(layout: YoloLayout) -> dict[str | int, dict]:
-    return {number: {"id": number, "name": name} for number, name in enumerate(layout.names)}
+    return dict(enumerate(named_categories(layout.names).values()))
 
 
 def _is_label(path: Path) -> bool:

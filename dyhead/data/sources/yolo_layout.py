@@ -129,9 +129,7 @@ def _load(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is no well-formed YAML ({reason}): correct it.") from error
     if not isinstance(content, dict):
-        raise UserError(
-            f"{path} is no description of a YOLO data set: give it 'names' and 'train'."
-        )
+        raise UserError(f"{path} describes no YOLO data set: give it 'names' and 'train'.")
     return content
 
 

@@ -39,9 +39,7 @@ def test_shapes_count_by_the_boxes_around_them(folder, shape, box):
 
 
 def test_points_and_lines_are_left_out_and_counted(folder):
-    shapes = (
-        '<points label="bee" points="1,2"/><polyline label="bee" points="1,2;3,4"/><tag label="x"/>'
-    )
+    shapes = '<points label="bee" points="1,2"/><polyline label="bee" points="1,2;3,4"/><tag/>'
     source = read_source(write(folder, shapes))
     assert not source.content["annotations"]
     assert source.report.count(kinds.NOT_A_BOX) == 2
@@ -49,9 +47,13 @@ def test_points_and_lines_are_left_out_and_counted(folder):
 
 @pytest.mark.parametrize(
     "shape",
-    ['<box label="bee" xtl="1" ytl="2" xbr="x" ybr="22"/>', '<box xtl="1" ytl="2" xbr="9" ybr="9"/>',
-     '<polygon label="bee" points="1,2;3"/>', '<polygon label="bee" points=""/>'],
-)  # fmt: skip
+    [
+        '<box label="bee" xtl="1" ytl="2" xbr="x" ybr="22"/>',
+        '<box xtl="1" ytl="2" xbr="9" ybr="9"/>',
+        '<polygon label="bee" points="1,2;3"/>',
+        '<polygon label="bee" points=""/>',
+    ],
+)
 def test_a_shape_that_cannot_be_read_is_named_by_its_line(folder, shape):
     source = read_source(write(folder, shape))
     assert not source.content["annotations"]

@@ -50,10 +50,19 @@ def test_points_and_lines_are_left_out_and_counted(folder):
 
 @pytest.mark.parametrize(
     "damaged",
-    [7, {}, shape("rectangle", (1, 2)), shape("polygon", (1, 2), (3, 4)), shape("rectangle", (1, 2), (3,)),
-     shape("rectangle", (1, 2), (3, None)), shape("rectangle", (1, 2), (3, 4), label=5), shape(["x"], (1, 2)),
-     shape("rectangle"), shape("circle", (1, 2), (3, 10**400))],
-)  # fmt: skip
+    [
+        7,
+        {},
+        shape("rectangle"),
+        shape("rectangle", (1, 2)),
+        shape("rectangle", (1, 2), (3,)),
+        shape("rectangle", (1, 2), (3, None)),
+        shape("rectangle", (1, 2), (3, 4), label=5),
+        shape("polygon", (1, 2), (3, 4)),
+        shape("circle", (1, 2), (3, 10**400)),
+        shape(["x"], (1, 2)),
+    ],
+)
 def test_a_shape_that_cannot_be_read_is_named(folder, damaged):
     source = read_source(write(folder, shape("rectangle", (1, 2), (9, 9)), damaged))
     assert len(source.content["annotations"]) == 1

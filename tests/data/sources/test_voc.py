@@ -6,7 +6,8 @@ from label_files import LABELS, draw, voc_xml, write_voc
 from dyhead.data.checks import kinds
 from dyhead.data.sources import part_names, read_source
 
-ONE = "<object><name>bee</name>{}<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+ONE = f"<object><name>bee</name>{{}}{BOX}</object>"
 
 
 def write(folder, content, name="a"):
@@ -42,14 +43,15 @@ def test_difficult_objects_are_ignored_and_truncated_ones_are_not(folder):
 
 
 def test_boxes_of_parts_are_not_those_of_objects(folder):
-    head = "<part><name>head</name><bndbox><xmin>9</xmin><ymin>9</ymin><xmax>12</xmax><ymax>12</ymax></bndbox></part>"
+    head = f"<part><name>head</name>{BOX.format(9, 9, 12, 12)}</part>"
     source = read_source(write(folder, ONE.format(head, 1, 2, 30, 40)))
     assert boxes(source) == [(1, 2, 29, 38)]
     assert [category["name"] for category in source.content["categories"]] == ["bee"]
 
 
 def test_a_rotated_box_becomes_the_upright_one_around_it(folder):
-    turned = "<robndbox><cx>20</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963267948966</angle></robndbox>"
+    angle = "<angle>1.5707963267948966</angle>"
+    turned = f"<robndbox><cx>20</cx><cy>20</cy><w>20</w><h>10</h>{angle}</robndbox>"
     source = read_source(write(folder, f"<object><name>bee</name>{turned}</object>"))
     assert boxes(source)[0] == pytest.approx((15, 10, 10, 20))
     assert source.report.count(kinds.ROTATED_BOX) == 1
@@ -78,7 +80,7 @@ def test_an_object_that_cannot_be_read_is_named_by_file_and_line(folder, label):
         "<annotation><object>",
         "",
         '<?xml version="1.0" encoding="martian"?><annotation/>',
-        '<!DOCTYPE a [<!ENTITY b "bee">]><annotation><object><name>&b;</name></object></annotation>',
+        '<!DOCTYPE a [<!ENTITY b "<object/>">]><annotation>&b;</annotation>',
         '<!DOCTYPE a [<!ENTITY f SYSTEM "file:///etc/passwd">]><annotation>&f;</annotation>',
     ],
 )
@@ -150,8 +152,9 @@ def test_a_class_file_gives_names_and_order(folder):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1"])
 def test_names_are_read_in_any_encoding_that_the_xml_tells(folder, encoding):
-    text = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?><annotation>{{}}</annotation>'
     draw(folder, {"a.png": ((64, 48), [])})
-    content = text.format(ONE.format("", 1, 2, 30, 40).replace("bee", "frêne"))
+    label = ONE.format("", 1, 2, 30, 40).replace("bee", "frêne")
+    declared = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>'
+    content = f"{declared}<annotation>{label}</annotation>"
     (folder / "a.xml").write_bytes(content.encode(encoding))
     assert [c["name"] for c in read_source(folder).content["categories"]] == ["frêne"]

@@ -8,6 +8,7 @@ from dyhead.data.checks import kinds
 from dyhead.data.sources import part_names, read_categories, read_source
 from dyhead.errors import UserError
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NAMES = "names:\n  0: ant\n  1: bee\n  2: fly\n"
 
 
@@ -37,7 +38,7 @@ def boxes(source):
 def test_fractions_are_of_the_picture_and_name_its_centre(folder):
     source = read_source(one_picture(folder, "1 0.5 0.25 0.5 0.5\n"))
     assert boxes(source) == [[16, 0, 32, 24]]
-    assert source.content["annotations"][0]["category_id"] == 1
+    assert source.content["annotations"][0]["category_id"] == 2
 
 
 def test_fractions_are_of_the_picture_as_it_is_shown(folder):
@@ -64,9 +65,17 @@ def test_key_points_are_told_from_polygons_by_the_yaml(folder):
 
 @pytest.mark.parametrize(
     "line",
-    ["0 0.5 0.5 0.5", "0 0.5 0.5 0.5 0.5 0.9", "ant 0.5 0.5 0.1 0.1", "0 0.5 nan 0.1 0.1",
-     "0.5 0.5 0.5 0.1 0.1", "0 32 24 20 10", "0 1e999 0.5 0.1 0.1", "0"],
-)  # fmt: skip
+    [
+        "0 0.5 0.5 0.5",
+        "0 0.5 0.5 0.5 0.5 0.9",
+        "ant 0.5 0.5 0.1 0.1",
+        "0 0.5 nan 0.1 0.1",
+        "0.5 0.5 0.5 0.1 0.1",
+        "0 32 24 20 10",
+        "0 1e999 0.5 0.1 0.1",
+        "0",
+    ],
+)
 def test_a_line_that_cannot_be_read_is_named(folder, line):
     source = read_source(one_picture(folder, f"1 0.5 0.5 0.5 0.5\n\n{line}\n"))
     assert len(source.content["annotations"]) == 1
@@ -77,7 +86,7 @@ def test_a_line_that_cannot_be_read_is_named(folder, line):
 def test_a_class_number_without_a_name_is_an_unknown_category(folder):
     source = read_source(one_picture(folder, "3 0.5 0.5 0.5 0.5\n2 0.5 0.5 0.5 0.5\n"))
     assert source.report.count(kinds.UNKNOWN_CATEGORY) == 1
-    assert [a["category_id"] for a in source.content["annotations"]] == [2]
+    assert [a["category_id"] for a in source.content["annotations"]] == [3]
 
 
 def test_pictures_without_a_label_file_are_background_and_counted(folder):
