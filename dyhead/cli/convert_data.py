@@ -5,10 +5,10 @@ import argparse
 from dyhead.cli.options import path
 
 DESCRIPTION = """
-Read a labelled data set (COCO, PASCAL VOC, YOLO, CVAT for images, Label Studio, labelme) and write it
-as a COCO json. The format is recognised by content; `#train` or `#val` behind the path chooses a
-part. A data set without parts of its own is divided by --val-ratio and --seed, images that are nearly
-the same staying together (docs/data.md).
+Read a labelled data set (COCO, PASCAL VOC, YOLO, CVAT for images, Label Studio, labelme) and write
+it as a COCO json. The format is recognised by content; `#train` or `#val` behind the path chooses a
+part. A data set without parts of its own is divided by --val-ratio and --seed, images that are
+nearly the same staying together (docs/data.md).
 
 Labels are written as they stand, faults and all; those that have no place in COCO's format are
 counted.

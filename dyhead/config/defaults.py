@@ -31,6 +31,15 @@ DATASETS.SPLIT_SEED = 0
 # (1, 2) two of the second come per one of the first. Empty: all images are drawn alike.
 DATASETS.TRAIN_RATIOS = []
 
+# Read images whose file names lead out of the image folder of their data set ("../a.png", or an
+# absolute path); else they are left out and counted.
+DATASETS.ALLOW_OUTSIDE = False
+
+INPUT = DEFAULTS.INPUT = CfgNode()
+# Pixels, width times height, of the largest picture that is read: larger ones are refused, for a
+# small file may fill the memory. 0: Pillow's own limit, about 179 million.
+INPUT.MAX_PIXELS = 0
+
 # --- Backbones ------------------------------------------------------------------------------------
 
 # The Swin Transformer (Liu et al., ICCV 2021), by default Swin-T. EMBED_DIM, DEPTHS and NUM_HEADS

@@ -31,12 +31,14 @@ class SourceFiles:
         image_root: None for the one that the data set names.
         repaired_folder: for the copy.
         division: by which a data set without parts of its own is divided, if `path` names a part.
+        allow_outside: DATASETS.ALLOW_OUTSIDE.
     """
 
     path: Path
     image_root: Path | None
     repaired_folder: Path
     division: Division = Division()
+    allow_outside: bool = False
 
     def read(self) -> Source:
         """Read the data set; see `read_source` for errors."""
@@ -69,7 +71,8 @@ def register_sources(cfg: CfgNode, repaired_folder: Path) -> None:
     division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
     for name, path, *image_root in named_sources(cfg):
         root = Path(image_root[0]) if image_root else None
-        files = SourceFiles(Path(path), root, repaired_folder, division)
+        allow_outside = cfg.DATASETS.ALLOW_OUTSIDE
+        files = SourceFiles(Path(path), root, repaired_folder, division, allow_outside)
         register_loader(name, files, partial(load_checked_coco, name, files))
 
 
@@ -220,7 +223,13 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         UserError: see `dyhead.data.checks` and `read_source`.
     """
     source = files.read()
-    checked, report = check_coco(source.content, source.path, source.image_root, source.report)
+    checked, report = check_coco(
+        source.content,
+        source.path,
+        source.image_root,
+        allow_outside=files.allow_outside,
+        report=source.report,
+    )
     used = source.path
     if report.repaired or not source.is_verbatim:
         used = _write_repaired(name, checked, files.repaired_folder)

@@ -9,6 +9,7 @@ from dyhead.d2.data import DatasetCatalog
 from dyhead.data.coco_json import named_sources, register_sources
 from dyhead.data.shapes import NAMES, register_shapes
 from dyhead.errors import UserError
+from dyhead.picture_files import allow_pixels
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -17,9 +18,10 @@ def register_datasets(cfg: CfgNode) -> None:
     Nothing is read or made until a data set is loaded.
 
     Raises:
-        UserError: DATASETS.SOURCES or COCO_JSON is malformed, or DATASETS.TRAIN or TEST names a
-            data set that is not registered.
+        UserError: DATASETS.SOURCES, COCO_JSON or INPUT.MAX_PIXELS is malformed, or DATASETS.TRAIN
+            or TEST names a data set that is not registered.
     """
+    allow_pixels(cfg.INPUT.MAX_PIXELS)
     repaired_folder = Path(cfg.OUTPUT_DIR) / "repaired_annotations"
     register_shapes(repaired_folder)
     _refuse_names_of_shapes(named_sources(cfg))

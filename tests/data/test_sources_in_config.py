@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,7 +33,9 @@ def test_a_source_of_any_format_is_a_data_set_of_the_host(cfg, tmp_path, kind):
     assert [(r["width"], r["height"]) for r in records] == [size for size, _ in LABELS.values()]
     assert category_ids("given") == ids
     json_file = MetadataCatalog.get("given").json_file
-    assert [c["name"] for c in json.loads(open(json_file).read())["categories"]] == list(CLASSES)
+    assert [c["name"] for c in json.loads(Path(json_file).read_text())["categories"]] == list(
+        CLASSES
+    )
 
 
 def test_one_set_in_three_formats_gives_the_same_batches(cfg, tmp_path):

@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from dyhead.data.checks.annotations import check_annotations
-from dyhead.data.checks.images import check_images, is_image
+from dyhead.data.checks.images import Progress, check_images, is_image
 from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.turned_labels import turn_labels
 from dyhead.errors import UserError
 
 
 def check_coco(
-    coco: dict[str, Any], json_file: Path, image_root: Path, report: CheckReport | None = None
+    coco: dict[str, Any],
+    json_file: Path,
+    image_root: Path,
+    progress: Progress | None = None,
+    allow_outside: bool = False,
+    report: CheckReport | None = None,
 ) -> tuple[dict[str, Any], CheckReport]:
     """Check what `read_coco` gave, box by box and image by image.
 
@@ -22,8 +28,11 @@ def check_coco(
 
     Args:
         coco: images, annotations and categories; not changed.
-        json_file: the file or folder that they come from.
-        image_root: the folder that file names start at.
+        json_file: the file or folder that they come from, for messages.
+        image_root: the image folder.
+        progress: called now and then with the number of image files that were looked at, and of
+            all.
+        allow_outside: read files that lie outside the image folder.
         report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
@@ -38,10 +47,12 @@ def check_coco(
             " DATASETS.SOURCES or DATASETS.COCO_JSON ([name, path, image folder])."
         )
     report = CheckReport(str(json_file)) if report is None else report
-    images = check_images(coco["images"], image_root, report)
+    checked_images = check_images(coco["images"], image_root, report, progress, allow_outside)
+    images = checked_images.by_id
     lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in coco["categories"]}
-    annotations = check_annotations(coco["annotations"], images, lost_images, category_ids, report)
+    turned = turn_labels(coco["annotations"], checked_images.turns)
+    annotations = check_annotations(turned, images, lost_images, category_ids, report)
     boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
     for key, left in (("images", images), ("annotations", boxes)):
         if not left:

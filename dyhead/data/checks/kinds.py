@@ -48,6 +48,71 @@ UNREADABLE_IMAGE = Kind(
     "image left out",
     "Save the picture anew as JPEG or PNG, or take its entry out.",
 )
+FILE_NAME = Kind(
+    "file-name",
+    "file name written in another way than the file's",
+    "the only file that fits is used",
+    "Write the names as they are in the image folder: with /, without escapes or foreign folders.",
+)
+OUTSIDE_FOLDER = Kind(
+    "file-outside-folder",
+    "file name leads out of the image folder",
+    "image left out",
+    "Name the folder above as the image folder, or set DATASETS.ALLOW_OUTSIDE to True.",
+)
+LISTED_TWICE = Kind(
+    "file-listed-twice",
+    "file listed more than once, under several image ids",
+    "kept as images of their own",
+    "Make one entry of them with all of their boxes: each shows objects that the other says are"
+    " not there.",
+)
+SAME_PICTURE = Kind(
+    "same-picture",
+    "picture of the same content as an earlier file",
+    "both kept",
+    "Take one of them out, or bring their boxes together.",
+    is_fault=False,
+)
+SIMILAR_PICTURE = Kind(
+    "similar-picture",
+    "picture nearly the same as an earlier one",
+    "both kept",
+    "Nothing, if they are frames of a video; keep such pictures in one part of the data.",
+    is_fault=False,
+)
+LEAKED_PICTURE = Kind(
+    "same-picture-in-train",
+    "picture that is in the training set too",
+    "kept; its score counts what was learnt by heart",
+    "Take it out of one of the two sets.",
+)
+SIMILAR_LEAK = Kind(
+    "similar-picture-in-train",
+    "picture nearly the same as one of the training set",
+    "kept; its score counts what was learnt by heart",
+    "Divide the data by scenes, so that nearly equal pictures come into one set.",
+)
+DEEP_PICTURE = Kind(
+    "deep-picture",
+    "picture of more than 8 bits per channel",
+    "scaled to 8 bits",
+    "Nothing, if brightness differs little between them; else scale all alike, and save 8 bits.",
+    is_fault=False,
+)
+SENSOR_RASTER = Kind(
+    "exif-size",
+    "image size is the one before EXIF's orientation turns the picture",
+    "boxes turned with the picture",
+    "Export the labels for pictures as they are shown, or save the pictures upright, without EXIF.",
+)
+TURNED_SAME_SIZE = Kind(
+    "exif-turned",
+    "picture that EXIF turns to the same size",
+    "boxes taken as they are, for the picture as it is shown",
+    "Look at some of them with their boxes: labels made on the unturned picture lie elsewhere.",
+    is_fault=False,
+)
 SIZE_MISMATCH = Kind(
     "image-size",
     "image size differs from its file's",

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dyhead.data.checks import kinds
-from dyhead.data.checks.images import read_header
 from dyhead.data.checks.report import Item
 from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 from dyhead.data.sources.class_names import CLASS_FILES
@@ -16,6 +15,7 @@ from dyhead.data.sources.source import Box, Source, SourceBuilder, named_categor
 from dyhead.data.sources.text_files import finite_numbers, read_lines
 from dyhead.data.sources.yolo_layout import YoloLayout, find_yaml, read_layout
 from dyhead.errors import UserError
+from dyhead.picture_files import read_header
 
 KIND = "YOLO"
 _READERS = 8  # threads: opening files is waiting
@@ -63,7 +63,7 @@ def read_yolo(path: Path, image_root: Path | None, part: str) -> Source:
     with ThreadPoolExecutor(_READERS) as pool:
         headers = pool.map(read_header, pictures)
         for picture, label, header in zip(pictures, labels, headers, strict=True):
-            size = None if isinstance(header, OSError) else header
+            size = None if isinstance(header, OSError) else header.size
             _add(Path(os.path.relpath(picture, root)), size, label, layout, builder)
     _report_lonely_labels(pictures, labels, builder)
     return builder.build(KIND, root, _categories(layout))

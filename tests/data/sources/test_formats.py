@@ -25,7 +25,9 @@ def test_every_format_gives_the_same_images_classes_and_boxes(folder, kind, obje
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_format_passes_the_checks(folder, kind):
     source = read_source(WRITERS[kind](folder))
-    checked, report = check_coco(source.content, source.path, source.image_root, source.report)
+    checked, report = check_coco(
+        source.content, source.path, source.image_root, report=source.report
+    )
     assert not report.findings
     assert len(checked["images"]) == 4 and len(checked["annotations"]) == 6
 
