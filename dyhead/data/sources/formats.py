@@ -43,6 +43,8 @@ def recognise(path: Path) -> Format:
     """
     if path.is_dir():
         return _recognise_folder(path)
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is neither a file nor a folder: name {KNOWN}.")
     if path.suffix.lower() in (".yaml", ".yml"):
         return _yolo(path)
     if path.suffix.lower() == ".xml":
@@ -83,6 +85,8 @@ def _recognise_jsons(folder: Path, jsons: list[Path]) -> Format:
 
 
 def _is_labelme(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with open(path, "rb") as file:
         if b'"shapes"' not in file.read(4096):  # before the picture that the file may hold
             return False

@@ -64,6 +64,8 @@ def read_xml(path: Path) -> Element:
 
 def root_tag(path: Path) -> str:
     """Return the name of a file's root element; "" where it has none."""
+    if not path.is_file():
+        return ""
     found: list[str] = []
     parser = expat.ParserCreate()
     parser.StartElementHandler = lambda tag, _: found.append(tag)
