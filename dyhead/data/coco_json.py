@@ -84,8 +84,9 @@ def named_sources(cfg: CfgNode) -> list[list[str]]:
     Raises:
         UserError: see `resolve_entries`.
     """
-    both = [resolve_entries(cfg.DATASETS[key], key) for key in ("COCO_JSON", "SOURCES")]
-    return list({entry[0]: entry for entries in both for entry in entries}.values())
+    jsons = resolve_entries(cfg.DATASETS.COCO_JSON)
+    sources = resolve_entries(cfg.DATASETS.SOURCES, "SOURCES")
+    return list({entry[0]: entry for entry in [*jsons, *sources]}.values())
 
 
 def resolve_entries(entries: Sequence[Sequence[str]], key: str = "COCO_JSON") -> list[list[str]]:

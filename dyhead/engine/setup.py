@@ -51,8 +51,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         cfg.DATALOADER.NUM_WORKERS = num_workers
     with user_errors():
         # absolute paths: the config that a run leaves works from any folder
-        for key in ("SOURCES", "COCO_JSON"):
-            cfg.DATASETS[key] = resolve_entries(cfg.DATASETS[key], key)
+        cfg.DATASETS.SOURCES = resolve_entries(cfg.DATASETS.SOURCES, "SOURCES")
+        cfg.DATASETS.COCO_JSON = resolve_entries(cfg.DATASETS.COCO_JSON)
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys, args.eval_only)
         for name in cfg.DATASETS.TEST:  # not only after the training, when it is needed
