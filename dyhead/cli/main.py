@@ -33,6 +33,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("check", "dyhead.cli.check", "look for faults of labelled data before a training"),
     Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),

@@ -13,8 +13,12 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.checks.identifiers import ORIGINAL_IDS
+from dyhead.data.checks.values import Id, id_order, read_id
+from dyhead.data.original_ids import original_category_ids
 from dyhead.data.sources import Division, Source, read_categories, read_source
 from dyhead.data.sources.coco import read_coco
+from dyhead.data.sources.json_file import is_plain_utf8
 from dyhead.data.sources.parts import MARK, split_path
 from dyhead.errors import UserError
 from dyhead.safe_io.save import write_text_atomically
@@ -181,11 +185,12 @@ def class_names(name: str) -> list[str]:
     return list(names)
 
 
-def category_ids(name: str) -> list[int | str]:
+def category_ids(name: str) -> list[Id]:
     """List the category ids of a registered data set, in the order of `class_names`.
 
-    They come from the metadata, or from the json's categories: its images need not be there, nor
-    the json where the metadata tells. A data set that tells no ids has 0, 1, 2, ...
+    They come as they stand in the file. It is the metadata, or the json's categories, that tells
+    them: its images need not be there, nor the json where the metadata tells. A data set that tells
+    no ids has 0, 1, 2, ...
 
     Raises:
         UserError: the file can't be used.
@@ -194,21 +199,33 @@ def category_ids(name: str) -> list[int | str]:
     if metadata.get("thing_dataset_id_to_contiguous_id") is None:
         json_file = metadata.get("json_file")
         if name in _registered and split_path(_registered[name].path)[0].exists():
-            return [category["id"] for category in _categories(name)]
+            return [_as_written(category["id"]) for category in _categories(name)]
         if json_file and Path(json_file).is_file():
-            return sorted(category["id"] for category in read_coco(Path(json_file))["categories"])
+            categories = read_coco(Path(json_file))["categories"]
+            return [_as_written(category["id"]) for category in _in_order(categories)]
         DatasetCatalog.get(name)  # its loader may know
     id_map = metadata.get("thing_dataset_id_to_contiguous_id")
     if id_map is None:
         return list(range(len(class_names(name))))
-    return [category_id for category_id, _ in sorted(id_map.items(), key=lambda item: item[1])]
+    original = original_category_ids(name)
+    ordered = sorted(id_map, key=lambda category_id: id_map[category_id])
+    return [original.get(category_id, category_id) for category_id in ordered]
+
+
+def _in_order(categories: Sequence[dict]) -> list[dict]:
+    """Sort a file's categories as their classes are numbered: by id, numbers before text."""
+    return sorted(categories, key=lambda category: id_order(read_id(category["id"])))
+
+
+def _as_written(identifier: Any) -> Id:
+    """Return an id of a file as it stands there, except that 1.0 is 1."""
+    return int(identifier) if isinstance(identifier, float) else identifier
 
 
 def _categories(name: str) -> list[dict]:
     """Read the categories of a data set that the config names, in the order of their ids."""
     files = _registered[name]
-    categories = read_categories(files.path, files.image_root)
-    return sorted(categories, key=lambda category: category["id"])
+    return _in_order(read_categories(files.path, files.image_root))
 
 
 def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
@@ -232,11 +249,14 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         report=source.report,
     )
     used = source.path
-    if report.repaired or not source.is_verbatim:
+    if report.repaired or not source.is_verbatim or not is_plain_utf8(source.path):
         used = _write_repaired(name, checked, files.repaired_folder)
-        _report_once(name, source, report, used)
+    _report_once(name, source, report, used)
     _replace_metadata(name, "json_file", str(used))
     _replace_metadata(name, "image_root", str(source.image_root))
+    original_ids = checked.get(ORIGINAL_IDS, {})
+    _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))
+    _replace_metadata(name, "original_category_ids", original_ids.get("categories", {}))
     dataset_dicts = load_coco_json(str(used), str(source.image_root), name)
     for annotation in (a for image in dataset_dicts for a in image["annotations"]):
         # Detectron2 would cut the fractions off boxes of integers at each resize
@@ -244,22 +264,24 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     return dataset_dicts
 
 
-def _report_once(name: str, source: Source, report: CheckReport, copy: Path) -> None:
+def _report_once(name: str, source: Source, report: CheckReport, used: Path) -> None:
     """Log a report once per process, for a data set is loaded anew at each evaluation."""
     key = f"{name}: {report}"
     if key in _reported:
         return
     _reported.add(key)
+    if not source.is_verbatim:
+        logger.info("%s was read as %s; as COCO json it is %s", name, source.kind, used)
+    copy = f"\n  Training and evaluation use the repaired copy {used}" if report.repaired else ""
     if report.findings:
-        logger.warning("%s\n  Training and evaluation use the repaired copy %s", report, copy)
-    elif not source.is_verbatim:
-        logger.info("%s was read as %s; as COCO json it is %s", name, source.kind, copy)
-    else:
+        level = logging.WARNING if report.has_faults else logging.INFO
+        logger.log(level, "%s%s", report, copy)
+    elif report.completed and source.is_verbatim:
         logger.info(
-            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info');"
-            " they were filled in in the copy %s",
+            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info'),"
+            " or has them in other forms; they were filled in in the copy %s",
             report.source,
-            copy,
+            used,
         )
 
 

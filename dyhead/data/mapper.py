@@ -67,7 +67,7 @@ class CheckedMapper(DatasetMapper):
         self.skipped_in_a_row = 0
         return mapped
 
-    def _map(self, dataset_dict: dict) -> dict:
+    def _map(self, dataset_dict: dict) -> dict | None:
         """Map one dataset dict as the host does, but for the reading of its image."""
         allow_pixels(self.max_pixels)  # here, for loader processes start with Pillow's limit
         if "sem_seg_file_name" in dataset_dict:  # Detectron2's panoptic sets

@@ -15,7 +15,10 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
     def get_transform(self, image: Any) -> Any:
         """Return the resize to a newly sampled length."""
         transform = super().get_transform(image)
-        if not isinstance(transform, T.ResizeTransform) or min(transform.new_h, transform.new_w):
+        if (
+            not isinstance(transform, T.ResizeTransform)
+            or min(transform.new_h, transform.new_w) > 0
+        ):
             return transform
         size = max(transform.new_h, 1), max(transform.new_w, 1)
         return T.ResizeTransform(transform.h, transform.w, *size, transform.interp)

@@ -52,6 +52,7 @@ def grey_to_eight_bits(image: Image.Image, name: str) -> Image.Image:
         PictureError: a value is negative, or no number, or a floating-point one above 1.
     """
     declared = _declared_bits(image)
+    image.load()  # first, for it may turn the picture
     values = np.asarray(image)
     if image.mode == "F":
         return Image.fromarray(_from_fractions(values))
@@ -73,7 +74,9 @@ def read_deep_colour(image: ImageFile.ImageFile, file: PictureFile, name: str) -
     declared = _declared_bits(image)
     with open_picture(file) as again:
         again.tile = [_low_bytes(tile) for tile in _tiles(again)]
+        again.load()
         low = np.asarray(again)
+    image.load()
     high = np.asarray(image)
     # "LA" unpacked as if it were RGBA has the low byte of grey in its second channel
     grey_or_colours = slice(0, 1) if has_grey else slice(0, 3)

@@ -41,7 +41,10 @@ def open_picture(file: PictureFile) -> ImageFile.ImageFile:
         if kind != stat.S_IFREG:
             raise PictureError(f"it is {_SPECIAL_FILES.get(kind, 'something else')}, no file")
     with picture_errors():
-        return Image.open(file)
+        image = Image.open(file)
+    if image.format == "TIFF":
+        image.filename = ""  # else grey ones are mapped into memory as if they had been turned
+    return image
 
 
 @contextmanager

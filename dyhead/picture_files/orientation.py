@@ -40,7 +40,7 @@ def find_orientation(image: Image.Image) -> int:
 
 
 def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Turn a picture upright that is stored with this orientation; the result says nothing of it."""
+    """Turn a picture upright that is stored with this orientation, and take its EXIF away."""
     if orientation not in _UPRIGHT:
         return image
     turned = image.transpose(_UPRIGHT[orientation])

@@ -77,12 +77,7 @@ def read_picture(
     """
     file_name = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if isinstance(given, str) and is_web_address(given):
-        with user_errors():
-            content = io.BytesIO(fetch(given))
-        try:
-            given = read_upright(content)
-        except OSError as error:
-            raise _unreadable(given, error) from error
+        given = _fetch_image(given)
     if isinstance(given, str | os.PathLike):
         pixels = _read_file(Path(given), wanted_order)
     elif isinstance(given, Image.Image):
@@ -97,6 +92,15 @@ def read_picture(
             " tensor."
         )
     return Picture(pixels, wanted_order, file_name, given, given_order)
+
+
+def _fetch_image(address: str) -> Image.Image:
+    with user_errors():
+        content = io.BytesIO(fetch(address))
+    try:
+        return read_upright(content)
+    except OSError as error:
+        raise _unreadable(address, error) from error
 
 
 def _read_file(path: Path, wanted_order: str) -> np.ndarray:

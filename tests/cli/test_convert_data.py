@@ -17,7 +17,10 @@ def test_the_written_json_reads_back_as_the_same_set(tmp_path, kind, capsys):
     assert f"{out}: 4 images, 6 annotations, 3 categories, {kind}" in printed
     content = json.loads(out.read_text())
     names = {category["id"]: category["name"] for category in content["categories"]}
-    boxes = [(names[a["category_id"]], pytest.approx(a["bbox"], abs=1e-6)) for a in content["annotations"]]
+    boxes = [
+        (names[a["category_id"]], pytest.approx(a["bbox"], abs=1e-6))
+        for a in content["annotations"]
+    ]
     assert boxes == [(name, list(box)) for _, found in LABELS.values() for name, box in found]
     again = tmp_path / "again.json"
     folder = printed.split("Image folder: ")[1].splitlines()[0]

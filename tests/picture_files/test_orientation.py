@@ -33,9 +33,11 @@ def test_every_format_is_turned_once(
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("ending", ["png", "tif"])
-def test_deep_pictures_are_turned_too(
+def test_grey_and_deep_pictures_are_turned_too(
     shown: np.ndarray, orientation: int, ending: str, tmp_path: Path
 ) -> None:
+    path = save_turned(shown[:, :, 0], orientation, tmp_path / f"grey.{ending}")
+    np.testing.assert_array_equal(np.asarray(read_upright(path)), shown[:, :, 0])
     deep = shown[:, :, 0].astype(np.uint16) << 8
     path = save_turned(deep, orientation, tmp_path / f"a.{ending}")
     np.testing.assert_array_equal(np.asarray(read_upright(path)), shown[:, :, 0])

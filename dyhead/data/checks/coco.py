@@ -4,13 +4,17 @@ A single bad item is repaired or left out, counted and named. A file that is no 
 which nothing usable is left, is refused.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dyhead.data.checks.annotations import check_annotations
+from dyhead.data.checks.identifiers import read_entries, with_exact_ids
 from dyhead.data.checks.images import Progress, check_images, is_image
+from dyhead.data.checks.objects import check_objects
 from dyhead.data.checks.report import CheckReport
 from dyhead.data.checks.turned_labels import turn_labels
+from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
 
 
@@ -36,7 +40,8 @@ def check_coco(
         report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
-        A checked copy that COCO's own tools can read, and what was found.
+        A checked copy that COCO's own tools can read, and what was found. Where ids were numbered,
+        its "original_ids" has the source's (`identifiers.restore_ids` brings them back).
 
     Raises:
         UserError: the image folder is missing, or no image or no annotation is left.
@@ -47,16 +52,24 @@ def check_coco(
             " DATASETS.SOURCES or DATASETS.COCO_JSON ([name, path, image folder])."
         )
     report = CheckReport(str(json_file)) if report is None else report
-    checked_images = check_images(coco["images"], image_root, report, progress, allow_outside)
+    entries, written_images = read_entries(coco["images"], report)
+    categories, written_categories = read_entries(coco["categories"], report)
+    checked_images = check_images(entries, image_root, report, progress, allow_outside)
     images = checked_images.by_id
-    lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
-    category_ids = {category["id"] for category in coco["categories"]}
+    lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
+    category_ids = {category["id"] for category in categories}
     turned = turn_labels(coco["annotations"], checked_images.turns)
-    annotations = check_annotations(turned, images, lost_images, category_ids, report)
+    annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
+    check_objects(annotations, categories, images, report)
     boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
     for key, left in (("images", images), ("annotations", boxes)):
         if not left:
             raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")
     report.completed |= "info" not in coco  # pycocotools copies it into every result
-    checked = {"info": {}, **coco, "images": list(images.values()), "annotations": annotations}
-    return checked, report
+    lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
+    written: dict[str, Mapping[Any, Id]] = {
+        "images": written_images,
+        "categories": written_categories,
+        "annotations": original_ids,
+    }
+    return with_exact_ids({"info": {}, **coco, **lists}, written, report), report

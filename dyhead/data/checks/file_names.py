@@ -88,7 +88,7 @@ def _fitting(wanted: Parts, by_file_name: dict[str, list[tuple[Parts, str]]]) ->
         length = min(len(parts), len(wanted))
         if parts[-length:] == wanted[-length:]:
             common[length].append(path)
-    return common[max(common)] if common else []
+    return sorted(common[max(common)]) if common else []
 
 
 def _similar(name: str, by_file_name: dict[str, list[tuple[Parts, str]]]) -> list[str]:

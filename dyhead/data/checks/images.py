@@ -74,7 +74,7 @@ def check_images(
     checked = CheckedImages()
     for image, header in zip(well_formed, headers, strict=True):
         correct = search.found.get(image["file_name"])
-        if correct is not None and isinstance(header, FileNotFoundError | NotADirectoryError):
+        if correct is not None and _is_missing(header):
             name = f"{image['file_name']}, id {image['id']}"
             report.add(kinds.FILE_NAME, Item(f"{name}: {correct}", correct))
             image = {**image, "file_name": correct}
@@ -111,10 +111,7 @@ def _read_headers(
         name = image["file_name"]
         if not allow_outside and leads_outside(name, image_root):
             return _OutsideError(name)
-        try:
-            return picture_files.read_header(image_root / name)
-        except ValueError as error:  # a null character in the name
-            return FileNotFoundError(str(error))
+        return picture_files.read_header(image_root / name)
 
     headers: list[Header | OSError] = []
     with ThreadPoolExecutor(_READERS) as pool:
@@ -128,11 +125,15 @@ def _read_headers(
 def _search_missing(
     images: Sequence[dict], headers: Sequence[Header | OSError], image_root: Path
 ) -> NameSearch:
-    missing, there = [], []
+    missing: list[str] = []
+    there: list[str] = []
     for image, header in zip(images, headers, strict=True):
-        is_missing = isinstance(header, FileNotFoundError | NotADirectoryError)
-        (missing if is_missing else there).append(image["file_name"])
+        (missing if _is_missing(header) else there).append(image["file_name"])
     return find_files(missing, image_root, there) if missing else NameSearch({}, {})
+
+
+def _is_missing(header: Header | OSError) -> bool:
+    return isinstance(header, FileNotFoundError | NotADirectoryError)
 
 
 def _take(
@@ -161,7 +162,7 @@ def _take(
 
 def _file_problem(file_name: str, error: OSError, search: NameSearch) -> tuple[Kind, str]:
     """Tell what kind of problem a file has, and more about it, or "" where there is no more."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    if _is_missing(error):
         likely = search.likely.get(file_name)
         hint = f"is {' or '.join(likely)} meant?" if likely else ""
         outside = isinstance(error, _OutsideError)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dyhead.data.checks.images import Turn
+from dyhead.data.checks.items import read_box
+from dyhead.data.checks.values import read_id
 from dyhead.picture_files.orientation import turn_box, turn_point
 
 
@@ -20,14 +22,14 @@ def turn_labels(annotations: list, turns: Mapping[Any, Turn]) -> list:
 
 
 def _turned(annotation: Any, turns: Mapping[Any, Turn]) -> Any:
-    if not isinstance(annotation, dict) or not isinstance(annotation.get("image_id"), (int, str)):
+    if not isinstance(annotation, dict):
         return annotation
-    turn = turns.get(annotation["image_id"])
+    turn = turns.get(read_id(annotation.get("image_id")))
     if turn is None:
         return annotation
     turned = {key: value for key, value in annotation.items() if key != "segmentation"}
-    box, polygons = annotation.get("bbox"), annotation.get("segmentation")
-    if _are_numbers(box) and len(box) == 4:
+    box, polygons = read_box(annotation.get("bbox")), annotation.get("segmentation")
+    if box is not None:
         turned["bbox"] = turn_box(box, turn.orientation, turn.stored)
     if isinstance(polygons, list):
         turned["segmentation"] = [_polygon(p, turn) if _are_numbers(p) else p for p in polygons]
