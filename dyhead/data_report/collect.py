@@ -102,7 +102,12 @@ def check_source(
     """
     source = read_source(named.path, named.image_root)
     content, report = check_coco(
-        source.content, source.path, source.image_root, progress, allow_outside
+        source.content,
+        source.path,
+        source.image_root,
+        progress,
+        allow_outside,
+        source.report,
     )
     boxes = collect_boxes(content)
     levels = count_levels(content, boxes, pyramid)
