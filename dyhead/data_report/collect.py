@@ -6,9 +6,10 @@ from typing import Any
 
 from PIL import Image
 
+from dyhead.d2.config import CfgNode
 from dyhead.data.checks import CheckReport, Item, Kind, check_coco, kinds
 from dyhead.data.checks.contents import PictureSet, check_contents
-from dyhead.data.sources import Source, read_source
+from dyhead.data.sources import Division, Source, read_source
 from dyhead.data_report.configured import NamedSource
 from dyhead.data_report.pyramid import LevelCounts, Pyramid, count_levels
 from dyhead.data_report.statistics import Boxes, Statistics, collect_boxes, describe
@@ -86,27 +87,28 @@ class DataReport:
 def check_source(
     named: NamedSource,
     pyramid: Pyramid,
+    cfg: CfgNode,
     progress: ShowProgress | None = None,
-    allow_outside: bool = False,
 ) -> CheckedSource:
     """Read and check one source, and count what it is made of.
 
     Args:
         named: what it is called, and where it is.
         pyramid: the levels that its boxes are compared with.
+        cfg: DATASETS says how a source is divided, and if files may lie outside its image folder.
         progress: called now and then with the number of files that were looked at, and of all.
-        allow_outside: DATASETS.ALLOW_OUTSIDE.
 
     Raises:
         UserError: it cannot be read, or nothing of it can be used.
     """
-    source = read_source(named.path, named.image_root)
+    division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
+    source = read_source(named.path, named.image_root, division)
     content, report = check_coco(
         source.content,
         source.path,
         source.image_root,
         progress,
-        allow_outside,
+        cfg.DATASETS.ALLOW_OUTSIDE,
         source.report,
     )
     boxes = collect_boxes(content)

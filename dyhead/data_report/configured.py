@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
+from dyhead.data.coco_json import named_sources
 from dyhead.data.register import register_datasets
 from dyhead.errors import UserError
 
@@ -15,7 +16,7 @@ class NamedSource:
 
     role: str
     path: Path
-    image_root: Path | None
+    image_root: Path | None = None
 
 
 def configured_sources(cfg: CfgNode) -> list[NamedSource]:
@@ -28,10 +29,15 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
     names = dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     if not names:
         raise UserError("The config names no data sets: set DATASETS.TRAIN, or name a source.")
-    return [_find(name) for name in names]
+    own = {name: paths for name, *paths in named_sources(cfg)}
+    return [
+        NamedSource(name, *(Path(path) for path in own[name])) if name in own else _find(name)
+        for name in names
+    ]
 
 
 def _find(name: str) -> NamedSource:
+    """Find the files of a data set that was registered elsewhere, or comes with the host."""
     metadata = MetadataCatalog.get(name)
     if metadata.get("json_file") is None:
         DatasetCatalog.get(name)  # its loader may make the files
