@@ -16,6 +16,7 @@ WITHOUT_HOST = (
     "dyhead.d2_alias",
     "dyhead.errors",
     "dyhead.ops",
+    "dyhead.picture_files",
     "dyhead.process_group",
     "dyhead.safe_io",
     "dyhead.visualization.boxes",
