@@ -72,9 +72,13 @@ class OriginalIdsEvaluator(COCOEvaluator):
 
     def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, Any]:
         """Compute {task: {metric: value}} of the images with these ids of the host, or of all."""
+        writes = self._output_dir and comm.is_main_process()
+        results_json = Path(self._output_dir or "") / RESULTS_NAME
+        if writes:
+            results_json.unlink(missing_ok=True)  # of an earlier evaluation
         scores: dict[str, Any] = super().evaluate(img_ids)
-        if self._output_dir and comm.is_main_process():
-            _restore_ids(Path(self._output_dir) / RESULTS_NAME, self._dataset_name)
+        if writes:
+            _restore_ids(results_json, self._dataset_name)
         return scores
 
 
