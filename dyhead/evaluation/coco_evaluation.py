@@ -6,12 +6,10 @@ faster-coco-eval does the same in C++. The scores are the same.
 
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,15 +17,9 @@ from pycocotools.cocoeval import COCOeval
 
 from dyhead.d2.evaluation import COCOEvaluator
 from dyhead.d2.utils import comm
-from dyhead.data.original_ids import (
-    original_category_ids,
-    original_image_ids,
-    with_original_ids,
-)
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.evaluation.original_ids import OriginalIdsEvaluator
 
 PACKAGE = "faster-coco-eval"
-RESULTS_NAME = "coco_instances_results.json"
 _PARAMETERS = (
     *("imgIds", "catIds", "useCats", "iouThrs", "recThrs"),
     *("maxDets", "areaRng", "areaRngLbl"),
@@ -62,37 +54,8 @@ def is_installed() -> bool:
     return importlib.util.find_spec("faster_coco_eval") is not None
 
 
-class OriginalIdsEvaluator(COCOEvaluator):
-    """A COCOEvaluator of the host that leaves results with the ids of the data set's file."""
-
-    def __init__(self, dataset_name: str, *args: Any, **kwargs: Any) -> None:
-        """See the host's class."""
-        super().__init__(dataset_name, *args, **kwargs)
-        self._dataset_name = dataset_name
-
-    def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, Any]:
-        """Compute {task: {metric: value}} of the images with these ids of the host, or of all."""
-        writes = self._output_dir and comm.is_main_process()
-        results_json = Path(self._output_dir or "") / RESULTS_NAME
-        if writes:
-            results_json.unlink(missing_ok=True)  # of an earlier evaluation
-        scores: dict[str, Any] = super().evaluate(img_ids)
-        if writes:
-            _restore_ids(results_json, self._dataset_name)
-        return scores
-
-
-def _restore_ids(results_json: Path, dataset_name: str) -> None:
-    """Bring the ids of the data set's file into results, where the host has other ones."""
-    if not (original_image_ids(dataset_name) or original_category_ids(dataset_name)):
-        return
-    if results_json.is_file():
-        results = with_original_ids(json.loads(results_json.read_text()), dataset_name)
-        write_text_atomically(json.dumps(results), results_json)
-
-
 class FastCOCOEvaluator(OriginalIdsEvaluator):
-    """The same, computed by `FastCOCOeval`."""
+    """An evaluator of the host that computes by `FastCOCOeval`."""
 
     def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, Any]:
         """Compute {task: {metric: value}} of the images with these ids, or of all."""
