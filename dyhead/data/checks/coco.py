@@ -4,6 +4,7 @@ A single bad item is repaired or left out, counted and named. A file that is no 
 which nothing usable is left, is refused.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,11 @@ def check_coco(
     Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
 
     Returns:
-        A checked copy that COCO's own tools can read, and what was found.
+        A checked copy that COCO's own tools can read, and what was found. Its list of annotations
+        is empty, or of crowds alone, where the source's is.
 
     Raises:
-        UserError: the image folder is missing, or no image or no annotation is left.
+        UserError: the image folder is missing, or of the images or annotations nothing is left.
     """
     if not image_root.is_dir():
         raise UserError(
@@ -35,11 +37,23 @@ def check_coco(
     images = check_images(coco["images"], image_root, report)
     lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in coco["categories"]}
-    annotations = check_annotations(coco["annotations"], images, lost_images, category_ids, report)
-    boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
-    for key, left in (("images", images), ("annotations", boxes)):
-        if not left:
-            raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")
+    listed = coco.get("annotations", [])
+    annotations = check_annotations(listed, images, lost_images, category_ids, report)
+    if not images:
+        raise UserError(_nothing_usable("images", coco["images"], report))
+    if not has_objects(annotations) and len(annotations) < len(listed):
+        raise UserError(_nothing_usable("annotations", listed, report))
     report.completed |= "info" not in coco  # pycocotools copies it into every result
     checked = {"info": {}, **coco, "images": list(images.values()), "annotations": annotations}
     return checked, report
+
+
+def has_objects(annotations: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell if an annotation can be learnt and scored: one that is no crowd."""
+    return any(not annotation.get("iscrowd") for annotation in annotations)
+
+
+def _nothing_usable(key: str, listed: list, report: CheckReport) -> str:
+    if not listed:
+        return f"{report.source} lists no {key}: name its pictures under '{key}'."
+    return f"{report.source} has no usable {key}: correct the file. {report}"

@@ -11,6 +11,8 @@ from dyhead.errors import UserError
 def read_coco(json_file: Path) -> dict[str, Any]:
     """Read a COCO instances json and check its structure and its categories only.
 
+    A set without ground truth has no list "annotations".
+
     Raises:
         UserError: the file is missing, is no json, or is not in COCO's format.
     """
@@ -26,6 +28,8 @@ def read_coco(json_file: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{json_file} is no valid json file ({error}): export it anew.") from error
     for key in ("images", "annotations", "categories"):
+        if key == "annotations" and isinstance(coco, dict) and key not in coco:
+            continue  # a set to predict on, such as a challenge's test set
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
             raise UserError(
                 f"{json_file} is not in COCO's instances format, for it has no list '{key}':"
