@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 def build_coco_evaluator(
     dataset_name: str, output_dir: str | None, *, fast: bool = True, kept: int = COCO_LIMIT
-) -> "BoxEvaluator":
+) -> "COCOBoxEvaluator":
     """Build the evaluator of a data set, the fast one if wanted and installed, and log which it is.
 
     Args:
@@ -45,14 +45,16 @@ def build_coco_evaluator(
     name = f"{PACKAGE} {importlib.metadata.version(PACKAGE)}" if is_fast else "the host's own class"
     # Genuine Detectron2 has a fast class of its own, where it was compiled: let it take that.
     host_chooses = fast and not is_fast and kept <= COCO_LIMIT
-    evaluator = BoxEvaluator(dataset_name, output_dir, kept, is_fast, use_fast_impl=host_chooses)
+    evaluator = COCOBoxEvaluator(
+        dataset_name, output_dir, kept, is_fast, use_fast_impl=host_chooses
+    )
     if comm.is_main_process():
         logger.info("AP on %s is computed by %s", dataset_name, name)
         evaluator.log_limits()
     return evaluator
 
 
-class BoxEvaluator(COCOEvaluator):
+class COCOBoxEvaluator(COCOEvaluator):
     """A COCOEvaluator of the host that also says what its numbers are of.
 
     - AP, AP50, ... are COCO's. Where more than 100 detections of an image are kept, "AP@500",

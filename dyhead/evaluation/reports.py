@@ -58,7 +58,7 @@ def format_ap_table(scores: Mapping[str, float], categories: Sequence[str]) -> s
     """Format the overall COCO scores and the AP of each category, in percent, as Markdown.
 
     Args:
-        scores: `BoxEvaluator`'s box scores. A category's is called "AP-<category>"; it is missing
+        scores: `COCOBoxEvaluator`'s box scores. A category's is called "AP-<category>"; it is missing
             where there is one category.
         categories: names.
     """
