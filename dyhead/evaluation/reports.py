@@ -45,8 +45,9 @@ def _write_report(dataset_name: str, scores: Mapping[str, float], folder: str) -
     table = format_ap_table(scores, MetadataCatalog.get(dataset_name).thing_classes)
     write_text_atomically(f"# {dataset_name}\n\n{table}", table_path)
     write_json(scores, os.path.join(folder, "scores.json"), indent=1)
-    summary = f"{_overall_table(scores)}\n{describe_coverage(scores)}".strip()
-    logger.info("Scores on %s:\n%s\nTable: %s", dataset_name, summary, table_path)
+    if "AP" in scores:  # else the evaluator has said that there is nothing to score
+        summary = f"{_overall_table(scores)}\n{describe_coverage(scores)}".strip()
+        logger.info("Scores on %s:\n%s\nTable: %s", dataset_name, summary, table_path)
     predictions = os.path.join(folder, "coco_instances_results.json")
     if os.path.isfile(predictions):
         picture = os.path.join(folder, "predictions.png")
@@ -58,8 +59,8 @@ def format_ap_table(scores: Mapping[str, float], categories: Sequence[str]) -> s
     """Format the overall COCO scores and the AP of each category, in percent, as Markdown.
 
     Args:
-        scores: `COCOBoxEvaluator`'s box scores. A category's is called "AP-<category>"; it is missing
-            where there is one category.
+        scores: of boxes, as `COCOBoxEvaluator` gives them. A category's is called
+            "AP-<category>"; it is missing where there is one category.
         categories: names.
     """
     only = scores.get("AP", math.nan) if len(categories) == 1 else math.nan
