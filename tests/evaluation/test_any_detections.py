@@ -47,7 +47,7 @@ def labelled(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def detected(draw: st.DrawFn, annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Objects found, or other boxes, with few scores (ties); some of them very often."""
+    """Objects found, or other boxes, with few scores (ties); an object found after much noise."""
     boxes = st.one_of(st.sampled_from([a["bbox"] for a in annotations]), BOXES)
     detection = st.fixed_dictionaries(
         {
@@ -57,9 +57,11 @@ def detected(draw: st.DrawFn, annotations: list[dict[str, Any]]) -> list[dict[st
             "score": st.sampled_from((1.0, 0.75, 0.5, 0.25)),
         }
     )
-    times = st.sampled_from((1, 1, 1, 1, 70))  # COCO counts 100 of a category in an image
-    chosen = draw(st.lists(st.tuples(detection, times), max_size=12))
-    return [each for each, count in chosen for _ in range(count)]
+    target = {name: annotations[-1][name] for name in ("image_id", "category_id", "bbox")}
+    noise = {**target, "bbox": [0.0, 0.0, 0.25, 0.25], "score": 0.9}
+    found = {**target, "score": 0.125}
+    num_before = draw(st.sampled_from((0, 99, 100, 129, 130)))  # around both limits
+    return [*draw(st.lists(detection, max_size=12)), *[noise] * num_before, found]
 
 
 @pytest.mark.usefixtures("own_catalogs")
