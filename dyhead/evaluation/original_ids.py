@@ -12,7 +12,7 @@ from dyhead.data.original_ids import (
     original_image_ids,
     with_original_ids,
 )
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 RESULTS_NAME = "coco_instances_results.json"
 
@@ -42,4 +42,4 @@ def _restore_ids(results_json: Path, dataset_name: str) -> None:
         return
     if results_json.is_file():
         results = with_original_ids(json.loads(results_json.read_text()), dataset_name)
-        write_text_atomically(json.dumps(results), results_json)
+        write_json(results, results_json)
