@@ -37,6 +37,8 @@ def _find_image_folder(folder: Path, images: list) -> Path:
 def read_coco(json_file: Path) -> dict[str, Any]:
     """Read a COCO instances json and check its structure and its categories only.
 
+    A set without ground truth has no list "annotations".
+
     Raises:
         UserError: the file is missing, is no json, or is not in COCO's format.
     """
@@ -52,6 +54,8 @@ def read_coco(json_file: Path) -> dict[str, Any]:
             " the file that has 'images', 'annotations' and 'categories'."
         )
     for key in _LISTS:
+        if key == "annotations" and isinstance(coco, dict) and key not in coco:
+            continue  # a set to predict on, such as a challenge's test set
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
             raise UserError(
                 f"{json_file} is not in COCO's instances format, for it has no list '{key}':"
