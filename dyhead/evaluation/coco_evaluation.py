@@ -24,6 +24,7 @@ from dyhead.evaluation.detection_limits import (
     measure_crowdedness,
 )
 from dyhead.evaluation.fast_coco_eval import PACKAGE, is_installed
+from dyhead.evaluation.original_ids import OriginalIdsEvaluator
 
 IMAGES, OF = "images", "of"  # scores that say over how many of a set's images AP was computed
 
@@ -54,7 +55,7 @@ def build_coco_evaluator(
     return evaluator
 
 
-class COCOBoxEvaluator(COCOEvaluator):
+class COCOBoxEvaluator(OriginalIdsEvaluator):
     """A COCOEvaluator of the host that also says what its numbers are of.
 
     - AP, AP50, ... are COCO's. Where more than 100 detections of an image are kept, "AP@500",
@@ -77,7 +78,6 @@ class COCOBoxEvaluator(COCOEvaluator):
             options: further ones of the host's COCOEvaluator.
         """
         super().__init__(dataset_name, output_dir=output_dir, **options)
-        self._name = dataset_name
         self._kept = kept
         self._is_fast = is_fast
         self._given: set[Any] = set()
@@ -92,7 +92,7 @@ class COCOBoxEvaluator(COCOEvaluator):
                 " count the %d that TEST.DETECTIONS_PER_IMAGE keeps.",
                 *(COCO_LIMIT, self._kept, self._kept, self._kept),
             )
-        for message in describe_limits(self._name, self._crowdedness, self._kept):
+        for message in describe_limits(self._dataset_name, self._crowdedness, self._kept):
             logger.warning("%s", message)
 
     def reset(self) -> None:
@@ -148,7 +148,7 @@ class COCOBoxEvaluator(COCOEvaluator):
     @property
     def _num_images(self) -> int:
         """The number of images that the data set names, usable or not."""
-        named = MetadataCatalog.get(self._name).get("num_named_images", 0)
+        named = MetadataCatalog.get(self._dataset_name).get("num_named_images", 0)
         return max(named, len(self._coco_api.imgs))
 
     def _with_coverage(self, scores: dict[str, float], num_counted: int) -> dict[str, float]:
@@ -157,14 +157,14 @@ class COCOBoxEvaluator(COCOEvaluator):
             return scores
         logger.warning(
             "The AP on %r is over %d of its %d images: the others were left out.",
-            *(self._name, num_counted, self._num_images),
+            *(self._dataset_name, num_counted, self._num_images),
         )
         return _beside(scores, {IMAGES: num_counted, OF: self._num_images})
 
     def _unscored(self, num_counted: int) -> dict[str, float]:
         logger.warning(
             "Nothing to score: %r has no object that counts. Its detections are in %s.",
-            *(self._name, self._output_dir or "no file, for no folder was named"),
+            *(self._dataset_name, self._output_dir or "no file, for no folder was named"),
         )
         return {IMAGES: num_counted, OF: self._num_images}
 
@@ -186,7 +186,7 @@ class COCOBoxEvaluator(COCOEvaluator):
             metric: average_precision(coco_eval, iou, area)
             for metric, (iou, area) in METRICS.items()
         }
-        names = MetadataCatalog.get(self._name).get("thing_classes", ())
+        names = MetadataCatalog.get(self._dataset_name).get("thing_classes", ())
         for index, name in enumerate(names if len(names) > 1 else ()):
             scores[f"AP-{name}"] = average_precision(coco_eval, category=index)
         return scores

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dyhead.data.checks.annotations import check_annotations
+from dyhead.data.checks.identifiers import read_entries, with_exact_ids
 from dyhead.data.checks.images import check_images, is_image
+from dyhead.data.checks.objects import check_objects
 from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
 
 
@@ -23,7 +26,8 @@ def check_coco(
 
     Returns:
         A checked copy that COCO's own tools can read, and what was found. Its list of annotations
-        is empty, or of crowds alone, where the source's is.
+        is empty, or of crowds alone, where the source's is. Where ids were numbered, its
+        "original_ids" has the source's (`identifiers.restore_ids` brings them back).
 
     Raises:
         UserError: the image folder is missing, or of the images or annotations nothing is left.
@@ -34,18 +38,27 @@ def check_coco(
             " DATASETS.COCO_JSON ([name, json, image folder])."
         )
     report = CheckReport(str(json_file))
-    images = check_images(coco["images"], image_root, report)
-    lost_images = {image["id"] for image in coco["images"] if is_image(image)} - images.keys()
-    category_ids = {category["id"] for category in coco["categories"]}
+    entries, written_images = read_entries(coco["images"], report)
+    categories, written_categories = read_entries(coco["categories"], report)
+    images = check_images(entries, image_root, report)
+    lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
+    category_ids = {category["id"] for category in categories}
     listed = coco.get("annotations", [])
-    annotations = check_annotations(listed, images, lost_images, category_ids, report)
+    annotations, original_ids = check_annotations(listed, images, lost_images, category_ids, report)
+    if listed:  # else its lack of objects is no more to be said of each category
+        check_objects(annotations, categories, images, report)
     if not images:
         raise UserError(_nothing_usable("images", coco["images"], report))
     if not has_objects(annotations) and len(annotations) < len(listed):
         raise UserError(_nothing_usable("annotations", listed, report))
     report.completed |= "info" not in coco  # pycocotools copies it into every result
-    checked = {"info": {}, **coco, "images": list(images.values()), "annotations": annotations}
-    return checked, report
+    lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
+    written: dict[str, Mapping[Any, Id]] = {
+        "images": written_images,
+        "categories": written_categories,
+        "annotations": original_ids,
+    }
+    return with_exact_ids({"info": {}, **coco, **lists}, written, report), report
 
 
 def has_objects(annotations: Iterable[Mapping[str, Any]]) -> bool:
