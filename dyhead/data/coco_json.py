@@ -205,8 +205,7 @@ def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
         del checked["annotations"]
         if _is_new(f"{used}: {lack}"):
             logger.warning("%s has %s: there is nothing to learn or score.", used, lack)
-    is_as_written = is_plain_utf8(used) and not (lack and "annotations" in content)
-    if report.repaired or not is_as_written:
+    if report.repaired or lack or not is_plain_utf8(used):
         used = _write_repaired(name, checked, files.repaired_folder)
     _report_once(report, used)
     _replace_metadata(name, "json_file", str(used))

@@ -43,7 +43,7 @@ def check_coco(
     images = check_images(entries, image_root, report)
     lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in categories}
-    listed = coco.get("annotations", [])
+    listed = coco["annotations"]
     annotations, original_ids = check_annotations(listed, images, lost_images, category_ids, report)
     if listed:  # else its lack of objects is no more to be said of each category
         check_objects(annotations, categories, images, report)
