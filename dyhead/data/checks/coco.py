@@ -45,8 +45,7 @@ def check_coco(
     category_ids = {category["id"] for category in categories}
     listed = coco["annotations"]
     annotations, original_ids = check_annotations(listed, images, lost_images, category_ids, report)
-    if listed:  # else its lack of objects is no more to be said of each category
-        check_objects(annotations, categories, images, report)
+    check_objects(annotations, categories, images, report)
     if not images:
         raise UserError(_nothing_usable("images", coco["images"], report))
     if not has_objects(annotations) and len(annotations) < len(listed):

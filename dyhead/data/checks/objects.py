@@ -63,7 +63,7 @@ def _report_categories(
     by_name: dict[str, str] = {}
     for category in categories:
         name = category["name"]
-        if category["id"] not in with_boxes:
+        if with_boxes and category["id"] not in with_boxes:
             report.add(kinds.EMPTY_CATEGORY, repr(name))
         similar = by_name.setdefault(plain_name(name), name)
         if similar is not name:
