@@ -255,7 +255,7 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         if _is_new(f"{used}: {lack}"):
             logger.warning("%s has %s: there is nothing to learn or score.", used, lack)
     needs_copy = report.repaired or not source.is_verbatim or not is_plain_utf8(source.path)
-    if needs_copy or (lack and "annotations" in source.content):
+    if needs_copy or lack:
         used = _write_repaired(name, checked, files.repaired_folder)
     _report_once(name, source, report, used)
     _replace_metadata(name, "json_file", str(used))

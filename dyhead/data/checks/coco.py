@@ -40,9 +40,9 @@ def check_coco(
         report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
-        A checked copy that COCO's own tools can read, and what was found. Where ids were numbered,
-        its "original_ids" has the source's (`identifiers.restore_ids` brings them back). Its list
-        of annotations is empty, or of crowds alone, where the source's is.
+        A checked copy that COCO's own tools can read, and what was found. Its list of annotations
+        is empty, or of crowds alone, where the source's is. Where ids were numbered, its
+        "original_ids" has the source's (`identifiers.restore_ids` brings them back).
 
     Raises:
         UserError: the image folder is missing, or of the images or annotations nothing is left.
@@ -59,7 +59,7 @@ def check_coco(
     images = checked_images.by_id
     lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in categories}
-    listed = coco.get("annotations", [])
+    listed = coco["annotations"]
     turned = turn_labels(listed, checked_images.turns)
     annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
     check_objects(annotations, categories, images, report)
