@@ -12,6 +12,8 @@ from typing import Any
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.checks.progress import log_progress
+from dyhead.data.leaks import IMAGE_FILES
 from dyhead.data.sources.coco import read_coco
 from dyhead.errors import UserError
 from dyhead.safe_io.save import write_text_atomically
@@ -183,13 +185,20 @@ def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
     Raises:
         UserError: see `dyhead.data.checks`.
     """
-    checked, report = check_coco(read_coco(files.json_file), files.json_file, files.image_root)
+    checked, report = check_coco(
+        read_coco(files.json_file),
+        files.json_file,
+        files.image_root,
+        log_progress(name),
+        files.allow_outside,
+    )
     used = files.json_file
     if report.repaired:
         used = _write_repaired(name, checked, files.repaired_folder)
         _report_once(report, used)
     _replace_metadata(name, "json_file", str(used))
     dataset_dicts = load_coco_json(str(used), str(files.image_root), name)
+    _replace_metadata(name, IMAGE_FILES, [image["file_name"] for image in dataset_dicts])
     for annotation in (a for image in dataset_dicts for a in image["annotations"]):
         # Detectron2 would cut the fractions off boxes of integers at each resize
         annotation["bbox"] = [float(value) for value in annotation["bbox"]]
