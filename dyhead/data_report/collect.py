@@ -90,7 +90,7 @@ def check_source(named: NamedSource, pyramid: Pyramid) -> CheckedSource:
     Raises:
         UserError: it cannot be read, or nothing of it can be used.
     """
-    source = read_source(named.path, named.image_root)
+    source = read_source(named.path, named.image_root, named.division)
     content, report = check_coco(
         source.content, source.path, source.image_root, report=source.report
     )

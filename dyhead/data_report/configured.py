@@ -5,17 +5,23 @@ from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
+from dyhead.data.coco_json import source_files
 from dyhead.data.register import register_datasets
+from dyhead.data.sources import Division
 from dyhead.errors import UserError
 
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source as it is named: what it is for, its file or folder, and its image folder if told."""
+    """A source as it is named: what it is for, its file or folder, and its image folder if told.
+
+    A config's division decides what its parts are, where it has none of its own.
+    """
 
     role: str
     path: Path
     image_root: Path | None
+    division: Division = Division()
 
 
 def configured_sources(cfg: CfgNode) -> list[NamedSource]:
@@ -32,6 +38,9 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
 
 
 def _find(name: str) -> NamedSource:
+    files = source_files(name)
+    if files is not None and files.path.suffix != ".json":  # a json may have to be made first
+        return NamedSource(name, files.path, files.image_root, files.division)
     metadata = MetadataCatalog.get(name)
     if metadata.get("json_file") is None:
         DatasetCatalog.get(name)  # its loader may make the files
