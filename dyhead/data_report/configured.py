@@ -12,7 +12,10 @@ from dyhead.errors import UserError
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source as it is named: what it is for, its file or folder, and its image folder if told."""
+    """A source as it is named: what it is for, its file or folder, and its image folder if told.
+
+    A config's division decides what its parts are, where it has none of its own.
+    """
 
     role: str
     path: Path
