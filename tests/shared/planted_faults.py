@@ -1,6 +1,7 @@
 """A sound labelled folder, and for every kind of problem a function that plants it there.
 
-`PLANTERS` has one for every kind that the checks know: a new kind without one fails a test.
+`PLANTERS` and the table of `planted_label_faults` have one for every kind that the checks know: a
+new kind without one fails a test.
 """
 
 import json
@@ -84,19 +85,14 @@ class LabelledSet:
 
 
 class LabelledFolder:
-    """A training and a validation set.
-
-    Attributes:
-        label_files: the labels of the training set in another format, in the place of its json.
-    """
+    """A training and a validation set."""
 
     def __init__(self, folder: Path, num_images: int = 60) -> None:
         self.train = LabelledSet(folder, "train", num_images, seed=1)
         self.val = LabelledSet(folder, "val", 6, seed=2)
-        self.label_files: Path | None = None
 
     def write(self) -> list[Path]:
-        return [self.label_files or self.train.write(), self.val.write()]
+        return [self.train.write(), self.val.write()]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Reads labelled data sets of any kind into COCO's form, as they stand: the checks come later."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from dyhead.data.sources.division import PARTS, Division, divide
@@ -31,16 +32,18 @@ def read_source(
     file, part = split_path(path)
     found = recognise(file)
     own = found.parts(found.path)
-    if own:
-        return found.read(found.path, image_root, _choose(file, part, own))
-    source = found.read(found.path, image_root, "")
-    if not part:
+    source = found.read(found.path, image_root, _choose(file, part, own) if own else "")
+    if part and not own:
+        if part not in PARTS:
+            raise UserError(
+                f"{path}: {file} has no parts of its own: it is divided into train and val, not"
+                f" {part}."
+            )
+        source = divide(source, part, division or Division())
+    if source.is_verbatim:
         return source
-    if part not in PARTS:
-        raise UserError(
-            f"{path}: {file} has no parts of its own: it is divided into train and val, not {part}."
-        )
-    return divide(source, part, division or Division())
+    source.report.source = str(path)
+    return replace(source, path=path)
 
 
 def read_categories(path: Path, image_root: Path | None = None) -> list[dict]:

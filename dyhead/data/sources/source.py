@@ -17,7 +17,7 @@ class Source:
 
     Attributes:
         kind: the format that it was recognised as, such as "COCO json".
-        path: the file or folder that was named.
+        path: the file or folder, as it was named: `read_source` reads it again by this.
         image_root: the folder that the images' file names start at.
         content: COCO's instances form: "images", "annotations" and "categories"; unchecked.
         report: labels that have no place in that form; the checks add to it.

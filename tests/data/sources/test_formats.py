@@ -87,6 +87,17 @@ def test_a_part_that_is_not_there_is_answered_with_those_that_are(folder):
         read_source(write_voc(folder / "voc").with_name("voc#test"))
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("part", ["#train", "#val"])
+def test_what_was_read_names_the_path_to_read_it_again(folder, kind, part):
+    path = WRITERS[kind](folder)
+    if kind == "YOLO" and part == "#val":
+        pytest.skip("it has one part of its own")
+    source = read_source(path.with_name(path.name + part))
+    assert str(source.path).endswith(part) and source.report.source == str(source.path)
+    assert read_source(source.path, source.image_root).content == source.content
+
+
 def test_a_file_whose_name_has_the_mark_is_that_file(folder, objects_of):
     path = write_coco(folder)
     named = path.rename(folder / "take#val")
