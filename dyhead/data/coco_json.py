@@ -14,7 +14,9 @@ from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.data.checks import CheckReport, check_coco
 from dyhead.data.checks.identifiers import ORIGINAL_IDS
+from dyhead.data.checks.progress import log_progress
 from dyhead.data.checks.values import Id, id_order, read_id
+from dyhead.data.leaks import IMAGE_FILES
 from dyhead.data.original_ids import original_category_ids
 from dyhead.data.sources import Division, Source, read_categories, read_source
 from dyhead.data.sources.coco import read_coco
@@ -245,8 +247,9 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         source.content,
         source.path,
         source.image_root,
-        allow_outside=files.allow_outside,
-        report=source.report,
+        log_progress(name),
+        files.allow_outside,
+        source.report,
     )
     used = source.path
     if report.repaired or not source.is_verbatim or not is_plain_utf8(source.path):
@@ -258,6 +261,7 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))
     _replace_metadata(name, "original_category_ids", original_ids.get("categories", {}))
     dataset_dicts = load_coco_json(str(used), str(source.image_root), name)
+    _replace_metadata(name, IMAGE_FILES, [image["file_name"] for image in dataset_dicts])
     for annotation in (a for image in dataset_dicts for a in image["annotations"]):
         # Detectron2 would cut the fractions off boxes of integers at each resize
         annotation["bbox"] = [float(value) for value in annotation["bbox"]]

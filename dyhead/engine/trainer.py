@@ -23,6 +23,7 @@ from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
+from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
@@ -168,6 +169,8 @@ class Trainer(DefaultTrainer):
         """
         dataset, sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
+        if comm.is_main_process() and isinstance(dataset, list):
+            warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
         mapper = CheckedMapper(cfg, is_train=True)
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
 
