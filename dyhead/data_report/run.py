@@ -9,7 +9,13 @@ from dyhead.config import load_config
 from dyhead.data.sources import part_names
 from dyhead.data.sources.parts import MARK
 from dyhead.data_report.as_json import report_as_dict
-from dyhead.data_report.collect import ROLES, DataReport, check_source, compare_pictures
+from dyhead.data_report.collect import (
+    ROLES,
+    DataReport,
+    check_source,
+    compare_classes,
+    compare_pictures,
+)
 from dyhead.data_report.configured import NamedSource, configured_sources
 from dyhead.data_report.mend import refuse_to_overwrite, write_mended
 from dyhead.data_report.page import format_page
@@ -69,6 +75,7 @@ def check_data(settings: CheckSettings) -> DataReport:
     for source in sources:
         with progress_of(f"{source.role}, files") as progress:
             checked.append(check_source(source, pyramid, cfg, progress))
+    compare_classes(checked)
     with progress_of("comparing") as progress:
         between = compare_pictures(checked, progress, settings.by_pixels)
     batches = []

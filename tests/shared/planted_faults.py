@@ -91,6 +91,12 @@ class LabelledFolder:
         self.train = LabelledSet(folder, "train", num_images, seed=1)
         self.val = LabelledSet(folder, "val", 6, seed=2)
 
+    def add_category(self, number: int, name: str) -> None:
+        """Add a category to both sets, and a box of it to the one for validation."""
+        for each in (self.train, self.val):
+            each.content["categories"].append({"id": number, "name": name})
+        self.val.add_box(1, [40 + number, 46, 20, 20], number)
+
     def write(self) -> list[Path]:
         return [self.train.write(), self.val.write()]
 
@@ -377,14 +383,21 @@ def same_box_of_another_class(folder: LabelledFolder) -> int:
 
 @plants(kinds.EMPTY_CATEGORY)
 def empty_category(folder: LabelledFolder) -> int:
-    folder.train.content["categories"].append({"id": 9, "name": "screw"})
+    folder.add_category(9, "gnat")
     return 1
 
 
 @plants(kinds.SIMILAR_CATEGORIES)
 def similar_categories(folder: LabelledFolder) -> int:
-    folder.train.content["categories"].append({"id": 10, "name": "ANT "})
+    folder.add_category(10, "ANT ")
     folder.train.add_box(folder.train.take_image()["id"], [70, 40, 20, 20], 10)
+    return 2
+
+
+@plants(kinds.OTHER_CLASSES, is_of_whole_set=True)
+def classes_in_another_order(folder: LabelledFolder) -> int:
+    first, second, _ = folder.val.content["categories"]
+    first["name"], second["name"] = second["name"], first["name"]
     return 1
 
 
