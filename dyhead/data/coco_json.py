@@ -257,7 +257,8 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         del checked["annotations"]
         if _is_new(f"{used}: {lack}"):
             logger.warning("%s has %s: there is nothing to learn or score.", used, lack)
-    if report.repaired or lack or not source.is_verbatim or not is_plain_utf8(source.path):
+    needs_copy = report.repaired or not source.is_verbatim or not is_plain_utf8(source.path)
+    if needs_copy or lack:
         used = _write_repaired(name, checked, files.repaired_folder)
     _report_once(name, source, report, used)
     _replace_metadata(name, "json_file", str(used))
