@@ -12,10 +12,7 @@ from dyhead.errors import UserError
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source as it is named: what it is for, its file or folder, and its image folder if told.
-
-    A config's division decides what its parts are, where it has none of its own.
-    """
+    """A source as it is named: what it is for, its file or folder, and its image folder if told."""
 
     role: str
     path: Path
@@ -42,7 +39,7 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
 def _find(name: str) -> NamedSource:
     """Find the files of a data set that was registered elsewhere, or comes with the host."""
     metadata = MetadataCatalog.get(name)
-    if metadata.get("json_file") is None:
+    if not Path(metadata.get("json_file") or "").is_file():
         DatasetCatalog.get(name)  # its loader may make the files
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     if json_file is None:
