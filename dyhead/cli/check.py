@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the image folder, where the source does not tell; once for all sources, or once for"
         " each",
     )
+    parser.add_argument(
+        "--headers-only",
+        action="store_true",
+        help="decode no picture: files of the same content are found, those nearly alike are not",
+    )
     _add_outputs(parser)
     _add_config_options(parser)
 
@@ -111,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
             json=args.json,
             write=args.write,
             batches=args.batches,
+            by_pixels=not args.headers_only,
         )
     )
     written = [f"Written: {each}" for each in (html, args.json, args.write) if each]

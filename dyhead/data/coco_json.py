@@ -161,11 +161,6 @@ def register_loader(
         )
 
 
-def source_files(name: str) -> SourceFiles | None:
-    """Return the paths of a data set that the config names, or that is generated; else None."""
-    return _registered.get(name)
-
-
 def class_names(name: str) -> list[str]:
     """List the class names of a registered data set, in the order of the model's class indices.
 

@@ -1,13 +1,15 @@
 """Reads and checks data sets, and collects all that a report on them says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
+from dyhead.d2.config import CfgNode
 from dyhead.data.checks import CheckReport, Item, Kind, check_coco, kinds
-from dyhead.data.sources import Source, read_source
+from dyhead.data.checks.contents import PictureSet, check_contents
+from dyhead.data.sources import Division, Source, read_source
 from dyhead.data_report.configured import NamedSource
 from dyhead.data_report.pyramid import LevelCounts, Pyramid, count_levels
 from dyhead.data_report.statistics import Boxes, Statistics, collect_boxes, describe
@@ -15,6 +17,8 @@ from dyhead.data_report.statistics import Boxes, Statistics, collect_boxes, desc
 ROLES = ("train", "val")  # of the first and the second source
 
 NUM_WORST = 10
+
+ShowProgress = Callable[[int, int], None]  # done, in all
 
 
 @dataclass(frozen=True)
@@ -80,25 +84,61 @@ class DataReport:
         return {kind for r in self.reports for kind in r.findings if kind.is_fault == is_fault}
 
 
-def check_source(named: NamedSource, pyramid: Pyramid) -> CheckedSource:
+def check_source(
+    named: NamedSource,
+    pyramid: Pyramid,
+    cfg: CfgNode,
+    progress: ShowProgress | None = None,
+) -> CheckedSource:
     """Read and check one source, and count what it is made of.
 
     Args:
         named: what it is called, and where it is.
         pyramid: the levels that its boxes are compared with.
+        cfg: DATASETS says how a source is divided, and if files may lie outside its image folder.
+        progress: called now and then with the number of files that were looked at, and of all.
 
     Raises:
         UserError: it cannot be read, or nothing of it can be used.
     """
-    source = read_source(named.path, named.image_root, named.division)
+    division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
+    source = read_source(named.path, named.image_root, division)
     content, report = check_coco(
-        source.content, source.path, source.image_root, report=source.report
+        source.content,
+        source.path,
+        source.image_root,
+        progress,
+        cfg.DATASETS.ALLOW_OUTSIDE,
+        source.report,
     )
     boxes = collect_boxes(content)
     levels = count_levels(content, boxes, pyramid)
     _note_small_boxes(content, boxes, levels, report)
     _note_crowded_images(content, boxes, pyramid, report)
     return CheckedSource(named.role, source, content, report, describe(content, boxes), levels)
+
+
+def compare_pictures(
+    sources: Sequence[CheckedSource], progress: ShowProgress | None = None, by_pixels: bool = True
+) -> CheckReport:
+    """Find pictures that are alike, within each source and between them.
+
+    Args:
+        sources: the first is for training.
+        progress: called now and then with the number of pictures that were read, and of all.
+        by_pixels: decode all pictures, and find those that are nearly the same too.
+    """
+    report = CheckReport("Pictures that are alike")
+    sets = [
+        PictureSet(
+            each.role,
+            each.source.image_root,
+            [image["file_name"] for image in each.content["images"]],
+        )
+        for each in sources
+    ]
+    check_contents(sets, report, progress, by_pixels)
+    return report
 
 
 def worst_pictures(source: CheckedSource) -> list[tuple[str, int]]:

@@ -5,23 +5,18 @@ from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.data.coco_json import source_files
+from dyhead.data.coco_json import named_sources
 from dyhead.data.register import register_datasets
-from dyhead.data.sources import Division
 from dyhead.errors import UserError
 
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source as it is named: what it is for, its file or folder, and its image folder if told.
-
-    A config's division decides what its parts are, where it has none of its own.
-    """
+    """A source as it is named: what it is for, its file or folder, and its image folder if told."""
 
     role: str
     path: Path
-    image_root: Path | None
-    division: Division = Division()
+    image_root: Path | None = None
 
 
 def configured_sources(cfg: CfgNode) -> list[NamedSource]:
@@ -34,13 +29,15 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
     names = dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST])
     if not names:
         raise UserError("The config names no data sets: set DATASETS.TRAIN, or name a source.")
-    return [_find(name) for name in names]
+    own = {name: paths for name, *paths in named_sources(cfg)}
+    return [
+        NamedSource(name, *(Path(path) for path in own[name])) if name in own else _find(name)
+        for name in names
+    ]
 
 
 def _find(name: str) -> NamedSource:
-    files = source_files(name)
-    if files is not None and files.path.suffix != ".json":  # a json may have to be made first
-        return NamedSource(name, files.path, files.image_root, files.division)
+    """Find the files of a data set that was registered elsewhere, or comes with the host."""
     metadata = MetadataCatalog.get(name)
     if metadata.get("json_file") is None:
         DatasetCatalog.get(name)  # its loader may make the files

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dyhead.d2.data.detection_utils import read_image
+from dyhead.picture_files import read_upright
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import class_colors
 
@@ -28,8 +28,8 @@ Region = tuple[float, float, float, float]  # XYXY in pixels of the picture
 def read_picture(path: Path) -> Image.Image | None:
     """Read a picture as training does, upright and in RGB; None where that is not possible."""
     try:
-        return Image.fromarray(read_image(str(path), format="RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return read_upright(path).convert("RGB")
+    except OSError:
         return None
 
 

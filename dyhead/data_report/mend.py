@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dyhead.data.checks.identifiers import restore_ids
+from dyhead.data.sources.parts import split_path
 from dyhead.data_report.collect import CheckedSource
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.save import write_text_atomically
 
 
 def refuse_to_overwrite(targets: Sequence[Path | None], sources: Sequence[Path]) -> None:
-    """Refuse outputs that are a source, or lie within the folder of one.
+    """Refuse outputs that are a source, or stand among the labels and pictures of one.
 
     Raises:
         UserError: an output would change a user's data.
     """
     for target in (each for each in targets if each is not None):
-        for source in sources:
-            is_inside = source.is_dir() and source.resolve() in target.resolve().parents
+        for source in (split_path(each)[0] for each in sources):
             is_same = target.exists() and source.exists() and os.path.samefile(target, source)
-            if is_same or is_inside:
+            is_inside = source.is_dir() and source.resolve() in target.resolve().parents
+            if is_same or (is_inside and target.suffix.lower() != ".html"):
                 raise UserError(
                     f"{target} is of the data that is checked, which stays as it is: name another"
                     " file."

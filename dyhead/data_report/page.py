@@ -74,25 +74,29 @@ def _findings(report: CheckReport, root: Path | None, anchor: str) -> list[dict[
 
 def _finding(kind: Kind, report: CheckReport, root: Path | None, anchor: str) -> dict[str, Any]:
     items = report.findings[kind]
-    shown = [item for item in items if item.file_name][:_MAX_CROPS]
     with ThreadPoolExecutor(_READERS) as pool:
-        pictures = [each for each in pool.map(lambda item: _crop(item, root), shown) if each]
+        pictures = [each for each in pool.map(lambda item: _show(item, root), items[:_MAX_CROPS])]
     return {
         "kind": kind,
         "count": report.count(kind),
         "evidence": report.evidence.get(kind, ""),
         "anchor": f"{anchor}-{kind.name}",
         "named": [item.description for item in items[:_MAX_ITEMS]],
-        "pictures": pictures,
+        "pictures": [each for each in pictures if each["images"]],
+        "is_pair": any(item.pictures for item in items),
     }
 
 
-def _crop(item: Item, root: Path | None) -> dict[str, Any] | None:
-    picture = read_picture((root or Path()) / item.file_name)
-    if picture is None:
-        return None
+def _show(item: Item, root: Path | None) -> dict[str, Any]:
+    """Cut out an item's box, or show its pictures as far as they can be read."""
+    if item.pictures:
+        paths = list(item.pictures)
+    else:
+        paths = [root / item.file_name] if root is not None and item.file_name else []
     boxes = [] if item.box is None else [item.box]
-    return {"images": [as_data_uri(draw_crop(picture, boxes))], "caption": item.description}
+    read = [picture for path in paths if (picture := read_picture(path)) is not None]
+    images = [as_data_uri(draw_crop(picture, boxes)) for picture in read]
+    return {"images": images, "caption": item.description}
 
 
 def _worst(source: CheckedSource) -> list[dict[str, Any]]:

@@ -1,20 +1,23 @@
 """Runs `dyhead check`: reads and checks sources, and writes what was asked for."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dyhead.config import load_config
-from dyhead.data.checks import CheckReport
+from dyhead.data.sources import part_names
+from dyhead.data.sources.parts import MARK
 from dyhead.data_report.as_json import report_as_dict
-from dyhead.data_report.collect import ROLES, DataReport, check_source
+from dyhead.data_report.collect import ROLES, DataReport, check_source, compare_pictures
 from dyhead.data_report.configured import NamedSource, configured_sources
 from dyhead.data_report.mend import refuse_to_overwrite, write_mended
 from dyhead.data_report.page import format_page
 from dyhead.data_report.pyramid import read_pyramid
 from dyhead.data_report.training_batches import draw_batches
 from dyhead.errors import UserError, user_errors
+from dyhead.progress import Progress
 from dyhead.safe_io.save import write_text_atomically
 
 DEFAULT_CONFIG = "own_dataset"
@@ -33,6 +36,7 @@ class CheckSettings:
         json: the report to write as JSON.
         write: the mended copy to write.
         batches: training batches to draw into the page.
+        by_pixels: decode all pictures, and find those that are nearly the same.
     """
 
     sources: Sequence[Path]
@@ -43,6 +47,7 @@ class CheckSettings:
     json: Path | None = None
     write: Path | None = None
     batches: int = 0
+    by_pixels: bool = True
 
 
 def check_data(settings: CheckSettings) -> DataReport:
@@ -57,15 +62,43 @@ def check_data(settings: CheckSettings) -> DataReport:
     refuse_to_overwrite(
         [settings.html, settings.json, settings.write], [source.path for source in sources]
     )
+    if settings.write and len(sources) != 1:
+        raise UserError("--write leaves one mended copy: name one source.")
     pyramid = read_pyramid(settings.config or DEFAULT_CONFIG, cfg)
-    checked = [check_source(source, pyramid) for source in sources]
+    checked = []
+    for source in sources:
+        with progress_of(f"{source.role}, files") as progress:
+            checked.append(check_source(source, pyramid, cfg, progress))
+    with progress_of("comparing") as progress:
+        between = compare_pictures(checked, progress, settings.by_pixels)
     batches = []
     if settings.batches:
-        given = checked[0].source if settings.sources else None
+        given = sources[0] if settings.sources else None
         batches = draw_batches(cfg, settings.batches, given)
-    report = DataReport(checked, pyramid, CheckReport("pictures"), batches)
+    report = DataReport(checked, pyramid, between, batches)
     _write(report, settings)
     return report
+
+
+@contextmanager
+def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show the progress of something that tells how many pictures are done, of how many.
+
+    The clock starts with the first call, when what comes before, such as reading a json, is over.
+    """
+    with ExitStack() as stack:
+        progress: Progress | None = None
+        shown = 0
+
+        def show(done: int, in_all: int) -> None:
+            nonlocal progress, shown
+            if progress is None:
+                progress = stack.enter_context(closing(Progress(in_all, what)))
+            else:
+                progress.advance(done - shown)
+            shown = done
+
+        yield show
 
 
 def _check_options(settings: CheckSettings) -> None:
@@ -77,17 +110,19 @@ def _check_options(settings: CheckSettings) -> None:
             f"--images is given {len(settings.images)} times for {number} sources: give it once for"
             " all of them, or once for each."
         )
-    if settings.write and number != 1:
-        raise UserError("--write leaves one mended copy: name one source.")
 
 
 def _given(settings: CheckSettings) -> Iterator[NamedSource]:
-    """Give the named sources their parts: training, validation, then numbers."""
+    """Give each source what it is for; all parts of a source that has several and names none."""
     number = len(settings.sources)
     images = [*settings.images, *settings.images * (number - 1)] or [None] * number
     for index, path in enumerate(settings.sources):
-        role = ROLES[index] if index < len(ROLES) else f"source {index + 1}"
-        yield NamedSource(role, path, images[index])
+        parts = part_names(path)
+        if len(parts) > 1:
+            yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), images[index]) for p in parts)
+        else:
+            role = ROLES[index] if index < len(ROLES) else f"source {index + 1}"
+            yield NamedSource(role, path, images[index])
 
 
 def _write(report: DataReport, settings: CheckSettings) -> None:

@@ -11,14 +11,14 @@ from typing import Any
 from dyhead.d2.config import CfgNode
 from dyhead.data.coco_json import class_names
 from dyhead.data.register import register_datasets
-from dyhead.data.sources import Source
 from dyhead.data_report.collect import DrawnBatch
+from dyhead.data_report.configured import NamedSource
 from dyhead.visualization.model_input import draw_model_input
 
 _NAME = "checked_train"
 
 
-def draw_batches(cfg: CfgNode, number: int, source: Source | None = None) -> list[DrawnBatch]:
+def draw_batches(cfg: CfgNode, number: int, source: NamedSource | None = None) -> list[DrawnBatch]:
     """Draw the first batches of a training.
 
     Args:
@@ -35,7 +35,11 @@ def draw_batches(cfg: CfgNode, number: int, source: Source | None = None) -> lis
         cfg.OUTPUT_DIR = folder
         cfg.DATALOADER.NUM_WORKERS = 0
         if source is not None:
-            cfg.DATASETS.COCO_JSON = [[_NAME, str(source.path), str(source.image_root)]]
+            image_root = [] if source.image_root is None else [str(source.image_root)]
+            cfg.DATASETS.SOURCES, cfg.DATASETS.COCO_JSON = (
+                [[_NAME, str(source.path), *image_root]],
+                [],
+            )
             cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (_NAME,), ()
             cfg.DATASETS.TRAIN_RATIOS = []
         register_datasets(cfg)

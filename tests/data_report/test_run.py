@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from label_files import draw, write_yolo
 from planted_faults import PLANTERS, LabelledFolder
 from pycocotools.coco import COCO
 
@@ -79,13 +81,32 @@ def test_one_image_folder_may_serve_all_sources(folder: LabelledFolder) -> None:
     [
         (CheckSettings([]), "Nothing to check"),
         (CheckSettings([Path("a"), Path("b"), Path("c")], [Path("x"), Path("y")]), "--images"),
-        (CheckSettings([Path("a"), Path("b")], write=Path("c")), "one source"),
         (CheckSettings([Path("missing.json")]), "missing.json"),
     ],
 )
 def test_what_cannot_be_done_is_refused(settings: CheckSettings, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_data(settings)
+
+
+def test_a_mended_copy_is_of_one_source(folder: LabelledFolder, tmp_path: Path) -> None:
+    settings = CheckSettings(folder.write(), [folder.train.images], write=tmp_path / "c.json")
+    with pytest.raises(UserError, match="one source"):
+        check_data(settings)
+
+
+def test_all_parts_of_a_source_are_checked(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path)
+    text = path.read_text()
+    draw(tmp_path / "images" / "val")
+    shutil.copytree(tmp_path / "labels" / "train", tmp_path / "labels" / "val")
+    path.write_text(text + "val: images/val\n")
+    report = check_data(CheckSettings([path]))
+    assert [(each.role, each.source.kind) for each in report.sources] == [
+        ("train", "YOLO"),
+        ("val", "YOLO"),
+    ]
+    assert report.between.count(kinds.LEAKED_PICTURE) == 4
 
 
 def test_without_sources_the_data_sets_of_the_config_are_checked(

@@ -4,18 +4,19 @@
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dyhead.data.checks import Kind, kinds
 
 WIDTH, HEIGHT = 96, 72
-CLASSES = ("bolt", "nut", "washer")
+CLASSES = ("ant", "bee", "fly")
 
 
 class LabelledSet:
@@ -70,20 +71,32 @@ class LabelledSet:
         """Give the first box of the next picture that nothing was planted in."""
         return self.boxes_of(self.take_image())[0]
 
+    def save(self, picture: Image.Image, **options: Any) -> dict[str, Any]:
+        """Add a picture, as a JPEG where options for it are given, and give its entry."""
+        number = 1000 + len(self.content["images"])
+        entry = self.add_image(number, f"{number}.{'jpg' if options else 'png'}")
+        picture.save(self.images / entry["file_name"], **options)
+        return entry
+
     def write(self) -> Path:
         self.path.write_text(json.dumps(self.content))
         return self.path
 
 
 class LabelledFolder:
-    """A training and a validation set."""
+    """A training and a validation set.
+
+    Attributes:
+        label_files: the labels of the training set in another format, in the place of its json.
+    """
 
     def __init__(self, folder: Path, num_images: int = 60) -> None:
         self.train = LabelledSet(folder, "train", num_images, seed=1)
         self.val = LabelledSet(folder, "val", 6, seed=2)
+        self.label_files: Path | None = None
 
     def write(self) -> list[Path]:
-        return [self.train.write(), self.val.write()]
+        return [self.label_files or self.train.write(), self.val.write()]
 
 
 @dataclass(frozen=True)
@@ -132,6 +145,90 @@ def unreadable_image(folder: LabelledFolder) -> int:
 def other_size(folder: LabelledFolder) -> int:
     folder.train.take_image()["width"] += 7
     return 1
+
+
+@plants(kinds.FILE_NAME)
+def foreign_path(folder: LabelledFolder) -> int:
+    image = folder.train.take_image()
+    image["file_name"] = "C:\\photos\\" + image["file_name"]
+    return 1
+
+
+@plants(kinds.OUTSIDE_FOLDER, kinds.LOST_IMAGE)
+def name_that_leads_outside(folder: LabelledFolder) -> int:
+    folder.train.draw().save(folder.train.path.parent / "elsewhere.png")
+    folder.train.take_image()["file_name"] = "../elsewhere.png"
+    return 1
+
+
+@plants(kinds.LISTED_TWICE)
+def file_listed_twice(folder: LabelledFolder) -> int:
+    image = folder.train.take_image()
+    folder.train.content["images"].append({**image, "id": 9003})
+    return 1
+
+
+@plants(kinds.SAME_PICTURE)
+def copied_picture(folder: LabelledFolder) -> int:
+    shutil.copy(
+        _file_of(folder.train), folder.train.images / folder.train.save(_blank())["file_name"]
+    )
+    return 1
+
+
+@plants(kinds.SIMILAR_PICTURE)
+def picture_saved_anew(folder: LabelledFolder) -> int:
+    with Image.open(_file_of(folder.train)) as picture:
+        folder.train.save(picture, quality=90)
+    return 1
+
+
+@plants(kinds.LEAKED_PICTURE)
+def picture_in_both_sets(folder: LabelledFolder) -> int:
+    entry = folder.val.save(_blank())
+    shutil.copy(_file_of(folder.train), folder.val.images / entry["file_name"])
+    return 1
+
+
+@plants(kinds.SIMILAR_LEAK)
+def picture_saved_anew_in_the_other_set(folder: LabelledFolder) -> int:
+    with Image.open(_file_of(folder.train)) as picture:
+        folder.val.save(picture, quality=90)
+    return 1
+
+
+def _file_of(labelled: LabelledSet) -> Path:
+    return labelled.images / labelled.take_image()["file_name"]
+
+
+def _blank() -> Image.Image:
+    return Image.new("RGB", (WIDTH, HEIGHT))
+
+
+@plants(kinds.DEEP_PICTURE)
+def picture_of_16_bits(folder: LabelledFolder) -> int:
+    with Image.open(file := _file_of(folder.train)) as picture:
+        grey = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(grey).save(file)
+    return 1
+
+
+@plants(kinds.SENSOR_RASTER)
+def labels_of_the_unturned_picture(folder: LabelledFolder) -> int:
+    folder.train.save(folder.train.draw(), quality=95, exif=_orientation(6))
+    return 1
+
+
+@plants(kinds.TURNED_SAME_SIZE)
+def picture_on_its_head(folder: LabelledFolder) -> int:
+    folder.train.save(folder.train.draw(), quality=95, exif=_orientation(3))
+    return 1
+
+
+def _orientation(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = number
+    return exif
 
 
 @plants(kinds.DUPLICATE_IMAGE_ID)
@@ -290,7 +387,7 @@ def empty_category(folder: LabelledFolder) -> int:
 
 @plants(kinds.SIMILAR_CATEGORIES)
 def similar_categories(folder: LabelledFolder) -> int:
-    folder.train.content["categories"].append({"id": 10, "name": "BOLT "})
+    folder.train.content["categories"].append({"id": 10, "name": "ANT "})
     folder.train.add_box(folder.train.take_image()["id"], [70, 40, 20, 20], 10)
     return 1
 

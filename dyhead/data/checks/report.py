@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dyhead.data.checks.kinds import Kind
 
@@ -18,11 +19,13 @@ class Item:
         description: names it so that its author finds it.
         file_name: its image's, as the source gives it; "" where there is none.
         box: XYWH in pixels of that image, where a box is what is wrong.
+        pictures: files to show side by side, where several are what is wrong.
     """
 
     description: str
     file_name: str = ""
     box: Sequence[float] | None = None
+    pictures: Sequence[Path] = ()
 
 
 @dataclass

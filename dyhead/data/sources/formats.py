@@ -17,6 +17,9 @@ KNOWN = (
 )
 
 
+_LOOKED_AT = 20  # json files: some of labelme's may be damaged
+
+
 @dataclass(frozen=True)
 class Format:
     """A recognised file or folder, ready to be read.
@@ -77,7 +80,7 @@ def _recognise_folder(folder: Path) -> Format:
 
 def _recognise_jsons(folder: Path, jsons: list[Path]) -> Format:
     """Recognise labelme's files, or a COCO json for each part, or a single file."""
-    if _is_labelme(jsons[0]):
+    if any(_is_labelme(path) for path in jsons[:_LOOKED_AT]):
         return Format(folder, labelme.labelme_parts, labelme.read_labelme)
     if len(jsons) == 1:
         return recognise(jsons[0])
