@@ -103,4 +103,5 @@ def _choose(groups: Sequence[Sequence[str]], wanted: int) -> set[str]:
     for group in groups[:-1]:
         if len(chosen) + len(group) <= wanted:
             chosen |= set(group)
-    return chosen or set(min(groups, key=lambda group: len(group)))
+    smallest = min(groups, key=len)
+    return chosen or set(smallest)
