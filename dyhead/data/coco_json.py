@@ -1,6 +1,5 @@
 """Registers labelled data sets by config and loads them through the checks, as COCO jsons."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +12,18 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.checks.coco import has_objects
 from dyhead.data.checks.identifiers import ORIGINAL_IDS
+from dyhead.data.checks.progress import log_progress
 from dyhead.data.checks.values import Id, id_order, read_id
+from dyhead.data.leaks import IMAGE_FILES
 from dyhead.data.original_ids import original_category_ids
 from dyhead.data.sources import Division, Source, read_categories, read_source
 from dyhead.data.sources.coco import read_coco
 from dyhead.data.sources.json_file import is_plain_utf8
 from dyhead.data.sources.parts import MARK, split_path
 from dyhead.errors import UserError
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -245,31 +247,53 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         source.content,
         source.path,
         source.image_root,
-        allow_outside=files.allow_outside,
-        report=source.report,
+        log_progress(name),
+        files.allow_outside,
+        source.report,
     )
     used = source.path
-    if report.repaired or not source.is_verbatim or not is_plain_utf8(source.path):
+    lack = _lack_of_objects(checked["annotations"])
+    if lack:  # of a json without annotations the hosts write the results, and score nothing
+        del checked["annotations"]
+        if _is_new(f"{used}: {lack}"):
+            logger.warning("%s has %s: there is nothing to learn or score.", used, lack)
+    needs_copy = report.repaired or not source.is_verbatim or not is_plain_utf8(source.path)
+    if needs_copy or lack:
         used = _write_repaired(name, checked, files.repaired_folder)
     _report_once(name, source, report, used)
     _replace_metadata(name, "json_file", str(used))
     _replace_metadata(name, "image_root", str(source.image_root))
+    _replace_metadata(name, "num_named_images", len(source.content["images"]))
+    _replace_metadata(name, "lack_of_objects", lack)
     original_ids = checked.get(ORIGINAL_IDS, {})
     _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))
     _replace_metadata(name, "original_category_ids", original_ids.get("categories", {}))
     dataset_dicts = load_coco_json(str(used), str(source.image_root), name)
+    _replace_metadata(name, IMAGE_FILES, [image["file_name"] for image in dataset_dicts])
     for annotation in (a for image in dataset_dicts for a in image["annotations"]):
         # Detectron2 would cut the fractions off boxes of integers at each resize
         annotation["bbox"] = [float(value) for value in annotation["bbox"]]
     return dataset_dicts
 
 
+def _lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
+    """Say what a data set has in the place of objects; "" where it has some."""
+    if has_objects(annotations):
+        return ""
+    crowds = f"crowds alone (its {len(annotations)} annotations are marked iscrowd or ignore)"
+    return crowds if annotations else "no annotations"
+
+
+def _is_new(text: str) -> bool:
+    """Tell if a text is to be logged: once per process, for a set is loaded at each evaluation."""
+    was_reported = text in _reported
+    _reported.add(text)
+    return not was_reported
+
+
 def _report_once(name: str, source: Source, report: CheckReport, used: Path) -> None:
-    """Log a report once per process, for a data set is loaded anew at each evaluation."""
-    key = f"{name}: {report}"
-    if key in _reported:
+    if not _is_new(f"{name}: {report}"):
         return
-    _reported.add(key)
     if not source.is_verbatim:
         logger.info("%s was read as %s; as COCO json it is %s", name, source.kind, used)
     copy = f"\n  Training and evaluation use the repaired copy {used}" if report.repaired else ""
@@ -295,7 +319,7 @@ def _resolve(path: str) -> str:
 def _write_repaired(name: str, coco: dict[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    write_text_atomically(json.dumps(coco), path)
+    write_json(coco, path)
     return path
 
 

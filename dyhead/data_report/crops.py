@@ -15,8 +15,10 @@ from dyhead.visualization.colors import class_colors
 ROOM = (260, 200)  # width and height of a crop in a page, pixels at most
 
 _COLOR = class_colors(1)[0]
+_BLACK = (0, 0, 0)
 _MARGIN = 0.75  # around a box, over its longer side
 _MIN_MARGIN = 24.0  # pixels
+_EDGE = 8.0  # pixels that are shown beyond a box that leaves its picture
 _MAX_ZOOM = 8.0
 _OUTSIDE = (128, 128, 128)  # what is beyond the picture
 _QUALITY = 82
@@ -49,27 +51,24 @@ def draw_crop(
     """
     corners = [_corners(box) for box in boxes if all(map(math.isfinite, box))]
     near = [box for box in corners if _is_near(box, picture.size)]
-    region: Region = (0.0, 0.0, *map(float, picture.size))
+    region: Region = (0.0, 0.0, float(picture.width), float(picture.height))
     if near and not whole:
         region = _around(near, picture.size)
     width, height = region[2] - region[0], region[3] - region[1]
     zoom = min(room[0] / width, room[1] / height, _MAX_ZOOM)
     shown = _cut(picture, region, zoom)
     left, top = region[:2]
-    drawn = [
-        DrawnBox(
-            (
-                (box[0] - left) * zoom,
-                (box[1] - top) * zoom,
-                (box[2] - left) * zoom,
-                (box[3] - top) * zoom,
-            ),
-            _COLOR,
+    places = [
+        (
+            (box[0] - left) * zoom,
+            (box[1] - top) * zoom,
+            (box[2] - left) * zoom,
+            (box[3] - top) * zoom,
         )
         for box in near
     ]
-    crop = draw_boxes(shown, drawn)
-    _point_at_small_ones(crop, drawn)
+    crop = draw_boxes(shown, [line for place in places for line in _frame(place)])
+    _point_at_small_ones(crop, places)
     return crop
 
 
@@ -80,13 +79,22 @@ def as_data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _point_at_small_ones(crop: Image.Image, boxes: Sequence[DrawnBox]) -> None:
+def _frame(place: Region) -> list[DrawnBox]:
+    """Return two lines of colour within a black one, which are seen on any picture."""
+    left, top, right, bottom = place
+    lines = [DrawnBox((left - 1, top - 1, right + 1, bottom + 1), _BLACK), DrawnBox(place, _COLOR)]
+    if min(right - left, bottom - top) > _SMALL:
+        lines.append(DrawnBox((left + 1, top + 1, right - 1, bottom - 1), _COLOR))
+    return lines
+
+
+def _point_at_small_ones(crop: Image.Image, places: Sequence[Region]) -> None:
     """Draw a ring around boxes that could be overlooked, in place."""
     draw = ImageDraw.Draw(crop)
-    for left, top, right, bottom in (box.corners for box in boxes):
+    for left, top, right, bottom in places:
         if max(right - left, bottom - top) < _SMALL:
             x, y = (left + right) / 2, (top + bottom) / 2
-            for radius, color in ((_SMALL + 1, (0, 0, 0)), (_SMALL, _COLOR)):
+            for radius, color in ((_SMALL + 1, _BLACK), (_SMALL, _COLOR)):
                 circle = (x - radius, y - radius, x + radius, y + radius)
                 draw.ellipse(circle, outline=color, width=2)
 
@@ -108,15 +116,16 @@ def _around(boxes: Sequence[Region], size: tuple[int, int]) -> Region:
     left, top = min(b[0] for b in boxes), min(b[1] for b in boxes)
     right, bottom = max(b[2] for b in boxes), max(b[3] for b in boxes)
     margin = max(_MARGIN * max(right - left, bottom - top), _MIN_MARGIN)
-    left, right = _touching(left - margin, right + margin, size[0], margin)
-    top, bottom = _touching(top - margin, bottom + margin, size[1], margin)
+    left, right = _widened(left, right, size[0], margin)
+    top, bottom = _widened(top, bottom, size[1], margin)
     return left, top, right, bottom
 
 
-def _touching(first: float, last: float, length: int, margin: float) -> tuple[float, float]:
-    """Cut a range off near the picture's edges; move an end so that it reaches into it."""
-    first, last = max(first, -length), min(last, 2 * length)
-    return min(first, length - margin), max(last, margin)
+def _widened(first: float, last: float, length: int, margin: float) -> tuple[float, float]:
+    """Widen a range, less so beyond the picture's edges; the result reaches into the picture."""
+    first = max(first - margin, 0 if first >= 0 else first - _EDGE)
+    last = min(last + margin, length if last <= length else last + _EDGE)
+    return min(first, max(length - margin, 0)), max(last, min(margin, length))
 
 
 def _cut(picture: Image.Image, region: Region, zoom: float) -> Image.Image:

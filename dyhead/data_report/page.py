@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader
 
 from dyhead import __version__
 from dyhead.data.checks import CheckReport, Item, Kind
+from dyhead.data.checks.file_names import leads_outside
 from dyhead.data_report.charts import all_charts
 from dyhead.data_report.collect import CheckedSource, DataReport, DrawnBatch, worst_pictures
 from dyhead.data_report.crops import as_data_uri, draw_crop, read_picture
@@ -92,7 +93,8 @@ def _show(item: Item, root: Path | None) -> dict[str, Any]:
     if item.pictures:
         paths = list(item.pictures)
     else:
-        paths = [root / item.file_name] if root is not None and item.file_name else []
+        is_there = root is not None and item.file_name and not leads_outside(item.file_name, root)
+        paths = [root / item.file_name] if root is not None and is_there else []
     boxes = [] if item.box is None else [item.box]
     read = [picture for path in paths if (picture := read_picture(path)) is not None]
     images = [as_data_uri(draw_crop(picture, boxes)) for picture in read]
@@ -103,7 +105,8 @@ def _worst(source: CheckedSource) -> list[dict[str, Any]]:
     """Draw the pictures with the most faults whole, with the boxes that are remembered."""
     drawn = []
     for name, count in worst_pictures(source):
-        picture = read_picture(source.source.image_root / name)
+        root = source.source.image_root
+        picture = None if leads_outside(name, root) else read_picture(root / name)
         faults = [
             (kind, item)
             for kind, items in source.report.findings.items()

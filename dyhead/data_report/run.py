@@ -114,15 +114,14 @@ def _check_options(settings: CheckSettings) -> None:
 
 def _given(settings: CheckSettings) -> Iterator[NamedSource]:
     """Give each source what it is for; all parts of a source that has several and names none."""
-    number = len(settings.sources)
-    images = [*settings.images, *settings.images * (number - 1)] or [None] * number
+    images = list(settings.images) * (len(settings.sources) if len(settings.images) == 1 else 1)
     for index, path in enumerate(settings.sources):
-        parts = part_names(path)
+        parts, root = part_names(path), images[index] if images else None
         if len(parts) > 1:
-            yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), images[index]) for p in parts)
+            yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), root) for p in parts)
         else:
             role = ROLES[index] if index < len(ROLES) else f"source {index + 1}"
-            yield NamedSource(role, path, images[index])
+            yield NamedSource(role, path, root)
 
 
 def _write(report: DataReport, settings: CheckSettings) -> None:

@@ -22,12 +22,15 @@ from dyhead.d2.engine import DefaultTrainer, HookBase
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
+from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
+from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
 from dyhead.engine.input_pictures import InputPicturesHook
+from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -96,6 +99,16 @@ class Trainer(DefaultTrainer):
     def _build_input_pictures(self) -> HookBase:
         names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
         return InputPicturesHook(self.model, self.cfg.INPUT.FORMAT, names)
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build the host's writers, with a metrics.json that any reader of JSON takes."""
+        built = super().build_writers()
+        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        for index, writer in enumerate(built):
+            if isinstance(writer, JSONWriter):
+                writer.close()
+                built[index] = MetricsWriter(path)
+        return built
 
     def _replace_parts(self) -> None:
         cfg, model = self.cfg, self.model
@@ -168,6 +181,8 @@ class Trainer(DefaultTrainer):
         """
         dataset, sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
+        if comm.is_main_process() and isinstance(dataset, list):
+            warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
         mapper = CheckedMapper(cfg, is_train=True)
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from pycocotools.coco import COCO
@@ -70,6 +71,36 @@ def test_training_and_evaluation_use_the_repaired_copy(coco, cfg, caplog):
     evaluation.accumulate()
     evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("truth", ["none", "empty", "crowds"])
+def test_a_set_without_objects_loads_for_prediction(coco, cfg, caplog, truth):
+    """The host's json then has no annotations, for which it writes results and scores nothing."""
+    if truth == "crowds":
+        for annotation in coco.content["annotations"]:
+            annotation["iscrowd"] = 1
+    else:
+        coco.content["annotations"] = []
+    if truth == "none":
+        del coco.content["annotations"]
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    with caplog.at_level(logging.WARNING, logger="dyhead"):
+        records = [DatasetCatalog.get("pets") for _ in range(2)][1]
+    assert [record["annotations"] for record in records] == [[], [], []]
+    used = json.loads(Path(MetadataCatalog.get("pets").json_file).read_text())
+    assert len(used["images"]) == 3 and "annotations" not in used
+    reason = "3 annotations are marked iscrowd" if truth == "crowds" else "no annotations"
+    (said,) = [text for text in caplog.messages if "nothing to learn or score" in text]
+    assert reason in said, "said once, not at each loading"
+
+
+def test_the_number_of_images_that_the_file_names_is_known(coco, cfg):
+    (coco.images / "2.png").unlink()
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    assert len(DatasetCatalog.get("pets")) == 2
+    assert MetadataCatalog.get("pets").num_named_images == 3
 
 
 def test_paths_take_home_variables_and_the_folder_of_data_sets(coco, cfg, monkeypatch):

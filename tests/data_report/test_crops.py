@@ -43,6 +43,11 @@ def test_a_crop_fits_its_room(picture: Image.Image) -> None:
         assert crop.width <= ROOM[0] + 1 and crop.height <= ROOM[1] + 1
 
 
+def test_a_box_within_the_picture_is_shown_without_what_is_beyond(picture: Image.Image) -> None:
+    for box in ([0, 0, 20, 20], [100, 50, 40, 30], [290, 190, 10, 10]):
+        assert not is_color(draw_crop(picture, [box]), (128, 128, 128)).any()
+
+
 def test_beyond_the_picture_is_grey(picture: Image.Image) -> None:
     crop = draw_crop(picture, [[320, 50, 30, 30]])
     assert is_color(crop, (128, 128, 128)).mean() > 0.2

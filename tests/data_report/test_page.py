@@ -81,6 +81,11 @@ def test_pictures_can_be_shown(page: Page) -> None:
     assert all(page.values("alt"))
 
 
+def test_a_file_outside_the_image_folder_is_not_shown(folder: LabelledFolder, check: Check) -> None:
+    PLANTERS[kinds.OUTSIDE_FOLDER.name].plant(folder)
+    assert not Page(format_page(check())).values("src")
+
+
 def test_names_are_text_not_markup(folder: LabelledFolder, check: Check) -> None:
     name = "<script>alert('x')</script>\"&\ud800\x1b[31m"
     for part in (folder.train, folder.val):

@@ -4,7 +4,7 @@ A single bad item is repaired or left out, counted and named. A file that is no 
 which nothing usable is left, is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,12 @@ def check_coco(
         report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
-        A checked copy that COCO's own tools can read, and what was found. Where ids were numbered,
-        its "original_ids" has the source's (`identifiers.restore_ids` brings them back).
+        A checked copy that COCO's own tools can read, and what was found. Its list of annotations
+        is empty, or of crowds alone, where the source's is. Where ids were numbered, its
+        "original_ids" has the source's (`identifiers.restore_ids` brings them back).
 
     Raises:
-        UserError: the image folder is missing, or no image or no annotation is left.
+        UserError: the image folder is missing, or of the images or annotations nothing is left.
     """
     if not image_root.is_dir():
         raise UserError(
@@ -58,13 +59,14 @@ def check_coco(
     images = checked_images.by_id
     lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in categories}
-    turned = turn_labels(coco["annotations"], checked_images.turns)
+    listed = coco["annotations"]
+    turned = turn_labels(listed, checked_images.turns)
     annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
     check_objects(annotations, categories, images, report)
-    boxes = [annotation for annotation in annotations if not annotation["iscrowd"]]
-    for key, left in (("images", images), ("annotations", boxes)):
-        if not left:
-            raise UserError(f"{json_file} has no usable {key}: correct the file. {report}")
+    if not images:
+        raise UserError(_nothing_usable("images", coco["images"], report))
+    if not has_objects(annotations) and len(annotations) < len(listed):
+        raise UserError(_nothing_usable("annotations", listed, report))
     report.completed |= "info" not in coco  # pycocotools copies it into every result
     lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
     written: dict[str, Mapping[Any, Id]] = {
@@ -73,3 +75,14 @@ def check_coco(
         "annotations": original_ids,
     }
     return with_exact_ids({"info": {}, **coco, **lists}, written, report), report
+
+
+def has_objects(annotations: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell if an annotation can be learnt and scored: one that is no crowd."""
+    return any(not annotation.get("iscrowd") for annotation in annotations)
+
+
+def _nothing_usable(key: str, listed: list, report: CheckReport) -> str:
+    if not listed:
+        return f"{report.source} lists no {key}: name its pictures under '{key}'."
+    return f"{report.source} has no usable {key}: correct the file. {report}"

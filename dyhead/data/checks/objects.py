@@ -1,7 +1,6 @@
 """Checks what the usable annotations of a set mean: crowds, boxes drawn twice, empty categories."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from dyhead.data.checks import kinds
 from dyhead.data.checks.items import annotation_item
@@ -46,15 +45,15 @@ def _report_crowds(
 def _report_same_boxes(
     annotations: Sequence[dict], images: Mapping[Id, dict], report: CheckReport
 ) -> None:
-    first: dict[tuple, Any] = {}
+    drawn: dict[tuple, tuple] = {}  # image and box -> categories
     for annotation in annotations:
-        category_id = annotation["category_id"]
-        other = first.setdefault((annotation["image_id"], *annotation["bbox"]), annotation)
-        if other is annotation:
-            continue
-        is_same = other["category_id"] == category_id
-        kind = kinds.SAME_BOX if is_same else kinds.SAME_BOX_OTHER_CLASS
-        report.add(kind, annotation_item(annotation, images))
+        place = (annotation["image_id"], *annotation["bbox"])
+        category_id, known = annotation["category_id"], drawn.get(place, ())
+        if category_id not in known:
+            drawn[place] = (*known, category_id)
+        if known:
+            kind = kinds.SAME_BOX if category_id in known else kinds.SAME_BOX_OTHER_CLASS
+            report.add(kind, annotation_item(annotation, images))
 
 
 def _report_categories(
@@ -64,7 +63,7 @@ def _report_categories(
     by_name: dict[str, str] = {}
     for category in categories:
         name = category["name"]
-        if category["id"] not in with_boxes:
+        if with_boxes and category["id"] not in with_boxes:
             report.add(kinds.EMPTY_CATEGORY, repr(name))
         similar = by_name.setdefault(plain_name(name), name)
         if similar is not name:

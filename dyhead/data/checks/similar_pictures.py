@@ -1,8 +1,8 @@
 """Finds pictures that are nearly the same: saved anew, resized, or frames of a standing camera.
 
-Each picture is reduced to a thumbnail of 16 x 16 colours. Two are nearly the same if their
-thumbnails differ by little beside their own contrast; all pairs are compared, the mean colours of
-the four quarters first.
+Each picture is reduced to a thumbnail of 16 x 16 colours. Two are nearly the same if these, less
+their mean colours, differ by little beside their contrast (the standard deviation). All pairs of
+about the same brightness are compared, the mean colours of their quarters first.
 """
 
 from collections import defaultdict
@@ -20,11 +20,12 @@ _READERS = 8  # threads
 _CHUNK = 64  # pictures between two calls of a progress function
 _DRAFT = 128  # pixels: JPEG files are decoded at an eighth of their size, but not below this
 
-# Mean difference of two thumbnails, of 255: at most this, and this share of their contrast (the
-# standard deviation).
-_MAX_DIFFERENCE = 2.5
-_MAX_SHARE = 0.06
-_MAX_IN_QUARTER = 10.0  # difference of the mean of a quarter, in a channel
+# All of 255. A picture of less contrast is too blank to be compared.
+_MIN_CONTRAST = 4.0
+_MAX_SHIFT = 8.0  # difference of the brightness of two pictures
+_MAX_IN_QUARTER = 8.0  # difference of the colours of a quarter, brightness apart
+_MAX_DIFFERENCE = 4.0  # mean difference of the thumbnails, the mean colours apart
+_MAX_SHARE = 0.14  # the same, as a share of their contrast
 _BLOCK = 256  # pictures that are compared with all that may be near, at once
 _PAIRS = 4096  # whose thumbnails are compared at once
 
@@ -71,45 +72,54 @@ def similar_pairs(thumbnails: np.ndarray) -> np.ndarray:
     Returns:
         (P, 2), indices, the lower one first.
     """
-    if len(thumbnails) < 2:
-        return np.empty((0, 2), np.int64)
+    contrasts = contrast(thumbnails)
+    kept = np.nonzero(contrasts >= _MIN_CONTRAST)[0]
     half = SIDE // 2
-    quarters = thumbnails.reshape(-1, 2, half, 2, half, 3).mean(axis=(2, 4), dtype=np.float32)
-    quarters = quarters.reshape(len(thumbnails), -1)
-    order = np.argsort(quarters.mean(axis=1), kind="stable")
-    contrasts = thumbnails.reshape(len(thumbnails), -1).std(axis=1, dtype=np.float32)
+    quarters = thumbnails[kept].reshape(len(kept), 2, half, 2, half, 3)
+    colours = quarters.mean(axis=(2, 4), dtype=np.float32).reshape(len(kept), 4, 3)
+    means = colours.mean(axis=(1, 2))
+    shapes = (colours - colours.mean(axis=1, keepdims=True)).reshape(len(kept), 12)
+    order = np.argsort(means, kind="stable")
     near = [
         pairs[_are_similar(pairs, thumbnails, contrasts)]
-        for pairs in _candidates(quarters[order], order)
+        for pairs in _candidates(means[order], shapes[order], kept[order])
     ]
-    pairs = np.concatenate([np.empty((0, 2), np.int64), *near])
-    return np.sort(pairs, axis=1)
+    return np.sort(np.concatenate([np.empty((0, 2), np.int64), *near]), axis=1)
 
 
-def _candidates(quarters: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
-    """Give pairs whose quarters' mean colours are near; pictures are sorted by their means."""
-    means = quarters.mean(axis=1)
-    # means differ by no more than pixels do at the mean
-    ends = np.searchsorted(means, means + 1.01 * _MAX_DIFFERENCE, side="right")
-    for start in range(0, len(quarters), _BLOCK):
-        rows = quarters[start : start + _BLOCK]
-        columns = quarters[start : ends[min(start + _BLOCK, len(quarters)) - 1]]
+def contrast(thumbnails: np.ndarray) -> np.ndarray:
+    """Compute the standard deviation of each thumbnail's channels from their means, (N,)."""
+    found = np.empty(len(thumbnails), np.float32)
+    for start in range(0, len(thumbnails), _PAIRS):  # few at a time, for the memory's sake
+        part = thumbnails[start : start + _PAIRS].reshape(-1, SIDE * SIDE, 3)
+        found[start : start + _PAIRS] = np.sqrt(part.var(axis=1, dtype=np.float32).mean(axis=1))
+    return found
+
+
+def _candidates(means: np.ndarray, shapes: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
+    """Give pairs of near brightness and near quarters; pictures are sorted by their means."""
+    ends = np.searchsorted(means, means + _MAX_SHIFT, side="right")
+    for start in range(0, len(shapes), _BLOCK):
+        rows = shapes[start : start + _BLOCK]
+        columns = shapes[start : ends[start + len(rows) - 1]]
         is_near = np.abs(rows[:, None, 0] - columns[None, :, 0]) <= _MAX_IN_QUARTER
         first, second = np.nonzero(np.triu(is_near, 1))
-        for channel in range(1, quarters.shape[1]):
+        for channel in range(1, shapes.shape[1]):
             kept = np.abs(rows[first, channel] - columns[second, channel]) <= _MAX_IN_QUARTER
             first, second = first[kept], second[kept]
+        kept = second + start < ends[first + start]
+        first, second = order[first[kept] + start], order[second[kept] + start]
         for part in range(0, len(first), _PAIRS):
-            here = slice(part, part + _PAIRS)
-            yield np.stack([order[first[here] + start], order[second[here] + start]], axis=1)
+            yield np.stack([first[part : part + _PAIRS], second[part : part + _PAIRS]], axis=1)
 
 
 def _are_similar(pairs: np.ndarray, thumbnails: np.ndarray, contrasts: np.ndarray) -> np.ndarray:
     first, second = pairs.T
-    differences = np.abs(thumbnails[first].astype(np.int16) - thumbnails[second])
-    mean = differences.reshape(len(pairs), -1).mean(axis=1)
-    contrast = np.minimum(contrasts[first], contrasts[second])
-    return mean <= np.minimum(_MAX_DIFFERENCE, _MAX_SHARE * contrast)
+    differences = thumbnails[first].astype(np.float32) - thumbnails[second]
+    differences = differences.reshape(len(pairs), SIDE * SIDE, 3)
+    differences -= differences.mean(axis=1, keepdims=True)
+    limits = np.minimum(contrasts[first], contrasts[second]) * _MAX_SHARE
+    return np.abs(differences).mean(axis=(1, 2)) <= np.minimum(limits, _MAX_DIFFERENCE)
 
 
 def group_equal(thumbnails: np.ndarray) -> dict[bytes, list[int]]:

@@ -37,6 +37,8 @@ def _find_image_folder(folder: Path, images: list) -> Path:
 def read_coco(json_file: Path) -> dict[str, Any]:
     """Read a COCO instances json and check its structure and its categories only.
 
+    The list "annotations" of a set without one is empty.
+
     Raises:
         UserError: the file is missing, is no json, or is not in COCO's format.
     """
@@ -51,6 +53,8 @@ def read_coco(json_file: Path) -> dict[str, Any]:
             f"{json_file} is not in COCO's instances format, for it is a list of detections: name"
             " the file that has 'images', 'annotations' and 'categories'."
         )
+    if isinstance(coco, dict):  # a set to predict on, such as a challenge's, has no annotations
+        coco.setdefault("annotations", [])
     for key in _LISTS:
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
             raise UserError(

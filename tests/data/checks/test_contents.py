@@ -111,17 +111,32 @@ def test_frames_that_change_step_by_step_are_one_group(tmp_path: Path) -> None:
 def test_all_pairs_are_those_of_a_comparison_one_by_one() -> None:
     generator = np.random.default_rng(0)
     bases = generator.integers(0, 256, (30, 16, 16, 3))
-    noise = generator.integers(-4, 5, (700, 16, 16, 3)) * generator.integers(0, 3, (700, 1, 1, 1))
+    noise = generator.integers(-4, 5, (700, 16, 16, 3)) * generator.integers(0, 4, (700, 1, 1, 1))
     thumbnails = np.clip(bases[generator.integers(0, 30, 700)] + noise, 0, 255).astype(np.uint8)
     thumbnails[:40] = thumbnails[:40] // 16 + 100  # of little contrast
-    values = thumbnails.astype(float)
+    thumbnails[40:60] = thumbnails[40:60] // 128 + 100  # too blank
+    centred = thumbnails - thumbnails.mean(axis=(1, 2), keepdims=True)
+    contrasts = np.sqrt((centred**2).mean(axis=(1, 2, 3)))
     expected = set()
     for i, j in itertools.combinations(range(700), 2):
-        difference = np.abs(values[i] - values[j])
-        contrast = min(values[i].std(), values[j].std())
-        expected |= {(i, j)} if difference.mean() <= min(2.5, 0.06 * contrast) else set()
+        lower = min(contrasts[i], contrasts[j])
+        difference = np.abs(centred[i] - centred[j]).mean()
+        if lower >= 4 and difference <= min(4, 0.14 * lower):
+            expected.add((i, j))
     assert 100 < len(expected) < 20000
     assert set(map(tuple, similar_pairs(thumbnails).tolist())) == expected
+
+
+def test_blank_pictures_are_not_called_similar(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (60, 40), (100 + number, 90, 90)).save(tmp_path / f"{number}.png")
+    assert near_duplicate_groups(sorted(tmp_path.iterdir())) == []
+
+
+def test_a_brighter_copy_is_similar(folder: Path) -> None:
+    brighter = np.minimum(np.asarray(scene(1)).astype(int) + 5, 255).astype(np.uint8)
+    Image.fromarray(brighter).save(folder / "brighter.png")
+    assert near_duplicate_groups([folder / "1.png", folder / "brighter.png"]) == [[0, 1]]
 
 
 def test_few_pictures_are_no_problem(folder: Path) -> None:

@@ -52,3 +52,10 @@ def test_categories_that_differ_in_spelling_are_a_note(coco, name):
     coco.content["categories"].append({"id": 9, "name": name})
     _, report = check(coco)
     assert report.count(kinds.SIMILAR_CATEGORIES) == 1 and not report.has_faults
+
+
+def test_the_second_box_of_a_second_class_is_one_of_its_class(coco):
+    for number, category_id in ((90, 7), (91, 7)):
+        coco.add_box(number, image_id=2, category_id=category_id, bbox=[5, 6, 20, 10])
+    _, report = check(coco)
+    assert report.counts == {kinds.SAME_BOX_OTHER_CLASS: 1, kinds.SAME_BOX: 1}
