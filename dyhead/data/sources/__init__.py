@@ -1,5 +1,7 @@
 """Reads labelled data sets of any kind into COCO's form, as they stand: the checks come later."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +31,11 @@ def read_source(
         UserError: it is missing, damaged, or of no format that is known; the part is not there, or
             none was chosen of several.
     """
-    file, part = split_path(path)
-    found = recognise(file)
-    own = found.parts(found.path)
-    source = found.read(found.path, image_root, _choose(file, part, own) if own else "")
+    with _system_errors(path):
+        file, part = split_path(path)
+        found = recognise(file)
+        own = found.parts(found.path)
+        source = found.read(found.path, image_root, _choose(file, part, own) if own else "")
     if part and not own:
         if part not in PARTS:
             raise UserError(
@@ -52,14 +55,15 @@ def read_categories(path: Path, image_root: Path | None = None) -> list[dict]:
     Raises:
         UserError: as for `read_source`.
     """
-    file, part = split_path(path)
-    found = recognise(file)
-    if found.categories is not None:
-        return found.categories(found.path, image_root)
-    own = found.parts(found.path)
-    part = _choose(file, part, own) if own else ""
-    categories: list[dict] = found.read(found.path, image_root, part).content["categories"]
-    return categories
+    with _system_errors(path):
+        file, part = split_path(path)
+        found = recognise(file)
+        if found.categories is not None:
+            return found.categories(found.path, image_root)
+        own = found.parts(found.path)
+        part = _choose(file, part, own) if own else ""
+        categories: list[dict] = found.read(found.path, image_root, part).content["categories"]
+        return categories
 
 
 def part_names(path: Path) -> list[str]:
@@ -68,9 +72,19 @@ def part_names(path: Path) -> list[str]:
     Raises:
         UserError: as for `read_source`.
     """
-    file, part = split_path(path)
-    found = recognise(file)
-    return [] if part else found.parts(found.path)
+    with _system_errors(path):
+        file, part = split_path(path)
+        found = recognise(file)
+        return [] if part else found.parts(found.path)
+
+
+@contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """Name the source where the system does not let it be read."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} can't be read ({error.strerror or error}).") from error
 
 
 def _choose(file: Path, part: str, own: list[str]) -> str:

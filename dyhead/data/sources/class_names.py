@@ -1,5 +1,6 @@
 """Class names of data sets whose labels have them beside, or in every label."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def refuse_repeated(names: list[str], path: Path) -> list[str]:
     Raises:
         UserError: one is.
     """
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         raise UserError(
             f"{path} names the class {repeated[0]!r} twice: make them one, or tell them apart."
         )

@@ -1,5 +1,6 @@
 """Reads a COCO instances json: its structure and its categories are checked, nothing else."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def _find_image_folder(folder: Path, images: list) -> Path:
     """Return the folder beside or above a json in which its first images are; else its own."""
     names = [image["file_name"] for image in images[:20] if is_image(image)]
     candidates = [folder, image_folder(folder), folder.parent, image_folder(folder.parent)]
-    counts = [sum((each / name).is_file() for name in names) for each in candidates]
+    counts = [sum(os.path.isfile(each / name) for name in names) for each in candidates]
     return candidates[counts.index(max(counts))]
 
 

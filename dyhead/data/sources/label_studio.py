@@ -93,7 +93,7 @@ def _results(task: dict[str, Any], item: Item, to: SourceBuilder) -> list[dict[s
         found: Any = [each for value in lists for each in value]
     else:
         annotations = task.get("annotations", task.get("completions"))
-        done = [each for each in annotations or [] if _is_done(each)]
+        done = [a for a in annotations if _is_done(a)] if isinstance(annotations, list) else []
         if not done:
             return None
         if len(done) > 1:

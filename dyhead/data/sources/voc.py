@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,15 @@ class _Label:
     path: Path
     relative: Path
     root: Element
+
+    @property
+    def name(self) -> str:
+        """Its relative path without an ending, as lists have it."""
+        return self.relative.with_suffix("").as_posix()
+
+    def is_in(self, part: str) -> bool:
+        """Return True for a label in a folder named after a part; "" stands for the whole."""
+        return not part or parts.part_of_folders(self.relative) == part
 
 
 def is_voc(folder: Path) -> bool:
@@ -65,16 +74,18 @@ def read_voc(folder: Path, image_root: Path | None, part: str) -> Source:
     builder = SourceBuilder(folder)
     root = image_root or image_folder(folder)
     pictures = PictureNames(root)
-    labels = list(_read_labels(_label_folder(folder), builder.report))
-    names = (o.text_of("name") for label in labels for o in label.root.children("object"))
-    categories = categories_of(folder, (name for name in names if name))
-    for label, name in _chosen(folder, labels, part, builder.report):
-        picture = _picture_of(label, pictures, builder.report) if label else ""
-        if label and picture:
-            _add(label, picture, builder)
-        elif not label:
+    listed = _listed(folder, part)
+    names: set[str] = set()
+    seen: set[str] = set()
+    for label in _read_labels(_label_folder(folder), builder.report):
+        names |= {each.text_of("name") for each in label.root.children("object")}
+        seen.add(label.name)
+        if label.name in listed if listed is not None else label.is_in(part):
+            _add(label, _picture_of(label, pictures, builder.report), builder)
+    for name in listed or ():
+        if name not in seen:
             builder.report.add(kinds.UNLABELLED_IMAGE, name)
-    return builder.build(KIND, root, categories)
+    return builder.build(KIND, root, categories_of(folder, names - {""}))
 
 
 def _label_folder(folder: Path) -> Path:
@@ -98,20 +109,12 @@ def _read_labels(folder: Path, report: CheckReport) -> Iterator[_Label]:
             yield _Label(path, path.relative_to(folder), root)
 
 
-def _chosen(
-    folder: Path, labels: Sequence[_Label], part: str, report: CheckReport
-) -> Iterator[tuple[_Label | None, str]]:
-    """Yield the labels of a part with their names; None for a name that has no label."""
-    listed = folder / "ImageSets" / "Main" / f"{part}.txt"
-    if not part or not listed.is_file():
-        for label in labels:
-            if not part or parts.part_of_folders(label.relative) == part:
-                yield label, label.relative.as_posix()
-        return
-    by_name = {label.relative.with_suffix("").as_posix(): label for label in labels}
-    for name in dict.fromkeys(read_lines(listed)):
-        if name:
-            yield by_name.get(name), name
+def _listed(folder: Path, part: str) -> dict[str, None] | None:
+    """Read the names in a part's list; None where the whole is read, or parts are folders."""
+    path = folder / "ImageSets" / "Main" / f"{part}.txt"
+    if not part or not path.is_file():
+        return None
+    return dict.fromkeys(name for name in read_lines(path) if name)
 
 
 def _picture_of(label: _Label, pictures: PictureNames, report: CheckReport) -> str:
@@ -126,6 +129,9 @@ def _picture_of(label: _Label, pictures: PictureNames, report: CheckReport) -> s
 
 
 def _add(label: _Label, picture: str, builder: SourceBuilder) -> None:
+    """Add a picture with its objects; nothing where the picture is not there."""
+    if not picture:
+        return
     size = label.root.child_or_empty("size")
     builder.add_image(picture, pixel_size(size.text_of("width"), size.text_of("height")))
     offset = 1.0 if _counts_from_one(label.root) else 0.0

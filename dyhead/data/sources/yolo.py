@@ -98,7 +98,7 @@ def _label_of(picture: Path, layout: YoloLayout) -> Path | None:
         relative = label.relative_to(layout.base)
         places = (_in_labels(relative), "labels" / relative, relative)
         candidates += [layout.labels / place for place in places]
-    return next((each for each in candidates if each.is_file()), None)
+    return next((each for each in candidates if os.path.isfile(each)), None)
 
 
 def _in_labels(path: Path) -> Path:

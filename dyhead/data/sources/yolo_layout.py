@@ -58,7 +58,7 @@ class YoloLayout:
         return found
 
     def _listed(self, entry: Path) -> list[Path]:
-        if entry.is_dir():
+        if os.path.isdir(entry):
             return files_below(entry, IMAGE_ENDINGS)
         if entry.suffix.lower() == ".txt":
             return [self._placed(entry.parent, line) for line in read_lines(entry) if line]
@@ -69,7 +69,7 @@ class YoloLayout:
         path = Path(line.replace("\\", "/"))
         # CVAT and darknet begin with "data/", which is the data set's folder
         candidates = [folder / path, self.base / path, self.base / Path(*path.parts[1:])]
-        return next((each for each in candidates if each.is_file()), candidates[0])
+        return next((each for each in candidates if os.path.isfile(each)), candidates[0])
 
 
 def find_yaml(folder: Path) -> Path | None:
@@ -153,12 +153,12 @@ def _base(path: Path, named: Any) -> Path:
         return path.parent
     given = Path(os.path.expanduser(named))
     # written on another machine, it may be nowhere on this one
-    return next((each for each in (path.parent / given, given) if each.is_dir()), path.parent)
+    return next((p for p in (path.parent / given, given) if os.path.isdir(p)), path.parent)
 
 
 def _resolve(base: Path, entry: str) -> Path:
     """Return the path of an entry; Roboflow writes ../train/images for train/images."""
     path = base / entry.replace("\\", "/")
     inside = base / entry.removeprefix("../")
-    found = inside if not path.exists() and inside.exists() else path
+    found = inside if os.path.exists(inside) and not os.path.exists(path) else path
     return Path(os.path.normpath(found))

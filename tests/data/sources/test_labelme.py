@@ -1,4 +1,4 @@
-"""labelme's files: shapes, and the pictures that they name."""
+"""Labels of labelme: shapes, and the pictures that they name."""
 
 import json
 

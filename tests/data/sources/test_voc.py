@@ -125,7 +125,7 @@ def test_parts_are_the_lists_of_the_development_kit(folder, objects_of):
     assert part_names(folder) == ["train", "val"]
     train, val = (read_source(folder.with_name(f"given#{part}")) for part in ("train", "val"))
     assert list(objects_of(train)) == ["a.png", "d.png"]
-    assert list(objects_of(val)) == ["c.png", "b.png"]
+    assert list(objects_of(val)) == ["b.png", "c.png"]
     assert val.report.count(kinds.UNLABELLED_IMAGE) == 1
     names = [[c["name"] for c in part.content["categories"]] for part in (train, val)]
     assert names[0] == names[1] == ["ant", "bee", "fly"], "one numbering for all parts"
