@@ -1,6 +1,5 @@
 """Registers any COCO json by config and loads it through the checks."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +11,16 @@ from typing import Any
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.checks.coco import has_objects
+from dyhead.data.checks.identifiers import ORIGINAL_IDS
 from dyhead.data.checks.progress import log_progress
+from dyhead.data.checks.values import Id, id_order, read_id
 from dyhead.data.leaks import IMAGE_FILES
+from dyhead.data.original_ids import original_category_ids
 from dyhead.data.sources.coco import read_coco
+from dyhead.data.sources.json_file import is_plain_utf8
 from dyhead.errors import UserError
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +143,7 @@ def class_names(name: str) -> list[str]:
     if metadata.get("thing_classes") is None:
         if name in _registered:
             categories = read_coco(_registered[name].json_file)["categories"]
-            ordered = sorted(categories, key=lambda category: category["id"])
-            metadata.set(thing_classes=[category["name"] for category in ordered])
+            metadata.set(thing_classes=[category["name"] for category in _in_order(categories)])
         else:
             DatasetCatalog.get(name)  # its loader may know
     names = metadata.get("thing_classes")
@@ -152,11 +155,12 @@ def class_names(name: str) -> list[str]:
     return list(names)
 
 
-def category_ids(name: str) -> list[int | str]:
+def category_ids(name: str) -> list[Id]:
     """List the category ids of a registered data set, in the order of `class_names`.
 
-    They come from the metadata, or from the json's categories: its images need not be there, nor
-    the json where the metadata tells. A data set that tells no ids has 0, 1, 2, ...
+    They come as they stand in the file. It is the metadata, or the json's categories, that tells
+    them: its images need not be there, nor the json where the metadata tells. A data set that tells
+    no ids has 0, 1, 2, ...
 
     Raises:
         UserError: the file can't be used.
@@ -165,12 +169,25 @@ def category_ids(name: str) -> list[int | str]:
     if metadata.get("thing_dataset_id_to_contiguous_id") is None:
         json_file = metadata.get("json_file")
         if json_file and Path(json_file).is_file():
-            return sorted(category["id"] for category in read_coco(Path(json_file))["categories"])
+            categories = read_coco(Path(json_file))["categories"]
+            return [_as_written(category["id"]) for category in _in_order(categories)]
         DatasetCatalog.get(name)  # its loader may know
     id_map = metadata.get("thing_dataset_id_to_contiguous_id")
     if id_map is None:
         return list(range(len(class_names(name))))
-    return [category_id for category_id, _ in sorted(id_map.items(), key=lambda item: item[1])]
+    original = original_category_ids(name)
+    ordered = sorted(id_map, key=lambda category_id: id_map[category_id])
+    return [original.get(category_id, category_id) for category_id in ordered]
+
+
+def _in_order(categories: Sequence[dict]) -> list[dict]:
+    """Sort a file's categories as their classes are numbered: by id, numbers before text."""
+    return sorted(categories, key=lambda category: id_order(read_id(category["id"])))
+
+
+def _as_written(identifier: Any) -> Id:
+    """Return an id of a file as it stands there, except that 1.0 is 1."""
+    return int(identifier) if isinstance(identifier, float) else identifier
 
 
 def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
@@ -185,18 +202,26 @@ def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
     Raises:
         UserError: see `dyhead.data.checks`.
     """
+    content = read_coco(files.json_file)
     checked, report = check_coco(
-        read_coco(files.json_file),
-        files.json_file,
-        files.image_root,
-        log_progress(name),
-        files.allow_outside,
+        content, files.json_file, files.image_root, log_progress(name), files.allow_outside
     )
     used = files.json_file
-    if report.repaired:
+    lack = _lack_of_objects(checked["annotations"])
+    if lack:  # of a json without annotations the hosts write the results, and score nothing
+        del checked["annotations"]
+        if _is_new(f"{used}: {lack}"):
+            logger.warning("%s has %s: there is nothing to learn or score.", used, lack)
+    needs_copy = report.repaired or not is_plain_utf8(files.json_file)
+    if needs_copy or (lack and "annotations" in content):
         used = _write_repaired(name, checked, files.repaired_folder)
-        _report_once(report, used)
+    _report_once(report, used)
     _replace_metadata(name, "json_file", str(used))
+    _replace_metadata(name, "num_named_images", len(content["images"]))
+    _replace_metadata(name, "lack_of_objects", lack)
+    original_ids = checked.get(ORIGINAL_IDS, {})
+    _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))
+    _replace_metadata(name, "original_category_ids", original_ids.get("categories", {}))
     dataset_dicts = load_coco_json(str(used), str(files.image_root), name)
     _replace_metadata(name, IMAGE_FILES, [image["file_name"] for image in dataset_dicts])
     for annotation in (a for image in dataset_dicts for a in image["annotations"]):
@@ -205,19 +230,34 @@ def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
     return dataset_dicts
 
 
-def _report_once(report: CheckReport, repaired: Path) -> None:
-    """Log a report once per process, for a data set is loaded anew at each evaluation."""
-    if str(report) in _reported:
+def _lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
+    """Say what a data set has in the place of objects; "" where it has some."""
+    if has_objects(annotations):
+        return ""
+    crowds = f"crowds alone (its {len(annotations)} annotations are marked iscrowd or ignore)"
+    return crowds if annotations else "no annotations"
+
+
+def _is_new(text: str) -> bool:
+    """Tell if a text is to be logged: once per process, for a set is loaded at each evaluation."""
+    was_reported = text in _reported
+    _reported.add(text)
+    return not was_reported
+
+
+def _report_once(report: CheckReport, used: Path) -> None:
+    if not _is_new(str(report)):
         return
-    _reported.add(str(report))
+    copy = f"\n  Training and evaluation use the repaired copy {used}" if report.repaired else ""
     if report.findings:
-        logger.warning("%s\n  Training and evaluation use the repaired copy %s", report, repaired)
-    else:
+        level = logging.WARNING if report.has_faults else logging.INFO
+        logger.log(level, "%s%s", report, copy)
+    elif report.completed:
         logger.info(
-            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info');"
-            " they were filled in in the copy %s",
+            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info'),"
+            " or has them in other forms; they were filled in in the copy %s",
             report.source,
-            repaired,
+            used,
         )
 
 
@@ -231,7 +271,7 @@ def _resolve(path: str) -> Path:
 def _write_repaired(name: str, coco: dict[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    write_text_atomically(json.dumps(coco), path)
+    write_json(coco, path)
     return path
 
 

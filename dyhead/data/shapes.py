@@ -17,6 +17,7 @@ from dyhead.data.coco_json import CocoFiles, dataset_root, load_checked_coco, re
 from dyhead.data.shape_masks import CLASS_NAMES
 from dyhead.data.shape_scenes import GENERATOR_VERSION, ShapesSpec, annotate, make_scene
 from dyhead.errors import UserError
+from dyhead.safe_io.json_text import write_json
 
 SPLITS = ("train", "val")
 NAMES = tuple(f"shapes_{split}" for split in SPLITS)
@@ -128,7 +129,7 @@ def _write(folder: Path, spec: ShapesSpec) -> None:
         (folder / split).mkdir()
         _write_split(folder, spec, split_index, count)
     # mkdtemp keeps other users out; a shared data folder should not.
-    (folder / _MARK).write_text(json.dumps(_mark(spec), indent=1) + "\n")
+    write_json(_mark(spec), folder / _MARK, indent=1)
     for path in (folder, *folder.rglob("*")):
         os.chmod(path, 0o755 if path.is_dir() else 0o644)
 
@@ -151,4 +152,4 @@ def _write_split(folder: Path, spec: ShapesSpec, split_index: int, count: int) -
         for annotation in annotate(scene, spec):
             number = len(coco["annotations"]) + 1
             coco["annotations"].append({"id": number, "image_id": image_id, **annotation})
-    _annotation_file(folder, split).write_text(json.dumps(coco))
+    write_json(coco, _annotation_file(folder, split))

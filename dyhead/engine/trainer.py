@@ -22,12 +22,14 @@ from dyhead.d2.engine import DefaultTrainer, HookBase
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
+from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -86,6 +88,16 @@ class Trainer(DefaultTrainer):
         built = super().build_hooks()
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+        return built
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build the host's writers, with a metrics.json that any reader of JSON takes."""
+        built = super().build_writers()
+        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        for index, writer in enumerate(built):
+            if isinstance(writer, JSONWriter):
+                writer.close()
+                built[index] = MetricsWriter(path)
         return built
 
     def _replace_parts(self) -> None:

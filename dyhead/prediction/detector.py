@@ -74,7 +74,7 @@ class Detector:
         return self._runner.class_names
 
     @property
-    def category_ids(self) -> tuple[int, ...]:
+    def category_ids(self) -> tuple[int | str, ...]:
         """The data set's ids of the same classes; empty where unknown."""
         return self._runner.category_ids
 

@@ -15,6 +15,7 @@ WITHOUT_HOST = (
     "dyhead.box_geometry",
     "dyhead.d2_alias",
     "dyhead.errors",
+    "dyhead.evaluation.average_precision",
     "dyhead.ops",
     "dyhead.picture_files",
     "dyhead.process_group",

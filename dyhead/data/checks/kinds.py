@@ -18,6 +18,7 @@ class Kind:
         handling: what the project does with such an item: "image left out".
         advice: what its author can change, a sentence in the imperative.
         is_fault: False for what is worth knowing and may well be meant so.
+        changes_content: False where the item is used as it stands.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Kind:
     handling: str
     advice: str
     is_fault: bool = True
+    changes_content: bool = True
 
     def __post_init__(self) -> None:
         """Enter the kind into `KINDS`."""
@@ -191,4 +193,89 @@ RENUMBERED_ANNOTATION = Kind(
     "annotation id missing, 0 or used before",
     "given a new one",
     "Give every annotation an id of its own, from 1.",
+)
+INTERNAL_ID = Kind(
+    "internal-id",
+    "id that is text, negative or above 2**53",
+    "numbered inside, written back as it is",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+)
+NUMBER_AS_TEXT = Kind(
+    "number-as-text",
+    "number or flag written as text",
+    "read as what it says",
+    "Write numbers without quotes.",
+    is_fault=False,
+)
+UNCLEAR_FLAG = Kind(
+    "unclear-flag",
+    "iscrowd or ignore that is neither 0 nor 1",
+    "taken for 0",
+    "Set iscrowd to 0 for one object, to 1 for a crowd.",
+)
+WRONG_AREA = Kind(
+    "wrong-area",
+    "area of 0 or less, or larger than the box",
+    "computed from the box, for areas decide APs, APm and APl",
+    "Correct the area, or leave it out.",
+)
+BOX_FROM_SEGMENTATION = Kind(
+    "box-from-segmentation",
+    "annotation with a segmentation and without bbox",
+    "its box taken from the segmentation",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+)
+CORNER_BOXES = Kind(
+    "corner-boxes",
+    "box that seems to hold corners, [x0, y0, x1, y1]",
+    "read as [x, y, width, height] all the same",
+    "If they are corners, write [x0, y0, x1 - x0, y1 - y0].",
+    changes_content=False,
+)
+FRACTION_BOXES = Kind(
+    "fraction-boxes",
+    "box that seems to hold fractions of its image, from 0 to 1",
+    "read as pixels all the same",
+    "If they are fractions, multiply them by the image's width and height.",
+    changes_content=False,
+)
+MANY_CROWDS = Kind(
+    "many-crowds",
+    "object with iscrowd 1, where at least a tenth of the objects have it",
+    "crowds are neither learnt in training nor counted in evaluation",
+    "Set iscrowd to 0 for single objects: some tools set it for every mask drawn by brush.",
+    changes_content=False,
+)
+SAME_BOX = Kind(
+    "same-box",
+    "box drawn twice for one class",
+    "both kept",
+    "Take the second one out: a detector can find only one of them.",
+    changes_content=False,
+)
+SAME_BOX_OTHER_CLASS = Kind(
+    "same-box-other-class",
+    "box drawn twice, for two classes",
+    "both kept",
+    "Nothing, if the object belongs to both; else take the wrong one out.",
+    is_fault=False,
+    changes_content=False,
+)
+EMPTY_CATEGORY = Kind(
+    "empty-category",
+    "category without a box to learn or to find",
+    "kept as a class",
+    "Nothing, if it is meant so: a detector cannot learn it from this set.",
+    is_fault=False,
+    changes_content=False,
+)
+SIMILAR_CATEGORIES = Kind(
+    "similar-categories",
+    "category whose name differs from another's in case or spaces only",
+    "kept as a class of its own",
+    "Make them one category if they are the same class.",
+    is_fault=False,
+    changes_content=False,
 )

@@ -32,12 +32,15 @@ class CheckReport:
         source: the file or folder that was checked.
         findings: kind -> the first `MAX_KEPT` items.
         counts: kind -> the number of items.
-        completed: keys that COCO's tools need were filled in from what is known.
+        evidence: kind -> what a finding about the whole set rests on, with numbers.
+        completed: keys that COCO's tools need were filled in from what is known, or values were
+            brought into the form that they take.
     """
 
     source: str
     findings: dict[Kind, list[Item]] = field(default_factory=dict)
     counts: dict[Kind, int] = field(default_factory=dict)
+    evidence: dict[Kind, str] = field(default_factory=dict)
     completed: bool = False
 
     def add(self, kind: Kind, item: Item | str) -> None:
@@ -54,7 +57,7 @@ class CheckReport:
     @property
     def repaired(self) -> bool:
         """True if the checked content differs from the source's."""
-        return bool(self.findings) or self.completed
+        return self.completed or any(kind.changes_content for kind in self.findings)
 
     @property
     def has_faults(self) -> bool:
@@ -63,9 +66,13 @@ class CheckReport:
 
     def __str__(self) -> str:
         """Write one line per kind of problem, with the count and the first few items."""
-        lines = [f"Problems in {self.source}:" if self.findings else f"{self.source} is sound."]
+        heading = "Problems in" if self.has_faults else "Notes on"
+        sound = f"{self.source} is sound."
+        lines = [f"{heading} {self.source}:" if self.findings else sound]
         for kind, items in self.findings.items():
             named = "; ".join(item.description for item in items[:MAX_NAMED])
+            if kind in self.evidence:
+                named = f"{self.evidence[kind]}: {named}"
             more = "; ..." if self.count(kind) > MAX_NAMED else ""
             lines.append(f"  {self.count(kind)} x {kind} ({named}{more})")
         return "\n".join(lines)
