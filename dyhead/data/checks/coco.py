@@ -24,23 +24,25 @@ def check_coco(
     image_root: Path,
     progress: Progress | None = None,
     allow_outside: bool = False,
+    report: CheckReport | None = None,
 ) -> tuple[dict[str, Any], CheckReport]:
     """Check what `read_coco` gave, box by box and image by image.
 
     Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
 
     Args:
-        coco: what `read_coco` gave.
-        json_file: for messages.
+        coco: images, annotations and categories; not changed.
+        json_file: the file or folder that they come from, for messages.
         image_root: the image folder.
         progress: called now and then with the number of image files that were looked at, and of
             all.
         allow_outside: read files that lie outside the image folder.
+        report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
-        A checked copy that COCO's own tools can read, and what was found. Where ids were numbered,
-        its "original_ids" has the source's (`identifiers.restore_ids` brings them back). Its list
-        of annotations is empty, or of crowds alone, where the source's is.
+        A checked copy that COCO's own tools can read, and what was found. Its list of annotations
+        is empty, or of crowds alone, where the source's is. Where ids were numbered, its
+        "original_ids" has the source's (`identifiers.restore_ids` brings them back).
 
     Raises:
         UserError: the image folder is missing, or of the images or annotations nothing is left.
@@ -48,17 +50,18 @@ def check_coco(
     if not image_root.is_dir():
         raise UserError(
             f"{image_root}, the image folder of {json_file}, does not exist: correct it in"
-            " DATASETS.COCO_JSON ([name, json, image folder])."
+            " DATASETS.SOURCES or DATASETS.COCO_JSON ([name, path, image folder])."
         )
-    report = CheckReport(str(json_file))
+    report = CheckReport(str(json_file)) if report is None else report
     entries, written_images = read_entries(coco["images"], report)
     categories, written_categories = read_entries(coco["categories"], report)
     checked_images = check_images(entries, image_root, report, progress, allow_outside)
     images = checked_images.by_id
     lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in categories}
-    listed = turn_labels(coco.get("annotations", []), checked_images.turns)
-    annotations, original_ids = check_annotations(listed, images, lost_images, category_ids, report)
+    listed = coco["annotations"]
+    turned = turn_labels(listed, checked_images.turns)
+    annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
     check_objects(annotations, categories, images, report)
     if not images:
         raise UserError(_nothing_usable("images", coco["images"], report))

@@ -151,7 +151,8 @@ class _Pictures:
                 if earlier is not None and (index, is_leak) not in self._counted:
                     self._counted.add((index, is_leak))
                     description = f"{self._name(index)} and {self._name(earlier)}"
-                    report.add(kind, Item(description, self._names[index]))
+                    pair = (self.paths[index], self.paths[earlier])
+                    report.add(kind, Item(description, self._names[index], pictures=pair))
 
     def _name(self, index: int) -> str:
         set_name = self._sets[self._of_set[index]].name

@@ -279,3 +279,85 @@ SIMILAR_CATEGORIES = Kind(
     is_fault=False,
     changes_content=False,
 )
+
+# Labels of other formats than COCO's.
+
+DAMAGED_LABEL = Kind(
+    "damaged-label",
+    "label that cannot be read",
+    "left out",
+    "Draw the object anew, or correct the line that is named.",
+)
+DAMAGED_LABEL_FILE = Kind(
+    "damaged-label-file",
+    "label file that cannot be read",
+    "left out with its image",
+    "Export the file anew.",
+)
+LABEL_WITHOUT_IMAGE = Kind(
+    "label-without-image",
+    "label file without its image",
+    "left out",
+    "Put the image into the image folder under the same name, or take the label file out.",
+)
+UNLABELLED_IMAGE = Kind(
+    "unlabelled-image",
+    "image that nobody labelled",
+    "left out",
+    "Label it; an image without objects needs an empty label.",
+    is_fault=False,
+)
+BACKGROUND_IMAGE = Kind(
+    "image-without-label-file",
+    "image without a label file",
+    "taken as one without objects, as YOLO does",
+    "Nothing, if it shows no object.",
+    is_fault=False,
+)
+OTHER_IMAGE_NAMED = Kind(
+    "label-names-other-image",
+    "label file that names another image than the one of its own name",
+    "taken for the image of its own name",
+    "Give the label file the name of its image, or correct what it says.",
+)
+NOT_A_BOX = Kind(
+    "shape-without-box",
+    "shape that is no box: a point, a line, a mask, ...",
+    "left out",
+    "Nothing, if it is meant so; else draw a box.",
+    is_fault=False,
+)
+ROTATED_BOX = Kind(
+    "rotated-box",
+    "rotated box",
+    "replaced by the upright box around it",
+    "Nothing: the detectors know upright boxes only.",
+    is_fault=False,
+)
+SEVERAL_LABELLERS = Kind(
+    "several-labellers",
+    "image that was labelled several times",
+    "the ground truth among the labels counts, or else the last of them",
+    "Mark the right one as ground truth in Label Studio.",
+    is_fault=False,
+)
+
+# What only `dyhead check` looks for, since a config decides.
+
+SMALL_BOX = Kind(
+    "box-below-stride",
+    "box smaller than a cell of the finest level, in pictures as they are resized for training",
+    "kept, and hardly learnt",
+    "Raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, cut large pictures into tiles, or take a finer"
+    " level into the pyramid.",
+    is_fault=False,
+    changes_content=False,
+)
+CROWDED_IMAGE = Kind(
+    "too-many-objects",
+    "picture with more objects than TEST.DETECTIONS_PER_IMAGE",
+    "kept; the objects beyond that number are never found",
+    "Raise TEST.DETECTIONS_PER_IMAGE.",
+    is_fault=False,
+    changes_content=False,
+)
