@@ -66,6 +66,7 @@ setup(
     package_dir={"dyhead.configs": "configs"},
     package_data={
         "dyhead": ["py.typed"],
+        "dyhead.data_report": ["page.html"],
         "dyhead.configs": ["*.yaml", "*/*.yaml"],
         "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },
@@ -85,6 +86,7 @@ setup(
         "tabulate>=0.9",
         "termcolor>=2.1",
         "tqdm>=4.66",
+        "Jinja2>=3.1",
         "PyYAML>=6.0.1",
         "yacs>=0.1.8",
     ],

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # Official keys that never had an effect: ATSS derives its IoU thresholds from the candidates.
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
+_KEYS_OF_ENTRIES = ("DATASETS.SOURCES", "DATASETS.COCO_JSON")
 
 
 def load_config(
@@ -127,19 +128,19 @@ def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
 
 def _merge_value(cfg: CfgNode, key: str, value: Any) -> None:
     try:
-        cfg.merge_from_list([key, _read_coco_json(key, value)])
+        cfg.merge_from_list([key, _read_entries(key, value)])
     except ValueError as error:
         example = value_of(cfg, key)
-        if key == "DATASETS.COCO_JSON":
+        if key in _KEYS_OF_ENTRIES:
             example = [["my_train", "data/train.json", "data/images"]]
         raise UserError(
             f'the command line: {key} can\'t be {value}: write it in this form: {key} "{example}"'
         ) from error
 
 
-def _read_coco_json(key: str, value: Any) -> Any:
+def _read_entries(key: str, value: Any) -> Any:
     """Read the value of an override; data sets may be written without quotes, as in YAML."""
-    if key != "DATASETS.COCO_JSON" or not isinstance(value, str):
+    if key not in _KEYS_OF_ENTRIES or not isinstance(value, str):
         return value
     return load_yaml_text(f"entries: {value}", key)["entries"]
 

@@ -13,7 +13,7 @@ from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
-from dyhead.data.coco_json import CocoFiles, dataset_root, load_checked_coco, register_loader
+from dyhead.data.coco_json import SourceFiles, dataset_root, load_checked_coco, register_loader
 from dyhead.data.shape_masks import CLASS_NAMES
 from dyhead.data.shape_scenes import GENERATOR_VERSION, ShapesSpec, annotate, make_scene
 from dyhead.errors import UserError
@@ -35,7 +35,7 @@ def register_shapes(repaired_folder: Path, spec: ShapesSpec | None = None) -> No
     root = dataset_root()
     for name, split in zip(NAMES, SPLITS, strict=True):
         folder = root / _FOLDER
-        files = CocoFiles(_annotation_file(folder, split), folder / split, repaired_folder)
+        files = SourceFiles(_annotation_file(folder, split), folder / split, repaired_folder)
         loader = partial(_load, name, files, root, spec)
         register_loader(name, files, loader, classes=dict(CATEGORIES))
 
@@ -67,7 +67,7 @@ def make_shapes(root: Path, spec: ShapesSpec) -> Path:
     return folder
 
 
-def _load(name: str, files: CocoFiles, root: Path, spec: ShapesSpec) -> list[dict]:
+def _load(name: str, files: SourceFiles, root: Path, spec: ShapesSpec) -> list[dict]:
     make_shapes(root, spec)
     return load_checked_coco(name, files)
 

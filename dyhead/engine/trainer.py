@@ -24,10 +24,12 @@ from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
+from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.input_pictures import InputPicturesHook
 from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
@@ -76,7 +78,10 @@ class Trainer(DefaultTrainer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Build Detectron2's hooks, scores for the checkpoints' cards, and the curves at the end.
+        """Build Detectron2's hooks, and those of the project.
+
+        The latter are scores for the checkpoints' cards, the curves at the end, and pictures of the
+        first batches for TensorBoard.
 
         `DefaultTrainer` calls this last, when all else is built and no hook has taken any of it.
         So this is the place where the project's step trainer and checkpointer replace the ones that
@@ -87,7 +92,13 @@ class Trainer(DefaultTrainer):
         built = super().build_hooks()
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+            if InputPicturesHook.is_useful():
+                built.append(self._build_input_pictures())
         return built
+
+    def _build_input_pictures(self) -> HookBase:
+        names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
+        return InputPicturesHook(self.model, self.cfg.INPUT.FORMAT, names)
 
     def build_writers(self) -> list[EventWriter]:
         """Build the host's writers, with a metrics.json that any reader of JSON takes."""
@@ -170,6 +181,8 @@ class Trainer(DefaultTrainer):
         """
         dataset, sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
+        if comm.is_main_process() and isinstance(dataset, list):
+            warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
         mapper = CheckedMapper(cfg, is_train=True)
         return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
 

@@ -92,18 +92,11 @@ class Detector:
         """Read a picture as the model takes it; `detector(picture)` takes the result too.
 
         Raises:
-            UserError: it cannot be read, or nothing would be left of its shorter side.
+            UserError: it cannot be read.
         """
         if isinstance(given, Picture):
             return given
-        picture = read_picture(given, channels, self._runner.input_format)
-        if min(self._resized(*picture.size)) < 1:
-            height, width = picture.size
-            raise UserError(
-                f"{picture.file_name or 'A picture'} has {width} x {height} pixels, too narrow for"
-                " its length: cut it into parts."
-            )
-        return picture
+        return read_picture(given, channels, self._runner.input_format)
 
     @overload  # a str is a sequence too: the first that fits counts
     def __call__(  # type: ignore[overload-overlap]

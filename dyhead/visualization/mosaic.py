@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.d2.data.detection_utils import read_image
 from dyhead.d2.structures import BoxMode
 from dyhead.data.original_ids import original_category_ids, original_image_ids
+from dyhead.data.reading import read_image
 from dyhead.errors import UserError
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import Color, class_colors

@@ -17,6 +17,7 @@ WITHOUT_HOST = (
     "dyhead.errors",
     "dyhead.evaluation.average_precision",
     "dyhead.ops",
+    "dyhead.picture_files",
     "dyhead.process_group",
     "dyhead.safe_io",
     "dyhead.visualization.boxes",

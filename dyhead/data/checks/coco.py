@@ -10,19 +10,34 @@ from typing import Any
 
 from dyhead.data.checks.annotations import check_annotations
 from dyhead.data.checks.identifiers import read_entries, with_exact_ids
-from dyhead.data.checks.images import check_images, is_image
+from dyhead.data.checks.images import Progress, check_images, is_image
 from dyhead.data.checks.objects import check_objects
 from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.turned_labels import turn_labels
 from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
 
 
 def check_coco(
-    coco: dict[str, Any], json_file: Path, image_root: Path
+    coco: dict[str, Any],
+    json_file: Path,
+    image_root: Path,
+    progress: Progress | None = None,
+    allow_outside: bool = False,
+    report: CheckReport | None = None,
 ) -> tuple[dict[str, Any], CheckReport]:
     """Check what `read_coco` gave, box by box and image by image.
 
     Boxes are COCO's (x, y, width, height) in pixels. Crowd annotations stay crowd annotations.
+
+    Args:
+        coco: images, annotations and categories; not changed.
+        json_file: the file or folder that they come from, for messages.
+        image_root: the image folder.
+        progress: called now and then with the number of image files that were looked at, and of
+            all.
+        allow_outside: read files that lie outside the image folder.
+        report: has what was found in reading, and takes what is found here; by default a new one.
 
     Returns:
         A checked copy that COCO's own tools can read, and what was found. Its list of annotations
@@ -35,16 +50,18 @@ def check_coco(
     if not image_root.is_dir():
         raise UserError(
             f"{image_root}, the image folder of {json_file}, does not exist: correct it in"
-            " DATASETS.COCO_JSON ([name, json, image folder])."
+            " DATASETS.SOURCES or DATASETS.COCO_JSON ([name, path, image folder])."
         )
-    report = CheckReport(str(json_file))
+    report = CheckReport(str(json_file)) if report is None else report
     entries, written_images = read_entries(coco["images"], report)
     categories, written_categories = read_entries(coco["categories"], report)
-    images = check_images(entries, image_root, report)
+    checked_images = check_images(entries, image_root, report, progress, allow_outside)
+    images = checked_images.by_id
     lost_images = {image["id"] for image in entries if is_image(image)} - images.keys()
     category_ids = {category["id"] for category in categories}
     listed = coco["annotations"]
-    annotations, original_ids = check_annotations(listed, images, lost_images, category_ids, report)
+    turned = turn_labels(listed, checked_images.turns)
+    annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
     check_objects(annotations, categories, images, report)
     if not images:
         raise UserError(_nothing_usable("images", coco["images"], report))

@@ -50,6 +50,71 @@ UNREADABLE_IMAGE = Kind(
     "image left out",
     "Save the picture anew as JPEG or PNG, or take its entry out.",
 )
+FILE_NAME = Kind(
+    "file-name",
+    "file name written in another way than the file's",
+    "the only file that fits is used",
+    "Write the names as they are in the image folder: with /, without escapes or foreign folders.",
+)
+OUTSIDE_FOLDER = Kind(
+    "file-outside-folder",
+    "file name leads out of the image folder",
+    "image left out",
+    "Name the folder above as the image folder, or set DATASETS.ALLOW_OUTSIDE to True.",
+)
+LISTED_TWICE = Kind(
+    "file-listed-twice",
+    "file listed more than once, under several image ids",
+    "kept as images of their own",
+    "Make one entry of them with all of their boxes: each shows objects that the other says are"
+    " not there.",
+)
+SAME_PICTURE = Kind(
+    "same-picture",
+    "picture of the same content as an earlier file",
+    "both kept",
+    "Take one of them out, or bring their boxes together.",
+    is_fault=False,
+)
+SIMILAR_PICTURE = Kind(
+    "similar-picture",
+    "picture nearly the same as an earlier one",
+    "both kept",
+    "Nothing, if they are frames of a video; keep such pictures in one part of the data.",
+    is_fault=False,
+)
+LEAKED_PICTURE = Kind(
+    "same-picture-in-train",
+    "picture that is in the training set too",
+    "kept; its score counts what was learnt by heart",
+    "Take it out of one of the two sets.",
+)
+SIMILAR_LEAK = Kind(
+    "similar-picture-in-train",
+    "picture nearly the same as one of the training set",
+    "kept; its score counts what was learnt by heart",
+    "Divide the data by scenes, so that nearly equal pictures come into one set.",
+)
+DEEP_PICTURE = Kind(
+    "deep-picture",
+    "picture of more than 8 bits per channel",
+    "scaled to 8 bits",
+    "Nothing, if brightness differs little between them; else scale all alike, and save 8 bits.",
+    is_fault=False,
+)
+SENSOR_RASTER = Kind(
+    "exif-size",
+    "image size is the one before EXIF's orientation turns the picture",
+    "boxes turned with the picture",
+    "Export the labels for pictures as they are shown, or save the pictures upright, without EXIF.",
+)
+TURNED_SAME_SIZE = Kind(
+    "exif-turned",
+    "picture that EXIF turns to the same size",
+    "boxes taken as they are, for the picture as it is shown",
+    "Look at some of them with their boxes: labels made on the unturned picture lie elsewhere.",
+    is_fault=False,
+)
 SIZE_MISMATCH = Kind(
     "image-size",
     "image size differs from its file's",
@@ -211,6 +276,88 @@ SIMILAR_CATEGORIES = Kind(
     "category whose name differs from another's in case or spaces only",
     "kept as a class of its own",
     "Make them one category if they are the same class.",
+    is_fault=False,
+    changes_content=False,
+)
+
+# Labels of other formats than COCO's.
+
+DAMAGED_LABEL = Kind(
+    "damaged-label",
+    "label that cannot be read",
+    "left out",
+    "Draw the object anew, or correct the line that is named.",
+)
+DAMAGED_LABEL_FILE = Kind(
+    "damaged-label-file",
+    "label file that cannot be read",
+    "left out with its image",
+    "Export the file anew.",
+)
+LABEL_WITHOUT_IMAGE = Kind(
+    "label-without-image",
+    "label file without its image",
+    "left out",
+    "Put the image into the image folder under the same name, or take the label file out.",
+)
+UNLABELLED_IMAGE = Kind(
+    "unlabelled-image",
+    "image that nobody labelled",
+    "left out",
+    "Label it; an image without objects needs an empty label.",
+    is_fault=False,
+)
+BACKGROUND_IMAGE = Kind(
+    "image-without-label-file",
+    "image without a label file",
+    "taken as one without objects, as YOLO does",
+    "Nothing, if it shows no object.",
+    is_fault=False,
+)
+OTHER_IMAGE_NAMED = Kind(
+    "label-names-other-image",
+    "label file that names another image than the one of its own name",
+    "taken for the image of its own name",
+    "Give the label file the name of its image, or correct what it says.",
+)
+NOT_A_BOX = Kind(
+    "shape-without-box",
+    "shape that is no box: a point, a line, a mask, ...",
+    "left out",
+    "Nothing, if it is meant so; else draw a box.",
+    is_fault=False,
+)
+ROTATED_BOX = Kind(
+    "rotated-box",
+    "rotated box",
+    "replaced by the upright box around it",
+    "Nothing: the detectors know upright boxes only.",
+    is_fault=False,
+)
+SEVERAL_LABELLERS = Kind(
+    "several-labellers",
+    "image that was labelled several times",
+    "the ground truth among the labels counts, or else the last of them",
+    "Mark the right one as ground truth in Label Studio.",
+    is_fault=False,
+)
+
+# What only `dyhead check` looks for, since a config decides.
+
+SMALL_BOX = Kind(
+    "box-below-stride",
+    "box smaller than a cell of the finest level, in pictures as they are resized for training",
+    "kept, and hardly learnt",
+    "Raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, cut large pictures into tiles, or take a finer"
+    " level into the pyramid.",
+    is_fault=False,
+    changes_content=False,
+)
+CROWDED_IMAGE = Kind(
+    "too-many-objects",
+    "picture with more objects than TEST.DETECTIONS_PER_IMAGE",
+    "kept; the objects beyond that number are never found",
+    "Raise TEST.DETECTIONS_PER_IMAGE.",
     is_fault=False,
     changes_content=False,
 )

@@ -1,7 +1,9 @@
 """The report of a data set's checks: how often each kind of problem was found, and where."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dyhead.data.checks.kinds import Kind
 
@@ -17,11 +19,13 @@ class Item:
         description: names it so that its author finds it.
         file_name: its image's, as the source gives it; "" where there is none.
         box: XYWH in pixels of that image, where a box is what is wrong.
+        pictures: files to show side by side, where several are what is wrong.
     """
 
     description: str
     file_name: str = ""
     box: Sequence[float] | None = None
+    pictures: Sequence[Path] = ()
 
 
 @dataclass
@@ -32,6 +36,7 @@ class CheckReport:
         source: the file or folder that was checked.
         findings: kind -> the first `MAX_KEPT` items.
         counts: kind -> the number of items.
+        faults_by_file: file name of an image -> the number of its faults.
         evidence: kind -> what a finding about the whole set rests on, with numbers.
         completed: keys that COCO's tools need were filled in from what is known, or values were
             brought into the form that they take.
@@ -40,15 +45,19 @@ class CheckReport:
     source: str
     findings: dict[Kind, list[Item]] = field(default_factory=dict)
     counts: dict[Kind, int] = field(default_factory=dict)
+    faults_by_file: Counter[str] = field(default_factory=Counter)
     evidence: dict[Kind, str] = field(default_factory=dict)
     completed: bool = False
 
     def add(self, kind: Kind, item: Item | str) -> None:
         """Count one item with this kind of problem."""
+        item = Item(item) if isinstance(item, str) else item
         self.counts[kind] = self.count(kind) + 1
+        if kind.is_fault and item.file_name:
+            self.faults_by_file[item.file_name] += 1
         items = self.findings.setdefault(kind, [])
         if len(items) < MAX_KEPT:
-            items.append(Item(item) if isinstance(item, str) else item)
+            items.append(item)
 
     def count(self, kind: Kind) -> int:
         """Return the number of items with one kind of problem."""

@@ -4,11 +4,34 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dyhead.data.checks.images import is_image
+from dyhead.data.checks.report import CheckReport
 from dyhead.data.checks.values import read_id
 from dyhead.data.sources.json_file import read_json
+from dyhead.data.sources.picture_names import image_folder
+from dyhead.data.sources.source import Source
 from dyhead.errors import UserError
 
 _LISTS = ("images", "annotations", "categories")
+
+
+def read_coco_source(json_file: Path, image_root: Path | None) -> Source:
+    """Read a COCO json with its image folder: by default one near it that has the first images.
+
+    Raises:
+        UserError: as for `read_coco`.
+    """
+    content = read_coco(json_file)
+    root = image_root or _find_image_folder(json_file.parent, content["images"])
+    return Source("COCO json", json_file, root, content, CheckReport(str(json_file)), True)
+
+
+def _find_image_folder(folder: Path, images: list) -> Path:
+    """Return the folder beside or above a json in which its first images are; else its own."""
+    names = [image["file_name"] for image in images[:20] if is_image(image)]
+    candidates = [folder, image_folder(folder), folder.parent, image_folder(folder.parent)]
+    counts = [sum((each / name).is_file() for name in names) for each in candidates]
+    return candidates[counts.index(max(counts))]
 
 
 def read_coco(json_file: Path) -> dict[str, Any]:
