@@ -1,6 +1,5 @@
 """Runs `dyhead check`: reads and checks sources, and writes what was asked for."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from dyhead.data_report.pyramid import read_pyramid
 from dyhead.data_report.training_batches import draw_batches
 from dyhead.errors import UserError, user_errors
 from dyhead.progress import Progress
+from dyhead.safe_io.json_text import strict_json
 from dyhead.safe_io.save import write_text_atomically
 
 DEFAULT_CONFIG = "own_dataset"
@@ -126,8 +126,7 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
 
 def _write(report: DataReport, settings: CheckSettings) -> None:
     if settings.json:
-        text = json.dumps(report_as_dict(report), indent=1, allow_nan=False)
-        _write_text(text + "\n", settings.json)
+        _write_text(strict_json(report_as_dict(report), indent=1) + "\n", settings.json)
     if settings.html:
         _write_text(format_page(report), settings.html)
     if settings.write:
