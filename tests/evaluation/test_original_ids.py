@@ -12,9 +12,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from dyhead.config import load_config
 from dyhead.d2.data import DatasetCatalog
 from dyhead.d2.structures import Boxes, Instances
-from dyhead.data.coco_json import category_ids, register_coco_jsons
+from dyhead.data.coco_json import category_ids, register_sources
 from dyhead.evaluation.coco_evaluation import build_coco_evaluator, is_installed
 from dyhead.visualization.mosaic import draw_mosaic
 
@@ -104,7 +105,9 @@ def test_scores_are_those_of_pycocotools_on_the_ids_of_the_file(own_catalogs, tm
         content = make_set(tmp_path, form)
         json_file = tmp_path / f"{form}.json"
         json_file.write_text(json.dumps(content))
-        register_coco_jsons([[form, str(json_file), str(tmp_path)]], tmp_path / "repaired")
+        cfg, _ = load_config("", [])
+        cfg.DATASETS.COCO_JSON = [[form, str(json_file), str(tmp_path)]]
+        register_sources(cfg, tmp_path / "repaired")
         scores[form] = evaluate(form, find(content), tmp_path / form, fast)
     assert scores[ids] == pytest.approx(scores["plain"], rel=0, abs=1e-9, nan_ok=True)
     assert 10 < scores[ids]["AP"] < 90 and len(scores[ids]) == 8

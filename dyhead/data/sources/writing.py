@@ -1,12 +1,11 @@
 """Writes a data set as a COCO json."""
 
-import json
 from pathlib import Path
 
 from dyhead.data.sources.parts import split_path
 from dyhead.data.sources.source import Source
 from dyhead.errors import UserError, user_errors
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 
 def write_coco(source: Source, output: Path) -> None:
@@ -17,7 +16,7 @@ def write_coco(source: Source, output: Path) -> None:
     """
     refuse_to_replace(source.path, output)
     with user_errors(f"{output} cannot be written"):
-        write_text_atomically(json.dumps(source.content, allow_nan=False), output)
+        write_json(source.content, output)
 
 
 def refuse_to_replace(source: Path, output: Path) -> None:
