@@ -9,6 +9,7 @@ from PIL import Image
 from dyhead.d2.config import CfgNode
 from dyhead.data.checks import CheckReport, Item, Kind, check_coco, kinds
 from dyhead.data.checks.contents import PictureSet, check_contents
+from dyhead.data.num_classes import difference
 from dyhead.data.sources import Division, Source, read_source
 from dyhead.data_report.configured import NamedSource
 from dyhead.data_report.pyramid import LevelCounts, Pyramid, count_levels
@@ -116,6 +117,15 @@ def check_source(
     _note_small_boxes(content, boxes, levels, report)
     _note_crowded_images(content, boxes, pyramid, report)
     return CheckedSource(named.role, source, content, report, describe(content, boxes), levels)
+
+
+def compare_classes(sources: Sequence[CheckedSource]) -> None:
+    """Report sources whose classes are not those of the first, as training needs them to be."""
+    first, *others = ([each.name for each in s.statistics.classes] for s in sources)
+    for source, names in zip(sources[1:], others, strict=True):
+        if names != first:
+            where = (f"in {sources[0].role}", f"in {source.role}")
+            source.report.add(kinds.OTHER_CLASSES, difference(first, names, where))
 
 
 def compare_pictures(

@@ -39,7 +39,7 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
 def _find(name: str) -> NamedSource:
     """Find the files of a data set that was registered elsewhere, or comes with the host."""
     metadata = MetadataCatalog.get(name)
-    if metadata.get("json_file") is None:
+    if not Path(metadata.get("json_file") or "").is_file():
         DatasetCatalog.get(name)  # its loader may make the files
     json_file, image_root = metadata.get("json_file"), metadata.get("image_root")
     if json_file is None:

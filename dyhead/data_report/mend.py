@@ -1,6 +1,5 @@
 """Writes the mended copy of a data set: what the checks left of it, as COCO json."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from dyhead.data.checks.identifiers import restore_ids
 from dyhead.data.sources.parts import split_path
 from dyhead.data_report.collect import CheckedSource
 from dyhead.errors import UserError, user_errors
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 
 def refuse_to_overwrite(targets: Sequence[Path | None], sources: Sequence[Path]) -> None:
@@ -35,6 +34,5 @@ def write_mended(source: CheckedSource, target: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    text = json.dumps(restore_ids(source.content), allow_nan=False)
     with user_errors(f"--write {target}"):
-        write_text_atomically(text + "\n", target)
+        write_json(restore_ids(source.content), target)

@@ -1,6 +1,5 @@
 """Runs `dyhead check`: reads and checks sources, and writes what was asked for."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,13 @@ from dyhead.config import load_config
 from dyhead.data.sources import part_names
 from dyhead.data.sources.parts import MARK
 from dyhead.data_report.as_json import report_as_dict
-from dyhead.data_report.collect import ROLES, DataReport, check_source, compare_pictures
+from dyhead.data_report.collect import (
+    ROLES,
+    DataReport,
+    check_source,
+    compare_classes,
+    compare_pictures,
+)
 from dyhead.data_report.configured import NamedSource, configured_sources
 from dyhead.data_report.mend import refuse_to_overwrite, write_mended
 from dyhead.data_report.page import format_page
@@ -18,6 +23,7 @@ from dyhead.data_report.pyramid import read_pyramid
 from dyhead.data_report.training_batches import draw_batches
 from dyhead.errors import UserError, user_errors
 from dyhead.progress import Progress
+from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
 DEFAULT_CONFIG = "own_dataset"
@@ -69,6 +75,7 @@ def check_data(settings: CheckSettings) -> DataReport:
     for source in sources:
         with progress_of(f"{source.role}, files") as progress:
             checked.append(check_source(source, pyramid, cfg, progress))
+    compare_classes(checked)
     with progress_of("comparing") as progress:
         between = compare_pictures(checked, progress, settings.by_pixels)
     batches = []
@@ -126,14 +133,10 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
 
 def _write(report: DataReport, settings: CheckSettings) -> None:
     if settings.json:
-        text = json.dumps(report_as_dict(report), indent=1, allow_nan=False)
-        _write_text(text + "\n", settings.json)
+        with user_errors(str(settings.json)):
+            write_json(report_as_dict(report), settings.json, indent=1)
     if settings.html:
-        _write_text(format_page(report), settings.html)
+        with user_errors(str(settings.html)):
+            write_text_atomically(format_page(report), settings.html)
     if settings.write:
         write_mended(report.sources[0], settings.write)
-
-
-def _write_text(text: str, path: Path) -> None:
-    with user_errors(str(path)):
-        write_text_atomically(text, path)

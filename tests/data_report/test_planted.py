@@ -3,7 +3,6 @@
 from collections import Counter
 from pathlib import Path
 
-import planted_label_files  # noqa: F401  enters its planters into the table
 import pytest
 from planted_faults import PLANTERS, LabelledFolder, Planter
 

@@ -1,4 +1,4 @@
-"""metrics.json is strict JSON, on either host."""
+"""The trainer writes metrics.json as strict JSON, on either host."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What is written as JSON can be read by any strict reader."""
+"""Any strict reader of JSON can read the files that the project writes."""
 
 import ast
 import json

@@ -1,6 +1,7 @@
 """A sound labelled folder, and for every kind of problem a function that plants it there.
 
-`PLANTERS` has one for every kind that the checks know: a new kind without one fails a test.
+`PLANTERS` and the table of `planted_label_faults` have one for every kind that the checks know: a
+new kind without one fails a test.
 """
 
 import json
@@ -84,19 +85,20 @@ class LabelledSet:
 
 
 class LabelledFolder:
-    """A training and a validation set.
-
-    Attributes:
-        label_files: the labels of the training set in another format, in the place of its json.
-    """
+    """A training and a validation set."""
 
     def __init__(self, folder: Path, num_images: int = 60) -> None:
         self.train = LabelledSet(folder, "train", num_images, seed=1)
         self.val = LabelledSet(folder, "val", 6, seed=2)
-        self.label_files: Path | None = None
+
+    def add_category(self, number: int, name: str) -> None:
+        """Add a category to both sets, and a box of it to the one for validation."""
+        for each in (self.train, self.val):
+            each.content["categories"].append({"id": number, "name": name})
+        self.val.add_box(1, [40 + number, 46, 20, 20], number)
 
     def write(self) -> list[Path]:
-        return [self.label_files or self.train.write(), self.val.write()]
+        return [self.train.write(), self.val.write()]
 
 
 @dataclass(frozen=True)
@@ -381,14 +383,21 @@ def same_box_of_another_class(folder: LabelledFolder) -> int:
 
 @plants(kinds.EMPTY_CATEGORY)
 def empty_category(folder: LabelledFolder) -> int:
-    folder.train.content["categories"].append({"id": 9, "name": "screw"})
+    folder.add_category(9, "gnat")
     return 1
 
 
 @plants(kinds.SIMILAR_CATEGORIES)
 def similar_categories(folder: LabelledFolder) -> int:
-    folder.train.content["categories"].append({"id": 10, "name": "ANT "})
+    folder.add_category(10, "ANT ")
     folder.train.add_box(folder.train.take_image()["id"], [70, 40, 20, 20], 10)
+    return 2
+
+
+@plants(kinds.OTHER_CLASSES, is_of_whole_set=True)
+def classes_in_another_order(folder: LabelledFolder) -> int:
+    first, second, _ = folder.val.content["categories"]
+    first["name"], second["name"] = second["name"], first["name"]
     return 1
 
 

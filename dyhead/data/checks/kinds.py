@@ -342,8 +342,15 @@ SEVERAL_LABELLERS = Kind(
     is_fault=False,
 )
 
-# What only `dyhead check` looks for, since a config decides.
+# What only `dyhead check` looks for, for a config or another source decides.
 
+OTHER_CLASSES = Kind(
+    "other-classes",
+    "classes that are not those of the first source, or in another order of ids",
+    "refused in training and evaluation",
+    "Give all sources the same categories with the same ids.",
+    changes_content=False,
+)
 SMALL_BOX = Kind(
     "box-below-stride",
     "box smaller than a cell of the finest level, in pictures as they are resized for training",

@@ -5,7 +5,7 @@ from typing import Any
 
 from dyhead.data.checks.images import Turn
 from dyhead.data.checks.items import read_box
-from dyhead.data.checks.values import read_id
+from dyhead.data.checks.values import read_id, read_number
 from dyhead.picture_files.orientation import turn_box, turn_point
 
 
@@ -27,20 +27,21 @@ def _turned(annotation: Any, turns: Mapping[Any, Turn]) -> Any:
     turn = turns.get(read_id(annotation.get("image_id")))
     if turn is None:
         return annotation
+    # without masks of pixels, from which no box could be taken any more
     turned = {key: value for key, value in annotation.items() if key != "segmentation"}
     box, polygons = read_box(annotation.get("bbox")), annotation.get("segmentation")
-    if box is not None:
+    if box is not None and any(box):  # four zeros stand for a box that is missing
         turned["bbox"] = turn_box(box, turn.orientation, turn.stored)
     if isinstance(polygons, list):
-        turned["segmentation"] = [_polygon(p, turn) if _are_numbers(p) else p for p in polygons]
+        turned["segmentation"] = [_polygon(polygon, turn) for polygon in polygons]
     return turned
 
 
-def _polygon(polygon: list, turn: Turn) -> list[float]:
-    points = zip(polygon[0::2], polygon[1::2], strict=False)
+def _polygon(polygon: Any, turn: Turn) -> Any:
+    read = [read_number(value) for value in polygon] if isinstance(polygon, list) else [None]
+    numbers = [value for value in read if value is not None]
+    if len(numbers) < len(read):
+        return polygon
+    points = zip(numbers[0::2], numbers[1::2], strict=False)
     turned = (turn_point(x, y, turn.orientation, turn.stored) for x, y in points)
     return [value for point in turned for value in point]
-
-
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)

@@ -103,5 +103,5 @@ def _choose(groups: Sequence[Sequence[str]], wanted: int) -> set[str]:
     for group in groups[:-1]:
         if len(chosen) + len(group) <= wanted:
             chosen |= set(group)
-    smallest = min(groups, key=len)
+    smallest: Sequence[str] = min(groups, key=len)
     return chosen or set(smallest)

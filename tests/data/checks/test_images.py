@@ -152,6 +152,18 @@ def test_labels_of_the_unturned_picture_are_turned_with_it(coco, orientation):
     assert coco.content["annotations"][0]["bbox"] == [x, y, 10, 20], "the source's own"
 
 
+def test_boxes_from_polygons_and_numbers_in_quotes_are_turned_too(coco):
+    save_turned(np.zeros((40, 60), np.uint8), 6, coco.images / "1.png")  # stored 40 x 60
+    coco.content["images"][0].update(width="40", height="60", id="1")
+    polygon = [[6, 35, 16, 35, 16, 55, 6, 55]]
+    coco.content["annotations"][0].update(bbox=["6", "35", "10", "20"], image_id="1")
+    coco.add_box(90, bbox=[0, 0, 0, 0], segmentation=polygon, area=200)
+    coco.content["annotations"][-1]["image_id"] = "1"
+    checked, report = check(coco)
+    boxes = [a["bbox"] for a in checked["annotations"] if a["image_id"] == 1]
+    assert boxes == [[5, 6, 20, 10], [5, 6, 20, 10]] and report.count(kinds.SENSOR_RASTER) == 1
+
+
 def test_labels_of_the_picture_as_shown_stay(coco):
     save_turned(np.zeros((40, 60), np.uint8), 6, coco.images / "1.png")
     checked, report = check(coco)
