@@ -68,7 +68,7 @@ class DataReport:
 
     @property
     def reports(self) -> list[CheckReport]:
-        """What was found, source by source, then between them."""
+        """The reports of the sources, then that on pictures that are alike."""
         return [*(each.report for each in self.sources), self.between]
 
     def count(self, is_fault: bool) -> int:

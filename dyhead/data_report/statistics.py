@@ -52,7 +52,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How often a class occurs."""
+    """The number of boxes of a class, and of pictures with one."""
 
     name: str
     boxes: int
@@ -61,7 +61,7 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a checked data set is made of.
+    """The content of a checked data set in numbers.
 
     Attributes:
         images: number of pictures.
