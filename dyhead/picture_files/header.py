@@ -16,7 +16,7 @@ Size = tuple[int, int]  # width, height
 
 
 class Header(NamedTuple):
-    """What a picture file says of itself."""
+    """The facts that a picture file tells before it is decoded."""
 
     stored: Size  # width and height in the file
     orientation: int  # EXIF's number; 1 is upright

@@ -19,7 +19,7 @@ Parts = tuple[str, ...]  # of a path, folded: what is equal may name the same fi
 
 @dataclass(frozen=True)
 class NameSearch:
-    """What was found for names that no file has.
+    """The outcome of a search for names that no file has.
 
     Attributes:
         found: name -> the only file that fits, its path in the image folder with slashes.

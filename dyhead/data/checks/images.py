@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]  # files done, files in all
 
 @dataclass(frozen=True)
 class Turn:
-    """How EXIF turns a picture whose labels were made on it as it is stored."""
+    """A turn by EXIF of a picture whose labels were made on it as it is stored."""
 
     orientation: int
     stored: Size

@@ -1,4 +1,4 @@
-"""What annotations probably do not mean is counted, and nothing of it changed."""
+"""Annotations that probably mean something else are counted, and nothing of them is changed."""
 
 import pytest
 
