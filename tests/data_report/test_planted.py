@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from planted_faults import PLANTERS, LabelledFolder, Planter
+from planted_label_faults import LABEL_PLANTERS
 
 from dyhead.data.checks import KINDS
 from dyhead.data_report import CheckSettings, check_data
@@ -28,7 +29,7 @@ def test_a_sound_folder_is_found_sound(tmp_path: Path) -> None:
 
 
 def test_every_kind_can_be_planted() -> None:
-    assert PLANTERS.keys() == KINDS.keys()
+    assert PLANTERS.keys() | LABEL_PLANTERS.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("planter", PLANTERS.values(), ids=PLANTERS.keys())
