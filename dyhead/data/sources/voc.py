@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dyhead.data.checks import kinds
 from dyhead.data.checks.report import CheckReport, Item
+from dyhead.data.checks.values import read_flag
 from dyhead.data.image_files import files_below
 from dyhead.data.sources import parts
 from dyhead.data.sources.class_names import categories_of
@@ -146,7 +147,7 @@ def _add(label: _Label, picture: str, builder: SourceBuilder) -> None:
             problem = "no bndbox of 4 numbers" if name else "no name"
             builder.report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {problem}", picture))
         else:
-            builder.add_box(name, box, ignore=element.text_of("difficult") == "1")
+            builder.add_box(name, box, ignore=read_flag(element.text_of("difficult")) == 1)
 
 
 def _counts_from_one(root: Element) -> bool:
