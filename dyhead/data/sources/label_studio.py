@@ -40,7 +40,7 @@ def read_label_studio(path: Path, image_root: Path | None) -> Source:
         )
     builder = SourceBuilder(path)
     folder = image_root or image_folder(path.parent)
-    pictures = PictureNames(folder)
+    pictures = PictureNames(folder, builder.report)
     for number, task in enumerate(tasks, start=1):
         _add_task(task, f"{path}, task {number}", pictures, builder)
     names = (annotation["category_id"] for annotation in builder.annotations)
@@ -75,7 +75,9 @@ def _add_task(task: Any, where: str, pictures: PictureNames, to: SourceBuilder) 
         to.report.add(kinds.MALFORMED_IMAGE, where)
         return
     name = _file_name(address)
-    picture = pictures.find(name) or pictures.find(_UPLOADED.sub("", PurePosixPath(name).name))
+    path = PurePosixPath(name)
+    original = path.parent / _UPLOADED.sub("", path.name)
+    picture = pictures.find(name) or pictures.find(original.as_posix())
     results = _results(task, Item(f"{where}, {name}", picture or name), to)
     if results is None:
         to.report.add(kinds.UNLABELLED_IMAGE, Item(f"{where}, {name}", picture or name))

@@ -74,7 +74,7 @@ def read_voc(folder: Path, image_root: Path | None, part: str) -> Source:
     """
     builder = SourceBuilder(folder)
     root = image_root or image_folder(folder)
-    pictures = PictureNames(root)
+    pictures = PictureNames(root, builder.report)
     listed = _listed(folder, part)
     names: set[str] = set()
     seen: set[str] = set()
@@ -120,8 +120,8 @@ def _listed(folder: Path, part: str) -> dict[str, None] | None:
 
 def _picture_of(label: _Label, pictures: PictureNames, report: CheckReport) -> str:
     own = pictures.find_for(label.relative)
-    said = label.root.text_of("filename")
-    named = pictures.find(said) if said else ""
+    said = label.root.text_of("filename").replace("\\", "/")
+    named = pictures.find((label.relative.parent / said).as_posix()) if said else ""
     if own and named and own != named:
         report.add(kinds.OTHER_IMAGE_NAMED, Item(f"{label.path} names {said}", own))
     if not own and not named:
