@@ -11,10 +11,11 @@ from dyhead.data.image_files import IMAGE_ENDINGS, files_below
 
 _IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")
 # Folders that say what kind of file is in them: labels in one belong to pictures in another.
-_KINDS_OF_FILES = frozenset(
-    "annotation annotations annots ann labels label xml xmls json jsons labelme voc"
-    " image images jpegimages img imgs picture pictures pics photos data".split()
-)
+_KINDS_OF_FILES = {
+    *("annotation", "annotations", "annots", "ann", "labels", "label", "labelme", "voc"),
+    *("xml", "xmls", "json", "jsons", "image", "images", "jpegimages", "img", "imgs"),
+    *("picture", "pictures", "pics", "photos", "data"),
+}
 
 
 class PictureNames:
