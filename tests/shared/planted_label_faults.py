@@ -56,6 +56,13 @@ def lonely_label(folder: Path) -> Path:
     return folder
 
 
+@plants(kinds.ABSENT_PART)
+def test_that_was_not_exported(folder: Path) -> Path:
+    path = write_yolo(folder)
+    path.write_text(path.read_text() + "test: ../test/images\n")
+    return path
+
+
 @plants(kinds.UNLABELLED_IMAGE)
 def task_that_nobody_took(folder: Path) -> Path:
     path = write_label_studio(folder)

@@ -83,6 +83,6 @@ def has_objects(annotations: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _nothing_usable(key: str, listed: list, report: CheckReport) -> str:
-    if not listed:
+    if not listed and not report.findings:
         return f"{report.source} lists no {key}: name its pictures under '{key}'."
     return f"{report.source} has no usable {key}: correct the file. {report}"

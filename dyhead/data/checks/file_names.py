@@ -54,9 +54,9 @@ def find_files(
     """
     by_file_name: dict[str, list[tuple[Parts, str]]] = defaultdict(list)
     for path in _files(image_root):
-        parts = _fold(path)
+        parts = fold(path)
         by_file_name[parts[-1]].append((parts, path))
-    fitting = {name: _fitting(_fold(name), by_file_name) for name in dict.fromkeys(names)}
+    fitting = {name: fitting_files(fold(name), by_file_name) for name in dict.fromkeys(names)}
     uses = Counter(files[0] for files in fitting.values() if len(files) == 1)
     own = {posixpath.normpath(name) for name in taken}
     found = {
@@ -74,14 +74,14 @@ def _files(image_root: Path) -> Iterable[str]:
         yield from (posixpath.normpath(posixpath.join(inside, file)) for file in files)
 
 
-def _fold(name: str) -> Parts:
+def fold(name: str) -> Parts:
     """Bring a path to a form in which the same file has the same one on every machine."""
     text = unicodedata.normalize("NFC", unquote(name)).casefold().replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".", "..")]
     return tuple(parts) or ("",)
 
 
-def _fitting(wanted: Parts, by_file_name: dict[str, list[tuple[Parts, str]]]) -> list[str]:
+def fitting_files(wanted: Parts, by_file_name: dict[str, list[tuple[Parts, str]]]) -> list[str]:
     """List the files that fit best: of the most folders in common with the name."""
     common: dict[int, list[str]] = defaultdict(list)
     for parts, path in by_file_name.get(wanted[-1], []):
@@ -93,7 +93,7 @@ def _fitting(wanted: Parts, by_file_name: dict[str, list[tuple[Parts, str]]]) ->
 
 def _similar(name: str, by_file_name: dict[str, list[tuple[Parts, str]]]) -> list[str]:
     """List a few files of the same name in another folder, or of a similar name."""
-    wanted = _fold(name)[-1]
+    wanted = fold(name)[-1]
     nearest = difflib.get_close_matches(wanted, by_file_name, n=3, cutoff=0.8)
     names = [wanted] if wanted in by_file_name else nearest
     return [path for each in names for _, path in by_file_name[each]][:3]

@@ -314,6 +314,13 @@ BACKGROUND_IMAGE = Kind(
     "Nothing, if it shows no object.",
     is_fault=False,
 )
+ABSENT_PART = Kind(
+    "absent-part",
+    "part for testing that data.yaml names and that is not there",
+    "left out",
+    "Nothing, if there is none; else put it where data.yaml says.",
+    is_fault=False,
+)
 OTHER_IMAGE_NAMED = Kind(
     "label-names-other-image",
     "label file that names another image than the one of its own name",

@@ -7,6 +7,7 @@ import pycocotools.mask as mask_util
 from dyhead.data.checks.values import read_number
 
 _MIN_COORDINATES = 6  # three points
+_FIRST_DIGIT = ord("0")  # of compressed run-length codes, which write numbers to the base 32
 
 
 def box_of(segmentation: Any, width: int, height: int) -> list[float] | None:
@@ -45,19 +46,36 @@ def _box_of_polygons(polygons: list) -> list[float] | None:
 
 def _box_of_mask(code: dict, width: int, height: int) -> list[float] | None:
     counts = code.get("counts")
+    runs = _unpack(counts) if isinstance(counts, str) else counts
     # pycocotools' C code trusts sizes and counts.
-    if code.get("size") != [height, width]:
+    if (
+        code.get("size") != [height, width]
+        or not isinstance(runs, list)
+        or not all(type(run) is int and run >= 0 for run in runs)
+        or sum(runs) != height * width
+    ):
         return None
-    if isinstance(counts, list):
-        if (
-            not all(type(run) is int and run >= 0 for run in counts)
-            or sum(counts) != height * width
-        ):
-            return None
-        code = mask_util.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    elif not isinstance(counts, str) or not counts or not counts.isascii():
-        return None
-    else:
-        code = {"size": [height, width], "counts": counts}
+    code = mask_util.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     box = [float(value) for value in mask_util.toBbox(code)]
     return box if box[2] > 0 and box[3] > 0 else None
+
+
+def _unpack(text: str) -> list[int] | None:
+    """Return the runs of a compressed code; None where it is none.
+
+    pycocotools' own reader runs past the end of a text that was cut off.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for digit in (ord(character) - _FIRST_DIGIT for character in text):
+        if not 0 <= digit < 64:
+            return None
+        number |= (digit & 31) << shift
+        shift += 5
+        if digit & 32:  # the number goes on
+            continue
+        if digit & 16:  # it is negative
+            number -= 1 << shift
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+        number = shift = 0
+    return None if shift else runs

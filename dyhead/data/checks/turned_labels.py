@@ -33,7 +33,10 @@ def _turned(annotation: Any, turns: Mapping[Any, Turn]) -> Any:
     if box is not None and any(box):  # four zeros stand for a box that is missing
         turned["bbox"] = turn_box(box, turn.orientation, turn.stored)
     if isinstance(polygons, list):
-        turned["segmentation"] = [_polygon(polygon, turn) for polygon in polygons]
+        is_flat = bool(polygons) and not isinstance(polygons[0], list)  # one without its list
+        turned["segmentation"] = [
+            _polygon(polygon, turn) for polygon in ([polygons] if is_flat else polygons)
+        ]
     return turned
 
 

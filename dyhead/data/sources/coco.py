@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from dyhead.data.checks.images import is_image
 from dyhead.data.checks.report import CheckReport
 from dyhead.data.checks.values import read_id
 from dyhead.data.sources.json_file import read_json
@@ -29,7 +28,8 @@ def read_coco_source(json_file: Path, image_root: Path | None) -> Source:
 
 def _find_image_folder(folder: Path, images: list) -> Path:
     """Return the folder beside or above a json in which its first images are; else its own."""
-    names = [image["file_name"] for image in images[:20] if is_image(image)]
+    first = [image.get("file_name") for image in images[:20] if isinstance(image, dict)]
+    names = [name for name in first if isinstance(name, str) and name]
     candidates = [folder, image_folder(folder), folder.parent, image_folder(folder.parent)]
     counts = [sum(os.path.isfile(each / name) for name in names) for each in candidates]
     return candidates[counts.index(max(counts))]

@@ -44,11 +44,13 @@ def read_cvat(path: Path, image_root: Path | None, part: str) -> Source:
     root = _read(path)
     builder = SourceBuilder(path)
     folder = image_root or image_folder(path.parent)
-    pictures = PictureNames(folder)
+    pictures = PictureNames(folder, builder.report)
     for image in root.children("image"):
         if not part or _subset(image) == part:
             _add_image(image, pictures, builder)
-    names = [(label.findtext("name") or "").strip() for label in root.findall("meta//labels/label")]
+    labels = root.findall("meta//labels/label")
+    # those with a parent are a skeleton's points
+    names = [(e.findtext("name") or "").strip() for e in labels if not e.findtext("parent")]
     if names:
         return builder.build(KIND, folder, named_categories(refuse_repeated(names, path)))
     used = (shape.get("label") or "" for image in root.children("image") for shape in image)
@@ -75,7 +77,8 @@ def _add_image(image: Element, pictures: PictureNames, builder: SourceBuilder) -
     if not name:
         builder.report.add(kinds.MALFORMED_IMAGE, f"{where}: no name")
         return
-    file_name = pictures.find(name) or name
+    # the pictures of a subset are in a folder of its name
+    file_name = pictures.find(f"{image.get('subset') or ''}/{name}".lstrip("/")) or name
     builder.add_image(file_name, pixel_size(image.get("width"), image.get("height")))
     for shape in image:
         assert isinstance(shape, Element)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from dyhead.data.checks.values import read_id
 from dyhead.data.sources.source import Source
 from dyhead.errors import UserError
 
@@ -58,12 +59,12 @@ def divide(source: Source, part: str, division: Division) -> Source:
     names = sorted(groups, key=lambda group: _key(min(group), division.seed))
     held_out = _choose(names, max(1, round(division.val_ratio * len(images))))
     chosen = [i for i in source.content["images"] if _is_in(i, held_out) == (part == "val")]
-    ids = {str(image["id"]) for image in chosen if isinstance(image, dict) and "id" in image}
-    others = {str(i["id"]) for i in images if "id" in i} - ids
+    ids = {read_id(image.get("id")) for image in chosen if isinstance(image, dict)}
+    others = {read_id(image.get("id")) for image in images} - ids - {None}
     annotations = [
         annotation
         for annotation in source.content["annotations"]
-        if not isinstance(annotation, dict) or str(annotation.get("image_id")) not in others
+        if not isinstance(annotation, dict) or read_id(annotation.get("image_id")) not in others
     ]
     content = {**source.content, "images": chosen, "annotations": annotations}
     return replace(source, content=content, is_verbatim=False)

@@ -40,7 +40,7 @@ def read_label_studio(path: Path, image_root: Path | None) -> Source:
         )
     builder = SourceBuilder(path)
     folder = image_root or image_folder(path.parent)
-    pictures = PictureNames(folder)
+    pictures = PictureNames(folder, builder.report)
     for number, task in enumerate(tasks, start=1):
         _add_task(task, f"{path}, task {number}", pictures, builder)
     names = (annotation["category_id"] for annotation in builder.annotations)
@@ -62,8 +62,10 @@ def _file_name(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return ""
-    local = parse_qs(parts.query).get("d", [""])[0]  # /data/local-files/?d=folder/picture.jpg
-    name = local or unquote(parts.path)
+    if parts.path.rstrip("/").endswith("/local-files"):  # ?d=folder/picture.jpg
+        name = parse_qs(parts.query).get("d", [""])[0]
+    else:
+        name = unquote(parts.path)
     if PurePosixPath(name).suffix.lower() not in IMAGE_ENDINGS:
         return ""
     return re.sub(r"^/?data/upload/(\d+/)?", "", name).lstrip("/")
@@ -75,14 +77,19 @@ def _add_task(task: Any, where: str, pictures: PictureNames, to: SourceBuilder) 
         to.report.add(kinds.MALFORMED_IMAGE, where)
         return
     name = _file_name(address)
-    picture = pictures.find(name) or pictures.find(_UPLOADED.sub("", PurePosixPath(name).name))
+    path = PurePosixPath(name)
+    original = path.parent / _UPLOADED.sub("", path.name)
+    picture = pictures.find(name) or pictures.find(original.as_posix())
     results = _results(task, Item(f"{where}, {name}", picture or name), to)
     if results is None:
         to.report.add(kinds.UNLABELLED_IMAGE, Item(f"{where}, {name}", picture or name))
         return
     sizes = (pixel_size(r.get("original_width"), r.get("original_height")) for r in results)
     to.add_image(picture or name, next((size for size in sizes if size), None))
+    labelled = {str(result["id"]) for result in results if "id" in result and _is_labelled(result)}
     for number, result in enumerate(results, start=1):
+        if not _is_labelled(result) and str(result.get("id", "")) in labelled:
+            continue  # the shape of a label that stands beside it, or a text or a choice on it
         _add_result(result, Item(f"{where}, result {number}", picture or name), to)
 
 
@@ -120,7 +127,7 @@ def _add_result(result: dict[str, Any], item: Item, to: SourceBuilder) -> None:
     if any(result.get(key) for key in _NO_BOXES):
         to.report.add(kinds.NOT_A_BOX, item)
         return
-    labels = [name for key in _LABELS for name in _texts(result.get(key))]
+    labels = list(_labels_of(result))
     if not labels:  # a choice, a text, or a shape without a class
         if "x" in result or "points" in result:
             _refuse(item, "no label", to)
@@ -139,6 +146,15 @@ def _add_result(result: dict[str, Any], item: Item, to: SourceBuilder) -> None:
 
 def _refuse(item: Item, reason: str, to: SourceBuilder) -> None:
     to.report.add(kinds.DAMAGED_LABEL, Item(f"{item.description}: {reason}", item.file_name))
+
+
+def _labels_of(result: dict[str, Any]) -> Iterator[str]:
+    for key in _LABELS:
+        yield from _texts(result.get(key))
+
+
+def _is_labelled(result: dict[str, Any]) -> bool:
+    return any(True for _ in _labels_of(result))
 
 
 def _texts(value: Any) -> Iterator[str]:

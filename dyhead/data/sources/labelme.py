@@ -1,7 +1,7 @@
 """Reads labelme: a folder with a json file per image."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dyhead.data.checks import kinds
@@ -47,7 +47,7 @@ def read_labelme(folder: Path, image_root: Path | None, part: str) -> Source:
     """
     builder = SourceBuilder(folder)
     root = image_root or folder
-    pictures = PictureNames(root)
+    pictures = PictureNames(root, builder.report)
     names: set[str] = set()
     for path, content in _read_labels(folder, builder.report):
         names |= set(_class_names(content))
@@ -77,17 +77,25 @@ def _class_names(content: dict[str, Any]) -> Iterator[str]:
 def _add(
     path: Path, relative: Path, content: dict[str, Any], pictures: PictureNames, to: SourceBuilder
 ) -> None:
-    said = content.get("imagePath")
-    picture = ""
-    if isinstance(said, str) and said:
-        picture = pictures.find((relative.parent / said.replace("\\", "/")).as_posix())
-    picture = picture or pictures.find_for(relative)
+    picture = _named_picture(relative, content, pictures) or pictures.find_for(relative)
     if not picture:
         to.report.add(kinds.LABEL_WITHOUT_IMAGE, str(path))
         return
     to.add_image(picture, pixel_size(content.get("imageWidth"), content.get("imageHeight")))
     for number, shape in enumerate(content["shapes"], start=1):
         _add_shape(shape, picture, f"{path}, shape {number}", to)
+
+
+def _named_picture(relative: Path, content: dict[str, Any], pictures: PictureNames) -> str:
+    """Return the picture that a label file names by its path from there; "" where it is none."""
+    said = content.get("imagePath")
+    if not _is_name(said):
+        return ""
+    path = PurePosixPath(said.replace("\\", "/"))
+    folder = PurePosixPath(relative.parent.as_posix())
+    # the folders may be of another machine
+    places = (folder / path, folder / path.name)
+    return next((name for each in places if (name := pictures.find(each.as_posix()))), "")
 
 
 def _is_name(value: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dyhead.data.checks import kinds
 from dyhead.data.checks.report import CheckReport, Item
+from dyhead.data.checks.values import read_flag
 from dyhead.data.image_files import files_below
 from dyhead.data.sources import parts
 from dyhead.data.sources.class_names import categories_of
@@ -73,7 +74,7 @@ def read_voc(folder: Path, image_root: Path | None, part: str) -> Source:
     """
     builder = SourceBuilder(folder)
     root = image_root or image_folder(folder)
-    pictures = PictureNames(root)
+    pictures = PictureNames(root, builder.report)
     listed = _listed(folder, part)
     names: set[str] = set()
     seen: set[str] = set()
@@ -119,8 +120,8 @@ def _listed(folder: Path, part: str) -> dict[str, None] | None:
 
 def _picture_of(label: _Label, pictures: PictureNames, report: CheckReport) -> str:
     own = pictures.find_for(label.relative)
-    said = label.root.text_of("filename")
-    named = pictures.find(said) if said else ""
+    said = label.root.text_of("filename").replace("\\", "/")
+    named = pictures.find((label.relative.parent / said).as_posix()) if said else ""
     if own and named and own != named:
         report.add(kinds.OTHER_IMAGE_NAMED, Item(f"{label.path} names {said}", own))
     if not own and not named:
@@ -146,7 +147,7 @@ def _add(label: _Label, picture: str, builder: SourceBuilder) -> None:
             problem = "no bndbox of 4 numbers" if name else "no name"
             builder.report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {problem}", picture))
         else:
-            builder.add_box(name, box, ignore=element.text_of("difficult") == "1")
+            builder.add_box(name, box, ignore=read_flag(element.text_of("difficult")) == 1)
 
 
 def _counts_from_one(root: Element) -> bool:

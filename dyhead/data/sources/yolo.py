@@ -59,6 +59,9 @@ def read_yolo(path: Path, image_root: Path | None, part: str) -> Source:
             " beside 'images', or .txt files beside the pictures): put them there."
         )
     builder = SourceBuilder(path)
+    if part == next(iter(layout.entries), ""):  # once, not for each part
+        for absent in layout.absent:
+            builder.report.add(kinds.ABSENT_PART, str(absent))
     root = image_root or _common_folder(layout.base, pictures)
     with ThreadPoolExecutor(_READERS) as pool:
         headers = pool.map(read_header, pictures)

@@ -16,6 +16,7 @@ from dyhead.errors import UserError
 
 _YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _PART_KEYS = ("train", "val", "valid", "test")
+_NOTHING = ("", "~", "null", "Null", "NULL")  # how YAML writes it
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class YoloLayout:
         names: class names, by number.
         entries: part -> the folders, lists or pictures that it consists of; {}: all of `base`.
         has_key_points: more numbers than a box's are key points, not the corners of a polygon.
+        absent: what was named for testing and is not there.
     """
 
     base: Path
@@ -35,6 +37,7 @@ class YoloLayout:
     names: Sequence[str]
     entries: dict[str, list[Path]]
     has_key_points: bool = False
+    absent: Sequence[Path] = ()
 
     @property
     def part_names(self) -> list[str]:
@@ -114,11 +117,19 @@ def _from_yaml(path: Path, image_root: Path | None) -> YoloLayout:
         values = [value] if isinstance(value, str) else value or []
         if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
             raise UserError(f"{path}: {key} is {value!r}: give a folder, or a list of folders.")
-        if found := [_resolve(base, each) for each in values if each and each != "null"]:
+        if found := [_resolve(base, each) for each in values if each not in _NOTHING]:
             entries[parts.part_name(key)] = found
     if not entries:
         raise UserError(f"{path} names no folder of pictures: give it 'train' and 'val'.")
-    return YoloLayout(base, path.parent, _names(path, content), entries, "kpt_shape" in content)
+    absent = _take_absent_test(entries)
+    has_key_points = "kpt_shape" in content
+    return YoloLayout(base, path.parent, _names(path, content), entries, has_key_points, absent)
+
+
+def _take_absent_test(entries: dict[str, list[Path]]) -> list[Path]:
+    """Take out the part "test" if nothing of it is there: Roboflow names one that it left out."""
+    there = {part for part, paths in entries.items() if any(os.path.exists(p) for p in paths)}
+    return entries.pop("test", []) if there and "test" not in there else []
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def _names(path: Path, content: dict[str, Any]) -> list[str]:
 
 def _base(path: Path, named: Any) -> Path:
     """Return the folder that `path:` of a data.yaml names, or the file's own."""
-    if not isinstance(named, str) or named in ("", "null"):
+    if not isinstance(named, str) or named in _NOTHING:
         return path.parent
     given = Path(os.path.expanduser(named))
     # written on another machine, it may be nowhere on this one

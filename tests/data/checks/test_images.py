@@ -162,6 +162,9 @@ def test_boxes_from_polygons_and_numbers_in_quotes_are_turned_too(coco):
     checked, report = check(coco)
     boxes = [a["bbox"] for a in checked["annotations"] if a["image_id"] == 1]
     assert boxes == [[5, 6, 20, 10], [5, 6, 20, 10]] and report.count(kinds.SENSOR_RASTER) == 1
+    coco.content["annotations"][-1]["segmentation"] = polygon[0]  # without the list around it
+    again, _ = check(coco)
+    assert again["annotations"][-1]["bbox"] == [5, 6, 20, 10]
 
 
 def test_labels_of_the_picture_as_shown_stay(coco):

@@ -57,9 +57,29 @@ def test_the_box_of_a_mask_holds_its_pixels(mask):
         {"size": [HEIGHT, WIDTH], "counts": ""},
         {"size": [HEIGHT, WIDTH], "counts": "é"},
         {"size": [WIDTH, HEIGHT], "counts": [0, HEIGHT * WIDTH]},
+        {"size": [HEIGHT, WIDTH], "counts": "P"},  # cut off within a number
+        {"size": [HEIGHT, WIDTH], "counts": "Ze"},
+        {"size": [HEIGHT, WIDTH], "counts": "a;" + "T" * 40},
+        {"size": [HEIGHT, WIDTH], "counts": "55"},  # of fewer pixels
         {"size": [0, 0], "counts": "0"},
         {"size": "large", "counts": "0"},
     ],
 )
 def test_what_is_no_segmentation_of_the_image_has_no_box(segmentation):
     assert box_of(segmentation, WIDTH, HEIGHT) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_compressed_masks_of_any_shape_have_the_box_that_pycocotools_gives(seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.random((HEIGHT, WIDTH)) < rng.choice([0.001, 0.01, 0.5, 0.99])
+    pixels[rng.integers(HEIGHT), rng.integers(WIDTH)] = True
+    code = mask_util.encode(np.asfortranarray(pixels, np.uint8))
+    text = {"size": [HEIGHT, WIDTH], "counts": code["counts"].decode("ascii")}
+    assert box_of(text, WIDTH, HEIGHT) == mask_util.toBbox(code).tolist()
+
+
+def test_a_compressed_mask_that_is_cut_off_or_goes_on_has_no_box(mask):
+    text = mask_util.encode(mask)["counts"].decode("ascii")
+    for damaged in (*(text[:end] for end in range(len(text))), text + text):
+        assert box_of({"size": [HEIGHT, WIDTH], "counts": damaged}, WIDTH, HEIGHT) is None

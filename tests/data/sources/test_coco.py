@@ -1,7 +1,11 @@
 """A file that is json and not COCO's instances is told by what it is."""
 
-import pytest
+import json
 
+import pytest
+from PIL import Image
+
+from dyhead.data.sources import read_source
 from dyhead.data.sources.coco import read_coco
 
 
@@ -18,3 +22,13 @@ def test_other_json_is_not_coco(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ValueError, match="not in COCO's instances format, .*no list 'images'"):
         read_coco(path)
+
+
+@pytest.mark.parametrize("identifier", [1, 1.0, "1"])
+def test_the_image_folder_is_found_whatever_form_ids_have(tmp_path, identifier):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    images = [{"id": identifier, "file_name": "a.png"}]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "bee"}]}
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    assert read_source(tmp_path / "all.json").image_root == tmp_path / "images"

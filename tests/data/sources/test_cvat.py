@@ -1,5 +1,7 @@
 """CVAT's XML for images: its shapes, subsets and labels."""
 
+from pathlib import Path
+
 import pytest
 from label_files import draw, write_cvat
 
@@ -90,3 +92,28 @@ def test_videos_and_other_xml_are_refused(folder):
     path.write_text('<!DOCTYPE x [<!ENTITY y "z">]><annotations>&y;</annotations>')
     with pytest.raises(UserError, match="has a document type"):
         read_source(path)
+
+
+def test_pictures_of_one_name_in_two_subsets_are_told_apart(folder):
+    """CVAT writes the pictures of a subset into a folder of its name."""
+    box = '<box label="bee" xtl="{0}" ytl="6" xbr="{1}" ybr="26"/>'
+    images = ""
+    for subset, left in (("Train", 5), ("Val", 30)):
+        draw(folder / "images" / subset, {"a.png": ((64, 48), [])})
+        shape = box.format(left, left + 20)
+        images += f'<image name="a.png" subset="{subset}" width="64" height="48">{shape}</image>'
+    (folder / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    for part, name, left in (("train", "Train/a.png", 5), ("val", "Val/a.png", 30)):
+        content = read_source(Path(f"{folder}#{part}")).content
+        assert [image["file_name"] for image in content["images"]] == [name]
+        assert [annotation["bbox"] for annotation in content["annotations"]] == [[left, 6, 20, 20]]
+
+
+def test_the_points_of_skeletons_are_no_classes(folder):
+    names = ("<name>bird</name>", "<name>1</name><parent>bird</parent>")
+    names += ("<name>cow</name>", "<name>1</name><parent>cow</parent>")
+    labels = "".join(f"<label>{name}</label>" for name in names)
+    text = f"<annotations><meta><task><labels>{labels}</labels></task></meta></annotations>"
+    (folder / "annotations.xml").write_text(text)
+    categories = read_source(folder).content["categories"]
+    assert [category["name"] for category in categories] == ["bird", "cow"]

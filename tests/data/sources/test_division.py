@@ -57,6 +57,19 @@ def test_boxes_go_with_their_images_and_classes_stay(folder, coco):
         assert content["categories"] == coco["categories"]
 
 
+@pytest.mark.parametrize("write", [float, str, int])
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_boxes_go_with_images_whose_ids_are_written_in_another_form(folder, coco, write, key):
+    for entry in coco[key]:
+        field = "id" if key == "images" else "image_id"
+        entry[field] = write(entry[field])
+    (folder / "all.json").write_text(json.dumps(coco))
+    for part in ("train", "val"):
+        content = read_source(folder / f"all.json#{part}").content
+        ids = [int(image["id"]) for image in content["images"]]
+        assert [int(annotation["image_id"]) for annotation in content["annotations"]] == ids
+
+
 def test_the_choice_follows_from_names_and_seed_and_not_from_an_order(folder, coco):
     train, val = both(folder, coco, seed=3)
     random.Random(0).shuffle(coco["images"])

@@ -58,6 +58,7 @@ def test_shapes_are_in_percent_of_the_image(folder, value, box):
         "/data/local-files/?d=somewhere/a.png",
         "s3://bucket/somewhere/a.png",
         "https://example.org/somewhere/a.png?signature=x",
+        "https://example.org/somewhere/a.png?d=other.png",
     ],
 )
 def test_addresses_lead_to_the_file_in_the_image_folder(folder, address):
@@ -140,3 +141,18 @@ def test_lists_without_images_are_refused(folder, text):
     (folder / "list.json").write_text(text)
     with pytest.raises(UserError, match="json list without images"):
         read_source(folder / "list.json")
+
+
+def test_a_shape_and_what_is_said_of_it_are_one_object(folder):
+    """Tags like Rectangle and Labels, and texts on a region, are results of one id."""
+    said = [BOX, {**BOX, "labels": ["bee"]}, {**BOX, "text": ["old"]}, {**BOX, "choices": ["big"]}]
+    source = read_source(write(folder, task(*(result(value, id="r1") for value in said))))
+    assert boxes(source) == [[16, 24, 32, 12]]
+    assert not source.report.findings
+
+
+@pytest.mark.parametrize("more", [{}, {"id": "r2"}])
+def test_a_shape_that_nothing_is_said_of_is_counted(folder, more):
+    source = read_source(write(folder, task(result(LABELLED), result(BOX, **more))))
+    assert boxes(source) == [[16, 24, 32, 12]]
+    assert source.report.count(kinds.DAMAGED_LABEL) == 1

@@ -42,6 +42,13 @@ def test_difficult_objects_are_ignored_and_truncated_ones_are_not(folder):
     assert [annotation.get("ignore", 0) for annotation in found] == [1, 0]
 
 
+@pytest.mark.parametrize(("said", "ignore"), [("True", 1), ("1.0", 1), ("false", 0), ("", 0)])
+def test_difficult_may_be_said_in_words(folder, said, ignore):
+    text = ONE.format(f"<difficult>{said}</difficult>", 1, 2, 30, 40)
+    (found,) = read_source(write(folder, text)).content["annotations"]
+    assert found.get("ignore", 0) == ignore
+
+
 def test_boxes_of_parts_are_not_those_of_objects(folder):
     head = f"<part><name>head</name>{BOX.format(9, 9, 12, 12)}</part>"
     source = read_source(write(folder, ONE.format(head, 1, 2, 30, 40)))

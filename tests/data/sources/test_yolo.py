@@ -121,12 +121,28 @@ def test_parts_are_those_of_the_yaml(folder, objects_of, prefix):
     yaml = f"train: {prefix}train/images\nval: {prefix}valid/images\ntest: {prefix}gone\n{NAMES}"
     (folder / "data.yaml").write_text(yaml)
     path = folder / "data.yaml"
-    assert part_names(path) == ["train", "val", "test"]
+    assert part_names(path) == ["train", "val"], "gone is not there"
     train, val = (read_source(folder / f"data.yaml#{part}") for part in ("train", "val"))
     assert list(objects_of(train)) == ["a.png", "b.png", "c.png"]
     assert objects_of(val) == {"d.png": LABELS["d.png"][1]}
-    with pytest.raises(UserError, match="gone is neither a folder nor a list"):
+    assert [source.report.count(kinds.ABSENT_PART) for source in (train, val)] == [1, 0]
+    with pytest.raises(UserError, match="has no part 'test': name one of .*#train, .*#val"):
         read_source(folder / "data.yaml#test")
+
+
+@pytest.mark.parametrize("nothing", ["", "~", "null"])
+def test_a_part_may_be_nothing(folder, nothing):
+    path = one_picture(folder, "1 0.5 0.25 0.5 0.5\n")
+    path.write_text(path.read_text() + f"\ntest: {nothing}\n")
+    assert part_names(path) == ["train"]
+    assert not read_source(path).report.count(kinds.ABSENT_PART)
+
+
+def test_a_part_for_training_or_validation_that_is_not_there_is_refused(folder):
+    split_folders(folder)
+    (folder / "data.yaml").write_text(f"train: train/images\nval: gone\n{NAMES}")
+    with pytest.raises(UserError, match="gone is neither a folder nor a list"):
+        read_source(folder / "data.yaml#val")
 
 
 def test_a_part_may_be_a_list_of_files_or_several_folders(folder, objects_of):
