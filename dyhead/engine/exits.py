@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch.multiprocessing as mp
 
+from dyhead.engine.stops import EXIT_STATUSES, INTERRUPTED
 from dyhead.errors import UserError
 
 
@@ -15,7 +16,8 @@ def exit_on_user_error() -> Iterator[None]:
     """End the program with one sentence and exit code 1 on errors that need no traceback here.
 
     These are `UserError`, and the FloatingPointError of a training that stopped itself, also when
-    they come from a process that `launch` started.
+    they come from a process that `launch` started. A process that was stopped in good order gives
+    its exit code to the program, and so does Ctrl-C.
     """
     try:
         yield
@@ -25,6 +27,12 @@ def exit_on_user_error() -> Iterator[None]:
         if message := _last_sentence(error):
             sys.exit(f"Error: {message}")
         raise
+    except mp.ProcessExitedException as error:
+        if error.exit_code in EXIT_STATUSES:
+            sys.exit(error.exit_code)
+        raise
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def _last_sentence(error: Exception) -> str:

@@ -13,6 +13,7 @@ from dyhead.d2.utils import comm
 from dyhead.detector import prepare_detector
 from dyhead.engine.arguments import load_run_config
 from dyhead.engine.setup import prepare_run
+from dyhead.engine.stops import StopSignals
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import user_errors
 
@@ -41,11 +42,16 @@ def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(args: argparse.Namespace) -> Any:
-    """Run what the command line asks for; several processes call this at once."""
+    """Run what the command line asks for; several processes call this at once.
+
+    Raises:
+        Stopped: a signal stopped a training, in good order.
+    """
     cfg = setup(args)
     if args.eval_only:
         return evaluate(cfg, args)
     with user_errors():
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
-    return trainer.train()
+    with StopSignals():
+        return trainer.train()

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
+from dyhead.checkpoint.resume import check_optimizer
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import (
@@ -18,22 +19,33 @@ from dyhead.d2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from dyhead.d2.engine import DefaultTrainer, HookBase
+from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
+from dyhead.data.stream import TrainingBatches
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
-from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.hooks import CurvesHook, ScoresHook, steps_done, training_card
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
     build_step_trainer,
     build_test_precision,
     keep_predictions_in_float32,
 )
+from dyhead.engine.run_state import GatherHook, RunState
 from dyhead.engine.setup import set_aside
+from dyhead.engine.stops import (
+    StopHook,
+    Stopped,
+    StopRequested,
+    StopSignals,
+    exit_status,
+    interruptible,
+    name_of,
+)
 from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
@@ -51,10 +63,12 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         scores: of the evaluations, for the cards of the checkpoints.
+        run_state: the place in the data, and the seed of all that is random.
     """
 
     checkpointer: SafeCheckpointer
     scores: ScoresHook
+    run_state: RunState
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
@@ -74,7 +88,7 @@ class Trainer(DefaultTrainer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Build Detectron2's hooks, scores for the checkpoints' cards, and the curves at the end.
+        """Build Detectron2's hooks, orderly stops, the checkpoints' scores, and the curves.
 
         `DefaultTrainer` calls this last, when all else is built and no hook has taken any of it.
         So this is the place where the project's step trainer and checkpointer replace the ones that
@@ -83,6 +97,11 @@ class Trainer(DefaultTrainer):
         if not isinstance(self.checkpointer, SafeCheckpointer):
             self._replace_parts()
         built = super().build_hooks()
+        _insert_before(built, hooks.EvalHook, StopHook())
+        if comm.get_world_size() > 1:
+            periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
+            gather = GatherHook(self.run_state, *periods)
+            _insert_before(built, (hooks.PeriodicCheckpointer, hooks.EvalHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
         return built
@@ -92,6 +111,7 @@ class Trainer(DefaultTrainer):
         self._trainer = build_step_trainer(cfg, model, self.data_loader, self.optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scores = ScoresHook()
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         own_state = weakref.proxy(self)  # no cycle: a dropped trainer frees its memory at once
         self.checkpointer = SafeCheckpointer(
             model,
@@ -101,11 +121,13 @@ class Trainer(DefaultTrainer):
             stripped=("model_final",) if cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED else (),
             trainer=own_state,
         )
+        self.run_state = RunState(self.checkpointer.model, self.data_loader, seed)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the latest checkpoint if `resume`, else start anew from MODEL.WEIGHTS.
 
-        A new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
+        A run goes on exactly: with the images, random numbers and state that it would have had. A
+        new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
         """
         super().resume_or_load(resume)
         if resume and not self.checkpointer.has_checkpoint():
@@ -115,12 +137,87 @@ class Trainer(DefaultTrainer):
         if not resume and comm.is_main_process():
             set_aside(os.path.join(self.cfg.OUTPUT_DIR, "last_checkpoint"))
 
+    def train(self) -> Any:
+        """Train to the end, or to a signal that `StopSignals` takes.
+
+        Returns:
+            As `DefaultTrainer.train`.
+
+        Raises:
+            Stopped: by a signal, after the step was finished and saved.
+        """
+        try:
+            return super().train()
+        except StopRequested as stop:
+            raise self._stop(stop) from None
+        except RuntimeError as error:  # such as of a loader worker that the same signal has killed
+            signals = StopSignals.current
+            if signals is None or signals.requested is None:
+                raise
+            logger.warning("Step %d was not finished: %s", self.iter, error)
+            raise self._leave(signals.requested) from error
+        finally:
+            self._trainer._data_loader_iter_obj = None  # ends the loader's workers
+
+    def _stop(self, stop: StopRequested) -> Stopped:
+        """Save the step that was just finished, unless it is saved, and return the exit."""
+        if stop.is_agreed:
+            self.run_state.gather(self.iter)
+        saved = self.checkpointer.last_resumable, steps_done(self)
+        is_saved = self.checkpointer.last_saved == saved or self.iter >= self.max_iter
+        if comm.is_main_process() and not is_saved:
+            self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
+        if stop.is_agreed:
+            comm.synchronize()  # nobody is seen to end before the checkpoint is there
+        return self._leave(stop.number)
+
+    def _leave(self, number: int) -> Stopped:
+        logger.info(
+            "Stopped by %s at step %d, saved %s; --resume goes on.",
+            name_of(number),
+            steps_done(self),
+            self.checkpointer.last_resumable or "nothing yet",
+        )
+        return Stopped(exit_status(number))
+
+    def run_step(self) -> None:
+        """Do one iteration, with the random numbers of its own."""
+        self.run_state.begin_step(self.iter)
+        super().run_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a run needs to go on exactly, except for the weights."""
+        return {
+            **super().state_dict(),
+            "parameters": [name for name, _ in self._optimized()],
+            "run": self.run_state.state_dict(self.iter),
+        }
+
+    def check_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Compare a saved state with this run's model and optimizer, and change nothing.
+
+        Raises:
+            ValueError: it does not fit; the message names the parameter.
+        """
+        if type(state_dict["iteration"]) is not int:
+            raise ValueError("its number of steps is missing")
+        names = {parameter: name for name, parameter in self._optimized()}
+        saved = state_dict["_trainer"]["optimizer"]
+        check_optimizer(saved, self.optimizer, names, state_dict.get("parameters"))
+
+    def _optimized(self) -> list[tuple[str, nn.Parameter]]:
+        """Return names and parameters in the order of the optimizer."""
+        names = {parameter: name for name, parameter in self.checkpointer.model.named_parameters()}
+        groups = self.optimizer.param_groups
+        return [(names.get(p, "?"), p) for group in groups for p in group["params"]]
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a run of any precision; the loss scale only where both runs have one."""
         step = dict(state_dict["_trainer"])
         own_scale = self._trainer.state_dict().get("grad_scaler")
         step["grad_scaler"] = step.get("grad_scaler") or own_scale
         super().load_state_dict({**state_dict, "_trainer": step})
+        self.run_state.load_state_dict(state_dict.get("run"), self.iter)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -151,15 +248,26 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         """Build Detectron2's loader, skipping images that cannot be read with a counted warning.
 
-        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from.
+        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from. The loader knows its
+        place, for a resumed run, unless the order of the images is known to the host alone.
 
         Raises:
             UserError: the ratios cannot be used, or the data sets' classes differ.
         """
-        dataset, sampler = load_training_sets(cfg)
+        dataset, make_sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
         mapper = CheckedMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
+        if make_sampler is None:
+            return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
+        return TrainingBatches(
+            dataset,
+            mapper,
+            make_sampler,
+            seed=cfg.SEED if cfg.SEED >= 0 else None,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
@@ -193,11 +301,17 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}}, below the data set's name where there are several.
         """
         tested = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
-        with optimized_for_inference(cfg, model):
+        with interruptible(), optimized_for_inference(cfg, model):
             results = super().test(cfg, tested, evaluators)
         if comm.is_main_process():
             write_reports(cfg, results)
         return results
+
+
+def _insert_before(built: list[Any], kinds: Any, hook: HookBase) -> None:
+    """Put a hook before the first one of some kinds, or at the end."""
+    places = (index for index, present in enumerate(built) if isinstance(present, kinds))
+    built.insert(next(places, len(built)), hook)
 
 
 def _describe_training(cfg: CfgNode, num_images: int) -> None:

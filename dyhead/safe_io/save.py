@@ -1,7 +1,9 @@
 """Writing files so that a kill at any moment leaves either the old content or the new one."""
 
 import contextlib
+import glob
 import os
+import secrets
 from collections.abc import Callable
 from typing import IO, Any
 
@@ -11,8 +13,7 @@ import torch
 def save_checkpoint_file(obj: Any, path: str | os.PathLike[str]) -> None:
     """Write `obj` with `torch.save`, atomically.
 
-    One process writes a given path at a time. What a kill leaves is a hidden `.<name>.tmp` beside
-    it, which the next save under that name overwrites.
+    What a kill leaves is a hidden `.<name>.<number>.tmp` beside it: see `remove_leftovers`.
 
     Args:
         obj: what `torch.load(weights_only=True)` can read back: tensors and plain containers.
@@ -21,7 +22,7 @@ def save_checkpoint_file(obj: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the folder is missing, or the disk is full; an older file stays as it was.
     """
-    _replace_atomically(os.fspath(path), ".tmp", lambda file: torch.save(obj, file))
+    _replace_atomically(os.fspath(path), lambda file: torch.save(obj, file))
 
 
 def write_text_atomically(text: str, path: str | os.PathLike[str]) -> None:
@@ -39,14 +40,36 @@ def write_bytes_atomically(data: bytes, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the folder is missing, or the disk is full; an older file stays as it was.
     """
-    _replace_atomically(os.fspath(path), f".{os.getpid()}.tmp", lambda file: file.write(data))
+    _replace_atomically(os.fspath(path), lambda file: file.write(data))
 
 
-def _replace_atomically(path: str, suffix: str, write: Callable[[IO[bytes]], Any]) -> None:
+def remove_leftovers(folder: str | os.PathLike[str]) -> int:
+    """Remove what killed processes have begun to write into a folder, and return their number.
+
+    Call it where nobody else writes into the folder, as the holder of its lock.
+    """
+    pattern = os.path.join(glob.escape(os.fspath(folder)), ".*.[0-9a-f]*.tmp")
+    found = [path for path in glob.glob(pattern) if _is_temporary(os.path.basename(path))]
+    for path in found:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+    return len(found)
+
+
+def _temporary_name(name: str) -> str:
+    return f".{name}.{secrets.token_hex(8)}.tmp"
+
+
+def _is_temporary(name: str) -> bool:
+    number = name.removesuffix(".tmp").rpartition(".")[2]
+    return len(number) == 16 and set(number) <= set("0123456789abcdef")
+
+
+def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{name}{suffix}")  # same folder: a rename never copies
+    temporary = os.path.join(folder, _temporary_name(name))  # same folder: a rename never copies
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
