@@ -38,11 +38,9 @@ def check_weights(saved: Mapping[str, Any], model: Mapping[str, torch.Tensor]) -
             f"its weight {name} has the shape {theirs}, and the model's has {ours}"
             f"{_and_more(len(report.other_shape))}"
         )
-    for names, fault in ((report.missing, "lacks"), (report.unexpected, "has further")):
+    for names, kind in ((report.missing, "lacks {}"), (report.unexpected, "has {} further")):
         if names:
-            raise ValueError(
-                f"it {fault} weights: {first_few(names, _SHOWN)} ({len(names)} in all)"
-            )
+            raise ValueError(f"it {kind.format(len(names))} weights ({first_few(names, _SHOWN)})")
     if bad := list(names_of_bad_values(dict(saved))):
         raise ValueError(
             f"it holds NaN or infinite values in {len(bad)} weights ({first_few(bad, _SHOWN)})"

@@ -28,8 +28,9 @@ from dyhead.data.stream import TrainingBatches
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
-from dyhead.engine.hooks import CurvesHook, ScoresHook, steps_done, training_card
+from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
 from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.orderly_end import end_after_failure, save_and_end
 from dyhead.engine.precision import (
     build_step_trainer,
     build_test_precision,
@@ -37,15 +38,7 @@ from dyhead.engine.precision import (
 )
 from dyhead.engine.run_state import GatherHook, RunState
 from dyhead.engine.setup import set_aside
-from dyhead.engine.stops import (
-    StopHook,
-    Stopped,
-    StopRequested,
-    StopSignals,
-    exit_status,
-    interruptible,
-    name_of,
-)
+from dyhead.engine.stops import StopHook, StopRequested, interruptible
 from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
@@ -149,36 +142,13 @@ class Trainer(DefaultTrainer):
         try:
             return super().train()
         except StopRequested as stop:
-            raise self._stop(stop) from None
-        except RuntimeError as error:  # such as of a loader worker that the same signal has killed
-            signals = StopSignals.current
-            if signals is None or signals.requested is None:
+            raise save_and_end(self, stop) from None
+        except RuntimeError as error:
+            if (end := end_after_failure(self, error)) is None:
                 raise
-            logger.warning("Step %d was not finished: %s", self.iter, error)
-            raise self._leave(signals.requested) from error
+            raise end from error
         finally:
             self._trainer._data_loader_iter_obj = None  # ends the loader's workers
-
-    def _stop(self, stop: StopRequested) -> Stopped:
-        """Save the step that was just finished, unless it is saved, and return the exit."""
-        if stop.is_agreed:
-            self.run_state.gather(self.iter)
-        saved = self.checkpointer.last_resumable, steps_done(self)
-        is_saved = self.checkpointer.last_saved == saved or self.iter >= self.max_iter
-        if comm.is_main_process() and not is_saved:
-            self.checkpointer.save(f"model_{self.iter:07d}", iteration=self.iter)
-        if stop.is_agreed:
-            comm.synchronize()  # nobody is seen to end before the checkpoint is there
-        return self._leave(stop.number)
-
-    def _leave(self, number: int) -> Stopped:
-        logger.info(
-            "Stopped by %s at step %d, saved %s; --resume goes on.",
-            name_of(number),
-            steps_done(self),
-            self.checkpointer.last_resumable or "nothing yet",
-        )
-        return Stopped(exit_status(number))
 
     def run_step(self) -> None:
         """Do one iteration, with the random numbers of its own."""

@@ -1,0 +1,49 @@
+"""The end of a training that a signal has stopped: what is done is saved, and said."""
+
+import logging
+from typing import Any
+
+from dyhead.d2.utils import comm
+from dyhead.engine.hooks import steps_done
+from dyhead.engine.stops import Stopped, StopRequested, StopSignals, exit_status, name_of
+
+logger = logging.getLogger("dyhead.engine.trainer")
+
+
+def save_and_end(trainer: Any, stop: StopRequested) -> Stopped:
+    """Save the step that a trainer has just finished, unless it is saved; return the exit."""
+    if stop.is_agreed:
+        trainer.run_state.gather(trainer.iter)
+    if comm.is_main_process() and not _is_saved(trainer):
+        trainer.checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
+    if stop.is_agreed:
+        comm.synchronize()  # nobody is seen to end before the checkpoint is there
+    return _end(trainer, stop.number)
+
+
+def end_after_failure(trainer: Any, error: Exception) -> Stopped | None:
+    """Return the exit of a step that failed because of a signal; None where there was none.
+
+    A signal to all processes of a run also kills loader workers.
+    """
+    signals = StopSignals.current
+    if signals is None or signals.requested is None:
+        return None
+    logger.warning("Step %d was not finished: %s", steps_done(trainer), error)
+    return _end(trainer, signals.requested)
+
+
+def _is_saved(trainer: Any) -> bool:
+    checkpointer = trainer.checkpointer
+    last = checkpointer.last_resumable, steps_done(trainer)
+    return checkpointer.last_saved == last or trainer.iter >= trainer.max_iter
+
+
+def _end(trainer: Any, number: int) -> Stopped:
+    logger.info(
+        "Stopped by %s at step %d, saved %s; --resume goes on.",
+        name_of(number),
+        steps_done(trainer),
+        trainer.checkpointer.last_resumable or "nothing yet",
+    )
+    return Stopped(exit_status(number))
