@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from dyhead.checkpoint.finite import names_of_bad_values
@@ -48,7 +49,7 @@ def check_weights(saved: Mapping[str, Any], model: Mapping[str, torch.Tensor]) -
 
 
 def check_optimizer(
-    saved: Any, optimizer: Optimizer, names: Mapping[torch.Tensor, str], saved_names: Any = None
+    saved: Any, optimizer: Optimizer, names: Mapping[nn.Parameter, str], saved_names: Any = None
 ) -> None:
     """Refuse an optimizer's state that does not fit each of its parameters.
 

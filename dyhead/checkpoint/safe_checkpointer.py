@@ -161,9 +161,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
                 try:
                     part.check_state_dict(data[name])
                 except (TypeError, KeyError, AttributeError, IndexError) as error:
-                    raise ValueError(
-                        f"its state of the training is incomplete ({error})"
-                    ) from error
+                    raise ValueError(f"its training state is incomplete ({error})") from error
 
     def _check_classes(self, card: Any) -> None:
         theirs = list(card.get("class_names") or ()) if isinstance(card, Mapping) else []

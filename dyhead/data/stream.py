@@ -24,10 +24,10 @@ _SECONDS_AFTER_SIGTERM = 20  # that a loader worker lives on, to let a step be f
 
 
 class Place(NamedTuple):
-    """A position in the stream, and the index in the data set of the image that stands there."""
+    """A position in the stream, and the data set's index of the image that stands there."""
 
     position: int
-    index: int
+    image: int
 
 
 class Unseen(NamedTuple):
@@ -108,7 +108,7 @@ class MappedStream(Dataset[dict[str, Any]]):
 
     def _choices(self, place: Place) -> Iterator[int]:
         """Yield the index of a place, then those of all images in random order."""
-        yield place.index
+        yield place.image
         yield from (
             np.random.default_rng((self.seed, place.position)).permutation(len(self)).tolist()
         )

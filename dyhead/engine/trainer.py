@@ -130,7 +130,7 @@ class Trainer(DefaultTrainer):
         if not resume and comm.is_main_process():
             set_aside(os.path.join(self.cfg.OUTPUT_DIR, "last_checkpoint"))
 
-    def train(self) -> Any:
+    def train(self) -> Any:  # type: ignore[override]
         """Train to the end, or to a signal that `StopSignals` takes.
 
         Returns:

@@ -1,0 +1,131 @@
+"""Signals stop whole programs in good order: one process, several, and with loader workers."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from small_program import call, command_line, log_of, start, wait_for
+
+from dyhead.d2 import HOST
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs signals between processes"),
+]
+several_on_the_cpu = pytest.mark.skipif(
+    HOST == "detectron2", reason="genuine Detectron2 trains several processes on GPUs only"
+)
+LONG = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "3"]
+UNDER_TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
+
+
+def children_of(group: int) -> list[str]:
+    """Command lines of what is left of a group of processes."""
+    found = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True)
+    rows = (line.split(None, 2) for line in found.stdout.splitlines())
+    return [row[2] for row in rows if int(row[0]) == group and not row[1].startswith("Z")]
+
+
+def saved_steps(folder: Path) -> tuple[int, str]:
+    """Steps that the tagged checkpoint of a run tells, and its name."""
+    name = (folder / "last_checkpoint").read_text()
+    return torch.load(folder / name, weights_only=True)["iteration"] + 1, name
+
+
+def assert_stopped(folder: Path, name: str) -> int:
+    steps, file = saved_steps(folder)
+    assert f"Stopped by {name} at step {steps}, saved {folder}/{file}" in log_of(folder)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)],
+    ids=["SIGTERM", "SIGINT", "SIGUSR1"],
+)
+@pytest.mark.parametrize("to_group", [False, True], ids=["to the program", "to its whole group"])
+def test_a_signal_saves_the_step_with_loader_workers(
+    tmp_path: Path, number: signal.Signals, status: int, to_group: bool
+) -> None:
+    line = [*command_line(tmp_path), *LONG, "DATALOADER.NUM_WORKERS", "2"]
+    process = start(line)
+    wait_for(process, "model_0000002.pth")
+    (os.killpg if to_group else os.kill)(process.pid, number)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == status and "Traceback" not in output, output
+    steps = assert_stopped(tmp_path / "run", number.name)
+    assert not children_of(process.pid)
+    done = call(["--resume", *line, "SOLVER.MAX_ITER", str(steps + 1)])
+    assert done.returncode == 0, done.stderr
+    assert f"Starting training from iteration {steps}" in log_of(tmp_path / "run")
+
+
+@several_on_the_cpu
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("way", ["launcher", "torchrun"])
+def test_a_signal_to_the_parent_of_several_processes_saves_the_step(
+    tmp_path: Path, way: str, number: signal.Signals
+) -> None:
+    line = [*command_line(tmp_path), *LONG]
+    process = (
+        start(line, *UNDER_TORCHRUN) if way == "torchrun" else start(["--num-gpus", "2", *line])
+    )
+    wait_for(process, "model_0000002.pth")
+    os.kill(process.pid, number)
+    output = process.communicate(timeout=120)[0]
+    assert_stopped(tmp_path / "run", number.name)
+    assert not children_of(process.pid)
+    if way == "launcher":
+        assert process.returncode == (130 if number == signal.SIGINT else 143), output
+        assert "Traceback" not in output
+    else:
+        assert process.returncode != 0
+
+
+@several_on_the_cpu
+def test_a_signal_to_one_of_several_processes_stops_all(tmp_path: Path) -> None:
+    process = start([*command_line(tmp_path), *LONG, "--num-gpus", "2"])
+    wait_for(process, "model_0000002.pth")
+    listed = subprocess.run(
+        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True
+    ).stdout.splitlines()
+    own = [line.split(None, 2) for line in listed]
+    ranks = [int(r[0]) for r in own if int(r[1]) == process.pid and "spawn_main" in r[2]]
+    os.kill(ranks[-1], signal.SIGTERM)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 143 and "Traceback" not in output, output
+    assert_stopped(tmp_path / "run", "SIGTERM")
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    line = [*command_line(tmp_path), *LONG, "SOLVER.IMS_PER_BATCH", "400"]
+    process = start(line)
+    wait_for(process, "Starting training from iteration 0")
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 130 and "Traceback" not in output, output
+    assert "Stopped by" not in output and "Ctrl-C again" in output
+
+
+def test_a_killed_run_goes_on_at_once_and_a_living_one_is_not_disturbed(tmp_path: Path) -> None:
+    line = [*command_line(tmp_path), *LONG, "DATALOADER.NUM_WORKERS", "2"]
+    process = start(line)
+    wait_for(process, "model_0000002.pth")
+    refused = call(["--resume", *line])
+    assert refused.returncode == 1
+    last = refused.stderr.strip().splitlines()[-1]
+    assert re.match(rf"Error: .*is in use by another run \(process {process.pid} on .*\)", last)
+    process.kill()  # its loader workers live on for a while
+    process.wait()
+    steps, _ = saved_steps(tmp_path / "run")
+    done = call(["--resume", *line, "SOLVER.MAX_ITER", str(steps + 1)])
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in log_of(tmp_path / "run")
