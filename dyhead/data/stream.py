@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from dyhead.d2.data import DatasetFromList, build_batch_data_loader
 from dyhead.d2.utils import comm
-from dyhead.data.seeding import seeded
+from dyhead.data.seeding import kept_generators, seed_cpu_generators
 from dyhead.errors import UserError
 
 POSITION_KEY = "stream_position"
@@ -97,8 +97,8 @@ class MappedStream(Dataset[dict[str, Any]]):
             UserError: the mapper takes no image of the data set.
         """
         for index in self._choices(place):
-            with seeded(self.seed, place.position):
-                mapped = self._mapper(self._dataset[index])
+            seed_cpu_generators(self.seed, place.position)
+            mapped = self._mapper(self._dataset[index])
             if mapped is not None:
                 return {**mapped, POSITION_KEY: place.position}
         raise UserError(
@@ -170,8 +170,11 @@ class TrainingBatches:
         return self._images.seed
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield batches of mapped images."""
-        for batch in self._loader:
+        """Yield batches of mapped images; the caller's random numbers stay as they are."""
+        batches = iter(self._loader)
+        while True:
+            with kept_generators():  # without workers the images are mapped here
+                batch = next(batches)
             self._note([image.pop(POSITION_KEY) for image in batch])
             yield batch
 

@@ -1,4 +1,4 @@
-"""What a run needs, besides weights and optimizer, to go on as if it had never stopped."""
+"""The state of a run besides weights and optimizer, to go on as if it had never stopped."""
 
 import logging
 from collections.abc import Iterable, Mapping

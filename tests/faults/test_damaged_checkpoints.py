@@ -38,7 +38,7 @@ def same(one: Any, two: Any) -> bool:
 
 
 def refuses_or_loads_the_same(path: Path, content: dict[str, Any]) -> bool:
-    """Whether a changed file is refused; one in which only padding changed may load as before."""
+    """True if a changed file is refused; one in which only padding changed may load as before."""
     try:
         loaded = load_checkpoint_file(path)
     except ValueError as error:

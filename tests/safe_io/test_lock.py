@@ -29,7 +29,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def told(process: subprocess.Popen[str]) -> str:
-    """What the holder says when it has the lock: the number of its child, or None."""
+    """Return the first line of the holder of the lock: the number of its child, or None."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 

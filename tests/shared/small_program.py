@@ -104,5 +104,5 @@ def environment() -> dict[str, str]:
 
 
 def log_of(output_dir: Path) -> str:
-    """What log.txt of a run holds."""
+    """Return the text of a run's log.txt."""
     return (output_dir / "log.txt").read_text()
