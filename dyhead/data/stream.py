@@ -7,6 +7,7 @@ loaded ahead matters. Batches are formed by the host; where it groups images by 
 some that were drawn wait for others of their kind, and are kept as *pending* positions.
 """
 
+import operator
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import Dataset, Sampler, get_worker_info
 
+from dyhead.d2 import HOST
 from dyhead.d2.data import DatasetFromList, build_batch_data_loader
+from dyhead.d2.data.common import AspectRatioGroupedDataset
 from dyhead.d2.utils import comm
 from dyhead.data.seeding import kept_generators, seed_cpu_generators
 from dyhead.errors import UserError
@@ -155,14 +158,25 @@ class TrainingBatches:
         self._unseen = Unseen()  # as far as this process is concerned
         self.total_batch_size = total_batch_size
         self.is_grouped = aspect_ratio_grouping
-        self._loader = build_batch_data_loader(
-            self._images,
-            self._stream,
-            total_batch_size,
-            aspect_ratio_grouping=aspect_ratio_grouping,
-            num_workers=num_workers,
-            seed=seed,  # a generator of its own: the loader draws nothing from the training's
+        self._loader = self._build_loader(num_workers)
+
+    def _build_loader(self, num_workers: int) -> Iterable[list[dict[str, Any]]]:
+        # A generator of its own: the loader draws nothing from the training's.
+        options: dict[str, Any] = {"num_workers": num_workers, "seed": self.seed}
+        if not (self.is_grouped and num_workers and HOST == "detectron2"):
+            return build_batch_data_loader(
+                self._images,
+                self._stream,
+                self.total_batch_size,
+                aspect_ratio_grouping=self.is_grouped,
+                **options,
+            )
+        # Its own grouped loader takes images from workers in another order than the stream's.
+        world_size = self._stream.world_size
+        images = build_batch_data_loader(
+            self._images, self._stream, world_size, collate_fn=operator.itemgetter(0), **options
         )
+        return AspectRatioGroupedDataset(images, self.total_batch_size // world_size)
 
     @property
     def seed(self) -> int:

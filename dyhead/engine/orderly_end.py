@@ -14,7 +14,7 @@ def save_and_end(trainer: Any, stop: StopRequested) -> Stopped:
     """Save the step that a trainer has just finished, unless it is saved; return the exit."""
     if stop.is_agreed:
         trainer.run_state.gather(trainer.iter)
-    if comm.is_main_process() and not _is_saved(trainer):
+    if comm.is_main_process() and _has_to_be_saved(trainer):
         trainer.checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
     if stop.is_agreed:
         comm.synchronize()  # nobody is seen to end before the checkpoint is there
@@ -29,21 +29,22 @@ def end_after_failure(trainer: Any, error: Exception) -> Stopped | None:
     signals = StopSignals.current
     if signals is None or signals.requested is None:
         return None
-    logger.warning("Step %d was not finished: %s", steps_done(trainer), error)
+    logger.warning("Step %d was not finished: %s", trainer.finished_step + 2, error)
     return _end(trainer, signals.requested)
 
 
-def _is_saved(trainer: Any) -> bool:
+def _has_to_be_saved(trainer: Any) -> bool:
+    """Tell whether the last step is finished, is not the run's last, and is not saved yet."""
     checkpointer = trainer.checkpointer
     last = checkpointer.last_resumable, steps_done(trainer)
-    return checkpointer.last_saved == last or trainer.iter >= trainer.max_iter
+    return trainer.finished_step == trainer.iter and checkpointer.last_saved != last
 
 
 def _end(trainer: Any, number: int) -> Stopped:
     logger.info(
         "Stopped by %s at step %d, saved %s; --resume goes on.",
         name_of(number),
-        steps_done(trainer),
+        trainer.finished_step + 1,
         trainer.checkpointer.last_resumable or "nothing yet",
     )
     return Stopped(exit_status(number))

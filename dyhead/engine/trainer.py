@@ -57,7 +57,10 @@ class Trainer(DefaultTrainer):
     Attributes:
         scores: of the evaluations, for the cards of the checkpoints.
         run_state: the place in the data, and the seed of all that is random.
+        finished_step: the last one that changed the weights, counted from 0; -1 before the first.
     """
+
+    finished_step = -1
 
     checkpointer: SafeCheckpointer
     scores: ScoresHook
@@ -94,7 +97,8 @@ class Trainer(DefaultTrainer):
         if comm.get_world_size() > 1:
             periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
             gather = GatherHook(self.run_state, *periods)
-            _insert_before(built, (hooks.PeriodicCheckpointer, hooks.EvalHook), gather)
+            # The checkpointer's hook is there in the main process alone: all gather before it.
+            _insert_before(built, (hooks.PeriodicCheckpointer, StopHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
         return built
@@ -139,6 +143,7 @@ class Trainer(DefaultTrainer):
         Raises:
             Stopped: by a signal, after the step was finished and saved.
         """
+        self.finished_step = self.start_iter - 1
         try:
             return super().train()
         except StopRequested as stop:
@@ -154,6 +159,7 @@ class Trainer(DefaultTrainer):
         """Do one iteration, with the random numbers of its own."""
         self.run_state.begin_step(self.iter)
         super().run_step()
+        self.finished_step = self.iter
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a run needs to go on exactly, except for the weights."""
