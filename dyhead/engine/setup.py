@@ -16,7 +16,6 @@ from dyhead.data import fill_num_classes, register_datasets
 from dyhead.data.coco_json import resolve_entries
 from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
-from dyhead.engine.output_lock import hold_output_folder
 from dyhead.engine.precision import settle_precision
 from dyhead.errors import UserError, user_errors
 from dyhead.modeling.tta import check_multi_scale_testing
@@ -40,8 +39,6 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     """
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        if comm.is_main_process():
-            hold_output_folder(cfg.OUTPUT_DIR)
         write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
     logging.getLogger("detectron2.engine.train_loop").addFilter(log_without_traceback)

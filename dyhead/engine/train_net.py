@@ -12,6 +12,7 @@ from dyhead.d2.evaluation import verify_results
 from dyhead.d2.utils import comm
 from dyhead.detector import prepare_detector
 from dyhead.engine.arguments import load_run_config
+from dyhead.engine.output_lock import held_output_folder
 from dyhead.engine.setup import prepare_run
 from dyhead.engine.stops import StopSignals
 from dyhead.engine.trainer import Trainer
@@ -20,7 +21,10 @@ from dyhead.errors import user_errors
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """Create the config and do what every run starts with; returns the frozen config."""
-    cfg, explicit_keys = load_run_config(args)
+    return _setup(*load_run_config(args), args)
+
+
+def _setup(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace) -> CfgNode:
     prepare_run(cfg, explicit_keys, args)
     cfg.freeze()
     with user_errors():
@@ -47,7 +51,12 @@ def main(args: argparse.Namespace) -> Any:
     Raises:
         Stopped: a signal stopped a training, in good order.
     """
-    cfg = setup(args)
+    cfg, explicit_keys = load_run_config(args)
+    with held_output_folder(cfg.OUTPUT_DIR):
+        return _run(_setup(cfg, explicit_keys, args), args)
+
+
+def _run(cfg: CfgNode, args: argparse.Namespace) -> Any:
     if args.eval_only:
         return evaluate(cfg, args)
     with user_errors():

@@ -44,11 +44,11 @@ def write_bytes_atomically(data: bytes, path: str | os.PathLike[str]) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
-    """Remove what killed processes have begun to write into a folder, and return their number.
+    """Remove the checkpoints that killed processes have begun to write; return their number.
 
-    Call it where nobody else writes into the folder, as the holder of its lock.
+    Call it where nobody else saves into the folder, as the holder of its lock.
     """
-    pattern = os.path.join(glob.escape(os.fspath(folder)), ".*.[0-9a-f]*.tmp")
+    pattern = os.path.join(glob.escape(os.fspath(folder)), ".*.pth.[0-9a-f]*.tmp")
     found = [path for path in glob.glob(pattern) if _is_temporary(os.path.basename(path))]
     for path in found:
         with contextlib.suppress(OSError):

@@ -24,11 +24,18 @@ LONG = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "3"]
 UNDER_TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node", "2"]
 
 
-def children_of(group: int) -> list[str]:
+def processes(*columns: str) -> list[list[str]]:
+    """These columns of all processes, and their command lines, without those that have ended."""
+    options = [part for column in ("stat", *columns, "args") for part in ("-o", f"{column}=")]
+    found = subprocess.run(["ps", "-e", *options], capture_output=True, text=True, check=True)
+    rows = [line.split(None, len(columns) + 1) for line in found.stdout.splitlines()]
+    assert any(str(os.getpid()) in row for row in rows) or "pid" not in columns
+    return [row[1:] for row in rows if not row[0].startswith("Z")]
+
+
+def group_of(process: subprocess.Popen[str]) -> list[str]:
     """Command lines of what is left of a group of processes."""
-    found = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True)
-    rows = (line.split(None, 2) for line in found.stdout.splitlines())
-    return [row[2] for row in rows if int(row[0]) == group and not row[1].startswith("Z")]
+    return [args for group, args in processes("pgid") if group == str(process.pid)]
 
 
 def saved_steps(folder: Path) -> tuple[int, str]:
@@ -55,11 +62,12 @@ def test_a_signal_saves_the_step_with_loader_workers(
     line = [*command_line(tmp_path), *LONG, "DATALOADER.NUM_WORKERS", "2"]
     process = start(line)
     wait_for(process, "model_0000002.pth")
+    assert len(group_of(process)) >= 3  # the program and its loader workers
     (os.killpg if to_group else os.kill)(process.pid, number)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == status and "Traceback" not in output, output
     steps = assert_stopped(tmp_path / "run", number.name)
-    assert not children_of(process.pid)
+    assert not group_of(process)
     done = call(["--resume", *line, "SOLVER.MAX_ITER", str(steps + 1)])
     assert done.returncode == 0, done.stderr
     assert f"Starting training from iteration {steps}" in log_of(tmp_path / "run")
@@ -79,7 +87,7 @@ def test_a_signal_to_the_parent_of_several_processes_saves_the_step(
     os.kill(process.pid, number)
     output = process.communicate(timeout=120)[0]
     assert_stopped(tmp_path / "run", number.name)
-    assert not children_of(process.pid)
+    assert not group_of(process)
     if way == "launcher":
         assert process.returncode == (130 if number == signal.SIGINT else 143), output
         assert "Traceback" not in output
@@ -91,12 +99,9 @@ def test_a_signal_to_the_parent_of_several_processes_saves_the_step(
 def test_a_signal_to_one_of_several_processes_stops_all(tmp_path: Path) -> None:
     process = start([*command_line(tmp_path), *LONG, "--num-gpus", "2"])
     wait_for(process, "model_0000002.pth")
-    listed = subprocess.run(
-        ["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True
-    ).stdout.splitlines()
-    own = [line.split(None, 2) for line in listed]
-    ranks = [int(r[0]) for r in own if int(r[1]) == process.pid and "spawn_main" in r[2]]
-    os.kill(ranks[-1], signal.SIGTERM)
+    listed = processes("pid", "ppid")
+    ranks = [pid for pid, ppid, args in listed if ppid == str(process.pid) and "spawn" in args]
+    os.kill(int(ranks[-1]), signal.SIGTERM)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 143 and "Traceback" not in output, output
     assert_stopped(tmp_path / "run", "SIGTERM")
