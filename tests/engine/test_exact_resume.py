@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from small_program import call, command_line
 from torch import nn
 
+from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import HookBase
 from dyhead.d2.modeling import META_ARCH_REGISTRY
@@ -100,3 +102,40 @@ def test_six_steps_and_six_more_are_twelve(
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value)
     assert repr(resumed._last_eval_results) == repr(whole._last_eval_results)  # NaN as well
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["DATALOADER.NUM_WORKERS", "2", "SOLVER.AMP.ENABLED", "True"],
+        pytest.param(
+            ["--num-gpus", "2"],
+            marks=pytest.mark.skipif(
+                HOST == "detectron2", reason="it needs GPUs for two processes"
+            ),
+        ),
+    ],
+    ids=["float32", "bfloat16, 2 workers", "2 processes"],
+)
+def test_a_whole_detector_resumes_exactly(tmp_path: Path, options: list[str]) -> None:
+    line = [*command_line(tmp_path), *options, "INPUT.RANDOM_FLIP", "horizontal"]
+    line += [
+        "INPUT.MIN_SIZE_TRAIN",
+        "(48, 64)",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "100",
+        "SOLVER.STEPS",
+        "()",
+    ]
+    line += ["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"]  # a cosine's shape follows MAX_ITER
+    place = line.index("OUTPUT_DIR") + 1
+    weights = []
+    for name, runs in (("whole", (12,)), ("parts", (6, 12))):
+        line[place] = str(tmp_path / name)
+        for steps in runs:
+            done = call(["--resume", *line, "SOLVER.MAX_ITER", str(steps)])
+            assert done.returncode == 0, done.stdout + done.stderr
+        weights.append(torch.load(tmp_path / name / "model_final.pth", weights_only=True)["model"])
+    assert all(torch.equal(weights[1][name], weight) for name, weight in weights[0].items())
