@@ -23,6 +23,11 @@ DATASETS.COCO_JSON = []
 # (1, 2) two of the second come per one of the first. Empty: all images are drawn alike.
 DATASETS.TRAIN_RATIOS = []
 
+LOADER = DEFAULTS.DATALOADER = CfgNode()
+# Seconds that a batch of the loader's processes is waited for before the run ends, as when a disk
+# does not answer; 0: without end.
+LOADER.TIMEOUT = 600
+
 # --- Backbones ------------------------------------------------------------------------------------
 
 # The Swin Transformer (Liu et al., ICCV 2021), by default Swin-T. EMBED_DIM, DEPTHS and NUM_HEADS

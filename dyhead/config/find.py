@@ -46,11 +46,13 @@ def find_config(name_or_path: str | os.PathLike[str]) -> Path:
             `packaged_configs`, with or without "configs/" before it and ".yaml" behind it.
 
     Raises:
-        UserError: it is neither; the message has the nearest names.
+        UserError: it is a folder, or neither; then the message has the nearest names.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, no config: name a YAML file in it.")
     name = PurePath(name_or_path).as_posix().removeprefix("configs/").removesuffix(".yaml")
     names = [packaged.removesuffix(".yaml") for packaged in packaged_configs()]
     if name in names:

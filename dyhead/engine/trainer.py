@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
+from dyhead.config.range_checks import check_ranges
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import (
@@ -22,11 +23,13 @@ from dyhead.d2.engine import DefaultTrainer, HookBase
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
+from dyhead.d2.utils.events import EventWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.late_writers import LateWriters
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -60,9 +63,10 @@ class Trainer(DefaultTrainer):
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
 
         Raises:
-            UserError: the host cannot train so.
+            UserError: the host cannot train so, or a value is not in its key's range.
             TypeError: a subclass has left out the parent's hooks.
         """
+        check_ranges(cfg)
         is_on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if HOST == "detectron2" and is_on_cpu and comm.get_world_size() > 1:
             raise UserError(
@@ -86,6 +90,10 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
         return built
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build Detectron2's writers, which open their files when they first write."""
+        return [LateWriters(super().build_writers)]
 
     def _replace_parts(self) -> None:
         cfg, model = self.cfg, self.model
@@ -159,13 +167,17 @@ class Trainer(DefaultTrainer):
         dataset, sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
         mapper = CheckedMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
+        return build_detection_train_loader(
+            cfg, mapper=mapper, dataset=dataset, sampler=sampler, timeout=_worker_timeout(cfg)
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Build Detectron2's loader; an image that cannot be read stops the run by its name."""
         mapper = CheckedMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader.timeout = _worker_timeout(cfg)  # neither host takes it as an argument here
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -198,6 +210,11 @@ class Trainer(DefaultTrainer):
         if comm.is_main_process():
             write_reports(cfg, results)
         return results
+
+
+def _worker_timeout(cfg: CfgNode) -> int:
+    """Return the seconds that the loader waits for its workers; 0, for ever, where it has none."""
+    return cfg.DATALOADER.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0
 
 
 def _describe_training(cfg: CfgNode, num_images: int) -> None:
