@@ -1,4 +1,4 @@
-"""Names what a program ran out of: memory, room on a disk, processes; one sentence with the way out.
+"""Names what a program ran out of, such as memory or room on a disk, and what to lower.
 
 Nothing here needs PyTorch, so that every command can have it.
 """
@@ -79,9 +79,7 @@ def _describe_system_error(error: OSError) -> str:
     if error.errno == errno.ENOMEM:
         return _describe_memory(str(error))
     if error.errno == errno.EMFILE:
-        return (
-            "Too many files are open: raise the limit (ulimit -n), or lower DATALOADER.NUM_WORKERS."
-        )
+        return "Too many files are open: raise ulimit -n, or lower DATALOADER.NUM_WORKERS."
     return _describe_runtime_error(str(error))
 
 

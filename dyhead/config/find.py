@@ -51,12 +51,12 @@ def find_config(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, no config: name a YAML file in it.")
     name = PurePath(name_or_path).as_posix().removeprefix("configs/").removesuffix(".yaml")
     names = [packaged.removesuffix(".yaml") for packaged in packaged_configs()]
     if name in names:
         return packaged_folder() / f"{name}.yaml"
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, no config: name a YAML file in it.")
     raise UserError(
         f"There is no config {os.fspath(name_or_path)}, neither a file nor one of the project's"
         f" own: did you mean {' or '.join(_nearest(name, names))}? `dyhead configs list` shows all."

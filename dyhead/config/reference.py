@@ -21,8 +21,9 @@ _REFERENCE_HEADER = """\
 <!-- made by `make config-keys` from the comments beside the keys; change those -->
 
 Every key, its default, the values that it may have and what it means. Any other value is refused
-when the config is read, in a sentence with the key, the value and what is allowed. Keys in **bold** are the project's own, the others are
-Detectron2's. `dyhead configs explain KEY` also says where a key is read and which configs set it.
+when the config is read, in a sentence with the key, the value and what is allowed. Keys in **bold**
+are the project's own, the others are Detectron2's. `dyhead configs explain KEY` also says where a
+key is read and which configs set it.
 """
 
 

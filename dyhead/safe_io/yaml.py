@@ -15,9 +15,8 @@ MAX_BYTES = 8 << 20
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 # Standard YAML for values that no config holds.
-_REFUSED_TAGS = (
-    _TIMESTAMP,
-    *(f"tag:yaml.org,2002:{t}" for t in ("set", "binary", "omap", "pairs")),
+_REFUSED_TAGS = tuple(
+    f"tag:yaml.org,2002:{name}" for name in ("timestamp", "set", "binary", "omap", "pairs")
 )
 
 

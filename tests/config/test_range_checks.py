@@ -217,11 +217,9 @@ def test_text_that_looks_like_something_else_stays_text_where_text_is_wanted(fol
 
 
 def test_values_in_the_file_may_be_text_that_holds_a_literal(tmp_path: Path) -> None:
-    file = write(
-        tmp_path, "SOLVER:\n  STEPS: (3, 4)\n  BASE_LR: 1e-4\nDATASETS:\n  TRAIN: ('a',)\n"
-    )
+    file = write(tmp_path, "SOLVER:\n  STEPS: (3, 4)\n  BASE_LR: 1e-4\nOUTPUT_DIR: 'x'\n")
     cfg, _ = load_config(file)
-    assert (cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR, cfg.DATASETS.TRAIN) == ((3, 4), 1e-4, ("a",))
+    assert (cfg.SOLVER.STEPS, cfg.SOLVER.BASE_LR, cfg.OUTPUT_DIR) == ((3, 4), 1e-4, "x")
 
 
 @pytest.mark.parametrize(
