@@ -19,8 +19,8 @@ from dyhead.checkpoint.find import find_checkpoint, load_own_config
 from dyhead.checkpoint.model_card import ModelCard, read_card
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
+from dyhead.config.check import check_config
 from dyhead.config.load import with_project_keys
-from dyhead.config.range_checks import check_ranges
 from dyhead.d2.config import CfgNode
 from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
 from dyhead.data.num_classes import get_num_classes, num_classes_key, set_num_classes
@@ -127,7 +127,7 @@ def prepare_detector(
             detector of this config, or the data set has other classes.
     """
     cfg = with_project_keys(cfg)
-    check_ranges(cfg)
+    check_config(cfg)
     source, card = _look_at_weights(cfg, allow_partial)
     trained = Classes(card.class_names, card.category_ids) if card else Classes()
     wanted = classes_of(dataset) if dataset else Classes()

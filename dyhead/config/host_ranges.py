@@ -5,10 +5,12 @@ the thing is built, and so before a run writes anything.
 """
 
 from dyhead.config.ranges import (
+    CHANNELS,
     COUNT,
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,
+    SHORT_SIDE,
     Range,
     either,
     flag,
@@ -26,7 +28,8 @@ _BOX_WEIGHTS = list_of(POSITIVE, 4 if HOST == "embedded" else (4, 5))  # 5: rota
 _THRESHOLDS = list_of(SHARE, ascending=True)
 _LABELS = list_of(one_of(-1, 0, 1))
 _HOST_BOX_LOSS = one_of("smooth_l1", "giou", "diou", "ciou")
-_NORM = text()
+_NORMS = ("", "BN", "SyncBN", "nnSyncBN", "FrozenBN", "GN", "LN")
+_NORM = one_of(*_NORMS, *(() if HOST == "embedded" else ("naiveSyncBN", "naiveSyncBN_N")))
 _SEED_LIMIT = 2**31 - 1  # every library's generator takes it
 
 HOST_RANGES: dict[str, dict[str, Range]] = {
@@ -52,12 +55,12 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
     "MODEL.BACKBONE": {"NAME": name(), "FREEZE_AT": whole(-1)},
     "MODEL.RESNETS": {
         "DEPTH": one_of(18, 34, 50, 101, 152),
-        "OUT_FEATURES": _NAMES,
+        "OUT_FEATURES": list_of(one_of("stem", "res2", "res3", "res4", "res5")),
         "NORM": _NORM,
         "NUM_GROUPS": COUNT,
-        "WIDTH_PER_GROUP": COUNT,
-        "STEM_OUT_CHANNELS": COUNT,
-        "RES2_OUT_CHANNELS": COUNT,
+        "WIDTH_PER_GROUP": CHANNELS,
+        "STEM_OUT_CHANNELS": CHANNELS,
+        "RES2_OUT_CHANNELS": CHANNELS,
         "STRIDE_IN_1X1": flag(),
         "RES5_DILATION": one_of(1, 2),
         "DEFORM_ON_PER_STAGE": list_of(flag(), 4),
@@ -66,7 +69,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
     },
     "MODEL.FPN": {
         "IN_FEATURES": list_of(name(), empty=True),
-        "OUT_CHANNELS": COUNT,
+        "OUT_CHANNELS": CHANNELS,
         "NORM": _NORM,
         "FUSE_TYPE": one_of("sum", "avg"),
     },
@@ -133,9 +136,9 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "POOLER_RESOLUTION": COUNT,
         "POOLER_SAMPLING_RATIO": whole(0),
         "NUM_CONV": whole(0),
-        "CONV_DIM": COUNT,
+        "CONV_DIM": CHANNELS,
         "NUM_FC": whole(0),
-        "FC_DIM": COUNT,
+        "FC_DIM": CHANNELS,
         "NORM": _NORM,
         "CLS_AGNOSTIC_BBOX_REG": flag(),
         "TRAIN_ON_PRED_BOXES": flag(),
@@ -158,7 +161,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "POOLER_RESOLUTION": COUNT,
         "POOLER_SAMPLING_RATIO": whole(0),
         "NUM_CONV": whole(0),
-        "CONV_DIM": COUNT,
+        "CONV_DIM": CHANNELS,
         "NORM": _NORM,
         "CLS_AGNOSTIC_MASK": flag(),
     },
@@ -178,7 +181,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "IN_FEATURES": _NAMES,
         "NUM_CLASSES": COUNT,
         "IGNORE_VALUE": whole(),
-        "CONVS_DIM": COUNT,
+        "CONVS_DIM": CHANNELS,
         "COMMON_STRIDE": COUNT,
         "NORM": _NORM,
         "LOSS_WEIGHT": NOT_NEGATIVE,
@@ -191,10 +194,10 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "INSTANCES_CONFIDENCE_THRESH": SHARE,
     },
     "INPUT": {
-        "MIN_SIZE_TRAIN": list_of(whole(0)),
+        "MIN_SIZE_TRAIN": list_of(SHORT_SIDE),
         "MIN_SIZE_TRAIN_SAMPLING": one_of("choice", "range"),
         "MAX_SIZE_TRAIN": COUNT,
-        "MIN_SIZE_TEST": whole(0),
+        "MIN_SIZE_TEST": SHORT_SIDE,
         "MAX_SIZE_TEST": COUNT,
         "RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
         "FORMAT": one_of("BGR", "RGB", "L", "YUV-BT.601"),
@@ -223,7 +226,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
     },
     "SOLVER": {
         "MAX_ITER": COUNT,
-        "IMS_PER_BATCH": COUNT,
+        "IMS_PER_BATCH": whole(1, 2**16),
         "BASE_LR": POSITIVE,
         "BIAS_LR_FACTOR": NOT_NEGATIVE,
         "MOMENTUM": number(0, below=1),
@@ -260,7 +263,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "ENABLED": flag(),
         "FLIP": flag(),
         "MAX_SIZE": COUNT,
-        "MIN_SIZES": list_of(whole(0)),
+        "MIN_SIZES": list_of(SHORT_SIDE),
     },
     "TEST.PRECISE_BN": {"ENABLED": flag(), "NUM_ITER": COUNT},
 }

@@ -5,6 +5,7 @@ the thing is built, and so before a run writes anything.
 """
 
 from dyhead.config.ranges import (
+    CHANNELS,
     COUNT,
     NOT_NEGATIVE,
     POSITIVE,
@@ -26,7 +27,7 @@ _DENSE = {
     "NUM_CLASSES": COUNT,
     "IN_FEATURES": _NAMES,
     "NUM_CONVS": whole(0),
-    "CHANNELS": COUNT,
+    "CHANNELS": CHANNELS,
     "USE_GN": flag(),
     "PRIOR_PROB": _PROBABILITY,
     "PREDICTOR_INIT_STD": NOT_NEGATIVE,
@@ -53,7 +54,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
     "DATALOADER": {"TIMEOUT": whole(0)},
     "MODEL": {"DEFORM_CONV_BACKEND": text(), "CHANNELS_LAST": flag()},
     "MODEL.SWINT": {
-        "EMBED_DIM": COUNT,
+        "EMBED_DIM": CHANNELS,
         "OUT_FEATURES": _NAMES,
         "DEPTHS": list_of(COUNT),
         "NUM_HEADS": list_of(COUNT),
@@ -77,7 +78,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
     "MODEL.FPN": {"RELU_BEFORE_P7": flag()},
     "MODEL.DYHEAD": {
         "NUM_CONVS": whole(0),
-        "CHANNELS": COUNT,
+        "CHANNELS": CHANNELS,
         "SCALE_AWARE": flag(),
         "SPATIAL_AWARE": flag(),
         "TASK_AWARE": flag(),
@@ -107,7 +108,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
     },
     "MODEL.REPPOINTS": {
         **_DENSE,
-        "POINT_CHANNELS": COUNT,
+        "POINT_CHANNELS": CHANNELS,
         "NUM_POINTS": COUNT,
         "TRANSFORM": one_of("moment", "minmax", "partial_minmax"),
         "MOMENT_MUL": SHARE,

@@ -159,3 +159,5 @@ SHARE = number(0, 1)
 POSITIVE = number(above=0)
 NOT_NEGATIVE = number(0)
 COUNT = whole(1)
+CHANNELS = whole(1, 2**16)
+SHORT_SIDE = whole(0, 2**16)  # pixels; 0 leaves images as they are

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 
+from dyhead.config.check import check_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
@@ -103,6 +104,7 @@ def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
 
 def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
     """Refuse what either host would ignore, or answer with a failed assertion."""
+    check_config(cfg)
     if cfg.MODEL.LOAD_PROPOSALS:
         raise UserError("MODEL.LOAD_PROPOSALS is not served: set it to False.")
     if cfg.MODEL.MASK_ON and HOST == "detectron2":  # the embedded host has no masks at all

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
-from dyhead.config.range_checks import check_ranges
+from dyhead.config.check import check_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import (
@@ -41,6 +41,7 @@ from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
 from dyhead.evaluation.reports import write_reports
+from dyhead.modeling.registered_names import answer_unknown_names
 from dyhead.modeling.tta import build_multi_scale_testing
 
 logger = logging.getLogger(__name__)
@@ -63,10 +64,10 @@ class Trainer(DefaultTrainer):
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
 
         Raises:
-            UserError: the host cannot train so, or a value is not in its key's range.
+            UserError: the host cannot train so, or a value cannot be used.
             TypeError: a subclass has left out the parent's hooks.
         """
-        check_ranges(cfg)
+        check_config(cfg)
         is_on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if HOST == "detectron2" and is_on_cpu and comm.get_world_size() > 1:
             raise UserError(
@@ -137,7 +138,7 @@ class Trainer(DefaultTrainer):
         Raises:
             UserError: the config describes no model that can be built, or none for this machine.
         """
-        with user_errors():
+        with user_errors(), answer_unknown_names(cfg):
             model = build_model(cfg)
             prepare_execution(cfg, model)
         keep_predictions_in_float32(model)
