@@ -24,8 +24,8 @@ def _check_channels(cfg: CfgNode) -> None:
     for key in ("PIXEL_MEAN", "PIXEL_STD"):
         if len(cfg.MODEL[key]) != channels:
             raise UserError(
-                f"MODEL.{key} has {len(cfg.MODEL[key])} values, but images have {channels} channels"
-                f" (INPUT.FORMAT {cfg.INPUT.FORMAT!r}): give one value for each."
+                f"MODEL.{key} has {len(cfg.MODEL[key])} values, INPUT.FORMAT {cfg.INPUT.FORMAT!r}"
+                f" wants {channels}: give one for each channel."
             )
 
 
@@ -47,12 +47,12 @@ def _check_crop(cfg: CfgNode) -> None:
             f"INPUT.CROP.SIZE {list(crop.SIZE)} is more than the image: INPUT.CROP.TYPE"
             f" {crop.TYPE!r} takes shares from 0 to 1."
         )
-    if crop.TYPE.startswith("absolute") and not all(isinstance(size, int) for size in crop.SIZE):
+    if crop.TYPE.startswith("absolute") and min(crop.SIZE) < 1:
         raise UserError(
-            f"INPUT.CROP.SIZE {list(crop.SIZE)}: INPUT.CROP.TYPE {crop.TYPE!r} takes whole numbers"
-            " of pixels."
+            f"INPUT.CROP.SIZE {list(crop.SIZE)}: INPUT.CROP.TYPE {crop.TYPE!r} takes pixels, 1 or"
+            " more."
         )
     if crop.TYPE == "absolute_range" and crop.SIZE[0] > crop.SIZE[1]:
         raise UserError(
-            f"INPUT.CROP.SIZE {list(crop.SIZE)}: give the least and the largest side, in this order."
+            f"INPUT.CROP.SIZE {list(crop.SIZE)}: give the least side, then the largest."
         )

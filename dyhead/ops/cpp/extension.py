@@ -157,8 +157,6 @@ def _load_or_build(library: Path) -> None:
         logger.info("Building the C++ extension, once for this machine: about half a minute")
         try:
             _build(library, compiler, openmp)
-            if not _loads(library):
-                raise BuildError(f"the library just built does not load: {library}")
         except BuildError as error:
             write_private_file(_failure(library), f"{os.environ.get('CXX', '')}\n{error}")
             raise
@@ -235,9 +233,10 @@ def _processor_features() -> str:
 
 
 def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
-    """Compile and link into place.
+    """Compile, link, load, and move into place.
 
     The finished file is moved to its name in one step, so that nobody ever loads half a library.
+    It is loaded before: a process that has loaded a bad one of that name would get it once more.
     """
     flags = [*_compile_flags(compiler), *openmp]
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
@@ -255,6 +254,8 @@ def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
             [[*compiler, *objects, "-o", str(linked), *_link_flags()]], library.with_suffix(".log")
         )
         linked.chmod(0o700)  # the linker has asked the umask, which may let a group write
+        if not _loads(linked):
+            raise BuildError("the library just built does not load, or lacks its operators")
         os.replace(linked, library)
 
 
