@@ -6,14 +6,18 @@ Nothing here needs PyTorch, so that every command can have it.
 import errno
 import multiprocessing
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dyhead.errors import UserError
 
 _AFTERWARDS = "What was saved stays; a training goes on from there with --resume."
+_HAS_SIGCHLD = hasattr(signal, "SIGCHLD")
+_SECONDS_TO_END = 10
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_NEEDED = re.compile(r"(?i:tried|unable) to allocate ([\d.]+ (?:[KMGT]iB|bytes))")
+_NEEDED = re.compile(r"(?i:tried|unable) to allocate ([\d.]+ (?:[KMGTPE]iB|bytes))")
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 _NO_SHARED_MEMORY = re.compile(r"shared memory \(shm\)|/dev/shm|</torch_\d")
 _NO_PROCESS = re.compile(r"can't start new thread|Resource temporarily unavailable")
@@ -40,9 +44,24 @@ def name_shortages() -> Iterator[None]:
         sentence = describe_shortage(error)
         if not sentence:
             raise
-        for child in multiprocessing.active_children():
-            child.kill()  # a stopped one would not notice anything milder
+        _end_children()
         raise UserError(sentence) from error
+
+
+def _end_children() -> None:
+    """End the processes that this one has started; a stopped one notices nothing milder.
+
+    PyTorch's DataLoader raises an error wherever this process is when a worker ends: not now.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if _HAS_SIGCHLD and is_main else None
+    try:
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join(_SECONDS_TO_END)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGCHLD, before)
 
 
 def describe_shortage(error: BaseException) -> str:

@@ -51,9 +51,10 @@ def log_without_traceback(record: logging.LogRecord) -> bool:
         True: every record is logged, those of a user's mistake or a shortage with one sentence.
     """
     error = record.exc_info[1] if record.exc_info else None
-    shortage = describe_shortage(error) if error else ""
-    if shortage or isinstance(error, (UserError, FloatingPointError)):
-        sentence = shortage or _last_sentence(error) or error
+    sentence = describe_shortage(error) if error else ""
+    if isinstance(error, (UserError, FloatingPointError)):
+        sentence = _last_sentence(error) or str(error)
+    if sentence:
         record.msg, record.args = "Training stopped: %s", (sentence,)
         record.exc_info = None
     return True

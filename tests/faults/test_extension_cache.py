@@ -1,4 +1,4 @@
-"""What other users put into the folder of compiled code is neither loaded nor harmed."""
+"""Nothing that other users put into the folder of compiled code is loaded, or harmed."""
 
 import importlib.util
 import logging
