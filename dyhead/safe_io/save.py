@@ -83,8 +83,9 @@ def _replace_atomically(path: str, suffix: str, write: Callable[[IO[bytes]], Any
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = path  # writing to an open file does not tell which one
+        for failed in (error, error.__context__):  # torch.save makes another error of it
+            if isinstance(failed, OSError) and failed.filename is None:
+                failed.filename = path  # writing to an open file does not tell which one
         raise
     _sync_folder(folder)
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,20 +92,38 @@ def test_no_threads(arguments: list[str]) -> None:
     assert sentence_of(said).startswith("Error: The system starts no further thread or process")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-def test_a_loader_worker_is_lost(
-    arguments: list[str], tmp_path: Path, number: signal.Signals
-) -> None:
+@pytest.fixture
+def with_workers(arguments: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A long training with two loader workers, which has saved a checkpoint already."""
     workers = ["DATALOADER.NUM_WORKERS", "2", "DATALOADER.TIMEOUT", "8"]
     process = start_training([*arguments, *workers, *LONG])
-    wait_for((tmp_path / "run" / "last_checkpoint").exists)
-    children = children_of(process.pid)
-    assert len(children) >= 2
-    os.kill(children[0], number)
-    said = finish(process)
-    assert process.returncode == 1
-    expected = {signal.SIGKILL: "A loader worker (process", signal.SIGSTOP: "The loader workers"}
-    assert sentence_of(said).startswith(f"Error: {expected[number]}")
+    try:
+        wait_for((tmp_path / "run" / "last_checkpoint").exists)
+        yield process
+    finally:
+        process.kill()
+
+
+def test_a_loader_worker_is_killed(with_workers: subprocess.Popen[str], tmp_path: Path) -> None:
+    children = children_of(with_workers.pid)
+    os.kill(children[0], signal.SIGKILL)
+    said = finish(with_workers)
+    assert with_workers.returncode == 1
+    assert sentence_of(said).startswith("Error: A loader worker (process")
+    wait_for(lambda: not any(map(is_alive, children)), 30)
+    assert steps_saved(tmp_path / "run") > 0
+
+
+def test_the_disk_of_the_images_does_not_answer(
+    with_workers: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    for image in (tmp_path / "images").iterdir():
+        image.unlink()
+        os.mkfifo(image)  # opening it waits for ever
+    children = children_of(with_workers.pid)
+    said = finish(with_workers)
+    assert with_workers.returncode == 1
+    assert sentence_of(said).startswith("Error: The loader workers gave no image for 8 s")
     wait_for(lambda: not any(map(is_alive, children)), 30)
     assert steps_saved(tmp_path / "run") > 0
 

@@ -61,7 +61,7 @@ def start_training(arguments: list[str], *code: str, **variables: str) -> subpro
     Args:
         arguments: of its command line.
         code: lines of Python that run before it in the same process.
-        variables: of its environment.
+        variables: of its environment; unless they say otherwise nothing is compiled.
     """
     program = "\n".join(
         [
@@ -76,7 +76,7 @@ def start_training(arguments: list[str], *code: str, **variables: str) -> subpro
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "DYHEAD_CPP": "0", **variables},
         cwd=PROJECT,
     )
 
