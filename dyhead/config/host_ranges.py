@@ -14,6 +14,7 @@ from dyhead.config.ranges import (
     Range,
     either,
     flag,
+    identifier,
     list_of,
     name,
     number,
@@ -28,6 +29,7 @@ _BOX_WEIGHTS = list_of(POSITIVE, 4 if HOST == "embedded" else (4, 5))  # 5: rota
 _THRESHOLDS = list_of(SHARE, ascending=True)
 _LABELS = list_of(one_of(-1, 0, 1))
 _HOST_BOX_LOSS = one_of("smooth_l1", "giou", "diou", "ciou")
+_POOLER = one_of("ROIAlignV2", "ROIAlign", "ROIPool", "ROIAlignRotated")
 _NORMS = ("", "BN", "SyncBN", "nnSyncBN", "FrozenBN", "GN", "LN")
 _NORM = one_of(*_NORMS, *(() if HOST == "embedded" else ("naiveSyncBN", "naiveSyncBN_N")))
 _SEED_LIMIT = 2**31 - 1  # every library's generator takes it
@@ -43,7 +45,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
     },
     "GLOBAL": {"HACK": number()},
     "MODEL": {
-        "META_ARCHITECTURE": name(),
+        "META_ARCHITECTURE": identifier(),
         "DEVICE": name(),
         "WEIGHTS": text(),
         "PIXEL_MEAN": list_of(number()),
@@ -52,7 +54,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "KEYPOINT_ON": flag(),
         "LOAD_PROPOSALS": flag(),
     },
-    "MODEL.BACKBONE": {"NAME": name(), "FREEZE_AT": whole(-1)},
+    "MODEL.BACKBONE": {"NAME": identifier(), "FREEZE_AT": whole(-1)},
     "MODEL.RESNETS": {
         "DEPTH": one_of(18, 34, 50, 101, 152),
         "OUT_FEATURES": list_of(one_of("stem", "res2", "res3", "res4", "res5")),
@@ -74,7 +76,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "FUSE_TYPE": one_of("sum", "avg"),
     },
     "MODEL.ANCHOR_GENERATOR": {
-        "NAME": name(),
+        "NAME": identifier(),
         "SIZES": list_of(either(POSITIVE, list_of(POSITIVE))),
         "ASPECT_RATIOS": list_of(either(POSITIVE, list_of(POSITIVE))),
         "ANGLES": list_of(either(number(), list_of(number()))),
@@ -90,16 +92,16 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "IOU_LABELS": _LABELS,
         "FOCAL_LOSS_ALPHA": SHARE,
         "FOCAL_LOSS_GAMMA": NOT_NEGATIVE,
-        "BBOX_REG_LOSS_TYPE": name(),
+        "BBOX_REG_LOSS_TYPE": identifier(),
         "BBOX_REG_WEIGHTS": list_of(POSITIVE, 4),
         "SMOOTH_L1_LOSS_BETA": NOT_NEGATIVE,
         "SCORE_THRESH_TEST": SHARE,
         "TOPK_CANDIDATES_TEST": COUNT,
         "NMS_THRESH_TEST": SHARE,
     },
-    "MODEL.PROPOSAL_GENERATOR": {"NAME": name(), "MIN_SIZE": whole(0)},
+    "MODEL.PROPOSAL_GENERATOR": {"NAME": identifier(), "MIN_SIZE": whole(0)},
     "MODEL.RPN": {
-        "HEAD_NAME": name(),
+        "HEAD_NAME": identifier(),
         "IN_FEATURES": _NAMES,
         "CONV_DIMS": list_of(either(one_of(-1), COUNT)),
         "BOUNDARY_THRESH": whole(-1),
@@ -119,7 +121,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "NMS_THRESH": SHARE,
     },
     "MODEL.ROI_HEADS": {
-        "NAME": name(),
+        "NAME": identifier(),
         "NUM_CLASSES": COUNT,
         "IN_FEATURES": _NAMES,
         "IOU_THRESHOLDS": _THRESHOLDS,
@@ -131,8 +133,8 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "NMS_THRESH_TEST": SHARE,
     },
     "MODEL.ROI_BOX_HEAD": {
-        "NAME": text(),
-        "POOLER_TYPE": name(),
+        "NAME": either(one_of(""), identifier()),
+        "POOLER_TYPE": _POOLER,
         "POOLER_RESOLUTION": COUNT,
         "POOLER_SAMPLING_RATIO": whole(0),
         "NUM_CONV": whole(0),
@@ -156,8 +158,8 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "BBOX_REG_WEIGHTS": list_of(list_of(POSITIVE, 4)),
     },
     "MODEL.ROI_MASK_HEAD": {
-        "NAME": name(),
-        "POOLER_TYPE": name(),
+        "NAME": identifier(),
+        "POOLER_TYPE": _POOLER,
         "POOLER_RESOLUTION": COUNT,
         "POOLER_SAMPLING_RATIO": whole(0),
         "NUM_CONV": whole(0),
@@ -166,8 +168,8 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "CLS_AGNOSTIC_MASK": flag(),
     },
     "MODEL.ROI_KEYPOINT_HEAD": {
-        "NAME": name(),
-        "POOLER_TYPE": name(),
+        "NAME": identifier(),
+        "POOLER_TYPE": _POOLER,
         "POOLER_RESOLUTION": COUNT,
         "POOLER_SAMPLING_RATIO": whole(0),
         "CONV_DIMS": list_of(COUNT),
@@ -177,7 +179,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "LOSS_WEIGHT": NOT_NEGATIVE,
     },
     "MODEL.SEM_SEG_HEAD": {
-        "NAME": name(),
+        "NAME": identifier(),
         "IN_FEATURES": _NAMES,
         "NUM_CLASSES": COUNT,
         "IGNORE_VALUE": whole(),
@@ -220,7 +222,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "NUM_WORKERS": whole(0, 1024),
         "ASPECT_RATIO_GROUPING": flag(),
         "FILTER_EMPTY_ANNOTATIONS": flag(),
-        "SAMPLER_TRAIN": name(),
+        "SAMPLER_TRAIN": identifier(),
         "REPEAT_THRESHOLD": SHARE,
         "REPEAT_SQRT": flag(),
     },
@@ -231,12 +233,12 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "BIAS_LR_FACTOR": NOT_NEGATIVE,
         "MOMENTUM": number(0, below=1),
         "NESTEROV": flag(),
-        "WEIGHT_DECAY": NOT_NEGATIVE,
-        "WEIGHT_DECAY_NORM": NOT_NEGATIVE,
-        "WEIGHT_DECAY_BIAS": either(NOT_NEGATIVE, one_of(None)),
-        "LR_SCHEDULER_NAME": name(),
+        "WEIGHT_DECAY": SHARE,
+        "WEIGHT_DECAY_NORM": SHARE,
+        "WEIGHT_DECAY_BIAS": either(SHARE, one_of(None)),
+        "LR_SCHEDULER_NAME": identifier(),
         "STEPS": list_of(COUNT, empty=True, ascending=True),
-        "GAMMA": POSITIVE,
+        "GAMMA": number(above=0, most=1),
         "BASE_LR_END": NOT_NEGATIVE,
         "NUM_DECAYS": whole(0),
         "WARMUP_METHOD": one_of("linear", "constant"),

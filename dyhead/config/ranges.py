@@ -4,6 +4,7 @@ Every constructor returns a `Range`; they nest, as in `list_of(number(above=0), 
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,15 @@ def text() -> Range:
 def name() -> Range:
     """Accept any text but the empty one; what it names is looked up where it is used."""
     return Range("a name", lambda value: isinstance(value, str) and bool(value.strip()))
+
+
+def identifier() -> Range:
+    """Accept a name as code has it, of letters, digits, "_" and "."; it is looked up where used."""
+    pattern = re.compile(r"[A-Za-z_][\w.]*")
+    return Range(
+        "a name of letters, digits and _",
+        lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None,
+    )
 
 
 def one_of(*choices: Any) -> Range:

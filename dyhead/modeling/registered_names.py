@@ -41,7 +41,7 @@ def answer_unknown_names(cfg: CfgNode) -> Iterator[None]:
             name: Any = cfg
             for part in key.split("."):
                 name = name[part]
-            if name not in registry and repr(name) in str(error):
+            if name not in registry and f"'{name}'" in str(error.args[0]):
                 names = ", ".join(sorted(known for known, _ in registry))
                 raise UserError(f"{key} {name!r} is unknown: use one of {names}.") from error
         raise
