@@ -61,7 +61,7 @@ class ReadyDetector:
     cfg: CfgNode
     model: nn.Module
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     source: str
     card: ModelCard | None = None
 

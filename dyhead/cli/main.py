@@ -34,12 +34,14 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("check", "dyhead.cli.check", "look for faults of labelled data before a training"),
     Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
     Command("export", "dyhead.cli.export", "write a detector as an ONNX or a .pt2 file"),
     Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
     Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),
+    Command("convert-data", "dyhead.cli.convert_data", "write a labelled data set as a COCO json"),
     Command("analyze", "dyhead.cli.analyze", "count what a detector costs, part by part"),
     Command("configs", "dyhead.cli.configs", "list, show, compare and explain configs"),
     Command("info", "dyhead.cli.info", "print versions, devices, back ends and missing parts"),

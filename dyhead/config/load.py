@@ -24,8 +24,10 @@ logger = logging.getLogger(__name__)
 # Official keys that never had an effect: ATSS derives its IoU thresholds from the candidates.
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
 COMMAND_LINE = "the command line"
+_KEYS_OF_ENTRIES = ("DATASETS.SOURCES", "DATASETS.COCO_JSON")
 # Values of keys that are empty by default, as they are written on a command line.
 _EXAMPLES = {
+    "DATASETS.SOURCES": [["my_train", "data/train.json", "data/images"]],
     "DATASETS.COCO_JSON": [["my_train", "data/train.json", "data/images"]],
     "DATASETS.TRAIN": ("my_train",),
     "DATASETS.TEST": ("my_test",),
@@ -168,7 +170,7 @@ def _decode(key: str, value: Any, current: Any) -> Any:
     """
     if not isinstance(value, str):
         return value
-    if key == "DATASETS.COCO_JSON":
+    if key in _KEYS_OF_ENTRIES:
         try:
             return load_yaml_text(f"entries: {value}", key)["entries"]
         except ValueError:

@@ -49,9 +49,14 @@ _WITH_CENTERNESS = {
 
 OWN_RANGES: dict[str, dict[str, Range]] = {
     "DATASETS": {
+        "SOURCES": list_of(list_of(name()), empty=True),
+        "VAL_RATIO": _PROBABILITY,
+        "SPLIT_SEED": whole(),
+        "ALLOW_OUTSIDE": flag(),
         "COCO_JSON": list_of(list_of(name()), empty=True),
         "TRAIN_RATIOS": list_of(POSITIVE, empty=True),
     },
+    "INPUT": {"MAX_PIXELS": whole(0)},
     "DATALOADER": {"TIMEOUT": whole(0)},
     "MODEL": {"DEFORM_CONV_BACKEND": either(one_of(""), identifier()), "CHANNELS_LAST": flag()},
     "MODEL.SWINT": {

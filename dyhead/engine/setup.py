@@ -15,7 +15,7 @@ from dyhead.d2.utils import comm
 from dyhead.d2.utils.collect_env import collect_env_info
 from dyhead.d2.utils.logger import setup_logger
 from dyhead.data import fill_num_classes, register_datasets
-from dyhead.data.coco_json import resolve_entries
+from dyhead.data.coco_json import named_sources, resolve_entries
 from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
 from dyhead.engine.precision import settle_precision
@@ -31,8 +31,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     """Complete `cfg` for this machine and its data, and open the log in OUTPUT_DIR.
 
     Args:
-        cfg: changed in place: MODEL.DEVICE, DATALOADER.NUM_WORKERS, the paths
-            of DATASETS.COCO_JSON and the number of classes.
+        cfg: changed in place: MODEL.DEVICE, DATALOADER.NUM_WORKERS, the paths of DATASETS.SOURCES
+            and DATASETS.COCO_JSON, and the number of classes.
         explicit_keys: the keys that the user set.
         args: the command line.
 
@@ -53,6 +53,7 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         cfg.DATALOADER.NUM_WORKERS = num_workers
     with user_errors():
         # absolute paths: the config that a run leaves works from any folder
+        cfg.DATASETS.SOURCES = resolve_entries(cfg.DATASETS.SOURCES, "SOURCES")
         cfg.DATASETS.COCO_JSON = resolve_entries(cfg.DATASETS.COCO_JSON)
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys, args.eval_only)
@@ -130,10 +131,10 @@ def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
 
 
 def _refuse_sets_without_masks(cfg: CfgNode) -> None:
-    read_by_us = {name for name, *_ in resolve_entries(cfg.DATASETS.COCO_JSON)}
+    read_by_us = {name for name, *_ in named_sources(cfg)}
     if found := [name for name in cfg.DATASETS.TRAIN if name in read_by_us]:
         raise UserError(
-            f"MODEL.MASK_ON needs masks, but {found[0]!r} is in DATASETS.COCO_JSON, which is read"
+            f"MODEL.MASK_ON needs masks, but {found[0]!r} is in DATASETS.SOURCES or COCO_JSON, read"
             " for boxes alone: register it with detectron2.data.datasets.register_coco_instances,"
             " or set MODEL.MASK_ON to False."
         )

@@ -23,13 +23,16 @@ from dyhead.d2.engine import DefaultTrainer, HookBase
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
-from dyhead.d2.utils.events import EventWriter
+from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
+from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.input_pictures import InputPicturesHook
 from dyhead.engine.late_writers import LateWriters
+from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -79,7 +82,10 @@ class Trainer(DefaultTrainer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Build Detectron2's hooks, scores for the checkpoints' cards, and the curves at the end.
+        """Build Detectron2's hooks, and those of the project.
+
+        The latter are scores for the checkpoints' cards, the curves at the end, and pictures of the
+        first batches for TensorBoard.
 
         `DefaultTrainer` calls this last, when all else is built and no hook has taken any of it.
         So this is the place where the project's step trainer and checkpointer replace the ones that
@@ -90,11 +96,28 @@ class Trainer(DefaultTrainer):
         built = super().build_hooks()
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+            if InputPicturesHook.is_useful():
+                built.append(self._build_input_pictures())
         return built
 
+    def _build_input_pictures(self) -> HookBase:
+        names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
+        return InputPicturesHook(self.model, self.cfg.INPUT.FORMAT, names)
+
     def build_writers(self) -> list[EventWriter]:
-        """Build Detectron2's writers, which open their files when they first write."""
-        return [LateWriters(super().build_writers)]
+        """Build what opens the run's files when it first writes: see `open_writers`."""
+        own_state = weakref.proxy(self)  # no cycle: see `_replace_parts`
+        return [LateWriters(partial(type(self).open_writers, own_state))]
+
+    def open_writers(self) -> list[EventWriter]:
+        """Build the host's writers, with a metrics.json that any reader of JSON takes."""
+        built = super().build_writers()
+        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        for index, writer in enumerate(built):
+            if isinstance(writer, JSONWriter):
+                writer.close()
+                built[index] = MetricsWriter(path)
+        return built
 
     def _replace_parts(self) -> None:
         cfg, model = self.cfg, self.model
@@ -167,6 +190,8 @@ class Trainer(DefaultTrainer):
         """
         dataset, sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
+        if comm.is_main_process() and isinstance(dataset, list):
+            warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
         mapper = CheckedMapper(cfg, is_train=True)
         return build_detection_train_loader(
             cfg, mapper=mapper, dataset=dataset, sampler=sampler, timeout=_worker_timeout(cfg)

@@ -138,3 +138,8 @@ def test_official_atss_config_has_the_official_values() -> None:
 def test_data_sets_on_the_command_line_need_no_quotes(text):
     cfg, _ = load_config("", ["DATASETS.COCO_JSON", text])
     assert cfg.DATASETS.COCO_JSON == [["pets", "my data/a.json", "images"]]
+
+
+def test_sources_on_the_command_line_need_no_quotes_either():
+    cfg, _ = load_config("", ["DATASETS.SOURCES", "[[a, my data/data.yaml#val], [b, voc, images]]"])
+    assert cfg.DATASETS.SOURCES == [["a", "my data/data.yaml#val"], ["b", "voc", "images"]]
