@@ -16,7 +16,7 @@ EXPORT = [
     'onnxruntime>=1.25; python_version >= "3.11"',
 ]
 SUPERVISION = ["supervision>=0.25"]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "setuptools>=70.1", *FAST]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "setuptools>=70.1", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
 LINT = ["ruff>=0.14", "mypy>=1.15", "clang-format>=19", "pre-commit>=4"]
 DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, *LINT]
@@ -66,6 +66,7 @@ setup(
     package_dir={"dyhead.configs": "configs"},
     package_data={
         "dyhead": ["py.typed"],
+        "dyhead.data_report": ["page.html"],
         "dyhead.configs": ["*.yaml", "*/*.yaml"],
         "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },
@@ -85,6 +86,7 @@ setup(
         "tabulate>=0.9",
         "termcolor>=2.1",
         "tqdm>=4.66",
+        "Jinja2>=3.1",
         "PyYAML>=6.0.1",
         "yacs>=0.1.8",
     ],

@@ -6,7 +6,6 @@ python benchmarks/machine.py --device cuda
 import argparse
 import datetime
 import importlib
-import json
 import logging
 import os
 import platform
@@ -22,6 +21,7 @@ from dyhead.info.devices import driver_version
 from dyhead.info.packages import find_version
 from dyhead.ops import BACKENDS, choose_backend
 from dyhead.ops.backends import why_not
+from dyhead.safe_io.json_text import strict_json
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")
 
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     facts: dict[str, Any] = {**describe_machine(args.device), **describe_tools(args.device)}
     facts["back ends"] = describe_backends(args.device)
-    text = json.dumps(facts, indent=1)
+    text = strict_json(facts, indent=1)
     print(text)
     if args.output is not None:
         args.output.write_text(text + "\n", encoding="utf-8")

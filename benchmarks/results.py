@@ -1,7 +1,6 @@
 """Prints tables, and writes them as json with a description of the machine."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ import torch
 from machine import describe_machine
 from measure import MEGABYTE, Timing
 from tabulate import tabulate
+
+from dyhead.safe_io.json_text import write_json
 
 Row = dict[str, Any]
 
@@ -97,4 +98,4 @@ def report(
         "settings": dict(settings),
         "rows": list(rows),
     }
-    args.output.write_text(json.dumps(result, indent=1) + "\n")
+    write_json(result, args.output, indent=1)

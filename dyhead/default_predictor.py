@@ -11,9 +11,9 @@ import torch
 from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
-from dyhead.d2.data.transforms import ResizeShortestEdge
 from dyhead.data.known_classes import known_classes
 from dyhead.data.model_input import colour_order, three_channels
+from dyhead.data.resizing import ResizeShortestEdge
 from dyhead.detector import prepare_detector
 
 

@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 import torch
 from tabulate import tabulate
 
+from dyhead.safe_io.json_text import write_json
+
 PROJECT = Path(__file__).parents[1]
 RESULTS = PROJECT / "experiments" / "results"
 DETECTORS = {
@@ -116,7 +118,7 @@ class Experiment:
                 self.output / f"{folder}.txt",
             )
             scores = json.loads((output / "inference" / "scores.json").read_text())
-            done.write_text(json.dumps({**scores, "seconds": time.monotonic() - start}))
+            write_json({**scores, "seconds": time.monotonic() - start}, done)
         return json.loads(done.read_text())
 
     def train(self, run: Run) -> dict[str, float] | None:
@@ -202,7 +204,7 @@ def split_training_set(experiment: Experiment) -> tuple[Path, Path]:
     whole["images"] = [image for image in whole["images"] if image["id"] in kept]
     whole["annotations"] = [a for a in whole["annotations"] if a["image_id"] in kept]
     path = folder / "train.json"
-    path.write_text(json.dumps(whole))
+    write_json(whole, path)
     return path, unlabelled
 
 
@@ -347,7 +349,7 @@ def main() -> None:
         results["multi_scale_testing"] = multi_scale_testing(experiment, seeds[0])
         results["self_training"] = self_training(experiment, seeds[0])
     arguments.results.mkdir(parents=True, exist_ok=True)
-    (arguments.results / "bccd.json").write_text(json.dumps(results, indent=1))
+    write_json(results, arguments.results / "bccd.json", indent=1)
     text = report(results)
     (arguments.results / "bccd.md").write_text(text + "\n")
     print(text)

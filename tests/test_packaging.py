@@ -68,7 +68,8 @@ def test_the_wheel_holds_code_configs_and_sources_of_the_extension(wheel: Path) 
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     configs = {f"dyhead/{name}" for name in files_of("configs", "*.yaml")}
     sources = files_of("dyhead/ops/cpp", "*.cpp") | files_of("dyhead/ops/cpp", "*.h")
-    assert names == files_of("dyhead", "*.py") | configs | sources | {"dyhead/py.typed"}
+    others = {"dyhead/py.typed", "dyhead/data_report/page.html"}
+    assert names == files_of("dyhead", "*.py") | configs | sources | others
 
 
 def test_the_metadata_say_what_an_index_shows(wheel: Path) -> None:

@@ -19,7 +19,9 @@ from small_program import PROJECT, call, command_line, log_of
 from dyhead.checkpoint.model_card import describe
 from dyhead.config import load_config
 from dyhead.d2 import HOST
+from dyhead.d2.config import CfgNode
 from dyhead.engine import Trainer, parse_arguments
+from dyhead.engine.setup import begin_run
 from dyhead.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
@@ -44,6 +46,13 @@ def run(train_net: ModuleType, arguments: list[str]) -> Any:
     return train_net.main(parse_arguments(arguments))
 
 
+def begin(train_net: ModuleType, arguments: list[str]) -> CfgNode:
+    """Do what a run does before its first step, except for building the detector."""
+    cfg = train_net.setup(parse_arguments(arguments))
+    begin_run(cfg, is_new_run=False)
+    return cfg
+
+
 def test_setup_returns_the_frozen_config(train_net: ModuleType, arguments: list[str]) -> None:
     cfg = train_net.setup(parse_arguments(arguments))
     assert cfg.is_frozen()
@@ -52,7 +61,7 @@ def test_setup_returns_the_frozen_config(train_net: ModuleType, arguments: list[
 
 
 def test_merged_config_loads_again(train_net: ModuleType, arguments: list[str]) -> None:
-    cfg = train_net.setup(parse_arguments(arguments))
+    cfg = begin(train_net, arguments)
     again, _ = load_config(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
     assert json.dumps(again) == json.dumps(cfg)
 
@@ -168,15 +177,15 @@ def test_an_evaluation_from_another_folder_keeps_the_config_of_the_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments[arguments.index("DATASETS.COCO_JSON") + 1] = "[[tiny, tiny.json, images]]"
-    cfg = train_net.setup(parse_arguments(arguments))
+    cfg = begin(train_net, arguments)
     config = Path(cfg.OUTPUT_DIR, "config.yaml")
     trained = yaml.safe_load(config.read_text())
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     line = ["--eval-only", "--config", str(config)]
-    assert json.dumps(train_net.setup(parse_arguments(line))) == json.dumps(cfg)
+    assert json.dumps(begin(train_net, line)) == json.dumps(cfg)
     assert not Path(f"{config}.previous").exists()
-    train_net.setup(parse_arguments([*line, "TEST.DETECTIONS_PER_IMAGE", "7"]))
+    begin(train_net, [*line, "TEST.DETECTIONS_PER_IMAGE", "7"])
     assert yaml.safe_load(Path(f"{config}.previous").read_text()) == trained
 
 
@@ -339,5 +348,5 @@ def test_resume_after_a_kill(arguments: list[str], tmp_path: Path) -> None:
 
 
 def test_output_config_is_plain_yaml(train_net: ModuleType, arguments: list[str]) -> None:
-    cfg = train_net.setup(parse_arguments(arguments))
+    cfg = begin(train_net, arguments)
     assert yaml.safe_load(Path(cfg.OUTPUT_DIR, "config.yaml").read_text())["VERSION"] == 2

@@ -1,6 +1,5 @@
 """Rewrites anybody's weights in the project's own, or in the official, layout."""
 
-import json
 import logging
 import os
 
@@ -14,6 +13,7 @@ from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.containers import load_weights
 from dyhead.safe_io.digest import to_safetensors
+from dyhead.safe_io.json_text import strict_json
 from dyhead.safe_io.save import save_checkpoint_file, write_bytes_atomically
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ def _write(
                 {"model": weights, **({CARD_KEY: plain} if plain else {}), **notes}, target
             )
         else:
-            metadata = {"format": "pt", **({CARD_KEY: json.dumps(plain)} if plain else {}), **notes}
+            described = {CARD_KEY: strict_json(plain)} if plain else {}
+            metadata = {"format": "pt", **described, **notes}
             write_bytes_atomically(to_safetensors(weights, metadata), target)
 
 

@@ -8,7 +8,7 @@ key of the metadata. Whoever made the file wrote it: nothing in a card is truste
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ import dyhead
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
+from dyhead.data.original_ids import original_category_ids
 from dyhead.safe_io.load import is_safetensors_file, is_torch_file, load_checkpoint_file
 from dyhead.safe_io.save import save_checkpoint_file
 
@@ -49,7 +50,7 @@ class ModelCard:
 
     config: str
     class_names: tuple[str, ...] = ()
-    category_ids: tuple[int, ...] = ()
+    category_ids: tuple[int | str, ...] = ()
     dataset: str = ""
     input_format: str = "BGR"
     min_size: int = 800
@@ -96,6 +97,10 @@ def _is_text(value: Any, longest: int = _MAX_NAME) -> bool:
     return isinstance(value, str) and len(value) <= longest
 
 
+def _is_id(value: Any) -> bool:
+    return type(value) is int or _is_text(value)
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**62
 
@@ -116,7 +121,7 @@ def _is_finite(value: Any) -> bool:
 _CHECKS = {
     "config": lambda value: _is_text(value, _MAX_TEXT),
     "class_names": lambda value: _is_list(value) and all(map(_is_text, value)),
-    "category_ids": lambda value: _is_list(value) and all(type(i) is int for i in value),
+    "category_ids": lambda value: _is_list(value) and all(map(_is_id, value)),
     "dataset": _is_text,
     "input_format": lambda value: isinstance(value, str) and value in INPUT_FORMATS,
     "min_size": _is_count,
@@ -154,16 +159,18 @@ def describe(
     )
 
 
-def metadata_classes(dataset: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def metadata_classes(dataset: str) -> tuple[tuple[str, ...], tuple[int | str, ...]]:
     """Class names and category ids in the metadata of a data set, both in the order of the classes.
 
-    Either is empty where the metadata does not tell it, and so are ids that are no whole numbers.
+    The ids are those of the data set's file. Either is empty where the metadata does not tell it,
+    and so are ids that are neither whole numbers nor text.
     """
     metadata = MetadataCatalog.get(dataset)
     names = tuple(str(name) for name in metadata.get("thing_classes") or ())
     id_map: dict[Any, int] = metadata.get("thing_dataset_id_to_contiguous_id") or {}
-    ids: Sequence[Any] = sorted(id_map, key=lambda category_id: id_map[category_id])
-    is_usable = len(ids) == len(names) and all(type(category_id) is int for category_id in ids)
+    original = original_category_ids(dataset)
+    ids = [original.get(each, each) for each in sorted(id_map, key=lambda each: id_map[each])]
+    is_usable = len(ids) == len(names) and all(map(_is_id, ids))
     return names, tuple(ids) if is_usable else ()
 
 

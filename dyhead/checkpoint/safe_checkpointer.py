@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -174,6 +174,8 @@ class SafeCheckpointer(SafeFileCheckpointer):
             )
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        if self._card is not None and CARD_KEY in checkpoint:
+            warn_of_other_classes(checkpoint[CARD_KEY], self._card().class_names)
         imported = None if self._match_by_suffix else import_weights(checkpoint["model"])
         if imported is None:
             return self._load_unknown(checkpoint)
@@ -219,6 +221,25 @@ class SafeCheckpointer(SafeFileCheckpointer):
 
     def _log_incompatible_keys(self, incompatible: Any) -> None:
         """Log nothing: the report has said it."""
+
+
+def warn_of_other_classes(card: Any, wanted: Sequence[str]) -> None:
+    """Say it if weights to train on with belong to other classes, or to these in another order.
+
+    Args:
+        card: of the weights' file, as it was read; one that cannot be used tells nothing.
+        wanted: class names of the training data; empty where they are not known.
+    """
+    try:
+        trained = ModelCard.from_plain(card).class_names
+    except ValueError:
+        return
+    if trained and wanted and list(trained) != list(wanted):
+        logger.warning(
+            "The checkpoint's classes are not those of the training data (%s): the weights of its"
+            " classifier are taken by index, so that a class may begin with those of another one.",
+            difference(trained, wanted, ("in the checkpoint", "in the data")),
+        )
 
 
 def check_sanity(report: ImportReport) -> None:

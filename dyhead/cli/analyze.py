@@ -1,7 +1,6 @@
 """`dyhead analyze` counts a detector's costs, part by part."""
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from dyhead.cli.options import add_config, add_overrides, add_size
@@ -44,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from dyhead.config import load_config
     from dyhead.data.known_classes import known_classes
     from dyhead.data.num_classes import num_classes_key, set_num_classes
-    from dyhead.safe_io.save import write_text_atomically
+    from dyhead.safe_io.json_text import write_json
 
     height, width = size = tuple(args.size or SIZE)
     if args.table2 and size != SIZE:
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     print(text)
     if args.json:
         with user_errors(f"--json {args.json}"):
-            write_text_atomically(json.dumps(values, indent=2) + "\n", args.json)
+            write_json(values, args.json, indent=2)
 
 
 def _settle_execution(cfg: "CfgNode") -> None:

@@ -23,9 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Collect and print."""
-    import json
-
     from dyhead.info import collect_info, format_info
+    from dyhead.safe_io.json_text import strict_json
 
     info = collect_info(args.build)
-    print_whole(json.dumps(info, indent=2) if args.json else format_info(info))
+    print_whole(strict_json(info, indent=2) if args.json else format_info(info))

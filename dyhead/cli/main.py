@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from dyhead import __version__
 from dyhead.errors import UserError
+from dyhead.shortages import name_shortages
 
 
 class Command(NamedTuple):
@@ -33,12 +34,14 @@ class Command(NamedTuple):
 
 
 COMMANDS = (
+    Command("check", "dyhead.cli.check", "look for faults of labelled data before a training"),
     Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
     Command("export", "dyhead.cli.export", "write a detector as an ONNX or a .pt2 file"),
     Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
     Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),
+    Command("convert-data", "dyhead.cli.convert_data", "write a labelled data set as a COCO json"),
     Command("analyze", "dyhead.cli.analyze", "count what a detector costs, part by part"),
     Command("configs", "dyhead.cli.configs", "list, show, compare and explain configs"),
     Command("info", "dyhead.cli.info", "print versions, devices, back ends and missing parts"),
@@ -64,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     module = importlib.import_module(command.module)
     args = _parse(build_parser(command, module), words[1:])
     try:
-        status = module.run(args)
+        with name_shortages():
+            status = module.run(args)
     except UserError as error:
         sys.exit(f"Error: {error}")
     if status:

@@ -17,11 +17,33 @@ TEST = DEFAULTS.TEST = CfgNode()
 # --- Data -----------------------------------------------------------------------------------------
 
 DATASETS = DEFAULTS.DATASETS = CfgNode()
+# Labelled data sets to register: a list of [name, path] or [name, path, image folder]. The path is
+# of a COCO json, a VOC or labelme folder, a YOLO data.yaml or folder, an XML of CVAT for images or
+# a JSON of Label Studio; "#train" or "#val" behind it chooses a part.
+DATASETS.SOURCES = []
 # COCO-format data sets to register: a list of [name, json file, image folder].
 DATASETS.COCO_JSON = []
+# Share of the images that "#val" means in a source without parts of its own; "#train" is the rest.
+DATASETS.VAL_RATIO = 0.2
+# Seed of that choice; it follows from the images' names otherwise, and not from SEED.
+DATASETS.SPLIT_SEED = 0
 # One positive number per data set of DATASETS.TRAIN: its share of the images that are drawn. With
 # (1, 2) two of the second come per one of the first. Empty: all images are drawn alike.
 DATASETS.TRAIN_RATIOS = []
+
+# Read images whose file names lead out of the image folder of their data set ("../a.png", or an
+# absolute path); else they are left out and counted.
+DATASETS.ALLOW_OUTSIDE = False
+
+INPUT = DEFAULTS.INPUT = CfgNode()
+# Pixels, width times height, of the largest picture that is read: larger ones are refused, for a
+# small file may fill the memory. 0: Pillow's own limit, about 179 million.
+INPUT.MAX_PIXELS = 0
+
+LOADER = DEFAULTS.DATALOADER = CfgNode()
+# Seconds that a batch of the loader's processes is waited for before the run ends, as when a disk
+# does not answer; 0: without end.
+LOADER.TIMEOUT = 600
 
 # --- Backbones ------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import transforms as T
+from dyhead.data.resizing import ResizeShortestEdge
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
@@ -24,7 +25,7 @@ def _of_training(cfg: CfgNode) -> list[T.Augmentation]:
     if crop.ENABLED:  # first: its pixels are those of the file
         augmentation.append(T.RandomCrop(crop.TYPE, crop.SIZE))
     augmentation.append(
-        T.ResizeShortestEdge(
+        ResizeShortestEdge(
             inputs.MIN_SIZE_TRAIN, inputs.MAX_SIZE_TRAIN, inputs.MIN_SIZE_TRAIN_SAMPLING
         )
     )
@@ -36,4 +37,4 @@ def _of_training(cfg: CfgNode) -> list[T.Augmentation]:
 
 
 def _of_evaluation(cfg: CfgNode) -> list[T.Augmentation]:
-    return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]
+    return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]

@@ -1,6 +1,5 @@
-"""Registers any COCO json by config and loads it through the checks."""
+"""Registers labelled data sets by config and loads them through the checks, as COCO jsons."""
 
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -9,26 +8,56 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
 from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.checks.coco import has_objects
+from dyhead.data.checks.identifiers import ORIGINAL_IDS
+from dyhead.data.checks.progress import log_progress
+from dyhead.data.checks.values import Id, id_order, read_id
+from dyhead.data.leaks import IMAGE_FILES
+from dyhead.data.original_ids import original_category_ids
+from dyhead.data.sources import Division, Source, read_categories, read_source
 from dyhead.data.sources.coco import read_coco
+from dyhead.data.sources.json_file import is_plain_utf8
+from dyhead.data.sources.parts import MARK, split_path
 from dyhead.errors import UserError
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CocoFiles:
-    """The paths of a data set, and the folder for a repaired copy of its json if it needs one."""
+class SourceFiles:
+    """The paths of a data set, and the folder for a copy as COCO json where it needs one.
 
-    json_file: Path
-    image_root: Path
+    Attributes:
+        path: as `read_source` takes it.
+        image_root: None for the one that the data set names.
+        repaired_folder: for the copy.
+        division: by which a data set without parts of its own is divided, if `path` names a part.
+        allow_outside: DATASETS.ALLOW_OUTSIDE.
+    """
+
+    path: Path
+    image_root: Path | None
     repaired_folder: Path
+    division: Division = Division()
+    allow_outside: bool = False
+
+    def read(self) -> Source:
+        """Read the data set; see `read_source` for errors."""
+        return read_source(self.path, self.image_root, self.division)
 
 
-_registered: dict[str, CocoFiles] = {}  # by us
+_FORMS = {
+    "COCO_JSON": "[name, json, image folder], for instance [[my_train, data/train.json,"
+    " data/images]]",
+    "SOURCES": "[name, path] or [name, path, image folder], for instance [[my_train,"
+    " data/data.yaml#train]]",
+}
+_registered: dict[str, SourceFiles] = {}  # by us
 _reported: set[str] = set()
 
 
@@ -37,52 +66,64 @@ def dataset_root() -> Path:
     return Path(os.path.expanduser(os.environ.get("DETECTRON2_DATASETS", "datasets")))
 
 
-def register_coco_jsons(entries: Sequence[Sequence[str]], repaired_folder: Path) -> None:
-    """Register each [name, json, image folder] of DATASETS.COCO_JSON.
+def register_sources(cfg: CfgNode, repaired_folder: Path) -> None:
+    """Register every data set of DATASETS.SOURCES and DATASETS.COCO_JSON.
 
     Each is read and checked when it is first loaded.
+
+    Raises:
+        UserError: see `named_sources`; a name is taken, or DATASETS.VAL_RATIO is no share.
+    """
+    division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
+    for name, path, *image_root in named_sources(cfg):
+        root = Path(image_root[0]) if image_root else None
+        allow_outside = cfg.DATASETS.ALLOW_OUTSIDE
+        files = SourceFiles(Path(path), root, repaired_folder, division, allow_outside)
+        register_loader(name, files, partial(load_checked_coco, name, files))
+
+
+def named_sources(cfg: CfgNode) -> list[list[str]]:
+    """Return [name, path] or [name, path, image folder] of each data set that the config names.
+
+    A name in DATASETS.SOURCES takes the place of the same one in DATASETS.COCO_JSON.
+
+    Raises:
+        UserError: see `resolve_entries`.
+    """
+    jsons = resolve_entries(cfg.DATASETS.COCO_JSON)
+    sources = resolve_entries(cfg.DATASETS.SOURCES, "SOURCES")
+    return list({entry[0]: entry for entry in [*jsons, *sources]}.values())
+
+
+def resolve_entries(entries: Sequence[Sequence[str]], key: str = "COCO_JSON") -> list[list[str]]:
+    """Return the entries of DATASETS.COCO_JSON or DATASETS.SOURCES, with absolute paths.
 
     Paths may begin with ~ and hold $VARIABLES. Relative ones start at the working folder, or at
     DETECTRON2_DATASETS where nothing of that name is there.
 
     Raises:
-        UserError: an entry is not made of three strings, or its name is taken or given twice.
-    """
-    for name, json_file, image_root in resolve_entries(entries):
-        files = CocoFiles(Path(json_file), Path(image_root), repaired_folder)
-        register_loader(name, files, partial(load_checked_coco, name, files))
-
-
-def resolve_entries(entries: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return each [name, json, image folder] of DATASETS.COCO_JSON, with absolute paths.
-
-    Raises:
-        UserError: see `register_coco_jsons`.
+        UserError: an entry is not made of strings, of the right number, or a name is given twice.
     """
     resolved: dict[str, list[str]] = {}
     for entry in entries:
         if (
             not isinstance(entry, (list, tuple))
-            or len(entry) != 3
+            or len(entry) not in ((3,) if key == "COCO_JSON" else (2, 3))
             or not all(isinstance(part, str) and part for part in entry)
         ):
             raise UserError(
-                f"DATASETS.COCO_JSON has the entry {entry!r}: give each data set as"
-                " [name, json, image folder], for instance"
-                " [[my_train, data/train.json, data/images]]."
+                f"DATASETS.{key} has the entry {entry!r}: give each data set as {_FORMS[key]}."
             )
-        name, json_file, image_root = entry
-        files = [name, str(_resolve(json_file)), str(_resolve(image_root))]
+        name, *paths = entry
+        files = [name, *(_resolve(path) for path in paths)]
         if resolved.setdefault(name, files) != files:
-            raise UserError(
-                f"DATASETS.COCO_JSON gives the name {name!r} to two data sets: rename one."
-            )
+            raise UserError(f"DATASETS.{key} gives the name {name!r} to two data sets: rename one.")
     return list(resolved.values())
 
 
 def register_loader(
     name: str,
-    files: CocoFiles,
+    files: SourceFiles,
     loader: Callable[[], list[dict]],
     classes: Mapping[int, str] | None = None,
 ) -> None:
@@ -106,14 +147,15 @@ def register_loader(
         MetadataCatalog.pop(name, None)
     elif name in DatasetCatalog:
         raise UserError(
-            f"The data set name {name!r} in DATASETS.COCO_JSON is taken: choose another one."
+            f"The data set name {name!r} in DATASETS.SOURCES or DATASETS.COCO_JSON is taken: choose"
+            " another one."
         )
     _registered[name] = files
     DatasetCatalog.register(name, loader)
     metadata = MetadataCatalog.get(name)
-    metadata.set(
-        json_file=str(files.json_file), image_root=str(files.image_root), evaluator_type="coco"
-    )
+    metadata.set(json_file=str(files.path), evaluator_type="coco")
+    if files.image_root is not None:
+        metadata.set(image_root=str(files.image_root))
     if classes is not None:
         metadata.set(
             thing_classes=list(classes.values()),
@@ -124,8 +166,8 @@ def register_loader(
 def class_names(name: str) -> list[str]:
     """List the class names of a registered data set, in the order of the model's class indices.
 
-    They come from the metadata; for a data set of DATASETS.COCO_JSON from the file's categories.
-    Images are not looked at.
+    They come from the metadata; for a data set that the config names, from its files. Of its images
+    none is opened.
 
     Raises:
         UserError: the file can't be used, or the data set doesn't tell its classes.
@@ -133,9 +175,7 @@ def class_names(name: str) -> list[str]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_classes") is None:
         if name in _registered:
-            categories = read_coco(_registered[name].json_file)["categories"]
-            ordered = sorted(categories, key=lambda category: category["id"])
-            metadata.set(thing_classes=[category["name"] for category in ordered])
+            metadata.set(thing_classes=[category["name"] for category in _categories(name)])
         else:
             DatasetCatalog.get(name)  # its loader may know
     names = metadata.get("thing_classes")
@@ -147,11 +187,12 @@ def class_names(name: str) -> list[str]:
     return list(names)
 
 
-def category_ids(name: str) -> list[int | str]:
+def category_ids(name: str) -> list[Id]:
     """List the category ids of a registered data set, in the order of `class_names`.
 
-    They come from the metadata, or from the json's categories: its images need not be there, nor
-    the json where the metadata tells. A data set that tells no ids has 0, 1, 2, ...
+    They come as they stand in the file. It is the metadata, or the json's categories, that tells
+    them: its images need not be there, nor the json where the metadata tells. A data set that tells
+    no ids has 0, 1, 2, ...
 
     Raises:
         UserError: the file can't be used.
@@ -159,67 +200,126 @@ def category_ids(name: str) -> list[int | str]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("thing_dataset_id_to_contiguous_id") is None:
         json_file = metadata.get("json_file")
+        if name in _registered and split_path(_registered[name].path)[0].exists():
+            return [_as_written(category["id"]) for category in _categories(name)]
         if json_file and Path(json_file).is_file():
-            return sorted(category["id"] for category in read_coco(Path(json_file))["categories"])
+            categories = read_coco(Path(json_file))["categories"]
+            return [_as_written(category["id"]) for category in _in_order(categories)]
         DatasetCatalog.get(name)  # its loader may know
     id_map = metadata.get("thing_dataset_id_to_contiguous_id")
     if id_map is None:
         return list(range(len(class_names(name))))
-    return [category_id for category_id, _ in sorted(id_map.items(), key=lambda item: item[1])]
+    original = original_category_ids(name)
+    ordered = sorted(id_map, key=lambda category_id: id_map[category_id])
+    return [original.get(category_id, category_id) for category_id in ordered]
 
 
-def load_checked_coco(name: str, files: CocoFiles) -> list[dict]:
-    """Check a COCO json, report what was found and load the usable rest.
+def _in_order(categories: Sequence[dict]) -> list[dict]:
+    """Sort a file's categories as their classes are numbered: by id, numbers before text."""
+    return sorted(categories, key=lambda category: id_order(read_id(category["id"])))
 
-    Where the file needs repair, the host reads and evaluates a repaired copy, so that training and
-    evaluation see the same boxes.
+
+def _as_written(identifier: Any) -> Id:
+    """Return an id of a file as it stands there, except that 1.0 is 1."""
+    return int(identifier) if isinstance(identifier, float) else identifier
+
+
+def _categories(name: str) -> list[dict]:
+    """Read the categories of a data set that the config names, in the order of their ids."""
+    files = _registered[name]
+    return _in_order(read_categories(files.path, files.image_root))
+
+
+def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
+    """Check a data set, report what was found and load the usable rest.
+
+    Where it is no COCO json, or needs repair, the host reads and evaluates a copy that is one, so
+    that training and evaluation see the same boxes.
 
     Returns:
         Detectron2's dataset dicts.
 
     Raises:
-        UserError: see `dyhead.data.checks`.
+        UserError: see `dyhead.data.checks` and `read_source`.
     """
-    checked, report = check_coco(read_coco(files.json_file), files.json_file, files.image_root)
-    used = files.json_file
-    if report.repaired:
+    source = files.read()
+    checked, report = check_coco(
+        source.content,
+        source.path,
+        source.image_root,
+        log_progress(name),
+        files.allow_outside,
+        source.report,
+    )
+    used = source.path
+    lack = _lack_of_objects(checked["annotations"])
+    if lack:  # of a json without annotations the hosts write the results, and score nothing
+        del checked["annotations"]
+        if _is_new(f"{used}: {lack}"):
+            logger.warning("%s has %s: there is nothing to learn or score.", used, lack)
+    needs_copy = report.repaired or not source.is_verbatim or not is_plain_utf8(source.path)
+    if needs_copy or lack:
         used = _write_repaired(name, checked, files.repaired_folder)
-        _report_once(report, used)
+    _report_once(name, source, report, used)
     _replace_metadata(name, "json_file", str(used))
-    dataset_dicts = load_coco_json(str(used), str(files.image_root), name)
+    _replace_metadata(name, "image_root", str(source.image_root))
+    _replace_metadata(name, "num_named_images", len(source.content["images"]))
+    _replace_metadata(name, "lack_of_objects", lack)
+    original_ids = checked.get(ORIGINAL_IDS, {})
+    _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))
+    _replace_metadata(name, "original_category_ids", original_ids.get("categories", {}))
+    dataset_dicts = load_coco_json(str(used), str(source.image_root), name)
+    _replace_metadata(name, IMAGE_FILES, [image["file_name"] for image in dataset_dicts])
     for annotation in (a for image in dataset_dicts for a in image["annotations"]):
         # Detectron2 would cut the fractions off boxes of integers at each resize
         annotation["bbox"] = [float(value) for value in annotation["bbox"]]
     return dataset_dicts
 
 
-def _report_once(report: CheckReport, repaired: Path) -> None:
-    """Log a report once per process, for a data set is loaded anew at each evaluation."""
-    if str(report) in _reported:
+def _lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
+    """Say what a data set has in the place of objects; "" where it has some."""
+    if has_objects(annotations):
+        return ""
+    crowds = f"crowds alone (its {len(annotations)} annotations are marked iscrowd or ignore)"
+    return crowds if annotations else "no annotations"
+
+
+def _is_new(text: str) -> bool:
+    """Tell if a text is to be logged: once per process, for a set is loaded at each evaluation."""
+    was_reported = text in _reported
+    _reported.add(text)
+    return not was_reported
+
+
+def _report_once(name: str, source: Source, report: CheckReport, used: Path) -> None:
+    if not _is_new(f"{name}: {report}"):
         return
-    _reported.add(str(report))
+    if not source.is_verbatim:
+        logger.info("%s was read as %s; as COCO json it is %s", name, source.kind, used)
+    copy = f"\n  Training and evaluation use the repaired copy {used}" if report.repaired else ""
     if report.findings:
-        logger.warning("%s\n  Training and evaluation use the repaired copy %s", report, repaired)
-    else:
+        level = logging.WARNING if report.has_faults else logging.INFO
+        logger.log(level, "%s%s", report, copy)
+    elif report.completed and source.is_verbatim:
         logger.info(
-            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info');"
-            " they were filled in in the copy %s",
+            "%s lacks keys that COCO's evaluation needs (image sizes, 'area', 'iscrowd' or 'info'),"
+            " or has them in other forms; they were filled in in the copy %s",
             report.source,
-            repaired,
+            used,
         )
 
 
-def _resolve(path: str) -> Path:
-    given = Path(os.path.expanduser(os.path.expandvars(path)))
+def _resolve(path: str) -> str:
+    given, part = split_path(Path(os.path.expanduser(os.path.expandvars(path))))
     under_root = dataset_root() / given
     found = under_root if not given.exists() and under_root.exists() else given
-    return found.absolute()
+    return f"{found.absolute()}{MARK}{part}" if part else str(found.absolute())
 
 
 def _write_repaired(name: str, coco: dict[str, Any], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    write_text_atomically(json.dumps(coco), path)
+    write_json(coco, path)
     return path
 
 

@@ -20,19 +20,17 @@ class Classes(NamedTuple):
     """Names and ids, in the order of a classifier; either is empty where it is not known."""
 
     names: tuple[str, ...] = ()
-    category_ids: tuple[int, ...] = ()
+    category_ids: tuple[int | str, ...] = ()
 
 
 def classes_of(dataset: str) -> Classes:
-    """Return the classes of a registered data set, without ids unless all are whole numbers.
+    """Return the classes of a registered data set, with the ids of its file.
 
     Raises:
         UserError: its json cannot be used, or it does not tell its classes.
     """
     with user_errors():
-        ids = category_ids(dataset)
-        whole = tuple(each for each in ids if isinstance(each, int))
-        return Classes(tuple(class_names(dataset)), whole if len(whole) == len(ids) else ())
+        return Classes(tuple(class_names(dataset)), tuple(category_ids(dataset)))
 
 
 def known_classes(cfg: CfgNode) -> Classes:

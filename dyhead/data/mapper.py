@@ -1,17 +1,22 @@
 """A dataset mapper that skips broken images in training and refuses them in evaluation."""
 
+import copy
 import logging
 from typing import Any
 
-from PIL import Image
+import numpy as np
+import torch
 
-from dyhead.d2.config import CfgNode
+from dyhead.d2.config import CfgNode, configurable
 from dyhead.d2.data import DatasetMapper
-from dyhead.d2.data.detection_utils import SizeMismatchError
+from dyhead.d2.data import transforms as T
+from dyhead.d2.data.detection_utils import SizeMismatchError, check_image_size
 from dyhead.data.augmentation import build_augmentation
+from dyhead.data.reading import read_image
 from dyhead.errors import UserError
+from dyhead.picture_files import allow_pixels
 
-_BROKEN_IMAGE = (OSError, SyntaxError, Image.DecompressionBombError, SizeMismatchError)
+_BROKEN_IMAGE = (OSError, SizeMismatchError)
 _MAX_SKIPPED_IN_A_ROW = 100
 
 logger = logging.getLogger(__name__)
@@ -22,16 +27,31 @@ class CheckedMapper(DatasetMapper):
 
     A skipped image is replaced by another one by the host's loader and reported with a count (per
     loader process). Evaluation must see every image, so there it stops with the file's name.
+
+    Images are read as `dyhead.picture_files` does, on either host.
+
+    Args:
+        is_train: see `DatasetMapper`, as for the other arguments.
+        max_pixels: see `allow_pixels`.
     """
 
     skipped = 0
     skipped_in_a_row = 0
 
+    @configurable
+    def __init__(self, is_train: bool, *, max_pixels: int = 0, **arguments: Any) -> None:
+        super().__init__(is_train, **arguments)
+        self.max_pixels = max_pixels
+
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """Return the constructor's arguments: the host's, with the project's augmentation."""
         arguments = super().from_config(cfg, is_train)
-        return {**arguments, "augmentations": build_augmentation(cfg, is_train)}
+        return {
+            **arguments,
+            "augmentations": build_augmentation(cfg, is_train),
+            "max_pixels": cfg.INPUT.MAX_PIXELS,
+        }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
         """Map one dataset dict to a model input, or to None for a broken image in training.
@@ -40,11 +60,30 @@ class CheckedMapper(DatasetMapper):
             UserError: a broken image in evaluation, or too many in a row in training.
         """
         try:
-            mapped = super().__call__(dataset_dict)
+            mapped = self._map(dataset_dict)
         except _BROKEN_IMAGE as error:
             self._handle_broken(dataset_dict["file_name"], error)
             return None
         self.skipped_in_a_row = 0
+        return mapped
+
+    def _map(self, dataset_dict: dict) -> dict | None:
+        """Map one dataset dict as the host does, but for the reading of its image."""
+        allow_pixels(self.max_pixels)  # here, for loader processes start with Pillow's limit
+        if "sem_seg_file_name" in dataset_dict:  # Detectron2's panoptic sets
+            return super().__call__(dataset_dict)
+        annotations = dataset_dict.get("annotations")
+        mapped = copy.deepcopy({k: v for k, v in dataset_dict.items() if k != "annotations"})
+        image = read_image(mapped["file_name"], self.image_format)
+        check_image_size(mapped, image)
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        image = np.atleast_3d(aug_input.image)  # a transform may drop the channel of "L"
+        # A copy, since Pillow's arrays are read-only and flipped ones have negative strides.
+        mapped["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        if self.is_train and annotations is not None:
+            mapped["annotations"] = [{**annotation} for annotation in annotations]
+            self._transform_annotations(mapped, transforms, image.shape[:2])
         return mapped
 
     def _handle_broken(self, file_name: str, error: Exception) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data.transforms import ResizeShortestEdge
+from dyhead.data.resizing import ResizeShortestEdge
 from dyhead.errors import UserError
 
 _WANTED = "give a uint8 array of shape (H, W, 3) in BGR order, (H, W, 4) in BGRA, or (H, W) in grey"

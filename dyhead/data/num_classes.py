@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
+from dyhead.data.checks.objects import plain_name
 from dyhead.data.coco_json import class_names
 from dyhead.errors import UserError, first_few
 
@@ -102,4 +103,13 @@ def difference(
     if not only_first and not only_second:
         return f"another order: {first_few(first)} against {first_few(second)}"
     parts = zip(where, (only_first, only_second), strict=True)
-    return "; ".join(f"only {place}: {first_few(some)}" for place, some in parts if some)
+    said = "; ".join(f"only {place}: {first_few(some)}" for place, some in parts if some)
+    return f"{said}{_spelling_hint(only_first, only_second)}"
+
+
+def _spelling_hint(first: Sequence[str], second: Sequence[str]) -> str:
+    """Name the pairs that differ in case, spaces, _ or - only; "" where there are none."""
+    spelled = {plain_name(name): name for name in second}
+    pairs = [(name, spelled[plain_name(name)]) for name in first if plain_name(name) in spelled]
+    told = first_few([f"{one!r} and {other!r}" for one, other in pairs], 3)
+    return f"; {told} differ in case or spaces only" if pairs else ""

@@ -13,10 +13,11 @@ from iopath.common.file_io import file_lock
 from PIL import Image
 from tqdm import tqdm
 
-from dyhead.data.coco_json import CocoFiles, dataset_root, load_checked_coco, register_loader
+from dyhead.data.coco_json import SourceFiles, dataset_root, load_checked_coco, register_loader
 from dyhead.data.shape_masks import CLASS_NAMES
 from dyhead.data.shape_scenes import GENERATOR_VERSION, ShapesSpec, annotate, make_scene
 from dyhead.errors import UserError
+from dyhead.safe_io.json_text import write_json
 
 SPLITS = ("train", "val")
 NAMES = tuple(f"shapes_{split}" for split in SPLITS)
@@ -34,7 +35,7 @@ def register_shapes(repaired_folder: Path, spec: ShapesSpec | None = None) -> No
     root = dataset_root()
     for name, split in zip(NAMES, SPLITS, strict=True):
         folder = root / _FOLDER
-        files = CocoFiles(_annotation_file(folder, split), folder / split, repaired_folder)
+        files = SourceFiles(_annotation_file(folder, split), folder / split, repaired_folder)
         loader = partial(_load, name, files, root, spec)
         register_loader(name, files, loader, classes=dict(CATEGORIES))
 
@@ -66,7 +67,7 @@ def make_shapes(root: Path, spec: ShapesSpec) -> Path:
     return folder
 
 
-def _load(name: str, files: CocoFiles, root: Path, spec: ShapesSpec) -> list[dict]:
+def _load(name: str, files: SourceFiles, root: Path, spec: ShapesSpec) -> list[dict]:
     make_shapes(root, spec)
     return load_checked_coco(name, files)
 
@@ -128,7 +129,7 @@ def _write(folder: Path, spec: ShapesSpec) -> None:
         (folder / split).mkdir()
         _write_split(folder, spec, split_index, count)
     # mkdtemp keeps other users out; a shared data folder should not.
-    (folder / _MARK).write_text(json.dumps(_mark(spec), indent=1) + "\n")
+    write_json(_mark(spec), folder / _MARK, indent=1)
     for path in (folder, *folder.rglob("*")):
         os.chmod(path, 0o755 if path.is_dir() else 0o644)
 
@@ -151,4 +152,4 @@ def _write_split(folder: Path, spec: ShapesSpec, split_index: int, count: int) -
         for annotation in annotate(scene, spec):
             number = len(coco["annotations"]) + 1
             coco["annotations"].append({"id": number, "image_id": image_id, **annotation})
-    _annotation_file(folder, split).write_text(json.dumps(coco))
+    write_json(coco, _annotation_file(folder, split))

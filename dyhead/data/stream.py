@@ -137,6 +137,7 @@ class TrainingBatches:
         total_batch_size: int,
         aspect_ratio_grouping: bool,
         num_workers: int,
+        timeout: int = 0,
     ) -> None:
         """Build the host's loader over the stream.
 
@@ -148,6 +149,7 @@ class TrainingBatches:
             total_batch_size: images in a step of all processes together.
             aspect_ratio_grouping: make batches of images that are all wider than high, or all not.
             num_workers: loader processes of each process.
+            timeout: seconds that these may take for a batch; 0 is no limit.
         """
         if isinstance(dataset, list):
             dataset = DatasetFromList(dataset, copy=False)
@@ -158,11 +160,15 @@ class TrainingBatches:
         self._unseen = Unseen()  # as far as this process is concerned
         self.total_batch_size = total_batch_size
         self.is_grouped = aspect_ratio_grouping
-        self._loader = self._build_loader(num_workers)
+        self._loader = self._build_loader(num_workers, timeout)
 
-    def _build_loader(self, num_workers: int) -> Iterable[list[dict[str, Any]]]:
+    def _build_loader(self, num_workers: int, timeout: int) -> Iterable[list[dict[str, Any]]]:
         # A generator of its own: the loader draws nothing from the training's.
-        options: dict[str, Any] = {"num_workers": num_workers, "seed": self.seed}
+        options: dict[str, Any] = {
+            "num_workers": num_workers,
+            "seed": self.seed,
+            "timeout": timeout,
+        }
         if not (self.is_grouped and num_workers and HOST == "detectron2"):
             return build_batch_data_loader(
                 self._images,

@@ -10,7 +10,7 @@ from typing import Any
 from torch.utils.data import Sampler
 
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data import get_detection_dataset_dicts
+from dyhead.d2.data import MetadataCatalog, get_detection_dataset_dicts
 from dyhead.d2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from dyhead.data.num_classes import common_classes
 from dyhead.data.samplers import RatioTrainingSampler
@@ -30,7 +30,8 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, MakeSampler | None]:
         a sampler that only the host knows, and for a data set that has an order of its own.
 
     Raises:
-        UserError: the ratios cannot be used, or the data sets' classes differ.
+        UserError: the ratios cannot be used, the data sets' classes differ, or one of them has
+            nothing to learn.
     """
     names = cfg.DATASETS.TRAIN
     if not cfg.DATASETS.TRAIN_RATIOS:
@@ -71,11 +72,26 @@ def _repeat_by_factors(factors: Any, seed: int) -> Sampler[int]:
 def _load(cfg: CfgNode, names: str | Sequence[str]) -> Any:
     """Load the dataset dicts of one data set, or of several joined, filtered as configured."""
     key_points = cfg.MODEL.ROI_KEYPOINT_HEAD
-    return get_detection_dataset_dicts(
-        names,
-        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-        min_keypoints=key_points.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
-    )
+    try:
+        return get_detection_dataset_dicts(
+            names,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=key_points.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
+        )
+    finally:  # in the place of a failed assertion of the host's, too
+        _refuse_sets_without_objects(cfg)
+
+
+def _refuse_sets_without_objects(cfg: CfgNode) -> None:
+    """Refuse loaded sets with nothing to learn; as background beside others they may be wanted."""
+    lacks = [MetadataCatalog.get(name).get("lack_of_objects", "") for name in cfg.DATASETS.TRAIN]
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS or all(lacks):
+        for name, lack in zip(cfg.DATASETS.TRAIN, lacks, strict=True):
+            if lack:
+                raise UserError(
+                    f"The training set {name!r} has {lack}: label objects in it, or leave it out of"
+                    " DATASETS.TRAIN."
+                )
 
 
 def _checked_ratios(cfg: CfgNode) -> list[float]:

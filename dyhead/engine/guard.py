@@ -71,8 +71,8 @@ class FiniteGuard(HookBase):
 
 
 def _name_of(image: Mapping[str, Any]) -> str:
-    name = str(image.get("file_name", "unnamed image"))
-    return f"{name} (image_id {image['image_id']})" if "image_id" in image else name
+    # Not by its id: the host may have another one than the data set's file.
+    return str(image.get("file_name", "unnamed image"))
 
 
 def _all_finite(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
 from dyhead.checkpoint.resume import check_optimizer
+from dyhead.config.check import check_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import (
@@ -23,12 +24,17 @@ from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
+from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
+from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.stream import TrainingBatches
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.input_pictures import InputPicturesHook
+from dyhead.engine.late_writers import LateWriters
+from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.orderly_end import end_after_failure, save_and_end
 from dyhead.engine.precision import (
@@ -43,6 +49,7 @@ from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
 from dyhead.evaluation.reports import write_reports
+from dyhead.modeling.registered_names import answer_unknown_names
 from dyhead.modeling.tta import build_multi_scale_testing
 
 logger = logging.getLogger(__name__)
@@ -70,9 +77,10 @@ class Trainer(DefaultTrainer):
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
 
         Raises:
-            UserError: the host cannot train so.
+            UserError: the host cannot train so, or a value cannot be used.
             TypeError: a subclass has left out the parent's hooks.
         """
+        check_config(cfg)
         is_on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if HOST == "detectron2" and is_on_cpu and comm.get_world_size() > 1:
             raise UserError(
@@ -84,7 +92,10 @@ class Trainer(DefaultTrainer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
     def build_hooks(self) -> list[HookBase | None]:
-        """Build Detectron2's hooks, orderly stops, the checkpoints' scores, and the curves.
+        """Build Detectron2's hooks, and those of the project.
+
+        The latter are orderly stops, scores for the checkpoints' cards, the curves at the end, and
+        pictures of the first batches for TensorBoard.
 
         `DefaultTrainer` calls this last, when all else is built and no hook has taken any of it.
         So this is the place where the project's step trainer and checkpointer replace the ones that
@@ -101,6 +112,27 @@ class Trainer(DefaultTrainer):
             _insert_before(built, (hooks.PeriodicCheckpointer, StopHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+            if InputPicturesHook.is_useful():
+                built.append(self._build_input_pictures())
+        return built
+
+    def _build_input_pictures(self) -> HookBase:
+        names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
+        return InputPicturesHook(self.model, self.cfg.INPUT.FORMAT, names)
+
+    def build_writers(self) -> list[EventWriter]:
+        """Build what opens the run's files when it first writes: see `open_writers`."""
+        own_state = weakref.proxy(self)  # no cycle: see `_replace_parts`
+        return [LateWriters(partial(type(self).open_writers, own_state))]
+
+    def open_writers(self) -> list[EventWriter]:
+        """Build the host's writers, with a metrics.json that any reader of JSON takes."""
+        built = super().build_writers()
+        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        for index, writer in enumerate(built):
+            if isinstance(writer, JSONWriter):
+                writer.close()
+                built[index] = MetricsWriter(path)
         return built
 
     def _replace_parts(self) -> None:
@@ -202,7 +234,7 @@ class Trainer(DefaultTrainer):
         Raises:
             UserError: the config describes no model that can be built, or none for this machine.
         """
-        with user_errors():
+        with user_errors(), answer_unknown_names(cfg):
             model = build_model(cfg)
             prepare_execution(cfg, model)
         keep_predictions_in_float32(model)
@@ -232,9 +264,14 @@ class Trainer(DefaultTrainer):
         """
         dataset, make_sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
+        if comm.is_main_process() and isinstance(dataset, list):
+            warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
         mapper = CheckedMapper(cfg, is_train=True)
+        timeout = _worker_timeout(cfg)
         if make_sampler is None:
-            return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset)
+            return build_detection_train_loader(
+                cfg, mapper=mapper, dataset=dataset, timeout=timeout
+            )
         return TrainingBatches(
             dataset,
             mapper,
@@ -243,13 +280,16 @@ class Trainer(DefaultTrainer):
             total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
             aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
+            timeout=timeout,
         )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Build Detectron2's loader; an image that cannot be read stops the run by its name."""
         mapper = CheckedMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader.timeout = _worker_timeout(cfg)  # neither host takes it as an argument here
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -288,6 +328,11 @@ def _insert_before(built: list[Any], kinds: Any, hook: HookBase) -> None:
     """Put a hook before the first one of some kinds, or at the end."""
     places = (index for index, present in enumerate(built) if isinstance(present, kinds))
     built.insert(next(places, len(built)), hook)
+
+
+def _worker_timeout(cfg: CfgNode) -> int:
+    """Return the seconds that the loader waits for its workers; 0, for ever, where it has none."""
+    return cfg.DATALOADER.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0
 
 
 def _describe_training(cfg: CfgNode, num_images: int) -> None:

@@ -26,7 +26,12 @@ def build_evaluators(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     folder = inference_folder(cfg, dataset_name)
     return [
         CostEvaluator(cfg.MODEL.DEVICE),
-        build_coco_evaluator(dataset_name, folder, fast=cfg.TEST.FAST_COCO_EVAL),
+        build_coco_evaluator(
+            dataset_name,
+            folder,
+            fast=cfg.TEST.FAST_COCO_EVAL,
+            kept=cfg.TEST.DETECTIONS_PER_IMAGE,
+        ),
     ]
 
 

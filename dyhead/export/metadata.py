@@ -13,6 +13,7 @@ import dyhead
 from dyhead.checkpoint.model_card import ModelCard, describe
 from dyhead.detector import ReadyDetector
 from dyhead.export.graph import DetectionGraph
+from dyhead.safe_io.json_text import strict_json
 
 DETECTIONS, RAW = "detections", "raw"  # with non-maximum suppression, or without
 
@@ -28,7 +29,7 @@ class ExportedCard:
 def build_metadata(ready: ReadyDetector, graph: DetectionGraph) -> str:
     """Write the JSON text: the keys of a `ModelCard`, and those that describe the graph."""
     model = graph.model
-    return json.dumps(
+    return strict_json(
         {
             **_card_of(ready).as_plain(),
             "architecture": type(model).__name__,

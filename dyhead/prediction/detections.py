@@ -45,7 +45,7 @@ class Detections:
     scores: np.ndarray
     class_ids: np.ndarray
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     image_size: tuple[int, int]
     file_name: str | None = None
     given: PictureSource | None = None
@@ -219,7 +219,7 @@ class Detections:
             strict=True,
         )
 
-    def _category_id(self, index: int) -> int:
+    def _category_id(self, index: int) -> int | str:
         return self.category_ids[index] if self.category_ids else index
 
     def _read(self) -> Image.Image:

@@ -74,7 +74,7 @@ class Detector:
         return self._runner.class_names
 
     @property
-    def category_ids(self) -> tuple[int, ...]:
+    def category_ids(self) -> tuple[int | str, ...]:
         """The data set's ids of the same classes; empty where unknown."""
         return self._runner.category_ids
 
@@ -92,18 +92,11 @@ class Detector:
         """Read a picture as the model takes it; `detector(picture)` takes the result too.
 
         Raises:
-            UserError: it cannot be read, or nothing would be left of its shorter side.
+            UserError: it cannot be read.
         """
         if isinstance(given, Picture):
             return given
-        picture = read_picture(given, channels, self._runner.input_format)
-        if min(self._resized(*picture.size)) < 1:
-            height, width = picture.size
-            raise UserError(
-                f"{picture.file_name or 'A picture'} has {width} x {height} pixels, too narrow for"
-                " its length: cut it into parts."
-            )
-        return picture
+        return read_picture(given, channels, self._runner.input_format)
 
     @overload  # a str is a sequence too: the first that fits counts
     def __call__(  # type: ignore[overload-overlap]

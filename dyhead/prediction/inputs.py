@@ -12,17 +12,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from dyhead.d2.data.detection_utils import read_image
 from dyhead.data.model_input import three_channels
+from dyhead.data.reading import read_image
 from dyhead.errors import UserError, user_errors
+from dyhead.picture_files import open_picture, read_upright, upright
 from dyhead.safe_io.addresses import fetch, is_web_address
 
 PictureSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 ChannelOrder = Literal["BGR", "RGB"]
-
-_DEEP_MODES = ("F", "I", "I;16", "I;16B", "I;16L", "I;16N")  # more than 8 bits per channel
 
 logger = logging.getLogger(__name__)
 
@@ -69,17 +68,16 @@ def read_picture(
         given: a path or an http(s) address; a PIL image; an array, uint8, of the shape (H, W),
             (H, W, 1), (H, W, 3) or (H, W, 4), whose last channel is left out as opacity; or a
             tensor, uint8, of the shape (H, W) or (C, H, W). Files and PIL images are turned upright
-            where their EXIF says how.
+            where their EXIF says how, and scaled to 8 bits where they have more, as in training.
         given_order: that of the channels of arrays and tensors. OpenCV and Detectron2 give "BGR".
         wanted_order: that of the result.
 
     Raises:
-        UserError: it cannot be read, or its pixels are no 8-bit values.
+        UserError: it cannot be read, or its values have no known range.
     """
     file_name = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if isinstance(given, str) and is_web_address(given):
-        with user_errors():
-            given = _open(io.BytesIO(fetch(given)), given)
+        given = _fetch_image(given)
     if isinstance(given, str | os.PathLike):
         pixels = _read_file(Path(given), wanted_order)
     elif isinstance(given, Image.Image):
@@ -96,35 +94,36 @@ def read_picture(
     return Picture(pixels, wanted_order, file_name, given, given_order)
 
 
+def _fetch_image(address: str) -> Image.Image:
+    with user_errors():
+        content = io.BytesIO(fetch(address))
+    try:
+        return read_upright(content)
+    except OSError as error:
+        raise _unreadable(address, error) from error
+
+
 def _read_file(path: Path, wanted_order: str) -> np.ndarray:
     """Read the pixels of a file, as training reads it."""
     if path.is_dir():
         raise UserError(f"{path} is a folder: give its pictures, or use `dyhead predict`.")
     if not path.exists():
         raise UserError(f"{path} does not exist: check the path.")
-    with _open(path, str(path)) as image:
-        _check_depth(image, str(path))
-        _warn_of_more(image, str(path))
     try:
+        with open_picture(path) as image:
+            _warn_of_more(image, str(path))
         return read_image(str(path), format=wanted_order)
-    except Exception as error:  # Pillow raises errors of many kinds on damaged files
+    except OSError as error:
         raise _unreadable(str(path), error) from error
 
 
 def _read_image(image: Image.Image, wanted_order: str, name: str | None) -> np.ndarray:
-    _check_depth(image, name or "The PIL image")
-    try:
-        pixels = np.asarray(_upright(image.convert("RGB"), image))
-    except Exception as error:  # as above: PIL images are decoded when they are used
-        raise _unreadable(name or "The PIL image", error) from error
-    return _in_order(pixels, "RGB", wanted_order)
-
-
-def _open(file: Any, name: str) -> Image.Image:
-    try:
-        return Image.open(file)
-    except Exception as error:
+    name = name or "The PIL image"
+    try:  # PIL images are decoded when they are used
+        pixels = np.asarray(upright(image, name).convert("RGB"))
+    except OSError as error:
         raise _unreadable(name, error) from error
+    return _in_order(pixels, "RGB", wanted_order)
 
 
 def _unreadable(name: str, error: Exception) -> UserError:
@@ -134,38 +133,10 @@ def _unreadable(name: str, error: Exception) -> UserError:
     return UserError(f"{name} can't be read ({reason}).")
 
 
-def _check_depth(image: Image.Image, name: str) -> None:
-    if image.mode in _DEEP_MODES:
-        raise UserError(
-            f"{name} has pixels of more than 8 bits (Pillow's mode {image.mode!r}): scale them to 0"
-            " to 255 and save them with 8 bits, as the pictures for training were."
-        )
-
-
 def _warn_of_more(image: Image.Image, name: str) -> None:
     """Warn that only the first picture of a file is read; phones hide a second one in MPO."""
     if getattr(image, "is_animated", False) and image.format != "MPO":
         logger.warning("%s holds several pictures: only the first one is read.", name)
-
-
-def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    """Turn an image as the EXIF of `source` says.
-
-    Pillow's own function rewrites the EXIF block too, and fails on damaged ones: it gets a block
-    with the orientation alone.
-    """
-    try:
-        orientation = source.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # Pillow raises errors of many kinds on damaged blocks
-        logger.warning("Ignoring a damaged EXIF block: %s", error)
-        return image
-    if orientation not in range(2, 9):
-        return image
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    bare = image.copy()
-    bare.info = {"exif": exif.tobytes()}
-    return ImageOps.exif_transpose(bare)
 
 
 def _read_tensor(tensor: torch.Tensor) -> np.ndarray:

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.sources import CSV_NAME, JSON_NAME
+from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
 _COLUMNS = ("file_name", "frame", "image_id", "category_id", "name", "score")
@@ -48,7 +48,7 @@ class Records:
             OSError: they cannot be written.
         """
         paths = folder / JSON_NAME, folder / CSV_NAME
-        write_text_atomically(json.dumps(self._results), paths[0])
+        write_json(self._results, paths[0])
         write_text_atomically(self._table(), paths[1])
         return paths
 

@@ -14,10 +14,10 @@ from dyhead.output_folder import make_output_folder
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
-from dyhead.prediction.progress import Progress
 from dyhead.prediction.records import Records
 from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_video
+from dyhead.progress import Progress
 from dyhead.safe_io.addresses import fetch, is_web_address
 
 

@@ -26,7 +26,7 @@ class Runner(Protocol):
     """
 
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[int | str, ...]
     input_format: str
     min_size: int
     max_size: int

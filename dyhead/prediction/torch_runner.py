@@ -10,6 +10,7 @@ from dyhead.d2.structures import Instances
 from dyhead.data.model_input import colour_order, resize
 from dyhead.engine.precision import build_test_precision
 from dyhead.modeling.tta import build_multi_scale_testing
+from dyhead.picture_files import allow_pixels
 from dyhead.prediction.runner import RawDetections
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class TorchRunner:
 
     def __init__(self, ready: "ReadyDetector") -> None:
         cfg = ready.cfg
+        allow_pixels(cfg.INPUT.MAX_PIXELS)
         self.class_names = ready.class_names
         self.category_ids = ready.category_ids
         self.input_format = colour_order(cfg)

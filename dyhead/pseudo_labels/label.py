@@ -1,6 +1,5 @@
 """Labels a folder: from a config to a COCO json, a picture and a table."""
 
-import json
 import logging
 import os
 from collections import Counter
@@ -25,7 +24,7 @@ from dyhead.pseudo_labels.categories import LabelledCategory, class_source, labe
 from dyhead.pseudo_labels.collector import LabelCollector
 from dyhead.pseudo_labels.images import ReadableOnly, build_image_loader, find_images
 from dyhead.pseudo_labels.picture import draw_labels
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
     _refuse_nothing(collector, settings)
     coco = _as_coco(cfg, settings, categories, collector)
     with user_errors(f"--output {settings.output}"):
-        write_text_atomically(json.dumps(coco), settings.output)
+        write_json(coco, settings.output)
         draw_labels(coco, settings.images, _picture(settings))
     return _format_table(settings, categories, collector)
 

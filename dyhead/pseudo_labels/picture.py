@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from dyhead.d2.data.detection_utils import read_image
+from dyhead.data.reading import read_image
 from dyhead.safe_io.save import write_bytes_atomically
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import Color, class_colors

@@ -1,10 +1,12 @@
 """Writing files so that a kill at any moment leaves either the old content or the new one."""
 
 import contextlib
+import errno
 import glob
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 import torch
@@ -22,6 +24,7 @@ def save_checkpoint_file(obj: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: the folder is missing, or the disk is full; an older file stays as it was.
     """
+    _refuse_full_disk(os.fspath(path), _size_of(obj))
     _replace_atomically(os.fspath(path), lambda file: torch.save(obj, file))
 
 
@@ -65,6 +68,32 @@ def _is_temporary(name: str) -> bool:
     return len(number) == 16 and set(number) <= set("0123456789abcdef")
 
 
+def _refuse_full_disk(path: str, needed: int) -> None:
+    """Refuse a file that cannot have room, before the disk is filled up to the last byte."""
+    try:
+        free = shutil.disk_usage(os.path.dirname(os.path.abspath(path))).free
+    except OSError:  # there is no such folder: the writing will say so
+        return
+    if needed > free:
+        sizes = f"it takes {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free"
+        raise OSError(errno.ENOSPC, sizes, path)
+
+
+def _tensors(obj: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in nested containers."""
+    if isinstance(obj, torch.Tensor):
+        yield obj
+    elif isinstance(obj, Mapping | list | tuple):
+        for value in obj.values() if isinstance(obj, Mapping) else obj:
+            yield from _tensors(value)
+
+
+def _size_of(obj: Any) -> int:
+    """Count the bytes of all tensors in nested containers, memory that they share once."""
+    storages = [tensor.untyped_storage() for tensor in _tensors(obj)]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
 def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
     folder, name = os.path.split(os.path.abspath(path))
     temporary = os.path.join(folder, _temporary_name(name))  # same folder: a rename never copies
@@ -74,9 +103,12 @@ def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        for failed in (error, error.__context__):  # torch.save makes another error of it
+            if isinstance(failed, OSError) and failed.filename is None:
+                failed.filename = path  # writing to an open file does not tell which one
         raise
     _sync_folder(folder)
 

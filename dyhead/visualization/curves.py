@@ -52,13 +52,13 @@ def plot_curves(metrics_json: str | Path, output_png: str | Path) -> Path:
     return output
 
 
-def _read(metrics_json: Path) -> dict[int, dict[str, float]]:
-    """Iteration -> name -> value, in the order of iterations."""
+def _read(metrics_json: Path) -> dict[int, dict[str, float | None]]:
+    """Iteration -> name -> value, in the order of iterations; None where it is not finite."""
     try:
         lines = metrics_json.read_text().splitlines()
     except FileNotFoundError as error:
         raise UserError(f"{metrics_json} does not exist: give a run's metrics.json.") from error
-    records: dict[int, dict[str, float]] = {}
+    records: dict[int, dict[str, float | None]] = {}
     for number, line in enumerate(lines, start=1):
         try:
             record: dict[str, Any] = json.loads(line)
@@ -79,9 +79,9 @@ def _is_precision(name: str) -> bool:
     return any(f"/{name}".endswith(f"/bbox/{precision}") for precision in _AP_STYLES)
 
 
-def _curve(records: Mapping[int, Mapping[str, float]], name: str) -> Curve:
-    points = [(iteration, record[name]) for iteration, record in records.items() if name in record]
-    points = [(iteration, value) for iteration, value in points if math.isfinite(value)]
+def _curve(records: Mapping[int, Mapping[str, float | None]], name: str) -> Curve:
+    named = [(iteration, record.get(name)) for iteration, record in records.items()]
+    points = [(i, value) for i, value in named if value is not None and math.isfinite(value)]
     return [iteration for iteration, _ in points], [value for _, value in points]
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
-from dyhead.d2.data.detection_utils import read_image
 from dyhead.d2.structures import BoxMode
+from dyhead.data.original_ids import original_category_ids, original_image_ids
+from dyhead.data.reading import read_image
 from dyhead.errors import UserError
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import Color, class_colors
@@ -97,11 +98,15 @@ def _read_predictions(
         results = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as COCO results: {error}.") from error
-    class_of = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
-    known = {record["image_id"] for record in records}
+    # The results have the ids of the data set's file, the records may have others.
+    images, categories = original_image_ids(dataset_name), original_category_ids(dataset_name)
+    record_ids = (record["image_id"] for record in records)
+    image_of = {images.get(each, each): each for each in record_ids}
+    id_map = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
+    class_of = {categories.get(each, each): index for each, index in id_map.items()}
     boxes: dict[int, list[_Box]] = {}
     for result in sorted(results, key=lambda result: result["score"]):
-        if result["image_id"] not in known or result["category_id"] not in class_of:
+        if result["image_id"] not in image_of or result["category_id"] not in class_of:
             raise UserError(
                 f"{path} is not of the data set {dataset_name!r}: it has image"
                 f" {result['image_id']}, category {result['category_id']}."
@@ -111,7 +116,7 @@ def _read_predictions(
             box = _Box(
                 (x, y, x + width, y + height), class_of[result["category_id"]], result["score"]
             )
-            boxes.setdefault(result["image_id"], []).append(box)
+            boxes.setdefault(image_of[result["image_id"]], []).append(box)
     return boxes
 
 

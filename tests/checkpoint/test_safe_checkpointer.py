@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
+from dyhead.checkpoint.model_card import ModelCard, read_card
 
 
 def fill(model: nn.Module, value: float) -> nn.Module:
@@ -157,6 +158,7 @@ SAVE_FOREVER = """
 import sys
 import torch
 from dyhead.checkpoint import SafeCheckpointer
+from dyhead.checkpoint.model_card import ModelCard, read_card
 
 checkpointer = SafeCheckpointer(torch.nn.Linear(1000, 1000), sys.argv[1])
 for step in range(10**6):
@@ -175,3 +177,26 @@ def test_kill_while_saving_leaves_a_loadable_latest_checkpoint(tmp_path: Path) -
             process.kill()
         checkpointer = SafeCheckpointer(nn.Linear(1000, 1000), str(tmp_path))
         assert checkpointer.resume_or_load("", resume=True)["iteration"] >= saved[-1]
+
+
+@pytest.mark.parametrize(
+    ("trained", "told"),
+    [
+        (("cat", "dog"), ""),
+        (("dog", "cat"), "another order: dog, cat against cat, dog"),
+        (("cat", "Dog"), "'Dog' and 'dog' differ in case or spaces only"),
+        ((), ""),
+    ],
+)
+def test_training_from_weights_of_other_classes_is_said_aloud(tmp_path, caplog, trained, told):
+    cards = [ModelCard(config="{}", class_names=names) for names in (trained, ("cat", "dog"))]
+    SafeCheckpointer(nn.Linear(2, 2), str(tmp_path), card=lambda: cards[0]).save("model_0")
+    SafeCheckpointer(nn.Linear(2, 2), card=lambda: cards[1]).load(str(tmp_path / "model_0.pth"))
+    warnings = [each for each in caplog.messages if "checkpoint's classes" in each]
+    assert len(warnings) == bool(told) and told in "".join(warnings)
+
+
+def test_category_ids_of_text_and_long_ones_survive_in_a_card(tmp_path):
+    card = ModelCard(config="{}", class_names=("a", "b"), category_ids=("k1", 2**70))
+    SafeCheckpointer(nn.Linear(2, 2), str(tmp_path), card=lambda: card).save("model_0")
+    assert read_card(tmp_path / "model_0.pth") == card

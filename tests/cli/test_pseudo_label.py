@@ -250,7 +250,7 @@ def test_a_turned_photograph_is_labelled_as_it_is_shown(
     assert (image["file_name"], image["width"], image["height"]) == ("a.jpg", HEIGHT, WIDTH)
     checked = coco_json.load_checked_coco(
         "turned",
-        coco_json.CocoFiles(tmp_path / "out" / "labels.json", folder, tmp_path / "repaired"),
+        coco_json.SourceFiles(tmp_path / "out" / "labels.json", folder, tmp_path / "repaired"),
     )
     assert len(checked) == 3 and not (tmp_path / "repaired").exists()
 

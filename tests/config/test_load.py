@@ -88,7 +88,7 @@ def test_official_keys_without_effect_are_refused_on_the_command_line() -> None:
     ("opts", "message"),
     [
         (["SOLVER.MAX_ITER=3"], "KEY VALUE"),
-        (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER can't be many"),
+        (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER can't be 'many': .* whole number"),
         (["DATASETS.TRAIN", "mine"], r"TRAIN \"\("),
         (["DATASETS.COCO_JSON", "mine.json"], "my_train"),
         (["DATASETS.COCO_JSON", "[[mine"], "my_train"),
@@ -138,3 +138,8 @@ def test_official_atss_config_has_the_official_values() -> None:
 def test_data_sets_on_the_command_line_need_no_quotes(text):
     cfg, _ = load_config("", ["DATASETS.COCO_JSON", text])
     assert cfg.DATASETS.COCO_JSON == [["pets", "my data/a.json", "images"]]
+
+
+def test_sources_on_the_command_line_need_no_quotes_either():
+    cfg, _ = load_config("", ["DATASETS.SOURCES", "[[a, my data/data.yaml#val], [b, voc, images]]"])
+    assert cfg.DATASETS.SOURCES == [["a", "my data/data.yaml#val"], ["b", "voc", "images"]]

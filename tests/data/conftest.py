@@ -29,7 +29,8 @@ class CocoFolder:
         }
         for number in (1, 2, 3):
             self.add_image(number)
-            self.add_box(number, image_id=number, bbox=[5, 6, 20, 10])
+            category_id = 7 if number == 3 else 3
+            self.add_box(number, image_id=number, category_id=category_id, bbox=[5, 6, 20, 10])
 
     def add_image(self, number: int, **overrides: Any) -> None:
         name = overrides.get("file_name", f"{number}.png")

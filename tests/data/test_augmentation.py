@@ -8,6 +8,7 @@ from dyhead.d2.data import DatasetMapper
 from dyhead.d2.data import transforms as T
 from dyhead.data import CheckedMapper
 from dyhead.data.augmentation import build_augmentation
+from dyhead.data.resizing import ResizeShortestEdge
 
 
 def applied_to(image, augmentation, seed=5):
@@ -42,9 +43,9 @@ def test_images_become_those_of_detectron2s_own_mapper(cfg, changes, is_train):
 def test_images_are_cropped_then_resized_then_flipped(cfg):
     cfg.INPUT.CROP.ENABLED = True
     kinds = [type(part) for part in build_augmentation(cfg, is_train=True)]
-    assert kinds == [T.RandomCrop, T.ResizeShortestEdge, T.RandomFlip]
+    assert kinds == [T.RandomCrop, ResizeShortestEdge, T.RandomFlip]
     kinds = [type(part) for part in build_augmentation(cfg, is_train=False)]
-    assert kinds == [T.ResizeShortestEdge]
+    assert kinds == [ResizeShortestEdge]
 
 
 @pytest.mark.parametrize("is_train", [True, False])

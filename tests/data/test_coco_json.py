@@ -2,13 +2,16 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from dyhead.checkpoint.model_card import ModelCard, describe
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.data import register_datasets
+from dyhead.data.coco_json import category_ids, class_names
 
 
 def test_gaps_in_category_ids_become_contiguous_classes(coco, cfg):
@@ -68,6 +71,36 @@ def test_training_and_evaluation_use_the_repaired_copy(coco, cfg, caplog):
     evaluation.accumulate()
     evaluation.summarize()
     assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("truth", ["none", "empty", "crowds"])
+def test_a_set_without_objects_loads_for_prediction(coco, cfg, caplog, truth):
+    """The host's json then has no annotations, for which it writes results and scores nothing."""
+    if truth == "crowds":
+        for annotation in coco.content["annotations"]:
+            annotation["iscrowd"] = 1
+    else:
+        coco.content["annotations"] = []
+    if truth == "none":
+        del coco.content["annotations"]
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    with caplog.at_level(logging.WARNING, logger="dyhead"):
+        records = [DatasetCatalog.get("pets") for _ in range(2)][1]
+    assert [record["annotations"] for record in records] == [[], [], []]
+    used = json.loads(Path(MetadataCatalog.get("pets").json_file).read_text())
+    assert len(used["images"]) == 3 and "annotations" not in used
+    reason = "3 annotations are marked iscrowd" if truth == "crowds" else "no annotations"
+    (said,) = [text for text in caplog.messages if "nothing to learn or score" in text]
+    assert reason in said, "said once, not at each loading"
+
+
+def test_the_number_of_images_that_the_file_names_is_known(coco, cfg):
+    (coco.images / "2.png").unlink()
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    assert len(DatasetCatalog.get("pets")) == 2
+    assert MetadataCatalog.get("pets").num_named_images == 3
 
 
 def test_paths_take_home_variables_and_the_folder_of_data_sets(coco, cfg, monkeypatch):
@@ -136,3 +169,48 @@ def test_config_values_survive_json(cfg, coco):
     cfg.merge_from_list(["DATASETS.COCO_JSON", str([tuple(entry)])])
     register_datasets(cfg)
     assert "pets" in DatasetCatalog
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_json_in_another_encoding_is_given_to_the_host_as_utf8(coco, cfg, encoding):
+    path = coco.write()
+    path.write_text(path.read_text(), encoding=encoding)
+    cfg.DATASETS.COCO_JSON = [["pets", str(path), str(coco.images)]]
+    register_datasets(cfg)
+    assert len(DatasetCatalog.get("pets")) == 3
+    assert len(COCO(MetadataCatalog.get("pets").json_file).dataset["annotations"]) == 3
+
+
+def test_classes_have_the_ids_of_the_file_before_and_after_loading(coco, cfg):
+    """Numbers by size, then text by its letters, are the order of the classes."""
+    names = {"k2": "ant", "k10": "bee", 12: "cat", "7": "dog"}
+    coco.content["categories"] = [{"id": each, "name": name} for each, name in names.items()]
+    for annotation in coco.content["annotations"]:
+        annotation["category_id"] = "k2"
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    assert class_names("pets") == ["dog", "cat", "bee", "ant"]
+    assert category_ids("pets") == ["7", 12, "k10", "k2"]
+    records = DatasetCatalog.get("pets")
+    assert class_names("pets") == ["dog", "cat", "bee", "ant"]
+    assert category_ids("pets") == ["7", 12, "k10", "k2"]
+    assert {a["category_id"] for record in records for a in record["annotations"]} == {3}
+    card = describe(set_train(cfg, "pets"))
+    assert card.category_ids == ("7", 12, "k10", "k2")
+    assert ModelCard.from_plain(json.loads(json.dumps(card.as_plain()))) == card
+
+
+def set_train(cfg, name):
+    cfg.DATASETS.TRAIN = (name,)
+    return cfg
+
+
+def test_what_is_only_noted_needs_no_copy(coco, cfg, caplog):
+    coco.add_box(90, image_id=2, category_id=7, bbox=[5, 6, 20, 10])
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    with caplog.at_level(logging.INFO, logger="dyhead"):
+        DatasetCatalog.get("pets")
+    assert MetadataCatalog.get("pets").json_file == str(coco.folder / "instances.json")
+    assert any("1 x box drawn twice, for two classes" in each for each in caplog.messages)
+    assert "repaired copy" not in caplog.text

@@ -2,7 +2,10 @@
 
 import logging
 
+import numpy as np
 import pytest
+from PIL import Image
+from stored_pictures import save_turned
 
 from dyhead.d2.data import DatasetCatalog
 from dyhead.data import CheckedMapper, register_datasets
@@ -59,3 +62,40 @@ def test_errors_that_are_no_broken_image_are_not_swallowed(records, small_cfg):
     mapper = CheckedMapper(small_cfg, is_train=True)
     with pytest.raises(KeyError):
         mapper({**records[0], "annotations": [{}]})
+
+
+def test_deep_and_turned_pictures_are_read_right_on_either_host(coco, small_cfg):
+    levels = np.arange(240, dtype=np.uint16).reshape(40, 6).repeat(10, axis=1)
+    levels[0, 0] = 255
+    Image.fromarray(levels << 4).save(coco.images / "1.png")
+    save_turned(np.dstack([levels.astype(np.uint8)] * 3), 6, coco.images / "2.tif")
+    small_cfg.INPUT.RANDOM_FLIP = "none"
+    for name in ("1.png", "2.tif"):
+        mapped = CheckedMapper(small_cfg, is_train=True)({"file_name": str(coco.images / name)})
+        np.testing.assert_array_equal(mapped["image"][0].numpy(), levels)
+
+
+def test_extreme_shapes_are_mapped(coco, small_cfg):
+    small_cfg.INPUT.MAX_SIZE_TRAIN = 400
+    for number, (width, height) in {1: (3000, 2), 2: (1, 5000)}.items():
+        Image.new("RGB", (width, height)).save(coco.images / f"{number}.png")
+        coco.content["images"][number - 1].update(width=width, height=height)
+        coco.content["annotations"][number - 1]["bbox"] = [0, 0, width, height]
+    small_cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(small_cfg)
+    mapper = CheckedMapper(small_cfg, is_train=True)
+    for record, size in zip(DatasetCatalog.get("pets"), ((1, 400), (400, 1)), strict=False):
+        mapped = mapper(record)
+        assert mapped["image"].shape == (3, *size)
+        (box,) = mapped["instances"].gt_boxes.tensor.tolist()
+        assert box == [0, 0, *size[::-1]]
+
+
+def test_larger_pictures_than_the_config_allows_are_skipped(coco, small_cfg, monkeypatch, caplog):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    record = {"file_name": str(coco.images / "1.png")}
+    small_cfg.INPUT.MAX_PIXELS = 60 * 40
+    assert CheckedMapper(small_cfg, is_train=True)(record) is not None
+    small_cfg.INPUT.MAX_PIXELS = 60 * 40 - 2
+    assert CheckedMapper(small_cfg, is_train=True)(record) is None
+    assert "set INPUT.MAX_PIXELS" in caplog.text

@@ -4,6 +4,7 @@ import pytest
 
 from dyhead.d2.config import CfgNode
 from dyhead.data import fill_num_classes, register_datasets
+from dyhead.data.num_classes import difference
 
 
 @pytest.fixture
@@ -81,3 +82,9 @@ def test_another_order_of_classes_is_another_set_of_classes(atss_cfg, make_coco)
     register_datasets(atss_cfg)
     with pytest.raises(ValueError, match="another order"):
         fill_num_classes(atss_cfg, set())
+
+
+def test_names_that_differ_in_spelling_only_are_named():
+    told = difference(["Red Cell", "plain"], ["red_cell", "plain"])
+    assert "'Red Cell' and 'red_cell' differ in case or spaces only" in told
+    assert "differ in case" not in difference(["cat"], ["dog"])

@@ -58,7 +58,7 @@ def test_error_names_step_losses_and_images(value: float) -> None:
         run(Square(), [batch(1.0), batch(value)])
     message = str(error.value)
     assert "Step 1:" in message and "loss_cls=" in message and "weight" in message
-    assert "good.jpg (image_id 1)" in message and f"{value}.jpg (image_id 2)" in message
+    assert f"Images: good.jpg, {value}.jpg." in message
 
 
 def test_no_weight_is_changed_by_the_failing_step() -> None:

@@ -69,6 +69,14 @@ def test_files_are_read_as_in_training(shown: np.ndarray, mode: str, tmp_path: P
         np.testing.assert_array_equal(opened.pixels, expected)
 
 
+def test_deep_pictures_are_scaled_as_in_training(tmp_path: Path) -> None:
+    levels = np.arange(48, dtype=np.uint16).reshape(6, 8) * 5
+    levels[-1, -1] = 255
+    Image.fromarray(levels << 4).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", Image.open(tmp_path / "a.png")):
+        np.testing.assert_array_equal(read_picture(given).pixels, np.dstack([levels] * 3))
+
+
 @pytest.mark.parametrize("order", ["BGR", "RGB"])
 def test_every_kind_gives_the_same_pixels(shown: np.ndarray, order: str) -> None:
     wanted = shown if order == "RGB" else shown[:, :, ::-1]
@@ -108,13 +116,12 @@ def test_grey_is_three_equal_channels(shown: np.ndarray) -> None:
         (np.zeros((2, 4, 4, 3), np.uint8), r"2 pictures in one array: give them as a list"),
         (torch.zeros(5, 4, 3, dtype=torch.uint8), r"give \(3, height, width\)"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
-        (Image.new("I;16", (4, 4)), "more than 8 bits"),
-        (Image.new("F", (4, 4)), "more than 8 bits"),
-        (Image.new("I", (4, 4)), "more than 8 bits"),
+        (Image.new("F", (4, 4), 1.5), r"from 1.5 to 1.5, not from 0 to 1"),
+        (Image.new("I", (4, 4), -3), "from -3 to -3"),
         (3.5, "cannot be a float"),
     ],
 )
-def test_what_is_no_8_bit_picture_is_refused(given: object, message: str) -> None:
+def test_what_has_no_known_range_or_shape_is_refused(given: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_picture(given)  # type: ignore[arg-type]
 
@@ -125,12 +132,12 @@ def test_unreadable_files_are_named(shown: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:-200])
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.jpg").write_bytes(b"")
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    Image.fromarray(np.full((4, 4), 7.5, np.float32)).save(tmp_path / "float.tif")
     for name, message in {
         "cut.png": "cut.png can't be read",
         "text.jpg": r"text.jpg can't be read \(no picture of a known format\)",
         "empty.jpg": "empty.jpg can't be read",
-        "deep.png": "deep.png has pixels of more than 8 bits",
+        "float.tif": r"float.tif can't be read \(its floating-point values go from 7.5",
         "absent.png": "absent.png does not exist",
         ".": "is a folder",
     }.items():

@@ -24,6 +24,16 @@ def make_block(channels=16, dtype=torch.float64, **options):
     return block.to(dtype)
 
 
+def make_far_reaching_block(channels=16, offset_spread=2.5, **options):
+    """A float64 block whose offsets have a standard deviation of at least 2 pixels."""
+    block = make_block(channels, **options)
+    convolution = block.spatial_attention.offset_and_mask
+    if convolution is not None:
+        fan_in = convolution.weight[0].numel()
+        torch.nn.init.normal_(convolution.weight, std=offset_spread / fan_in**0.5)
+    return block
+
+
 def make_levels(sizes, channels=16, batch=2, dtype=torch.float64):
     """Random levels (N, C, H_i, W_i)."""
     generator = torch.Generator().manual_seed(1)

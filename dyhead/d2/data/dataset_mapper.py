@@ -108,7 +108,7 @@ class DatasetMapper:
         dataset_dict["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
 
         if self.is_train and annotations is not None:
-            dataset_dict["annotations"] = [_without_masks(a) for a in annotations]
+            dataset_dict["annotations"] = annotations
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
 
@@ -119,7 +119,9 @@ class DatasetMapper:
         image_shape: tuple[int, int],
     ) -> None:
         """Replace "annotations" by "instances"; subclasses may do it otherwise."""
-        annotations = [a for a in dataset_dict.pop("annotations") if not a.get("iscrowd", 0)]
+        annotations = [
+            _without_masks(a) for a in dataset_dict.pop("annotations") if not a.get("iscrowd", 0)
+        ]
         instances = utils.transform_annotations(annotations, transforms, image_shape)
         dataset_dict["instances"] = utils.filter_empty_instances(instances)
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
+
+from dyhead.picture_files import read_upright
 
 from ..config import CfgNode
 from ..structures import Boxes, BoxMode, Instances
@@ -17,18 +19,6 @@ from .catalog import MetadataCatalog
 logger = logging.getLogger("detectron2.data.detection_utils")
 
 _FLIPS = ("horizontal", "vertical", "none")
-
-# What turns an image upright, by EXIF's number for its orientation. Not ImageOps.exif_transpose:
-# that rewrites the EXIF block too, and fails on damaged ones.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class SizeMismatchError(ValueError):
@@ -63,18 +53,10 @@ def convert_image_to_rgb(image: Any, format: str) -> np.ndarray:
     return np.asarray(Image.fromarray(array[:, :, 0] if format == "L" else array).convert("RGB"))
 
 
-def _apply_exif_orientation(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception as error:  # PIL raises errors of many kinds on damaged EXIF blocks
-        logger.warning(f"Ignoring a damaged EXIF block: {error}")
-        return image
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
 def read_image(file_name: str, format: str | None = None) -> np.ndarray:
     """Read an image, turned upright where its EXIF says how.
+
+    Other than genuine Detectron2, which clips them, it scales pixels of more than 8 bits to 8.
 
     Args:
         file_name: path of the image.
@@ -82,10 +64,12 @@ def read_image(file_name: str, format: str | None = None) -> np.ndarray:
 
     Returns:
         An (H, W, C) array, uint8 for "BGR", "RGB" and "L".
+
+    Raises:
+        OSError: it cannot be read.
     """
-    with PathManager.open(file_name, "rb") as file:
-        image = Image.open(file)
-        return convert_PIL_to_numpy(_apply_exif_orientation(image), format)
+    image = read_upright(PathManager.get_local_path(file_name), keep_depth=format is None)
+    return convert_PIL_to_numpy(image, format)
 
 
 def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import itertools
-import json
 import logging
 import math
 import os
@@ -11,13 +10,13 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from fvcore.common.config import CfgNode  # the base of either host's
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
 
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.evaluation.average_precision import METRICS, average_precision, no_detections
+from dyhead.safe_io.json_text import write_json
 
 from ..data import MetadataCatalog
 from ..data.datasets import convert_to_coco_json
@@ -28,16 +27,6 @@ from ..utils.logger import create_small_table
 from .evaluator import DatasetEvaluator
 
 logger = logging.getLogger("detectron2.evaluation.coco_evaluation")
-
-# metric -> (IoU threshold or None for the mean over 0.50:0.95, range of areas)
-_METRICS: dict[str, tuple[float | None, str]] = {
-    "AP": (None, "all"),
-    "AP50": (0.5, "all"),
-    "AP75": (0.75, "all"),
-    "APs": (None, "small"),
-    "APm": (None, "medium"),
-    "APl": (None, "large"),
-}
 
 
 class COCOEvaluator(DatasetEvaluator):
@@ -156,7 +145,7 @@ class COCOEvaluator(DatasetEvaluator):
             PathManager.mkdirs(self._output_dir)
             path = os.path.join(self._output_dir, "coco_instances_results.json")
             logger.info("Saving results to %s", path)
-            write_text_atomically(json.dumps(results), path)
+            write_json(results, path)
 
     def _score(
         self, results: list[dict[str, Any]], img_ids: Sequence[int] | None
@@ -165,8 +154,8 @@ class COCOEvaluator(DatasetEvaluator):
             logger.warning("The model detected nothing in any image: every AP is 0.")
         coco_eval = _evaluate_boxes(self._coco_api, results, self._max_dets, img_ids)
         scores = {
-            metric: _average_precision(coco_eval, iou, area)
-            for metric, (iou, area) in _METRICS.items()
+            metric: average_precision(coco_eval, iou, area)
+            for metric, (iou, area) in METRICS.items()
         }
         logger.info("Evaluation results for bbox: \n%s", create_small_table(scores))
         if not math.isfinite(sum(scores.values())):
@@ -186,7 +175,7 @@ class COCOEvaluator(DatasetEvaluator):
         # Category ids without a mapping are contiguous already: their order is the classes'.
         contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id", {})
         scores = {
-            names[contiguous.get(category, index)]: _average_precision(coco_eval, category=index)
+            names[contiguous.get(category, index)]: average_precision(coco_eval, category=index)
             for index, category in enumerate(ids)
         }
         logger.info("Per-category bbox AP: \n%s", _category_table(scores))
@@ -241,7 +230,7 @@ def _evaluate_boxes(
 ) -> COCOeval:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):  # pycocotools prints; that goes to the log
-        detections = coco_api.loadRes(results) if results else _no_detections(coco_api)
+        detections = coco_api.loadRes(results) if results else no_detections(coco_api)
         coco_eval = COCOeval(coco_api, detections, "bbox")
         coco_eval.params.maxDets = max_dets
         if img_ids is not None:
@@ -255,37 +244,6 @@ def _evaluate_boxes(
     if printed.getvalue():
         logger.info("COCO's summary:\n%s", printed.getvalue().rstrip())
     return coco_eval
-
-
-def _no_detections(coco_api: COCO) -> COCO:
-    """An empty result; pycocotools' `loadRes` takes no empty list."""
-    detections = COCO()
-    detections.dataset = {**coco_api.dataset, "annotations": []}
-    detections.createIndex()
-    return detections
-
-
-def _average_precision(
-    coco_eval: COCOeval,
-    iou: float | None = None,
-    area: str = "all",
-    category: int | None = None,
-) -> float:
-    """AP from 0 to 100, with the most detections per image; NaN where nothing is annotated.
-
-    Args:
-        coco_eval: accumulated; its "precision" is (IoU, recall, category, area, max. detections).
-        iou: one IoU threshold; None averages over all.
-        area: label of a range of areas.
-        category: index of one category; None averages over all.
-    """
-    precision = coco_eval.eval["precision"][..., coco_eval.params.areaRngLbl.index(area), -1]
-    if iou is not None:
-        precision = precision[np.isclose(coco_eval.params.iouThrs, iou)]
-    if category is not None:
-        precision = precision[:, :, category]
-    annotated = precision[precision > -1]
-    return float(annotated.mean() * 100) if annotated.size else math.nan
 
 
 def _category_table(scores: Mapping[str, float]) -> str:

@@ -1,17 +1,16 @@
 """Writers of what the event storage holds: the log, a JSON file, TensorBoard."""
 
 import datetime
-import json
 import logging
-import os
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from dyhead.safe_io.json_text import ScalarLines
 
 from .event_storage import EventStorage, get_event_storage, has_event_storage
 
@@ -55,7 +54,10 @@ class _NewScalars:
 
 
 class JSONWriter(EventWriter):
-    """Appends one JSON object per iteration, a line each: its scalars and "iteration"."""
+    """Appends one JSON object per iteration, a line each: its scalars and "iteration".
+
+    The lines are strict JSON: NaN is written as null (Detectron2 writes NaN).
+    """
 
     def __init__(self, json_file: str, window_size: int = 20) -> None:
         """Open a file for appending.
@@ -64,33 +66,16 @@ class JSONWriter(EventWriter):
             json_file: its path; a file of an earlier run is continued.
             window_size: iterations over which scalars are smoothed.
         """
-        _end_last_line(json_file)
-        self._file = open(json_file, "a")  # noqa: SIM115 (stays open until close)
-        self._new_scalars = _NewScalars(window_size)
+        self._lines = ScalarLines(json_file)
+        self._window_size = window_size
 
     def write(self) -> None:
         """Append what is new, and have it on the disk when this returns."""
-        lines: dict[int, dict[str, float]] = defaultdict(dict)
-        for name, value, iteration in self._new_scalars.take(get_event_storage()):
-            lines[iteration][name] = value
-        for iteration, scalars in sorted(lines.items()):
-            self._file.write(json.dumps(scalars | {"iteration": iteration}, sort_keys=True) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._lines.append(get_event_storage().latest_with_smoothing_hint(self._window_size))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-
-
-def _end_last_line(path: str) -> None:
-    """Keep a line that a killed run left unfinished from swallowing the first new one."""
-    if not os.path.isfile(path) or os.path.getsize(path) == 0:
-        return
-    with open(path, "rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
+        self._lines.close()
 
 
 class TensorboardXWriter(EventWriter):

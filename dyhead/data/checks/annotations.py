@@ -1,15 +1,23 @@
-"""Checks the annotations of a COCO json: ids, categories and boxes (x, y, width, height)."""
+"""Checks the annotations of a set in COCO's form: references, boxes (x, y, width, height), ids."""
 
-import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dyhead.data.checks import kinds
+from dyhead.data.checks.box_forms import BoxForms
+from dyhead.data.checks.identifiers import is_exact
+from dyhead.data.checks.items import annotation_item, read_box
 from dyhead.data.checks.kinds import Kind
-from dyhead.data.checks.report import CheckReport, Item
+from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.segmentations import box_of
+from dyhead.data.checks.values import Id, read_flag, read_id, read_number
 
 _TOLERANCE = 0.5  # pixels by which a box may leave its image unreported: rounding
 
 _MIN_SIDE = 1.0  # pixels: converters turn empty boxes into boxes of one pixel
+_REFERENCES = ("image_id", "category_id")
+_VALUES = (*_REFERENCES, "area", "iscrowd")
 _NOT_FOR_BOXES = ("segmentation", "keypoints", "num_keypoints", "ignore")
 
 
@@ -19,8 +27,11 @@ def check_annotations(
     lost_images: set,
     category_ids: set,
     report: CheckReport,
-) -> list[dict]:
+) -> tuple[list[dict], dict[int, Id]]:
     """Find the usable annotations, with boxes inside their images and unique ids above 0.
+
+    Masks and key points are taken out: they would only decide, in training alone, that an
+    annotation counts for nothing.
 
     Args:
         annotations: the list as it stands in the file.
@@ -28,118 +39,175 @@ def check_annotations(
         lost_images: ids of images that were left out.
         category_ids: the known ones.
         report: takes what is found.
+
+    Returns:
+        the annotations, and the original ids of those that were numbered for their ids' form.
     """
-    usable: list[dict] = []
-    for annotation in annotations:
-        problem = _problem(annotation, images, lost_images, category_ids)
-        if problem is not None:
-            report.add(problem, _describe(annotation, images))
-            continue
-        clipped = _clip(annotation, images[annotation["image_id"]])
-        if clipped is not annotation:
-            report.add(kinds.CLIPPED_BOX, _describe(annotation, images))
-        if annotation.get("ignore"):
-            report.add(kinds.IGNORED_BOX, _describe(annotation, images))
-        usable.append(_complete(clipped, report))
+    check = _Check(images, lost_images, category_ids, report)
+    usable = [read for each in annotations if (read := check.read(each)) is not None]
+    check.forms.report_to(report, lambda annotation: annotation_item(annotation, images))
     return _with_unique_ids(usable, images, report)
 
 
-def _problem(
-    annotation: Any, images: dict[Any, dict], lost_images: set, category_ids: set
-) -> Kind | None:
-    """Return the kind of problem that makes an annotation unusable, or None."""
-    if not _is_annotation(annotation):
-        return kinds.MALFORMED_ANNOTATION
-    if annotation["image_id"] not in images:
-        lost = annotation["image_id"] in lost_images
-        return kinds.LOST_IMAGE if lost else kinds.UNKNOWN_IMAGE
-    if annotation["category_id"] not in category_ids:
-        return kinds.UNKNOWN_CATEGORY
-    x, y, width, height = annotation["bbox"]
-    if width <= 0 or height <= 0 or max(width, height) <= _MIN_SIDE:
-        return kinds.DEGENERATE_BOX
-    image = images[annotation["image_id"]]
-    if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
-        return kinds.OUTSIDE_BOX
-    return None
+@dataclass
+class _Check:
+    """The check of one annotation after the other."""
+
+    images: Mapping[Id, dict]
+    lost_images: Collection[Id]
+    category_ids: Collection[Id]
+    report: CheckReport
+    forms: BoxForms = field(default_factory=BoxForms)
+
+    def read(self, annotation: Any) -> dict | None:
+        """Return an annotation as COCO's tools take it, or None for one that cannot be used."""
+        problem = self._reference_problem(annotation)
+        if problem is None:
+            image_id, category_id = map(read_id, map(annotation.get, _REFERENCES))
+            read = {**annotation, "image_id": image_id, "category_id": category_id}
+            problem = self._read_box(read)
+        if problem is not None:
+            self.report.add(problem, annotation_item(annotation, self.images))
+            return None
+        self._read_area(read)
+        self._clip(read)
+        self._read_flags(read)
+        for key in _NOT_FOR_BOXES:
+            read.pop(key, None)
+        return annotation if self._is_unchanged(annotation, read) else read
+
+    def _reference_problem(self, annotation: Any) -> Kind | None:
+        """Return the problem with an annotation's image and category, if there is one."""
+        if not isinstance(annotation, dict):
+            return kinds.MALFORMED_ANNOTATION
+        image_id, category_id = map(read_id, map(annotation.get, _REFERENCES))
+        if image_id is None or category_id is None:
+            return kinds.MALFORMED_ANNOTATION
+        if image_id not in self.images:
+            return kinds.LOST_IMAGE if image_id in self.lost_images else kinds.UNKNOWN_IMAGE
+        return None if category_id in self.category_ids else kinds.UNKNOWN_CATEGORY
+
+    def _read_box(self, annotation: dict) -> Kind | None:
+        """Put a box of numbers into a copy of an annotation; return the problem if it has none."""
+        image = self.images[annotation["image_id"]]
+        box = read_box(annotation.get("bbox"))
+        if box is None and annotation.get("bbox") in (None, []) or box == [0, 0, 0, 0]:
+            taken = box_of(annotation.get("segmentation"), image["width"], image["height"])
+            if taken is not None:
+                box = taken
+                item = annotation_item({**annotation, "bbox": box}, self.images)
+                self.report.add(kinds.BOX_FROM_SEGMENTATION, item)
+        if box is None:
+            return kinds.MALFORMED_ANNOTATION
+        annotation["bbox"] = box
+        self.forms.add(annotation, image)
+        x, y, width, height = box
+        if width <= 0 or height <= 0 or max(width, height) <= _MIN_SIDE:
+            return kinds.DEGENERATE_BOX
+        if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
+            return kinds.OUTSIDE_BOX
+        return None
+
+    def _read_area(self, annotation: dict) -> None:
+        """Keep an area that the box can have, for it may be a mask's; else compute the box's."""
+        _, _, width, height = annotation["bbox"]
+        area = read_number(annotation.get("area"))
+        # Some tools count the pixels at both ends.
+        if area is not None and not 0 < area <= (width + 1) * (height + 1):
+            self.report.add(kinds.WRONG_AREA, annotation_item(annotation, self.images))
+            area = None
+        annotation["area"] = width * height if area is None else area
+
+    def _clip(self, annotation: dict) -> None:
+        """Clip a box that leaves its image, and bound its area."""
+        image = self.images[annotation["image_id"]]
+        x, y, width, height = annotation["bbox"]
+        right, bottom = x + width, y + height
+        if max(-x, -y, right - image["width"], bottom - image["height"]) <= _TOLERANCE:
+            return
+        self.report.add(kinds.CLIPPED_BOX, annotation_item(annotation, self.images))
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(right, image["width"]), min(bottom, image["height"])
+        annotation["bbox"] = [left, top, right - left, bottom - top]
+        annotation["area"] = min(annotation["area"], (right - left) * (bottom - top))
+
+    def _read_flags(self, annotation: dict) -> None:
+        """Make an annotation that is marked "ignore" a crowd, for neither counts as an object."""
+        is_crowd, is_ignored = map(read_flag, map(annotation.get, ("iscrowd", "ignore")))
+        if is_crowd is None or is_ignored is None:
+            self.report.add(kinds.UNCLEAR_FLAG, annotation_item(annotation, self.images))
+        if is_ignored:
+            self.report.add(kinds.IGNORED_BOX, annotation_item(annotation, self.images))
+        annotation["iscrowd"] = 1 if is_crowd or is_ignored else 0
+
+    def _is_unchanged(self, annotation: dict, read: dict) -> bool:
+        """Count numbers in quotes, and tell whether an annotation stands as it can be used."""
+        if _has_quotes(annotation, read):
+            self.report.add(kinds.NUMBER_AS_TEXT, annotation_item(annotation, self.images))
+        unchanged = read == annotation and all(
+            type(read[key]) is type(annotation[key]) for key in _VALUES
+        )
+        self.report.completed |= not unchanged
+        return unchanged
 
 
-def _is_annotation(annotation: Any) -> bool:
-    if not isinstance(annotation, dict):
+def _has_quotes(annotation: dict, read: dict) -> bool:
+    """Return True if a number or a flag was written as text."""
+    box = annotation.get("bbox") or ()
+    numbers = annotation.get("area"), annotation.get("iscrowd"), annotation.get("ignore"), *box
+    if str in map(type, numbers):
+        return True
+    references = annotation["image_id"], annotation["category_id"]
+    if str not in map(type, references):
         return False
-    if not all(isinstance(annotation.get(k), (int, str)) for k in ("image_id", "category_id")):
-        return False
-    box = annotation.get("bbox")
-    return isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _clip(annotation: dict, image: dict) -> dict:
-    """Return the annotation itself if its box lies inside its image, else a clipped copy."""
-    x, y, width, height = annotation["bbox"]
-    right, bottom = x + width, y + height
-    beyond = max(-x, -y, right - image["width"], bottom - image["height"])
-    if beyond <= _TOLERANCE:
-        return annotation
-    left, top = max(x, 0), max(y, 0)
-    right, bottom = min(right, image["width"]), min(bottom, image["height"])
-    clipped = {**annotation, "bbox": [left, top, right - left, bottom - top]}
-    if _is_number(clipped.get("area")):
-        # An area from a mask may be smaller than its box's.
-        clipped["area"] = min(clipped["area"], (right - left) * (bottom - top))
-    return clipped
-
-
-def _complete(annotation: dict, report: CheckReport) -> dict:
-    """Reduce an annotation to the keys for boxes, and fill in those of them that it lacks.
-
-    Many exporters leave out areas and crowds. Masks and key points would only decide, in training
-    alone, that an annotation counts for nothing.
-    """
-    kept = {key: value for key, value in annotation.items() if key not in _NOT_FOR_BOXES}
-    if not _is_number(kept.get("area")):
-        kept["area"] = kept["bbox"][2] * kept["bbox"][3]
-    if annotation.get("ignore") or kept.get("iscrowd") not in (0, 1):
-        kept["iscrowd"] = 1 if annotation.get("ignore") else 0
-    if kept == annotation:
-        return annotation
-    report.completed = True
-    return kept
+    return references != (read["image_id"], read["category_id"])
 
 
 def _with_unique_ids(
-    annotations: list[dict], images: dict[Any, dict], report: CheckReport
-) -> list[dict]:
-    """Drop repeated annotations and give a new id to those whose id is missing, 0 or taken.
+    annotations: list[dict], images: Mapping[Id, dict], report: CheckReport
+) -> tuple[list[dict], dict[int, Id]]:
+    """Drop repeated annotations and give a new id to those whose id cannot be used.
 
-    COCO's evaluation looks annotations up by id and takes the id 0 for "not matched"."""
-    by_id: dict[int, dict] = {}
-    to_number: list[dict] = []
+    COCO's evaluation looks annotations up by id and takes the id 0 for "not matched".
+    """
+    first: dict[Id, dict] = {}
+    kept: list[tuple[dict, Id | None]] = []
     for annotation in annotations:
-        number = annotation.get("id")
-        if isinstance(number, int) and number > 0 and number not in by_id:
-            by_id[number] = annotation
-        elif isinstance(number, int) and by_id.get(number) == annotation:
-            report.add(kinds.DUPLICATE_ANNOTATION, _describe(annotation, images))
+        identifier = read_id(annotation.get("id"))
+        if identifier is None or (isinstance(identifier, int) and identifier <= 0):
+            identifier = None
+        elif first.setdefault(identifier, annotation) is not annotation:
+            if first[identifier] == annotation:
+                report.add(kinds.DUPLICATE_ANNOTATION, annotation_item(annotation, images))
+                continue
+            identifier = None
+        if identifier is None:
+            report.add(kinds.RENUMBERED_ANNOTATION, annotation_item(annotation, images))
+        elif not is_exact(identifier):
+            report.add(kinds.INTERNAL_ID, annotation_item(annotation, images))
+        kept.append((annotation, identifier))
+    return _numbered(kept, report)
+
+
+def _numbered(
+    kept: list[tuple[dict, Id | None]], report: CheckReport
+) -> tuple[list[dict], dict[int, Id]]:
+    """Give the next free numbers to annotations without an id, or with one of another form."""
+    free = 1 + max(
+        (each for _, each in kept if isinstance(each, int) and is_exact(each)), default=0
+    )
+    annotations: list[dict] = []
+    originals: dict[int, Id] = {}
+    for annotation, identifier in kept:
+        if isinstance(identifier, int) and is_exact(identifier):
+            number = identifier
         else:
-            report.add(kinds.RENUMBERED_ANNOTATION, _describe(annotation, images))
-            to_number.append(annotation)
-    first_free = max(by_id, default=0) + 1
-    return [*by_id.values(), *({**a, "id": first_free + i} for i, a in enumerate(to_number))]
-
-
-def _describe(annotation: Any, images: dict[Any, dict]) -> Item:
-    """Name an annotation so that its author finds it."""
-    if not isinstance(annotation, dict):
-        return Item(str(annotation)[:60])
-    image_id, box = annotation.get("image_id"), annotation.get("bbox")
-    image = images.get(image_id) if isinstance(image_id, (int, str)) else None
-    where = image["file_name"] if image else f"image {image_id!r}"
-    details = f"category {annotation.get('category_id')!r}, box {box}"
-    description = f"annotation {annotation.get('id')} of {where}, {details}"
-    if image is None or not _is_annotation(annotation):
-        return Item(description)
-    return Item(description, image["file_name"], tuple(annotation["bbox"]))
+            number, free = free, free + 1
+        written = annotation.get("id")
+        if identifier is not None and (written != number or isinstance(written, str)):
+            originals[number] = written if isinstance(written, str) else identifier
+        if type(written) is not int or written != number:
+            report.completed = True
+            annotation = {**annotation, "id": number}
+        annotations.append(annotation)
+    return annotations, originals

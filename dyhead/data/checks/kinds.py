@@ -18,6 +18,7 @@ class Kind:
         handling: what the project does with such an item: "image left out".
         advice: what its author can change, a sentence in the imperative.
         is_fault: False for what is worth knowing and may well be meant so.
+        changes_content: False where the item is used as it stands.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Kind:
     handling: str
     advice: str
     is_fault: bool = True
+    changes_content: bool = True
 
     def __post_init__(self) -> None:
         """Enter the kind into `KINDS`."""
@@ -47,6 +49,71 @@ UNREADABLE_IMAGE = Kind(
     "image file unreadable",
     "image left out",
     "Save the picture anew as JPEG or PNG, or take its entry out.",
+)
+FILE_NAME = Kind(
+    "file-name",
+    "file name written in another way than the file's",
+    "the only file that fits is used",
+    "Write the names as they are in the image folder: with /, without escapes or foreign folders.",
+)
+OUTSIDE_FOLDER = Kind(
+    "file-outside-folder",
+    "file name leads out of the image folder",
+    "image left out",
+    "Name the folder above as the image folder, or set DATASETS.ALLOW_OUTSIDE to True.",
+)
+LISTED_TWICE = Kind(
+    "file-listed-twice",
+    "file listed more than once, under several image ids",
+    "kept as images of their own",
+    "Make one entry of them with all of their boxes: each shows objects that the other says are"
+    " not there.",
+)
+SAME_PICTURE = Kind(
+    "same-picture",
+    "picture of the same content as an earlier file",
+    "both kept",
+    "Take one of them out, or bring their boxes together.",
+    is_fault=False,
+)
+SIMILAR_PICTURE = Kind(
+    "similar-picture",
+    "picture nearly the same as an earlier one",
+    "both kept",
+    "Nothing, if they are frames of a video; keep such pictures in one part of the data.",
+    is_fault=False,
+)
+LEAKED_PICTURE = Kind(
+    "same-picture-in-train",
+    "picture that is in the training set too",
+    "kept; its score counts what was learnt by heart",
+    "Take it out of one of the two sets.",
+)
+SIMILAR_LEAK = Kind(
+    "similar-picture-in-train",
+    "picture nearly the same as one of the training set",
+    "kept; its score counts what was learnt by heart",
+    "Divide the data by scenes, so that nearly equal pictures come into one set.",
+)
+DEEP_PICTURE = Kind(
+    "deep-picture",
+    "picture of more than 8 bits per channel",
+    "scaled to 8 bits",
+    "Nothing, if brightness differs little between them; else scale all alike, and save 8 bits.",
+    is_fault=False,
+)
+SENSOR_RASTER = Kind(
+    "exif-size",
+    "image size is the one before EXIF's orientation turns the picture",
+    "boxes turned with the picture",
+    "Export the labels for pictures as they are shown, or save the pictures upright, without EXIF.",
+)
+TURNED_SAME_SIZE = Kind(
+    "exif-turned",
+    "picture that EXIF turns to the same size",
+    "boxes taken as they are, for the picture as it is shown",
+    "Look at some of them with their boxes: labels made on the unturned picture lie elsewhere.",
+    is_fault=False,
 )
 SIZE_MISMATCH = Kind(
     "image-size",
@@ -126,4 +193,178 @@ RENUMBERED_ANNOTATION = Kind(
     "annotation id missing, 0 or used before",
     "given a new one",
     "Give every annotation an id of its own, from 1.",
+)
+INTERNAL_ID = Kind(
+    "internal-id",
+    "id that is text, negative or above 2**53",
+    "numbered inside, written back as it is",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+)
+NUMBER_AS_TEXT = Kind(
+    "number-as-text",
+    "number or flag written as text",
+    "read as what it says",
+    "Write numbers without quotes.",
+    is_fault=False,
+)
+UNCLEAR_FLAG = Kind(
+    "unclear-flag",
+    "iscrowd or ignore that is neither 0 nor 1",
+    "taken for 0",
+    "Set iscrowd to 0 for one object, to 1 for a crowd.",
+)
+WRONG_AREA = Kind(
+    "wrong-area",
+    "area of 0 or less, or larger than the box",
+    "computed from the box, for areas decide APs, APm and APl",
+    "Correct the area, or leave it out.",
+)
+BOX_FROM_SEGMENTATION = Kind(
+    "box-from-segmentation",
+    "annotation with a segmentation and without bbox",
+    "its box taken from the segmentation",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+)
+CORNER_BOXES = Kind(
+    "corner-boxes",
+    "box that seems to hold corners, [x0, y0, x1, y1]",
+    "read as [x, y, width, height] all the same",
+    "If they are corners, write [x0, y0, x1 - x0, y1 - y0].",
+    changes_content=False,
+)
+FRACTION_BOXES = Kind(
+    "fraction-boxes",
+    "box that seems to hold fractions of its image, from 0 to 1",
+    "read as pixels all the same",
+    "If they are fractions, multiply them by the image's width and height.",
+    changes_content=False,
+)
+MANY_CROWDS = Kind(
+    "many-crowds",
+    "object with iscrowd 1, where at least a tenth of the objects have it",
+    "crowds are neither learnt in training nor counted in evaluation",
+    "Set iscrowd to 0 for single objects: some tools set it for every mask drawn by brush.",
+    changes_content=False,
+)
+SAME_BOX = Kind(
+    "same-box",
+    "box drawn twice for one class",
+    "both kept",
+    "Take the second one out: a detector can find only one of them.",
+    changes_content=False,
+)
+SAME_BOX_OTHER_CLASS = Kind(
+    "same-box-other-class",
+    "box drawn twice, for two classes",
+    "both kept",
+    "Nothing, if the object belongs to both; else take the wrong one out.",
+    is_fault=False,
+    changes_content=False,
+)
+EMPTY_CATEGORY = Kind(
+    "empty-category",
+    "category without a box to learn or to find",
+    "kept as a class",
+    "Nothing, if it is meant so: a detector cannot learn it from this set.",
+    is_fault=False,
+    changes_content=False,
+)
+SIMILAR_CATEGORIES = Kind(
+    "similar-categories",
+    "category whose name differs from another's in case or spaces only",
+    "kept as a class of its own",
+    "Make them one category if they are the same class.",
+    is_fault=False,
+    changes_content=False,
+)
+
+# Labels of other formats than COCO's.
+
+DAMAGED_LABEL = Kind(
+    "damaged-label",
+    "label that cannot be read",
+    "left out",
+    "Draw the object anew, or correct the line that is named.",
+)
+DAMAGED_LABEL_FILE = Kind(
+    "damaged-label-file",
+    "label file that cannot be read",
+    "left out with its image",
+    "Export the file anew.",
+)
+LABEL_WITHOUT_IMAGE = Kind(
+    "label-without-image",
+    "label file without its image",
+    "left out",
+    "Put the image into the image folder under the same name, or take the label file out.",
+)
+UNLABELLED_IMAGE = Kind(
+    "unlabelled-image",
+    "image that nobody labelled",
+    "left out",
+    "Label it; an image without objects needs an empty label.",
+    is_fault=False,
+)
+BACKGROUND_IMAGE = Kind(
+    "image-without-label-file",
+    "image without a label file",
+    "taken as one without objects, as YOLO does",
+    "Nothing, if it shows no object.",
+    is_fault=False,
+)
+OTHER_IMAGE_NAMED = Kind(
+    "label-names-other-image",
+    "label file that names another image than the one of its own name",
+    "taken for the image of its own name",
+    "Give the label file the name of its image, or correct what it says.",
+)
+NOT_A_BOX = Kind(
+    "shape-without-box",
+    "shape that is no box: a point, a line, a mask, ...",
+    "left out",
+    "Nothing, if it is meant so; else draw a box.",
+    is_fault=False,
+)
+ROTATED_BOX = Kind(
+    "rotated-box",
+    "rotated box",
+    "replaced by the upright box around it",
+    "Nothing: the detectors know upright boxes only.",
+    is_fault=False,
+)
+SEVERAL_LABELLERS = Kind(
+    "several-labellers",
+    "image that was labelled several times",
+    "the ground truth among the labels counts, or else the last of them",
+    "Mark the right one as ground truth in Label Studio.",
+    is_fault=False,
+)
+
+# What only `dyhead check` looks for, for a config or another source decides.
+
+OTHER_CLASSES = Kind(
+    "other-classes",
+    "classes that are not those of the first source, or in another order of ids",
+    "refused in training and evaluation",
+    "Give all sources the same categories with the same ids.",
+    changes_content=False,
+)
+SMALL_BOX = Kind(
+    "box-below-stride",
+    "box smaller than a cell of the finest level, in pictures as they are resized for training",
+    "kept, and hardly learnt",
+    "Raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, cut large pictures into tiles, or take a finer"
+    " level into the pyramid.",
+    is_fault=False,
+    changes_content=False,
+)
+CROWDED_IMAGE = Kind(
+    "too-many-objects",
+    "picture with more objects than TEST.DETECTIONS_PER_IMAGE",
+    "kept; the objects beyond that number are never found",
+    "Raise TEST.DETECTIONS_PER_IMAGE.",
+    is_fault=False,
+    changes_content=False,
 )

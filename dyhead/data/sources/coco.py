@@ -1,48 +1,69 @@
 """Reads a COCO instances json: its structure and its categories are checked, nothing else."""
 
-import json
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from dyhead.data.checks.images import is_image
+from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.values import read_id
+from dyhead.data.sources.json_file import read_json
+from dyhead.data.sources.picture_names import image_folder
+from dyhead.data.sources.source import Source
 from dyhead.errors import UserError
+
+_LISTS = ("images", "annotations", "categories")
+
+
+def read_coco_source(json_file: Path, image_root: Path | None) -> Source:
+    """Read a COCO json with its image folder: by default one near it that has the first images.
+
+    Raises:
+        UserError: as for `read_coco`.
+    """
+    content = read_coco(json_file)
+    root = image_root or _find_image_folder(json_file.parent, content["images"])
+    return Source("COCO json", json_file, root, content, CheckReport(str(json_file)), True)
+
+
+def _find_image_folder(folder: Path, images: list) -> Path:
+    """Return the folder beside or above a json in which its first images are; else its own."""
+    names = [image["file_name"] for image in images[:20] if is_image(image)]
+    candidates = [folder, image_folder(folder), folder.parent, image_folder(folder.parent)]
+    counts = [sum(os.path.isfile(each / name) for name in names) for each in candidates]
+    return candidates[counts.index(max(counts))]
 
 
 def read_coco(json_file: Path) -> dict[str, Any]:
     """Read a COCO instances json and check its structure and its categories only.
 
+    The list "annotations" of a set without one is empty.
+
     Raises:
         UserError: the file is missing, is no json, or is not in COCO's format.
     """
-    try:
-        coco = json.loads(json_file.read_bytes())
-    except FileNotFoundError as error:
+    if not json_file.exists():
         raise UserError(
             f"{json_file} does not exist: correct its path in DATASETS.COCO_JSON (relative paths"
             " start at the working folder or at DETECTRON2_DATASETS)."
-        ) from error
-    except OSError as error:
-        raise UserError(f"{json_file} can't be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise UserError(f"{json_file} is no valid json file ({error}): export it anew.") from error
-    for key in ("images", "annotations", "categories"):
+        )
+    coco = read_json(json_file)
+    if isinstance(coco, list) and coco and isinstance(coco[0], dict) and "score" in coco[0]:
+        raise UserError(
+            f"{json_file} is not in COCO's instances format, for it is a list of detections: name"
+            " the file that has 'images', 'annotations' and 'categories'."
+        )
+    if isinstance(coco, dict):  # a set to predict on, such as a challenge's, has no annotations
+        coco.setdefault("annotations", [])
+    for key in _LISTS:
         if not isinstance(coco, dict) or not isinstance(coco.get(key), list):
             raise UserError(
                 f"{json_file} is not in COCO's instances format, for it has no list '{key}':"
                 " export an object with the lists 'images', 'annotations' and 'categories'."
             )
     _check_categories(json_file, coco["categories"])
-    _check_id_types(json_file, "images", [i["id"] for i in coco["images"] if is_image(i)])
     return coco
-
-
-def _check_id_types(json_file: Path, key: str, ids: list) -> None:
-    """Refuse ids of several types, which could not be sorted: all are whole numbers or all text."""
-    if {type(value) for value in ids} not in (set(), {int}, {str}):
-        raise UserError(
-            f"{json_file} has {key} with text and with numbers for ids, or with neither: use whole"
-            " numbers for all, in its annotations too."
-        )
 
 
 def _check_categories(json_file: Path, categories: list) -> None:
@@ -51,16 +72,19 @@ def _check_categories(json_file: Path, categories: list) -> None:
     for category in categories:
         if (
             not isinstance(category, dict)
-            or "id" not in category
+            or read_id(category.get("id")) is None
             or not isinstance(category.get("name"), str)
         ):
             raise UserError(
-                f"{json_file} has the category {category!r}: give it an 'id' and a 'name' in text."
+                f"{json_file} has the category {str(category)[:80]}: give it an 'id' and a 'name'"
+                " (the id a whole number or text, the name text)."
             )
-    _check_id_types(json_file, "categories", [category["id"] for category in categories])
-    for key in ("id", "name"):
-        values = [category[key] for category in categories]
-        repeated = sorted({str(value) for value in values if values.count(value) > 1})
+    values = {
+        "id": Counter(str(read_id(category["id"])) for category in categories),
+        "name": Counter(category["name"] for category in categories),
+    }
+    for key, counts in values.items():
+        repeated = sorted(value for value, count in counts.items() if count > 1)
         if repeated:
             raise UserError(
                 f"{json_file} has several categories with the {key} {', '.join(repeated)}: make"

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from dyhead.d2.config import CfgNode, configurable
-from dyhead.d2.data.detection_utils import read_image
 from dyhead.d2.layers import batched_nms
 from dyhead.d2.structures import Boxes, Instances
+from dyhead.data.reading import read_image
 from dyhead.errors import UserError
 from dyhead.modeling.box_fusion import fuse_boxes, rescale_scores
 from dyhead.modeling.tta.views import View, plan_views

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dyhead.d2.data.transforms import ResizeShortestEdge
 from dyhead.d2.structures import Boxes
+from dyhead.data.resizing import ResizeShortestEdge
 from dyhead.errors import UserError
 
 

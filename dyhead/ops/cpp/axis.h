@@ -7,7 +7,7 @@
 
 namespace dyhead {
 
-// Where the positions of a longer axis lie on a shorter one: first on first and last on last.
+// The positions of a longer axis on a shorter one: first lies on first and last on last.
 struct Axis {
   std::vector<int64_t> low, high;
   std::vector<float> share;  // of `high`
@@ -21,7 +21,7 @@ struct Axis {
     }
   }
 
-  // How much each position of the shorter axis counts in the mean over the longer one.
+  // The weight of each position of the shorter axis in the mean over the longer one.
   std::vector<float> weights(int64_t length) const {
     std::vector<double> sums(length);
     for (size_t i = 0; i < low.size(); ++i) {

@@ -47,8 +47,8 @@ at::Tensor mix(at::TensorList maps, const at::Tensor& scales, const at::Tensor& 
         const float* z = level.mixed.data();
 #pragma omp simd
         for (int64_t c = 0; c < channels; ++c) {
-          const float one = of.slope1[c] * z[c] + of.offset1[c];
-          const float two = of.slope2[c] * z[c] + of.offset2[c];
+          const float one = of.slope1[c] * z[c] + of.intercept1[c];
+          const float two = of.slope2[c] * z[c] + of.intercept2[c];
           larger[c] = one > two || one != one ? one : two;  // what is not a number stays so
         }
         narrow(larger.data(), out + (row * width + x) * channels, channels);

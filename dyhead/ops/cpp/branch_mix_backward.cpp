@@ -12,7 +12,7 @@
 namespace dyhead {
 namespace {
 
-constexpr int64_t LINEAR_SUMS = 4;  // slope1, offset1, slope2, offset2
+constexpr int64_t LINEAR_SUMS = 4;  // slope1, intercept1, slope2, intercept2
 
 // The share of the first linear function in a gradient; the second one gets the rest.
 inline float first_share(float grad, float first, float second) {
@@ -31,8 +31,8 @@ at::Tensor partial_sums(const at::Tensor& grad_output, at::TensorList maps,
   at::parallel_for(0, images * blocks.per_image, 1, [&](int64_t first_task, int64_t last_task) {
     Level<T> level(maps, height, width);
     std::vector<float> grad(channels), grad_mixed(channels), row_sums(kinds * channels);
-    float *slope1 = row_sums.data(), *offset1 = slope1 + channels;
-    float *slope2 = offset1 + channels, *offset2 = slope2 + channels;
+    float *slope1 = row_sums.data(), *intercept1 = slope1 + channels;
+    float *slope2 = intercept1 + channels, *intercept2 = slope2 + channels;
     for (int64_t task = first_task; task < last_task; ++task) {
       const int64_t image = blocks.image(task);
       const Coefficients of(scales, dyrelu, image);
@@ -49,13 +49,13 @@ at::Tensor partial_sums(const at::Tensor& grad_output, at::TensorList maps,
           float* dz = grad_mixed.data();
 #pragma omp simd
           for (int64_t c = 0; c < channels; ++c) {
-            const float to_first = first_share(g[c], of.slope1[c] * z[c] + of.offset1[c],
-                                               of.slope2[c] * z[c] + of.offset2[c]);
+            const float to_first = first_share(g[c], of.slope1[c] * z[c] + of.intercept1[c],
+                                               of.slope2[c] * z[c] + of.intercept2[c]);
             const float to_second = g[c] - to_first;
             slope1[c] += to_first * z[c];
-            offset1[c] += to_first;
+            intercept1[c] += to_first;
             slope2[c] += to_second * z[c];
-            offset2[c] += to_second;
+            intercept2[c] += to_second;
             dz[c] = of.slope1[c] * to_first + of.slope2[c] * to_second;
           }
           for (int64_t b = 0; b < branches; ++b) {
@@ -157,7 +157,7 @@ class Transposed {
   at::Tensor sums_;
 };
 
-// What a branch's positions get of the gradients of its moments, for one image.
+// The gradients that the moments of a branch pass on to its positions, for one image.
 struct MomentGradients {
   const float *pooled, *constant, *slope;
 
@@ -197,8 +197,8 @@ void branch_gradients(const at::Tensor& grad_output, at::TensorList maps, const 
           float* dz = grad_mixed.data();
 #pragma omp simd
           for (int64_t c = 0; c < channels; ++c) {
-            const float to_first = first_share(g[c], of.slope1[c] * z[c] + of.offset1[c],
-                                               of.slope2[c] * z[c] + of.offset2[c]);
+            const float to_first = first_share(g[c], of.slope1[c] * z[c] + of.intercept1[c],
+                                               of.slope2[c] * z[c] + of.intercept2[c]);
             dz[c] = of.slope1[c] * to_first + of.slope2[c] * (g[c] - to_first);
           }
           size_t next_transposed = 0;

@@ -105,7 +105,7 @@ class Branch {
 // The coefficients of an image: see branch_mix.py.
 struct Coefficients {
   std::vector<const float*> scales;  // per branch
-  const float *shift, *slope1, *offset1, *slope2, *offset2;
+  const float *shift, *slope1, *intercept1, *slope2, *intercept2;
 
   Coefficients(const at::Tensor& scales_, const at::Tensor& dyrelu, int64_t image) {
     const int64_t images = dyrelu.size(1), channels = dyrelu.size(2);
@@ -113,7 +113,7 @@ struct Coefficients {
       scales.push_back(scales_.const_data_ptr<float>() + (b * images + image) * channels);
     }
     const float* row = dyrelu.const_data_ptr<float>() + image * channels;
-    const float** all[] = {&shift, &slope1, &offset1, &slope2, &offset2};
+    const float** all[] = {&shift, &slope1, &intercept1, &slope2, &intercept2};
     for (const float** one : all) {
       *one = row;
       row += images * channels;

@@ -101,7 +101,7 @@ class Convolution {
 
   int64_t tiles() const { return tiling_.count(); }
 
-  // What a thread works with.
+  // The memory that a thread works in.
   struct Scratch {
     std::vector<float> sums;
     std::vector<Value> samples;

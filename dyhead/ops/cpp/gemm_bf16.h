@@ -29,7 +29,7 @@ inline void multiply_bf16(int64_t rows, int64_t columns, int64_t depth, const BF
 // Give back the matrix unit's state; every thread, when it is done.
 inline void release_bf16() { at::native::cpublas::brgemm_release(true); }
 
-// Whether the product above works on this processor, found by trying: torch does not tell.
+// Tells if the product above works on this processor, by trying: torch does not say.
 inline bool probe_bf16() {
   constexpr int64_t N = 16, K = DEPTH_BF16;
   BFloat16 a[K], b[N * K];

@@ -10,7 +10,7 @@
 
 namespace dyhead::deform_conv {
 
-// How operands enter the matrix product; sums are always float32.
+// The precision of the matrix product's operands; sums are always float32.
 enum class Precision { FLOAT32, BF16, BF16X3 };
 
 constexpr int64_t GROUP_VALUES = 256;  // of a column, sampled before they are multiplied

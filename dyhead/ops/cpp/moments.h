@@ -95,7 +95,7 @@ class Moments {
     return {first, first + channels_, first + 2 * channels_, first + 3 * channels_};
   }
 
-  // How much each position of a run counts in the mean after upsampling.
+  // The weight of each position of a run in the mean after upsampling.
   std::vector<float> pooling_weights(int64_t run) const {
     std::vector<float> weights(length(run));
     int64_t y = run * run_length_ / width_, x = run * run_length_ % width_;

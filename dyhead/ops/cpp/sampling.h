@@ -1,4 +1,4 @@
-// Where the taps of a modulated deformable convolution read, and with which weights.
+// The places that the taps of a modulated deformable convolution read, and their weights.
 //
 // Shape letters: N batch, C input and O output channels, H x W input, Y x X output, K taps.
 // Images are channels_last: a pixel is a row of C values in a table of N * H * W rows.
@@ -44,7 +44,7 @@ struct Shape {
 
   int64_t positions() const { return out_height * out_width; }
 
-  // Where in memory a tap's first value is in a kernel (O, C, kernel height, kernel width).
+  // Number of values before a tap's first one in a kernel (O, C, kernel height, kernel width).
   int64_t tap_offset(const at::Tensor& weight, int64_t tap) const {
     return tap / kernel_width * weight.stride(2) + tap % kernel_width * weight.stride(3);
   }

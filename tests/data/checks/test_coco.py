@@ -156,7 +156,7 @@ def test_the_report_names_the_first_few_offenders_only(coco):
 def test_crowd_stays_crowd(coco):
     coco.add_box(90, iscrowd=1)
     checked, report = check(coco)
-    assert checked["annotations"][-1]["iscrowd"] == 1 and not report.findings
+    assert checked["annotations"][-1]["iscrowd"] == 1 and not report.repaired
 
 
 def test_what_is_marked_ignore_becomes_a_counted_crowd(coco):
@@ -239,20 +239,45 @@ def test_a_missing_file_is_named(tmp_path):
         read_coco(tmp_path / "nothing.json")
 
 
-@pytest.mark.parametrize(
-    ("key", "number"), [("images", "x"), ("categories", "x"), ("categories", 1.5)]
-)
-def test_ids_of_several_types_are_refused(coco, key, number):
-    coco.content[key][0]["id"] = number
-    with pytest.raises(ValueError, match=f"has {key} with text and with numbers"):
+@pytest.mark.parametrize("identifier", [None, 1.5, True, [1]])
+def test_a_category_id_that_is_none_is_refused(coco, identifier):
+    coco.content["categories"][0]["id"] = identifier
+    with pytest.raises(ValueError, match="an 'id' and a 'name' .the id a whole number or text"):
         read_coco(coco.write())
 
 
-def test_crowds_alone_are_nothing_to_learn(coco):
+def test_crowds_alone_are_kept_and_counted(coco):
     for annotation in coco.content["annotations"]:
         annotation["iscrowd"] = 1
-    with pytest.raises(ValueError, match="no usable annotations"):
-        check_coco(coco.content, coco.write(), coco.images)
+    checked, report = check(coco)
+    assert len(checked["annotations"]) == 3 and report.counts == {kinds.MANY_CROWDS: 3}
+
+
+@pytest.mark.parametrize("listed", [None, []])
+def test_a_set_without_ground_truth_is_no_fault(coco, listed):
+    del coco.content["annotations"]
+    if listed is not None:
+        coco.content["annotations"] = listed
+    checked, report = check_coco(read_coco(coco.write()), coco.write(), coco.images)
+    assert checked["annotations"] == [] and not report.findings
+    assert len(checked["images"]) == 3
+
+
+def test_crowds_beside_broken_boxes_alone_are_refused_with_the_fault(coco):
+    coco.content["annotations"][0]["iscrowd"] = 1
+    for annotation in coco.content["annotations"][1:]:
+        annotation["bbox"][2] = 0
+    with pytest.raises(ValueError, match=r"(?s)no usable annotations.*2 x box without width"):
+        check(coco)
+
+
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_no_refusal_calls_the_file_sound(coco, key):
+    """A refusal that ends in "is sound" contradicts itself."""
+    coco.content[key] = [] if key == "images" else [{"bbox": [0, 0, 9, 9]}]
+    with pytest.raises(ValueError, match="lists no images|no usable annotations") as refusal:
+        check(coco)
+    assert "is sound" not in str(refusal.value)
 
 
 def test_categories_must_differ(coco):

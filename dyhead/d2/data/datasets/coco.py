@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as mask_util
 
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 from ...structures import BoxMode
 from ...utils.file_io import PathManager
@@ -297,4 +297,4 @@ def convert_to_coco_json(
         )
         return
     PathManager.mkdirs(os.path.dirname(output_file) or ".")
-    write_text_atomically(json.dumps(convert_to_coco_dict(dataset_name)), output_file)
+    write_json(convert_to_coco_dict(dataset_name), output_file)

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from dyhead.prediction import progress
-from dyhead.prediction.progress import Progress
+from dyhead import progress
+from dyhead.progress import Progress
 
 
 class Terminal(io.StringIO):

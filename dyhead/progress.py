@@ -45,11 +45,11 @@ class Progress:
             self._bar.total = total
             self._bar.refresh()
 
-    def advance(self) -> None:
-        """Count one picture."""
-        self._count += 1
+    def advance(self, pictures: int = 1) -> None:
+        """Count pictures."""
+        self._count += pictures
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(pictures)
         elif (now := time.monotonic()) - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
             self.say(self._line(now - self._start))

@@ -1,0 +1,169 @@
+"""Compares the pictures of one or several data sets: the same ones, and those nearly the same.
+
+Within a set they count twice. In the set for training and in the one for validation they make the
+score of the latter one of memory.
+"""
+
+import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dyhead.data.checks import kinds
+from dyhead.data.checks.kinds import Kind
+from dyhead.data.checks.report import CheckReport, Item
+from dyhead.data.checks.same_files import same_files
+from dyhead.data.checks.similar_pictures import (
+    Progress,
+    group_equal,
+    read_thumbnails,
+    similar_pairs,
+)
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """The pictures of a data set.
+
+    Attributes:
+        name: what it is called, such as "train".
+        image_root: the folder that its file names are relative to.
+        file_names: of its images.
+    """
+
+    name: str
+    image_root: Path
+    file_names: Sequence[str]
+
+
+def check_contents(
+    sets: Sequence[PictureSet],
+    report: CheckReport,
+    progress: Progress | None = None,
+    by_pixels: bool = True,
+) -> None:
+    """Count the pictures that are in a set, or in an earlier set, already.
+
+    A picture counts once for its own set and once for the earlier ones, as the same as another one
+    if it is, else as nearly the same. Files that are listed twice in a set count once.
+
+    Args:
+        sets: the first one is that for training.
+        report: takes what is found.
+        progress: called now and then with the number of pictures that were read, and of all.
+        by_pixels: look for pictures that are nearly the same too, and decode all of them.
+    """
+    pictures = _Pictures(sets)
+    same = same_files(pictures.paths)
+    pictures.report(_neighbours(same), kinds.SAME_PICTURE, kinds.LEAKED_PICTURE, report)
+    if by_pixels:
+        similar = _similar_neighbours(pictures.paths, progress)
+        pictures.report(similar, kinds.SIMILAR_PICTURE, kinds.SIMILAR_LEAK, report)
+
+
+def near_duplicate_groups(
+    paths: Sequence[Path], progress: Progress | None = None
+) -> list[list[int]]:
+    """Group the pictures that are nearly the same, or the same; groups of one are left out.
+
+    Where each is like the next, as in a video, the first and the last may differ much.
+
+    Args:
+        paths: picture files; those that cannot be read are in no group.
+        progress: called now and then with the number of pictures that were read, and of all.
+
+    Returns:
+        indices of `paths`, in order within each group; groups in the order of their first.
+    """
+    thumbnails, are_read = read_thumbnails(paths, progress)
+    equal = [
+        [index for index in group if are_read[index]] for group in group_equal(thumbnails).values()
+    ]
+    equal = [group for group in equal if group]
+    firsts = np.array([group[0] for group in equal], np.int64)
+    parent = list(range(len(equal)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for first, second in similar_pairs(thumbnails[firsts]).tolist():
+        parent[root(second)] = root(first)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(equal):
+        groups[root(index)].extend(group)
+    return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+Neighbours = Mapping[int, Iterable[Sequence[int]]]  # picture -> sorted lists of its like
+
+
+def _neighbours(groups: Sequence[Sequence[int]]) -> Neighbours:
+    return {index: [group] for group in groups for index in group}
+
+
+def _similar_neighbours(paths: Sequence[Path], progress: Progress | None) -> Neighbours:
+    thumbnails, are_read = read_thumbnails(paths, progress)
+    readable = [i for i in range(len(paths)) if are_read[i]]
+    equal = list(group_equal(thumbnails[readable]).values())
+    members = [[readable[i] for i in group] for group in equal]
+    near: dict[int, list[Sequence[int]]] = {i: [group] for i, group in enumerate(members)}
+    firsts = np.array([group[0] for group in members], np.int64)
+    for first, second in similar_pairs(thumbnails[firsts]).tolist():
+        near[first].append(members[second])
+        near[second].append(members[first])
+    return {index: near[i] for i, group in enumerate(members) for index in group}
+
+
+class _Pictures:
+    """The pictures of all sets, one after the other, each file of a set once."""
+
+    def __init__(self, sets: Sequence[PictureSet]) -> None:
+        self._sets = sets
+        self._names: list[str] = []
+        self._starts: list[int] = []
+        self._of_set: list[int] = []
+        self.paths: list[Path] = []
+        self._counted: set[tuple[int, bool]] = set()
+        for number, each in enumerate(sets):
+            self._starts.append(len(self.paths))
+            for name in dict.fromkeys(each.file_names):
+                self._names.append(name)
+                self._of_set.append(number)
+                self.paths.append(each.image_root / name)
+
+    def report(
+        self, neighbours: Neighbours, within: Kind, between: Kind, report: CheckReport
+    ) -> None:
+        """Count each picture that has an earlier neighbour in its own set, or in earlier ones."""
+        for index in sorted(neighbours):
+            start = self._starts[self._of_set[index]]
+            for is_leak, kind, low, high in (
+                (False, within, start, index),
+                (True, between, 0, start),
+            ):
+                earlier = _first_between(neighbours[index], low, high)
+                if earlier is not None and (index, is_leak) not in self._counted:
+                    self._counted.add((index, is_leak))
+                    description = f"{self._name(index)} and {self._name(earlier)}"
+                    pair = (self.paths[index], self.paths[earlier])
+                    report.add(kind, Item(description, self._names[index], pictures=pair))
+
+    def _name(self, index: int) -> str:
+        set_name = self._sets[self._of_set[index]].name
+        return f"{self._names[index]} ({set_name})" if len(self._sets) > 1 else self._names[index]
+
+
+def _first_between(groups: Iterable[Sequence[int]], low: int, high: int) -> int | None:
+    """Return the lowest number from `low` on and below `high`, of sorted lists."""
+    found = []
+    for group in groups:
+        place = bisect.bisect_left(group, low)
+        if place < len(group) and group[place] < high:
+            found.append(group[place])
+    return min(found, default=None)

@@ -1,0 +1,153 @@
+"""Reads labelme: a folder with a json file per image."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from dyhead.data.checks import kinds
+from dyhead.data.checks.report import CheckReport, Item
+from dyhead.data.image_files import files_below
+from dyhead.data.sources import parts
+from dyhead.data.sources.class_names import categories_of
+from dyhead.data.sources.geometry import box_of_points
+from dyhead.data.sources.json_file import read_json
+from dyhead.data.sources.picture_names import PictureNames
+from dyhead.data.sources.source import Box, Source, SourceBuilder
+from dyhead.data.sources.text_files import finite_numbers, pixel_size
+from dyhead.errors import UserError
+
+KIND = "labelme"
+_ROTATED = ("rotation", "oriented_rectangle")
+
+Points = Sequence[tuple[float, float]]
+
+
+def is_labelme(content: Any) -> bool:
+    """Return True for the content of a label file."""
+    return isinstance(content, dict) and isinstance(content.get("shapes"), list)
+
+
+def labelme_parts(folder: Path) -> list[str]:
+    """List the parts: folders named train, val and test, if all labels are in one of them."""
+    return parts.parts_of_files(p.relative_to(folder) for p in files_below(folder, (".json",)))
+
+
+def read_labelme(folder: Path, image_root: Path | None, part: str) -> Source:
+    """Read a folder of labels, or one part of it; its classes are those of all parts.
+
+    Rectangles count as they are; polygons, circles and masks count by the boxes around them.
+
+    Args:
+        folder: searched with its subfolders.
+        image_root: by default the folder itself.
+        part: "" for the whole.
+
+    Raises:
+        UserError: nothing in it can be read.
+    """
+    builder = SourceBuilder(folder)
+    root = image_root or folder
+    pictures = PictureNames(root)
+    names: set[str] = set()
+    for path, content in _read_labels(folder, builder.report):
+        names |= set(_class_names(content))
+        relative = path.relative_to(folder)
+        if not part or parts.part_of_folders(relative) == part:
+            _add(path, relative, content, pictures, builder)
+    return builder.build(KIND, root, categories_of(folder, names))
+
+
+def _read_labels(folder: Path, report: CheckReport) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in files_below(folder, (".json",)):
+        try:
+            content = read_json(path)
+        except UserError as error:
+            report.add(kinds.DAMAGED_LABEL_FILE, str(error))
+            continue
+        if is_labelme(content):
+            yield path, content
+
+
+def _class_names(content: dict[str, Any]) -> Iterator[str]:
+    for shape in content["shapes"]:
+        if isinstance(shape, dict) and isinstance(name := shape.get("label"), str) and name:
+            yield name
+
+
+def _add(
+    path: Path, relative: Path, content: dict[str, Any], pictures: PictureNames, to: SourceBuilder
+) -> None:
+    said = content.get("imagePath")
+    picture = ""
+    if isinstance(said, str) and said:
+        picture = pictures.find((relative.parent / said.replace("\\", "/")).as_posix())
+    picture = picture or pictures.find_for(relative)
+    if not picture:
+        to.report.add(kinds.LABEL_WITHOUT_IMAGE, str(path))
+        return
+    to.add_image(picture, pixel_size(content.get("imageWidth"), content.get("imageHeight")))
+    for number, shape in enumerate(content["shapes"], start=1):
+        _add_shape(shape, picture, f"{path}, shape {number}", to)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _add_shape(shape: Any, picture: str, where: str, to: SourceBuilder) -> None:
+    kind = (shape.get("shape_type") or "polygon") if isinstance(shape, dict) else None
+    points = _points(shape.get("points")) if isinstance(shape, dict) else None
+    if points is None or not isinstance(kind, str) or not _is_name(shape.get("label")):
+        to.report.add(kinds.DAMAGED_LABEL, Item(where, picture))
+    elif kind not in _BOXES:
+        to.report.add(kinds.NOT_A_BOX, Item(f"{where}: {kind}", picture))
+    elif (box := _BOXES[kind](points)) is None:
+        to.report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {kind}", picture))
+    else:
+        if kind in _ROTATED:
+            to.report.add(kinds.ROTATED_BOX, Item(where, picture, box))
+        to.add_box(shape["label"], box)
+
+
+def _points(values: Any) -> Points | None:
+    if not isinstance(values, list) or not values:
+        return None
+    points = [finite_numbers(value) for value in values]
+    if any(point is None or len(point) != 2 for point in points):
+        return None
+    return [(point[0], point[1]) for point in points if point]
+
+
+def _of_corners(points: Points) -> Box | None:
+    return box_of_points(points) if len(points) in (2, 4) else None
+
+
+def _of_mask(points: Points) -> Box | None:
+    """Return the box of a mask, which labelme tells by its first and its last pixel."""
+    if len(points) != 2:
+        return None
+    x, y, width, height = box_of_points(points)
+    return x, y, width + 1, height + 1
+
+
+def _of_polygon(points: Points) -> Box | None:
+    return box_of_points(points) if len(points) >= 3 else None
+
+
+def _of_circle(points: Points) -> Box | None:
+    """Return the box around a circle, which labelme tells by its center and a point on it."""
+    if len(points) != 2:
+        return None
+    (x, y), (edge_x, edge_y) = points
+    radius = ((edge_x - x) ** 2 + (edge_y - y) ** 2) ** 0.5
+    return x - radius, y - radius, 2 * radius, 2 * radius
+
+
+_BOXES: dict[str, Callable[[Points], Box | None]] = {
+    "rectangle": _of_corners,
+    "mask": _of_mask,
+    "rotation": _of_polygon,  # rotated rectangles of programs that write labelme's format
+    "oriented_rectangle": _of_polygon,
+    "polygon": _of_polygon,
+    "circle": _of_circle,
+}

@@ -1,0 +1,54 @@
+"""Decodes picture files to 8 bits per channel, upright."""
+
+import os
+
+from PIL import Image
+
+from dyhead.picture_files.depth import (
+    grey_to_eight_bits,
+    is_deep_colour,
+    is_deep_grey,
+    read_deep_colour,
+)
+from dyhead.picture_files.opening import PictureFile, open_picture, picture_errors
+from dyhead.picture_files.orientation import find_orientation, turn
+
+
+def read_upright(file: PictureFile, keep_depth: bool = False) -> Image.Image:
+    """Read a picture file with 8 bits per channel (see `depth`), upright (see `orientation`).
+
+    Args:
+        file: a path, or an open file.
+        keep_depth: leave deeper pixels as Pillow decodes them.
+
+    Returns:
+        A decoded picture of the file's own mode; of "L" or "RGB" for deeper ones.
+
+    Raises:
+        OSError: it cannot be read, or its values have no known range.
+    """
+    name = os.fspath(file) if isinstance(file, str | os.PathLike) else "The picture"
+    with picture_errors(), open_picture(file) as image:
+        if keep_depth:
+            image.load()
+            pixels: Image.Image = image
+        elif is_deep_colour(image):
+            pixels = read_deep_colour(image, file, name)
+        else:
+            return upright(image, name)
+        return turn(pixels, find_orientation(image))
+
+
+def upright(image: Image.Image, name: str = "The picture") -> Image.Image:
+    """Bring an opened picture to 8 bits per channel, upright.
+
+    Raises:
+        OSError: as for `read_upright`.
+    """
+    with picture_errors():
+        if is_deep_grey(image):
+            image_of_8_bits = grey_to_eight_bits(image, name)
+        else:
+            image.load()
+            image_of_8_bits = image
+        return turn(image_of_8_bits, find_orientation(image))

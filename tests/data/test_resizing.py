@@ -1,0 +1,35 @@
+"""Extreme shapes keep a pixel; all others are resized as Detectron2 does."""
+
+import numpy as np
+import pytest
+
+from dyhead.d2.data import transforms as T
+from dyhead.data.model_input import resize, resized_size
+from dyhead.data.resizing import ResizeShortestEdge
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size"),
+    [(2, 3000, (1, 1333)), (1, 5000, (1, 1333)), (5000, 1, (1333, 1)), (3, 2000, (2, 1333))],
+)
+def test_a_pixel_of_each_side_is_left(height: int, width: int, size: tuple[int, int]) -> None:
+    picture = np.full((height, width, 3), 7, np.uint8)
+    transform = ResizeShortestEdge([800], 1333, "choice").get_transform(picture)
+    assert transform.apply_image(picture).shape == (*size, 3)
+    assert resize(picture, 800, 1333).shape == (*size, 3)
+    assert resized_size(height, width, 800, 1333) == size
+
+
+def test_boxes_are_scaled_by_each_side_of_its_own() -> None:
+    picture = np.zeros((1, 5000, 3), np.uint8)
+    transform = ResizeShortestEdge([800], 1250, "choice").get_transform(picture)
+    np.testing.assert_allclose(transform.apply_box(np.array([[0, 0, 100, 1.0]])), [[0, 0, 25, 1]])
+
+
+def test_other_shapes_are_those_of_detectron2() -> None:
+    generator = np.random.default_rng(0)
+    for height, width in generator.integers(20, 900, (50, 2)).tolist():
+        expected = T.ResizeShortestEdge.get_output_shape(height, width, 300, 500)
+        assert ResizeShortestEdge.get_output_shape(height, width, 300, 500) == expected
+        picture = np.zeros((height, width, 3), np.uint8)
+        assert resize(picture, 300, 500).shape == (*expected, 3)

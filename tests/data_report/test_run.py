@@ -1,0 +1,151 @@
+"""A check writes what was asked for, and never changes what it reads."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from label_files import draw, write_yolo
+from planted_faults import PLANTERS, LabelledFolder
+from pycocotools.coco import COCO
+
+from dyhead.data.checks import kinds
+from dyhead.data_report import CheckSettings, check_data
+from dyhead.data_report.collect import DataReport, worst_pictures
+from dyhead.errors import UserError
+
+Check = Callable[..., DataReport]
+
+
+def plant(folder: LabelledFolder, *some: object) -> None:
+    for kind in some:
+        PLANTERS[kind.name].plant(folder)  # type: ignore[attr-defined]
+
+
+def test_the_mended_copy_is_sound_and_has_the_ids_of_the_source(
+    folder: LabelledFolder, tmp_path: Path
+) -> None:
+    plant(folder, kinds.CLIPPED_BOX, kinds.MISSING_IMAGE, kinds.UNKNOWN_CATEGORY)
+    path, target = folder.train.write(), tmp_path / "fixed.json"
+    check_data(CheckSettings([path], [folder.train.images], write=target))
+    again = check_data(CheckSettings([target], [folder.train.images]))
+    assert not again.count(is_fault=True)
+    source, mended = COCO(str(path)), COCO(str(target))
+    assert set(mended.imgs) == set(source.imgs) - {2}
+    known = {a: source.anns[a]["category_id"] for a in mended.anns}
+    assert known == {a: mended.anns[a]["category_id"] for a in mended.anns}
+    assert mended.anns[1]["bbox"][0] == 86 and sum(mended.anns[1]["bbox"][::2]) == 96
+
+
+def test_no_file_of_the_data_changes(folder: LabelledFolder, check: Check, tmp_path: Path) -> None:
+    plant(folder, kinds.CLIPPED_BOX, kinds.UNREADABLE_IMAGE)
+    folder.write()
+
+    def hashes() -> dict[Path, str]:
+        files = [path for path in folder.train.path.parent.rglob("*") if path.is_file()]
+        return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    before = hashes()
+    check(html=tmp_path / "a.html", json=tmp_path / "a.json")
+    assert hashes() == before
+
+
+@pytest.mark.parametrize("option", ["html", "json", "write"])
+def test_a_source_is_never_overwritten(folder: LabelledFolder, option: str, tmp_path: Path) -> None:
+    path = folder.train.write()
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    for target in (path, link):
+        with pytest.raises(UserError, match="stays as it is"):
+            check_data(CheckSettings([path], [folder.train.images], **{option: target}))
+
+
+def test_the_worst_pictures_come_first(folder: LabelledFolder, check: Check) -> None:
+    image = folder.train.take_image()
+    for annotation in folder.train.boxes_of(image):
+        annotation["bbox"][0] = 90
+    plant(folder, kinds.CLIPPED_BOX)
+    assert worst_pictures(check().sources[0]) == [(image["file_name"], 3), ("002.png", 1)]
+
+
+def test_one_image_folder_may_serve_all_sources(folder: LabelledFolder) -> None:
+    path = folder.train.write()
+    report = check_data(CheckSettings([path, path], [folder.train.images]))
+    assert [each.role for each in report.sources] == ["train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (CheckSettings([]), "Nothing to check"),
+        (CheckSettings([Path("a"), Path("b"), Path("c")], [Path("x"), Path("y")]), "--images"),
+        (CheckSettings([Path("missing.json")]), "missing.json"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(settings: CheckSettings, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_data(settings)
+
+
+def test_a_mended_copy_is_of_one_source(folder: LabelledFolder, tmp_path: Path) -> None:
+    settings = CheckSettings(folder.write(), [folder.train.images], write=tmp_path / "c.json")
+    with pytest.raises(UserError, match="one source"):
+        check_data(settings)
+
+
+def test_all_parts_of_a_source_are_checked(tmp_path: Path) -> None:
+    path = write_yolo(tmp_path)
+    text = path.read_text()
+    draw(tmp_path / "images" / "val")
+    shutil.copytree(tmp_path / "labels" / "train", tmp_path / "labels" / "val")
+    path.write_text(text + "val: images/val\n")
+    report = check_data(CheckSettings([path]))
+    assert [(each.role, each.source.kind) for each in report.sources] == [
+        ("train", "YOLO"),
+        ("val", "YOLO"),
+    ]
+    assert report.between.count(kinds.LEAKED_PICTURE) == 4
+
+
+def test_without_sources_the_data_sets_of_the_config_are_checked(
+    folder: LabelledFolder, tmp_path: Path
+) -> None:
+    train, val = folder.write()
+    entries = [
+        ["own_train", str(train), str(folder.train.images)],
+        ["own_val", str(val), str(folder.val.images)],
+    ]
+    overrides = ["DATASETS.COCO_JSON", str(entries), "OUTPUT_DIR", str(tmp_path / "out")]
+    report = check_data(CheckSettings([], config="own_dataset", overrides=overrides))
+    assert [each.role for each in report.sources] == ["own_train", "own_val"]
+    assert [each.statistics.images for each in report.sources] == [8, 6]
+    assert not (tmp_path / "out").exists()
+
+
+def test_batches_are_drawn_as_the_loader_gives_them(folder: LabelledFolder) -> None:
+    path = folder.train.write()
+    overrides = [
+        "INPUT.RANDOM_FLIP",
+        "none",
+        "INPUT.MIN_SIZE_TRAIN",
+        "(144,)",
+        "SOLVER.IMS_PER_BATCH",
+        "4",
+    ]
+    report = check_data(
+        CheckSettings([path], [folder.train.images], overrides=overrides, batches=2)
+    )
+    assert [len(batch.pictures) for batch in report.batches] == [4, 4]
+    for caption, picture in report.batches[0].pictures:
+        assert picture.size == (192, 144)
+        assert caption.endswith(": 192 x 144, 3 boxes")
+        x, y, width, _ = (2 * v for v in _first_box(path, caption.partition(":")[0]))
+        assert picture.getpixel((x + width // 2, y)) == (230, 159, 0)  # the frame's upper edge
+
+
+def _first_box(path: Path, name: str) -> list[int]:
+    content = json.loads(path.read_text())
+    image = next(each["id"] for each in content["images"] if each["file_name"] == name)
+    return next(a["bbox"] for a in content["annotations"] if a["image_id"] == image)
