@@ -1,6 +1,7 @@
-"""The end of a training that a signal has stopped: what is done is saved, and said."""
+"""The end of a training that was stopped or killed: what is done is saved, and said."""
 
 import logging
+import os
 from typing import Any
 
 from dyhead.d2.utils import comm
@@ -19,6 +20,19 @@ def save_and_end(trainer: Any, stop: StopRequested) -> Stopped:
     if stop.is_agreed:
         comm.synchronize()  # nobody is seen to end before the checkpoint is there
     return _end(trainer, stop.number)
+
+
+def save_missing_end(trainer: Any) -> None:
+    """Save `model_final` where a kill between the last step and that file has left it out.
+
+    All processes call this when they have resumed, before the loop, which has no step left then.
+    """
+    last = os.path.basename(trainer.checkpointer.last_resumable or "")
+    if trainer.start_iter != trainer.max_iter or last in ("", "model_final.pth"):
+        return
+    trainer.run_state.gather(trainer.iter)
+    if comm.is_main_process():
+        trainer.checkpointer.save("model_final", iteration=trainer.iter)
 
 
 def end_after_failure(trainer: Any, error: Exception) -> Stopped | None:

@@ -36,7 +36,7 @@ from dyhead.engine.input_pictures import InputPicturesHook
 from dyhead.engine.late_writers import LateWriters
 from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
-from dyhead.engine.orderly_end import end_after_failure, save_and_end
+from dyhead.engine.orderly_end import end_after_failure, save_and_end, save_missing_end
 from dyhead.engine.precision import (
     build_step_trainer,
     build_test_precision,
@@ -176,6 +176,7 @@ class Trainer(DefaultTrainer):
             Stopped: by a signal, after the step was finished and saved.
         """
         self.finished_step = self.start_iter - 1
+        save_missing_end(self)
         try:
             return super().train()
         except StopRequested as stop:

@@ -47,12 +47,14 @@ def write_bytes_atomically(data: bytes, path: str | os.PathLike[str]) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> int:
-    """Remove the checkpoints that killed processes have begun to write; return their number.
+    """Remove the files that killed processes have begun to write; return their number.
 
-    Call it where nobody else saves into the folder, as the holder of its lock.
+    Call it where nobody else writes into the folder and those in it, as the holder of its lock.
     """
-    pattern = os.path.join(glob.escape(os.fspath(folder)), ".*.pth.[0-9a-f]*.tmp")
-    found = [path for path in glob.glob(pattern) if _is_temporary(os.path.basename(path))]
+    root = glob.escape(os.fspath(folder))
+    patterns = (os.path.join(root, *below, ".*.[0-9a-f]*.tmp") for below in ((), ("*",)))
+    paths = (path for pattern in patterns for path in glob.glob(pattern))
+    found = [path for path in paths if _is_temporary(os.path.basename(path))]
     for path in found:
         with contextlib.suppress(OSError):
             os.unlink(path)

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from shown_faults import ShownFault
 
 from dyhead.ops.cpp import extension as the_extension
 
@@ -74,80 +75,123 @@ def compile_hostile(path: Path, mark: Path) -> None:
     source.unlink()
 
 
-def test_the_folder_and_the_library_are_closed_to_others(start):
+@pytest.mark.fault("compiled code in a cache that the umask opens to others")
+def test_the_folder_and_the_library_are_closed_to_others(start, fault: ShownFault):
     before = os.umask(0o002)  # many systems' own: members of the group may write
     try:
-        assert start()[0]
+        with fault.clear():
+            loaded, (line,) = start()
+            assert loaded and line.startswith("Built")
     finally:
         os.umask(before)
-    assert stat.S_IMODE(start.cache.stat().st_mode) == 0o700
-    assert not start.library().stat().st_mode & 0o022
-    assert start() == (True, [])  # and it is loaded again, not built
+    with fault.survived():
+        assert stat.S_IMODE(start.cache.stat().st_mode) == 0o700
+        assert not start.library().stat().st_mode & 0o022
+    with fault.nothing_lost():
+        assert start() == (True, [])  # it is loaded again, not built
 
 
+@pytest.mark.fault("another user's library in the cache of compiled code")
 @needs_root
-def test_a_library_of_another_user_is_not_run_but_replaced(start, tmp_path):
+def test_a_library_of_another_user_is_not_run_but_replaced(start, tmp_path, fault: ShownFault):
     mark = tmp_path / "run"
     start.cache.mkdir(mode=0o777)
     compile_hostile(start.library(), mark)
     os.chown(start.library(), STRANGER, STRANGER)
     loaded, (line,) = start()
-    assert loaded and line.startswith("Built")
-    assert not mark.exists()
-    assert start.library().stat().st_uid == os.getuid()
+    with fault.clear():
+        assert line.startswith("Built")
+    with fault.survived():
+        assert loaded and not mark.exists()
+    with fault.nothing_lost():
+        assert start.library().stat().st_uid == os.getuid() and start() == (True, [])
 
 
-def test_a_library_that_others_could_write_is_not_run_but_replaced(start, tmp_path):
+@pytest.mark.fault("a library in the cache that others may write")
+def test_a_library_that_others_could_write_is_not_run_but_replaced(
+    start, tmp_path, fault: ShownFault
+):
     mark = tmp_path / "run"
     start.cache.mkdir()
     compile_hostile(start.library(), mark)
     start.library().chmod(0o666)
     loaded, (line,) = start()
-    assert loaded and line.startswith("Built") and not mark.exists()
+    with fault.clear():
+        assert line.startswith("Built")
+    with fault.survived():
+        assert loaded and not mark.exists()
+    with fault.nothing_lost():
+        assert start() == (True, []) and not mark.exists()
 
 
-def test_a_library_behind_a_link_is_not_run_and_not_overwritten(start, tmp_path):
+@pytest.mark.fault("a link in the place of the library")
+def test_a_library_behind_a_link_is_not_run_and_not_overwritten(start, tmp_path, fault: ShownFault):
     mark, elsewhere = tmp_path / "run", tmp_path / "elsewhere.so"
     start.cache.mkdir()
     compile_hostile(elsewhere, mark)
     content = elsewhere.read_bytes()
     start.library().symlink_to(elsewhere)
-    loaded, _ = start()
-    assert loaded and not mark.exists()
-    assert elsewhere.read_bytes() == content and not start.library().is_symlink()
+    loaded, (line,) = start()
+    with fault.clear():
+        assert line.startswith("Built")
+    with fault.survived():
+        assert loaded and not mark.exists() and not start.library().is_symlink()
+    with fault.nothing_lost():
+        assert elsewhere.read_bytes() == content
 
 
+@pytest.mark.fault("a cache that is another user's folder")
 @needs_root
-def test_a_folder_of_another_user_is_left_alone_with_one_line(start, tmp_path):
+def test_a_folder_of_another_user_is_left_alone_with_one_line(start, tmp_path, fault: ShownFault):
     mark = tmp_path / "run"
     start.cache.mkdir()
     compile_hostile(start.library(), mark)
+    content = start.library().read_bytes()
     os.chown(start.cache, STRANGER, STRANGER)
     loaded, (line,) = start()
-    assert not loaded and not mark.exists()
-    assert "plain PyTorch" in line and "belongs to another user" in line and "DYHEAD_CACHE" in line
+    with fault.survived():
+        assert not loaded and not mark.exists()
+    with fault.clear():
+        assert "plain PyTorch" in line and "belongs to another user" in line
+        assert "DYHEAD_CACHE" in line
+    with fault.nothing_lost():
+        assert start.library().read_bytes() == content
 
 
-def test_a_folder_that_is_a_link_is_left_alone_with_one_line(start, tmp_path):
+@pytest.mark.fault("a cache that is a link to another folder")
+def test_a_folder_that_is_a_link_is_left_alone_with_one_line(start, tmp_path, fault: ShownFault):
     (tmp_path / "real").mkdir()
     start.cache.symlink_to(tmp_path / "real")
     loaded, (line,) = start()
-    assert not loaded and "is a link" in line
-    assert not list((tmp_path / "real").iterdir())
+    with fault.clear():
+        assert "is a link" in line and "plain PyTorch" in line
+    with fault.survived():
+        assert not loaded
+    with fault.nothing_lost():
+        assert not list((tmp_path / "real").iterdir())
 
 
+@pytest.mark.fault("links in the place of the cache's lock, log and notes")
 @pytest.mark.parametrize("ending", [".lock", ".failed", ".log"])
-def test_a_link_in_the_place_of_a_file_of_the_cache_harms_no_other_file(start, tmp_path, ending):
+def test_a_link_in_the_place_of_a_file_of_the_cache_harms_no_other_file(
+    start, tmp_path, ending, fault: ShownFault
+):
     precious = tmp_path / "precious"
     precious.write_text("precious")
     (start.sources / "small.cpp").write_text("this is no C++")
     start.cache.mkdir()
     start.library().with_suffix(ending).symlink_to(precious)
-    assert not start()[0]
-    assert precious.read_text() == "precious"
+    with fault.clear():
+        loaded, (line,) = start()
+        assert "plain PyTorch" in line
+    with fault.survived():
+        assert not loaded
+    with fault.nothing_lost():
+        assert precious.read_text() == "precious"
 
 
-def test_a_sound_library_without_its_operators_is_built_again(start):
+@pytest.mark.fault("a library in the cache without the operators")
+def test_a_sound_library_without_its_operators_is_built_again(start, fault: ShownFault):
     (start.sources / "small.cpp").write_text(OPERATOR)
     start.cache.mkdir()
     other = start.cache / "other.cc"
@@ -155,4 +199,9 @@ def test_a_sound_library_without_its_operators_is_built_again(start):
     subprocess.run(["c++", "-shared", "-fPIC", str(other), "-o", str(start.library())], check=True)
     start.library().chmod(0o700)
     loaded, (line,) = start()
-    assert loaded and line.startswith("Built")
+    with fault.clear():
+        assert line.startswith("Built")
+    with fault.survived():
+        assert loaded
+    with fault.nothing_lost():
+        assert start() == (True, [])  # its operators are there

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from shown_faults import ShownFault
 
 from dyhead.d2.config import CfgNode
 from dyhead.engine.trainer import Trainer
@@ -14,9 +15,15 @@ MakeConfig = Callable[..., CfgNode]
 
 
 @pytest.mark.usefixtures("without_pictures")
-@pytest.mark.parametrize("what", ["weights", "momenta"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("weights", marks=pytest.mark.fault("weights that overflow before saving")),
+        pytest.param("momenta", marks=pytest.mark.fault("momenta that overflow before saving")),
+    ],
+)
 def test_weights_that_overflow_are_not_saved_and_the_last_good_file_is_named(
-    make_config: MakeConfig, what: str, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, what: str, monkeypatch: pytest.MonkeyPatch, fault: ShownFault
 ) -> None:
     cfg = make_config(**{"SOLVER.MAX_ITER": 8})
     trainer = Trainer(cfg)
@@ -33,19 +40,29 @@ def test_weights_that_overflow_are_not_saved_and_the_last_good_file_is_named(
     name = (
         "model.box" if what == "weights" else "trainer._trainer.optimizer.state.0.momentum_buffer"
     )
-    with pytest.raises(
-        FloatingPointError, match=rf"\({name}.*nothing was saved: {good} is the last"
+    with (
+        fault.clear(),
+        pytest.raises(
+            FloatingPointError, match=rf"\({name}.*nothing was saved: {good} is the last"
+        ),
     ):
         trainer.train()
-    assert Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text() == "model_0000001.pth"
-    assert not Path(cfg.OUTPUT_DIR, "model_0000003.pth").exists()
-    again = Trainer(cfg)
-    again.resume_or_load(resume=True)
-    assert again.start_iter == 2
+    with fault.nothing_lost():
+        assert Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text() == "model_0000001.pth"
+        assert not Path(cfg.OUTPUT_DIR, "model_0000003.pth").exists()
+    with fault.survived():
+        again = Trainer(cfg)
+        again.resume_or_load(resume=True)
+        assert again.start_iter == 2
+        again.train()
 
 
+@pytest.mark.fault("pictures that cannot be drawn")
 def test_pictures_that_cannot_be_drawn_stop_no_run(
-    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: ShownFault,
 ) -> None:
     def fail(*_: Any) -> None:
         raise OSError("No space left\non device")
@@ -53,6 +70,11 @@ def test_pictures_that_cannot_be_drawn_stop_no_run(
     monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", fail)
     monkeypatch.setattr("dyhead.engine.hooks.plot_curves", fail)
     cfg = make_config()
-    Trainer(cfg).train()
-    assert caplog.text.count("No picture of") == 2 and "No space left on device" in caplog.text
-    assert Path(cfg.OUTPUT_DIR, "inference", "ap.md").is_file()
+    with fault.survived():
+        Trainer(cfg).train()
+    with fault.clear():
+        assert caplog.text.count("No picture of") == 2
+        assert "No space left on device" in caplog.text
+    with fault.nothing_lost():
+        assert Path(cfg.OUTPUT_DIR, "inference", "ap.md").is_file()
+        assert Path(cfg.OUTPUT_DIR, "model_final.pth").is_file()
