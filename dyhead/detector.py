@@ -19,6 +19,7 @@ from dyhead.checkpoint.find import find_checkpoint, load_own_config
 from dyhead.checkpoint.model_card import ModelCard, read_card
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
+from dyhead.config.check import check_config
 from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode
 from dyhead.data.known_classes import Classes, classes_of, known_classes, match_classes
@@ -126,6 +127,7 @@ def prepare_detector(
             detector of this config, or the data set has other classes.
     """
     cfg = with_project_keys(cfg)
+    check_config(cfg)
     source, card = _look_at_weights(cfg, allow_partial)
     trained = Classes(card.class_names, card.category_ids) if card else Classes()
     wanted = classes_of(dataset) if dataset else Classes()

@@ -19,7 +19,12 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
         return
     dist.barrier()  # nobody waits for this process any more
+    end_process(0)
+
+
+def end_process(status: int) -> None:
+    """End one of several processes at once, whatever the others do."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)

@@ -10,41 +10,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+from small_program import PROJECT, call, command_line, log_of
 
 from dyhead.checkpoint.model_card import describe
 from dyhead.config import load_config
 from dyhead.d2 import HOST
+from dyhead.d2.config import CfgNode
 from dyhead.engine import Trainer, parse_arguments
+from dyhead.engine.setup import begin_run
 from dyhead.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
-
-PROJECT = Path(__file__).parents[1]
-CONFIG = f"""
-_BASE_: {PROJECT}/configs/Base-ATSS-DyHead-R18-small.yaml
-MODEL:
-  DYHEAD:
-    NUM_CONVS: 1
-DATASETS:
-  TRAIN: ("tiny",)
-  TEST: ("tiny",)
-INPUT:
-  MIN_SIZE_TRAIN: (64,)
-  MIN_SIZE_TEST: 64
-  RANDOM_FLIP: "none"
-DATALOADER:
-  NUM_WORKERS: 0
-SOLVER:
-  IMS_PER_BATCH: 2
-  MAX_ITER: 2
-  WARMUP_ITERS: 1
-  CHECKPOINT_PERIOD: 1
-"""
 
 
 @pytest.fixture(scope="session")
@@ -59,50 +39,18 @@ def train_net() -> ModuleType:
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
     """The command line of a two-step training into tmp_path/run."""
-    images = write_images(tmp_path / "images")
-    annotations = [
-        {"id": i + 1, "image_id": i, "category_id": 5, "bbox": [8, 8, 40, 40], "area": 1600}
-        for i in range(len(images))
-    ]
-    content = {
-        "images": images,
-        "annotations": [{**annotation, "iscrowd": 0} for annotation in annotations],
-        "categories": [{"id": 5, "name": "square"}, {"id": 9, "name": "circle"}],
-    }
-    (tmp_path / "tiny.json").write_text(json.dumps(content))
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    entry = [["tiny", str(tmp_path / "tiny.json"), str(tmp_path / "images")]]
-    line = ["--config", str(tmp_path / "config.yaml"), "MODEL.DEVICE", "cpu"]
-    return [*line, "DATASETS.COCO_JSON", str(entry), "OUTPUT_DIR", str(tmp_path / "run")]
-
-
-def write_images(folder: Path, count: int = 4) -> list[dict[str, Any]]:
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(count):
-        pixels = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
-    return [{"id": i, "file_name": f"{i}.png", "height": 64, "width": 64} for i in range(count)]
+    return command_line(tmp_path)
 
 
 def run(train_net: ModuleType, arguments: list[str]) -> Any:
     return train_net.main(parse_arguments(arguments))
 
 
-def call(arguments: list[str], *before: str) -> subprocess.CompletedProcess[str]:
-    """Run train_net.py in a process of its own; `before` may put torchrun before it."""
-    return subprocess.run(
-        [sys.executable, *before, str(PROJECT / "train_net.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=PROJECT,
-    )
-
-
-def log_of(output_dir: Path) -> str:
-    return (output_dir / "log.txt").read_text()
+def begin(train_net: ModuleType, arguments: list[str]) -> CfgNode:
+    """Do what a run does before its first step, except for building the detector."""
+    cfg = train_net.setup(parse_arguments(arguments))
+    begin_run(cfg, is_new_run=False)
+    return cfg
 
 
 def test_setup_returns_the_frozen_config(train_net: ModuleType, arguments: list[str]) -> None:
@@ -113,7 +61,7 @@ def test_setup_returns_the_frozen_config(train_net: ModuleType, arguments: list[
 
 
 def test_merged_config_loads_again(train_net: ModuleType, arguments: list[str]) -> None:
-    cfg = train_net.setup(parse_arguments(arguments))
+    cfg = begin(train_net, arguments)
     again, _ = load_config(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
     assert json.dumps(again) == json.dumps(cfg)
 
@@ -229,15 +177,15 @@ def test_an_evaluation_from_another_folder_keeps_the_config_of_the_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments[arguments.index("DATASETS.COCO_JSON") + 1] = "[[tiny, tiny.json, images]]"
-    cfg = train_net.setup(parse_arguments(arguments))
+    cfg = begin(train_net, arguments)
     config = Path(cfg.OUTPUT_DIR, "config.yaml")
     trained = yaml.safe_load(config.read_text())
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     line = ["--eval-only", "--config", str(config)]
-    assert json.dumps(train_net.setup(parse_arguments(line))) == json.dumps(cfg)
+    assert json.dumps(begin(train_net, line)) == json.dumps(cfg)
     assert not Path(f"{config}.previous").exists()
-    train_net.setup(parse_arguments([*line, "TEST.DETECTIONS_PER_IMAGE", "7"]))
+    begin(train_net, [*line, "TEST.DETECTIONS_PER_IMAGE", "7"])
     assert yaml.safe_load(Path(f"{config}.previous").read_text()) == trained
 
 
@@ -400,5 +348,5 @@ def test_resume_after_a_kill(arguments: list[str], tmp_path: Path) -> None:
 
 
 def test_output_config_is_plain_yaml(train_net: ModuleType, arguments: list[str]) -> None:
-    cfg = train_net.setup(parse_arguments(arguments))
+    cfg = begin(train_net, arguments)
     assert yaml.safe_load(Path(cfg.OUTPUT_DIR, "config.yaml").read_text())["VERSION"] == 2

@@ -4,7 +4,6 @@ import logging
 import os
 
 import torch
-from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from dyhead.checkpoint.importers import Imported, import_weights, official
@@ -13,6 +12,7 @@ from dyhead.checkpoint.model_card import CARD_KEY, ModelCard, read_card
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.containers import load_weights
+from dyhead.safe_io.digest import to_safetensors
 from dyhead.safe_io.json_text import strict_json
 from dyhead.safe_io.save import save_checkpoint_file, write_bytes_atomically
 

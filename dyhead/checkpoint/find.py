@@ -10,6 +10,7 @@ from dyhead.config.load import load_config_text
 from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.tag import TAG, read_tag
 
 CONFIG_NAME = "config.yaml"
 _BEST_FIRST = tuple(
@@ -57,16 +58,16 @@ def latest_checkpoint(folder: str | os.PathLike[str]) -> Path:
     """Return the checkpoint that the `last_checkpoint` of a run's folder names.
 
     Raises:
-        UserError: the folder or that file is not there.
+        UserError: the folder or that file is not there, or the tag holds no plain file name.
     """
-    tag = Path(folder) / "last_checkpoint"
+    tag = Path(folder) / TAG
     if not tag.is_file():
         raise UserError(
             f"{folder} holds no checkpoint (model_best.pth, model_final.pth, or what a file"
             " last_checkpoint names): name a file, or the OUTPUT_DIR of a training."
         )
-    with user_errors(str(tag)):
-        latest = Path(folder) / tag.read_text(encoding="utf-8").strip()
+    with user_errors():
+        latest = Path(folder) / read_tag(folder)
     if not latest.is_file():
         raise UserError(f"{tag} names {latest.name}, which is not there: name another checkpoint.")
     return latest

@@ -7,16 +7,24 @@ from typing import Any
 
 from torch import nn
 
+from dyhead.checkpoint.finite import names_of_bad_values
 from dyhead.checkpoint.import_report import ImportReport, compare
 from dyhead.checkpoint.importers import import_weights, is_weight
 from dyhead.checkpoint.model_card import CARD_KEY, ModelCard
 from dyhead.checkpoint.model_names import fit_names
 from dyhead.checkpoint.requirements import check_requirements
+from dyhead.checkpoint.resume import check_weights
 from dyhead.d2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from dyhead.d2.config import CfgNode
 from dyhead.d2.utils import comm
 from dyhead.data.num_classes import difference
+from dyhead.errors import first_few
 from dyhead.safe_io.checkpointer import SafeFileCheckpointer
+
+_ADVICE = (
+    "Resume with the config that the run began with, write the name of another checkpoint into"
+    " last_checkpoint, or begin a new run from its weights: MODEL.WEIGHTS, without --resume."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +37,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
 
     Attributes:
         last_saved: path of the last checkpoint with a card, and the steps that it tells; "" before.
+        last_resumable: path of the last checkpoint that this run has saved or gone on from.
     """
 
     def __init__(
@@ -60,7 +69,9 @@ class SafeCheckpointer(SafeFileCheckpointer):
         self._cfg = cfg
         self._card = card
         self._stripped = stripped
+        self._is_resuming = False
         self.last_saved: tuple[str, int | None] = ("", None)
+        self.last_resumable = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write `<name>.pth` with the model card.
@@ -68,6 +79,11 @@ class SafeCheckpointer(SafeFileCheckpointer):
         Args:
             name: a file name without ending.
             kwargs: further plain values to store.
+
+        Raises:
+            FloatingPointError: a weight, or a number of the training's state, is NaN or infinite;
+                nothing was written.
+            OSError: the file cannot be written; an older one stays as it was.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -81,6 +97,81 @@ class SafeCheckpointer(SafeFileCheckpointer):
             self._write(name, content, is_resumable=False)
         else:
             super().save(name, **described, **kwargs)
+
+    def _write(self, name: str, content: dict[str, Any], is_resumable: bool = True) -> None:
+        self._refuse_bad_values(content)
+        super()._write(name, content, is_resumable)
+        if is_resumable:
+            self.last_resumable = os.path.join(self.save_dir, f"{name}.pth")
+
+    def _refuse_bad_values(self, content: Mapping[str, Any]) -> None:
+        """Keep what nothing can be resumed from out of `last_checkpoint`."""
+        if not (bad := list(names_of_bad_values(content))):
+            return
+        last = self.last_resumable
+        raise FloatingPointError(
+            f"{len(bad)} tensors of the model or its training hold NaN or infinite values"
+            f" ({first_few(bad, 3)}), so nothing was saved: "
+            + (f"{last} is the last good checkpoint; " if last else "there is no earlier one; ")
+            + "lower SOLVER.BASE_LR or clip gradients (SOLVER.CLIP_GRADIENTS)"
+            + (", and --resume." if last else ", and begin anew.")
+        )
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Go on from what `last_checkpoint` names if `resume` and there is one, else load `path`.
+
+        To go on, the file has to hold the whole state of the same model and its training; before
+        any of it is taken, all of it is looked at.
+
+        Raises:
+            ValueError: the file is damaged, or nothing can be resumed from it.
+        """
+        if not (resume and self.has_checkpoint()):
+            return super().resume_or_load(path, resume=False)
+        self._is_resuming = True
+        try:
+            self.last_resumable = self.get_checkpoint_file()
+            return self.load(self.last_resumable)
+        finally:
+            self._is_resuming = False
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        data = super()._load_file(f)
+        if self._is_resuming:
+            try:
+                self._check_resumable(data)
+            except ValueError as error:
+                raise ValueError(f"{f} cannot be resumed from: {error}. {_ADVICE}") from error
+        return data
+
+    def _check_resumable(self, data: Mapping[str, Any]) -> None:
+        """Compare everything in a file with what is to take it.
+
+        Raises:
+            ValueError: something is missing, or does not fit; the message names it.
+        """
+        if missing := [name for name in self.checkpointables if name not in data]:
+            raise ValueError(
+                f"it holds weights only, without the state of a training ({first_few(missing)})"
+            )
+        self._check_classes(data.get(CARD_KEY))
+        check_weights(data["model"], self.model.state_dict())
+        for name, part in self.checkpointables.items():
+            if hasattr(part, "check_state_dict"):
+                try:
+                    part.check_state_dict(data[name])
+                except (TypeError, KeyError, AttributeError, IndexError) as error:
+                    raise ValueError(f"its training state is incomplete ({error})") from error
+
+    def _check_classes(self, card: Any) -> None:
+        theirs = list(card.get("class_names") or ()) if isinstance(card, Mapping) else []
+        ours = list(self._card().class_names) if self._card is not None else []
+        if theirs and ours and theirs != ours:
+            where = ("in the checkpoint", "in the data set")
+            raise ValueError(
+                f"it was trained for {len(theirs)} classes, and they are not the {len(ours)} of the"
+                f" data set ({difference(theirs, ours, where)})"
+            )
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if self._card is not None and CARD_KEY in checkpoint:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from dyhead import __version__
 from dyhead.errors import UserError
+from dyhead.shortages import name_shortages
 
 
 class Command(NamedTuple):
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     module = importlib.import_module(command.module)
     args = _parse(build_parser(command, module), words[1:])
     try:
-        status = module.run(args)
+        with name_shortages():
+            status = module.run(args)
     except UserError as error:
         sys.exit(f"Error: {error}")
     if status:

@@ -40,6 +40,11 @@ INPUT = DEFAULTS.INPUT = CfgNode()
 # small file may fill the memory. 0: Pillow's own limit, about 179 million.
 INPUT.MAX_PIXELS = 0
 
+LOADER = DEFAULTS.DATALOADER = CfgNode()
+# Seconds that a batch of the loader's processes is waited for before the run ends, as when a disk
+# does not answer; 0: without end.
+LOADER.TIMEOUT = 600
+
 # --- Backbones ------------------------------------------------------------------------------------
 
 # The Swin Transformer (Liu et al., ICCV 2021), by default Swin-T. EMBED_DIM, DEPTHS and NUM_HEADS

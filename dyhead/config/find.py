@@ -46,7 +46,7 @@ def find_config(name_or_path: str | os.PathLike[str]) -> Path:
             `packaged_configs`, with or without "configs/" before it and ".yaml" behind it.
 
     Raises:
-        UserError: it is neither; the message has the nearest names.
+        UserError: it is a folder, or neither; then the message has the nearest names.
     """
     path = Path(name_or_path).expanduser()
     if path.is_file():
@@ -55,6 +55,8 @@ def find_config(name_or_path: str | os.PathLike[str]) -> Path:
     names = [packaged.removesuffix(".yaml") for packaged in packaged_configs()]
     if name in names:
         return packaged_folder() / f"{name}.yaml"
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, no config: name a YAML file in it.")
     raise UserError(
         f"There is no config {os.fspath(name_or_path)}, neither a file nor one of the project's"
         f" own: did you mean {' or '.join(_nearest(name, names))}? `dyhead configs list` shows all."

@@ -4,23 +4,34 @@
 `merge_from_file` may), and answers unknown keys with the nearest valid ones.
 """
 
+import ast
 import difflib
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dyhead.config.defaults import add_dyhead_config, add_missing_keys
 from dyhead.config.find import find_config
+from dyhead.config.range_checks import RANGES, describe_refusal
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.errors import UserError, user_errors
-from dyhead.safe_io.yaml import load_yaml_text, load_yaml_with_base
+from dyhead.safe_io.yaml import file_that_sets, load_yaml_text, load_yaml_with_base
 
 logger = logging.getLogger(__name__)
 
 # Official keys that never had an effect: ATSS derives its IoU thresholds from the candidates.
 _KEYS_WITHOUT_EFFECT = ("MODEL.ATSS.IOU_THRESHOLDS", "MODEL.ATSS.IOU_LABELS")
+COMMAND_LINE = "the command line"
 _KEYS_OF_ENTRIES = ("DATASETS.SOURCES", "DATASETS.COCO_JSON")
+# Values of keys that are empty by default, as they are written on a command line.
+_EXAMPLES = {
+    "DATASETS.SOURCES": [["my_train", "data/train.json", "data/images"]],
+    "DATASETS.COCO_JSON": [["my_train", "data/train.json", "data/images"]],
+    "DATASETS.TRAIN": ("my_train",),
+    "DATASETS.TEST": ("my_test",),
+}
 
 
 def load_config(
@@ -37,7 +48,7 @@ def load_config(
         the config, not frozen, and the dotted names of the keys that the file or `opts` set.
 
     Raises:
-        UserError: the file is missing or unsafe, a key is unknown, or a value has the wrong type.
+        UserError: the file is missing or unsafe, a key is unknown, or a value is not in its range.
     """
     cfg = _defaults()
     explicit_keys: set[str] = set()
@@ -87,21 +98,27 @@ def _defaults() -> CfgNode:
 def _merge_file(cfg: CfgNode, config_file: str) -> set[str]:
     with user_errors():
         values = load_yaml_with_base(config_file)
-    return _merge_values(cfg, values, config_file)
+    return _merge_values(cfg, values, config_file, partial(file_that_sets, config_file))
 
 
-def _merge_values(cfg: CfgNode, values: dict[str, Any], source: str) -> set[str]:
+def _merge_values(
+    cfg: CfgNode,
+    values: dict[str, Any],
+    source: str,
+    file_of: Callable[[str], str] = lambda key: "",
+) -> set[str]:
+    """Merge the values of a source; of several files `file_of` names the one that sets a key."""
     _drop_keys_without_effect(values, source)
     if values.get("VERSION", cfg.VERSION) != cfg.VERSION:
         raise UserError(
             f"{source}: VERSION {values['VERSION']} configs are not supported: rename its keys"
             f" to those of VERSION {cfg.VERSION}."
         )
-    keys = set(leaf_keys(values))
-    check_keys(cfg, keys, source)
-    with user_errors(source):
-        cfg.merge_from_other_cfg(CfgNode(values))
-    return keys
+    items = dict(_leaf_items(values))
+    check_keys(cfg, set(items), source)
+    for key, value in items.items():
+        _merge_value(cfg, key, value, lambda key: file_of(key) or source)
+    return set(items)
 
 
 def _drop_keys_without_effect(values: dict[str, Any], source: str) -> None:
@@ -120,38 +137,78 @@ def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:
             f"Overrides come in pairs, KEY VALUE (not KEY=VALUE): {opts[-1]!r} has no partner."
         )
     keys = set(opts[0::2])
-    check_keys(cfg, keys, "the command line")
+    check_keys(cfg, keys, COMMAND_LINE)
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
-        _merge_value(cfg, key, value)
+        _merge_value(cfg, key, value, lambda _: COMMAND_LINE)
     return keys
 
 
-def _merge_value(cfg: CfgNode, key: str, value: Any) -> None:
+def _merge_value(cfg: CfgNode, key: str, value: Any, source_of: Callable[[str], str]) -> None:
+    group, _, name = key.rpartition(".")
+    node = value_of(cfg, group) if group else cfg
     try:
-        cfg.merge_from_list([key, _read_entries(key, value)])
-    except ValueError as error:
-        example = value_of(cfg, key)
-        if key in _KEYS_OF_ENTRIES:
-            example = [["my_train", "data/train.json", "data/images"]]
-        raise UserError(
-            f'the command line: {key} can\'t be {value}: write it in this form: {key} "{example}"'
-        ) from error
+        decoded = _decode(key, value, node[name])
+        node[name] = _checked(key, decoded, node[name])
+    except _Refused as refused:
+        source = source_of(key)
+        example = _EXAMPLES.get(key, node[name]) if source == COMMAND_LINE else None
+        raise UserError(describe_refusal(key, refused.value, source, example)) from None
 
 
-def _read_entries(key: str, value: Any) -> Any:
-    """Read the value of an override; data sets may be written without quotes, as in YAML."""
-    if key not in _KEYS_OF_ENTRIES or not isinstance(value, str):
+class _Refused(Exception):
+    """A value that a key cannot have."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+def _decode(key: str, value: Any, current: Any) -> Any:
+    """Read text as one of Python's literals, as Detectron2 does, except where text is wanted.
+
+    On the command line data sets may be written without quotes, as in YAML.
+    """
+    if not isinstance(value, str):
         return value
-    return load_yaml_text(f"entries: {value}", key)["entries"]
+    if key in _KEYS_OF_ENTRIES:
+        try:
+            return load_yaml_text(f"entries: {value}", key)["entries"]
+        except ValueError:
+            raise _Refused(value) from None
+    try:
+        decoded = ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return value
+    return value if isinstance(current, str) and not isinstance(decoded, str) else decoded
 
 
-def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _checked(key: str, value: Any, current: Any) -> Any:
+    """Return a value in the type that its key has, if it is in the key's range."""
+    if key in RANGES and not RANGES[key].accepts(value):
+        raise _Refused(value)
+    if isinstance(current, tuple) and isinstance(value, list):
+        return tuple(value)
+    if isinstance(current, list) and isinstance(value, tuple):
+        return list(value)
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if current is not None and value is not None and type(value) is not type(current):
+        raise _Refused(value)
+    return value
+
+
+def leaf_keys(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield the dotted names of all keys of a config or a YAML file, without those of groups."""
+    return (key for key, _ in _leaf_items(values))
+
+
+def _leaf_items(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted names and values; an empty group is a value, which no key may have."""
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from leaf_keys(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value:
+            yield from _leaf_items(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 def value_of(cfg: CfgNode, name: str) -> Any:

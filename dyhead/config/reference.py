@@ -10,6 +10,7 @@ from dyhead.config.defaults import add_dyhead_config
 from dyhead.config.find import find_config, is_base, packaged_configs
 from dyhead.config.headers import first_sentence, read_header
 from dyhead.config.load import check_keys, leaf_keys, load_config, value_of
+from dyhead.config.range_checks import RANGES
 from dyhead.config.usage import find_reads
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.safe_io.yaml import load_yaml
@@ -19,8 +20,10 @@ _REFERENCE_HEADER = """\
 
 <!-- made by `make config-keys` from the comments beside the keys; change those -->
 
-Every key, its default and what it means. Keys in **bold** are the project's own, the others are
-Detectron2's. `dyhead configs explain KEY` also says where a key is read and which configs set it.
+Every key, its default, the values that it may have and what it means. Any other value is refused
+when the config is read, in a sentence with the key, the value and what is allowed. Keys in **bold**
+are the project's own, the others are Detectron2's. `dyhead configs explain KEY` also says where a
+key is read and which configs set it.
 """
 
 
@@ -31,6 +34,7 @@ class Key(NamedTuple):
     default: Any
     description: str  # "" where there is none
     is_own: bool  # the project adds it to Detectron2's
+    allowed: str  # in words, such as "a whole number of 1 or more"
 
 
 def all_keys() -> list[Key]:
@@ -40,7 +44,13 @@ def all_keys() -> list[Key]:
     add_dyhead_config(cfg)
     descriptions = key_descriptions()
     return [
-        Key(name, value_of(cfg, name), descriptions.get(name, ""), name not in of_host)
+        Key(
+            name,
+            value_of(cfg, name),
+            descriptions.get(name, ""),
+            name not in of_host,
+            RANGES[name].words if name in RANGES else "",
+        )
         for name in leaf_keys(cfg)
     ]
 
@@ -71,8 +81,11 @@ def explain(name: str) -> str:
 
 
 def _summary(key: Key) -> str:
-    description = textwrap.indent(textwrap.fill(key.description, 96), "  ")
-    return f"{key.name} (default: {key.default!r})\n{description}".rstrip()
+    allowed = f"Allowed: {key.allowed}." if key.allowed else ""
+    lines = [textwrap.fill(part, 96) for part in (key.description, allowed) if part]
+    return "\n".join(
+        [f"{key.name} (default: {key.default!r})", *(textwrap.indent(line, "  ") for line in lines)]
+    )
 
 
 def setting_configs(name: str) -> list[tuple[str, Any]]:
@@ -142,8 +155,8 @@ def _table(group: str, keys: list[Key]) -> str:
         [
             f"## {group or 'The run'}\n",
             *([f"{description}\n"] if description else []),
-            "| key | default | meaning |",
-            "| --- | --- | --- |",
+            "| key | default | allowed | meaning |",
+            "| --- | --- | --- | --- |",
             *rows,
             "",
         ]
@@ -152,7 +165,8 @@ def _table(group: str, keys: list[Key]) -> str:
 
 def _row(key: Key) -> str:
     name = f"**{key.name}**" if key.is_own else key.name
-    return f"| {name} | `{key.default!r}` | {_escape(key.description)} |"
+    meaning = _escape(key.description)
+    return f"| {name} | `{key.default!r}` | {_escape(key.allowed)} | {meaning} |"
 
 
 def _escape(text: str) -> str:

@@ -3,26 +3,31 @@
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch.utils.data import Sampler
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog, get_detection_dataset_dicts
+from dyhead.d2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from dyhead.data.num_classes import common_classes
 from dyhead.data.samplers import RatioTrainingSampler
 from dyhead.errors import UserError
 
+MakeSampler = Callable[[int], Sampler[int]]
+
 logger = logging.getLogger(__name__)
 
 
-def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
+def load_training_sets(cfg: CfgNode) -> tuple[Any, MakeSampler | None]:
     """Load all of DATASETS.TRAIN.
 
     Returns:
-        the dataset dicts of all sets together, and the sampler that DATASETS.TRAIN_RATIOS asks for:
-        None where it is empty, for DATALOADER.SAMPLER_TRAIN then says which.
+        the dataset dicts of all sets together, and what makes the sampler, which
+        DATASETS.TRAIN_RATIOS or else DATALOADER.SAMPLER_TRAIN chooses, of a seed. None stands for
+        a sampler that only the host knows, and for a data set that has an order of its own.
 
     Raises:
         UserError: the ratios cannot be used, the data sets' classes differ, or one of them has
@@ -30,7 +35,8 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
     """
     names = cfg.DATASETS.TRAIN
     if not cfg.DATASETS.TRAIN_RATIOS:
-        return _load(cfg, names), None
+        dataset = _load(cfg, names)
+        return dataset, _choose_sampler(cfg, dataset)
     ratios = _checked_ratios(cfg)
     common_classes(names)
     sets = [_load(cfg, name) for name in names]
@@ -41,8 +47,26 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, Sampler[int] | None]:
             )
     sizes = [len(loaded) for loaded in sets]
     _describe_shares(cfg, sizes, ratios)
-    seed = cfg.SEED if cfg.SEED >= 0 else None
-    return list(itertools.chain.from_iterable(sets)), RatioTrainingSampler(sizes, ratios, seed)
+    together = list(itertools.chain.from_iterable(sets))
+    return together, partial(RatioTrainingSampler, sizes, ratios)
+
+
+def _choose_sampler(cfg: CfgNode, dataset: Any) -> MakeSampler | None:
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if not isinstance(dataset, list):
+        return None
+    if name == "TrainingSampler":
+        return partial(TrainingSampler, len(dataset), True)
+    if name == "RepeatFactorTrainingSampler":
+        factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+            dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
+        )
+        return partial(_repeat_by_factors, factors)
+    return None
+
+
+def _repeat_by_factors(factors: Any, seed: int) -> Sampler[int]:
+    return RepeatFactorTrainingSampler(factors, seed=seed)
 
 
 def _load(cfg: CfgNode, names: str | Sequence[str]) -> Any:

@@ -9,6 +9,7 @@ from dyhead.checkpoint.model_card import ModelCard, describe, replace_card
 from dyhead.d2.engine import HookBase
 from dyhead.d2.evaluation.testing import flatten_results_dict
 from dyhead.visualization.curves import plot_curves
+from dyhead.visualization.optional import picture
 
 logger = logging.getLogger(__name__)
 
@@ -108,5 +109,5 @@ class CurvesHook(HookBase):
         """Draw, and log where the picture is."""
         was_completed = self.trainer.iter >= self.trainer.max_iter
         if was_completed and os.path.isfile(self._metrics):
-            plot_curves(self._metrics, self._picture)
-            logger.info("Picture: loss and AP curves: %s", self._picture)
+            with picture(self._picture, "loss and AP curves"):
+                plot_curves(self._metrics, self._picture)

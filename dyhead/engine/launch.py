@@ -1,20 +1,24 @@
 """Starts the processes of a run, on GPUs or on the CPU."""
 
 import argparse
+import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 
 from dyhead.d2.engine import launch as launch_processes
 from dyhead.d2.utils import comm
 from dyhead.engine.arguments import load_run_config
 from dyhead.engine.devices import plan_devices
+from dyhead.engine.stops import INTERRUPTED, STOP_SIGNALS, Stopped, exit_status
 from dyhead.errors import UserError
-from dyhead.process_group import leave_process_group
+from dyhead.process_group import end_process, leave_process_group
 
 Main = Callable[[argparse.Namespace], Any]
 
@@ -30,6 +34,7 @@ def launch(main: Main, args: argparse.Namespace) -> None:
 
     Raises:
         UserError: the config or the options cannot be used.
+        Stopped: a signal stopped the run in good order.
     """
     if args.num_machines > 1 and "://" not in args.dist_url:
         raise UserError("--dist-url is needed with --num-machines: tcp://<first machine>:<port>.")
@@ -42,13 +47,12 @@ def launch(main: Main, args: argparse.Namespace) -> None:
     plan = plan_devices(cfg.MODEL.DEVICE, "MODEL.DEVICE" in explicit_keys, args.num_gpus)
     if all(variable in os.environ for variable in _TORCHRUN_VARIABLES):
         _join_torchrun(plan.device, os.environ)
-        main(args)
-        leave_process_group()
+        _run_as_one_of_several(main, args)
         return
     # All processes of a CPU run share its cores; each would take them all for itself.
     num_threads = max(1, torch.get_num_threads() // plan.num_processes)
     is_cpu_group = plan.device == "cpu" and plan.num_processes * args.num_machines > 1
-    with _without_gpus() if is_cpu_group else nullcontext():
+    with _without_gpus() if is_cpu_group else nullcontext(), forwarding(plan.num_processes > 1):
         launch_processes(
             _run,
             plan.num_processes,
@@ -82,8 +86,50 @@ def _run(main: Main, args: argparse.Namespace, num_threads: int) -> None:
         return
     if dist.get_backend() == "gloo":
         torch.set_num_threads(num_threads)
-    main(args)
+    _run_as_one_of_several(main, args)
+
+
+def _run_as_one_of_several(main: Main, args: argparse.Namespace) -> None:
+    try:
+        main(args)
+    except Stopped as stop:
+        end_process(int(stop.code or 0))
+    except KeyboardInterrupt:
+        end_process(INTERRUPTED)
     leave_process_group()
+
+
+@contextmanager
+def forwarding(is_needed: bool) -> Iterator[None]:
+    """Pass the signals that stop a training on to the processes that this one has started.
+
+    Args:
+        is_needed: there will be such processes; otherwise nothing is done.
+
+    Raises:
+        Stopped: a signal came, and not all processes came to their end.
+    """
+    if not is_needed or os.name != "posix":  # on Windows a console reaches all of them itself
+        yield
+        return
+    received: list[int] = []
+
+    def forward(number: int, _: Any) -> None:
+        received.append(number)
+        for child in multiprocessing.active_children():
+            with suppress(ProcessLookupError):
+                os.kill(child.pid or 0, number)
+
+    before = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
+    try:
+        yield
+    except torch.multiprocessing.ProcessExitedException as error:
+        if not received:
+            raise
+        raise Stopped(exit_status(received[0])) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:

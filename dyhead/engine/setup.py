@@ -1,4 +1,4 @@
-"""Prepares a run before Detectron2's `default_setup`: device, data sets, output folder."""
+"""Prepares a run: checks, device, data sets, loggers, and at last its first files in OUTPUT_DIR."""
 
 import argparse
 import logging
@@ -6,9 +6,11 @@ import os
 import shutil
 from collections.abc import Callable
 
+from dyhead.config.check import check_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
+from dyhead.d2.engine import default_setup
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.collect_env import collect_env_info
 from dyhead.d2.utils.logger import setup_logger
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace) -> None:
-    """Complete `cfg` for this machine and its data, and prepare OUTPUT_DIR.
+    """Complete `cfg` for this machine and its data, and open the log in OUTPUT_DIR.
 
     Args:
         cfg: changed in place: MODEL.DEVICE, DATALOADER.NUM_WORKERS, the paths of DATASETS.SOURCES
@@ -37,13 +39,13 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     Raises:
         UserError: a data set or an option cannot be used.
     """
+    _check_options(cfg, args.eval_only, comm.get_world_size())
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
     logging.getLogger("detectron2.engine.train_loop").addFilter(log_without_traceback)
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
-    _check_options(cfg, args.eval_only, comm.get_world_size())
     _set_device(cfg, explicit_keys, args.num_gpus)
     settle_precision(cfg, is_training=not args.eval_only)
     if "DATALOADER.NUM_WORKERS" not in explicit_keys:  # more than there are cores only wait
@@ -57,8 +59,41 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         fill_num_classes(cfg, explicit_keys, args.eval_only)
         for name in cfg.DATASETS.TEST:  # not only after the training, when it is needed
             DatasetCatalog.get(name)
-    if comm.is_main_process():
-        _set_earlier_run_aside(cfg, is_new_run=not (args.resume or args.eval_only))
+
+
+def set_up_host(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Let the host check the config, set up its loggers and seed, but not write config.yaml yet.
+
+    Raises:
+        UserError: the config asks for what the host does not have.
+    """
+    rank = comm.get_rank()
+    for name in ("fvcore", "detectron2"):  # before the host's lines, which belong into the file
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name, configure_stdout=False)
+    without_folder = cfg.clone()
+    without_folder.defrost()
+    without_folder.OUTPUT_DIR = None
+    with user_errors():
+        default_setup(without_folder, args)
+
+
+def begin_run(cfg: CfgNode, is_new_run: bool) -> None:
+    """Write config.yaml, and set aside what an earlier run left in OUTPUT_DIR.
+
+    Call it when nothing can be refused any more: a refused run leaves an earlier one's files alone.
+
+    Args:
+        cfg: the whole config.
+        is_new_run: the run trains from its first step on: its curves are others.
+    """
+    if not comm.is_main_process():
+        return
+    _set_earlier_run_aside(cfg, is_new_run)
+    path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+    with user_errors("OUTPUT_DIR cannot be written"):
+        write_text_atomically(cfg.dump(), path)
+    logger.debug("The whole config:\n%s", cfg.dump())
+    logger.info("The whole config is in %s", path)
 
 
 def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
@@ -70,6 +105,7 @@ def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
 
 def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
     """Refuse what either host would ignore, or answer with a failed assertion."""
+    check_config(cfg)
     if cfg.MODEL.LOAD_PROPOSALS:
         raise UserError("MODEL.LOAD_PROPOSALS is not served: set it to False.")
     if cfg.MODEL.MASK_ON and HOST == "detectron2":  # the embedded host has no masks at all
@@ -87,13 +123,11 @@ def _check_options(cfg: CfgNode, eval_only: bool, num_processes: int) -> None:
     if eval_only:
         return
     num_processes = cfg.SOLVER.REFERENCE_WORLD_SIZE or num_processes
-    if cfg.SOLVER.IMS_PER_BATCH < 1 or cfg.SOLVER.IMS_PER_BATCH % num_processes:
+    if cfg.SOLVER.IMS_PER_BATCH % num_processes:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH}: make it a multiple of"
             f" {num_processes}, the number of processes (SOLVER.REFERENCE_WORLD_SIZE if set)."
         )
-    if cfg.SOLVER.MAX_ITER < 1:
-        raise UserError(f"SOLVER.MAX_ITER is {cfg.SOLVER.MAX_ITER}: make it 1 or more.")
 
 
 def _refuse_sets_without_masks(cfg: CfgNode) -> None:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
+from dyhead.checkpoint.resume import check_optimizer
+from dyhead.config.check import check_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import (
@@ -18,30 +20,36 @@ from dyhead.d2.data import (
     build_detection_test_loader,
     build_detection_train_loader,
 )
-from dyhead.d2.engine import DefaultTrainer, HookBase
+from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.leaks import warn_of_leaks
+from dyhead.data.stream import TrainingBatches
 from dyhead.data.training_sets import load_training_sets
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
 from dyhead.engine.input_pictures import InputPicturesHook
+from dyhead.engine.late_writers import LateWriters
 from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.orderly_end import end_after_failure, save_and_end, save_missing_end
 from dyhead.engine.precision import (
     build_step_trainer,
     build_test_precision,
     keep_predictions_in_float32,
 )
+from dyhead.engine.run_state import GatherHook, RunState
 from dyhead.engine.setup import set_aside
+from dyhead.engine.stops import StopHook, StopRequested, interruptible
 from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
 from dyhead.evaluation.reports import write_reports
+from dyhead.modeling.registered_names import answer_unknown_names
 from dyhead.modeling.tta import build_multi_scale_testing
 
 logger = logging.getLogger(__name__)
@@ -55,18 +63,24 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         scores: of the evaluations, for the cards of the checkpoints.
+        run_state: the place in the data, and the seed of all that is random.
+        finished_step: the last one that changed the weights, counted from 0; -1 before the first.
     """
+
+    finished_step = -1
 
     checkpointer: SafeCheckpointer
     scores: ScoresHook
+    run_state: RunState
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
 
         Raises:
-            UserError: the host cannot train so.
+            UserError: the host cannot train so, or a value cannot be used.
             TypeError: a subclass has left out the parent's hooks.
         """
+        check_config(cfg)
         is_on_cpu = torch.device(cfg.MODEL.DEVICE).type == "cpu"
         if HOST == "detectron2" and is_on_cpu and comm.get_world_size() > 1:
             raise UserError(
@@ -80,8 +94,8 @@ class Trainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase | None]:
         """Build Detectron2's hooks, and those of the project.
 
-        The latter are scores for the checkpoints' cards, the curves at the end, and pictures of the
-        first batches for TensorBoard.
+        The latter are orderly stops, scores for the checkpoints' cards, the curves at the end, and
+        pictures of the first batches for TensorBoard.
 
         `DefaultTrainer` calls this last, when all else is built and no hook has taken any of it.
         So this is the place where the project's step trainer and checkpointer replace the ones that
@@ -90,6 +104,12 @@ class Trainer(DefaultTrainer):
         if not isinstance(self.checkpointer, SafeCheckpointer):
             self._replace_parts()
         built = super().build_hooks()
+        _insert_before(built, hooks.EvalHook, StopHook())
+        if comm.get_world_size() > 1:
+            periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
+            gather = GatherHook(self.run_state, *periods)
+            # The checkpointer's hook is there in the main process alone: all gather before it.
+            _insert_before(built, (hooks.PeriodicCheckpointer, StopHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
             if InputPicturesHook.is_useful():
@@ -101,6 +121,11 @@ class Trainer(DefaultTrainer):
         return InputPicturesHook(self.model, self.cfg.INPUT.FORMAT, names)
 
     def build_writers(self) -> list[EventWriter]:
+        """Build what opens the run's files when it first writes: see `open_writers`."""
+        own_state = weakref.proxy(self)  # no cycle: see `_replace_parts`
+        return [LateWriters(partial(type(self).open_writers, own_state))]
+
+    def open_writers(self) -> list[EventWriter]:
         """Build the host's writers, with a metrics.json that any reader of JSON takes."""
         built = super().build_writers()
         path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
@@ -115,6 +140,7 @@ class Trainer(DefaultTrainer):
         self._trainer = build_step_trainer(cfg, model, self.data_loader, self.optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scores = ScoresHook()
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         own_state = weakref.proxy(self)  # no cycle: a dropped trainer frees its memory at once
         self.checkpointer = SafeCheckpointer(
             model,
@@ -124,11 +150,13 @@ class Trainer(DefaultTrainer):
             stripped=("model_final",) if cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED else (),
             trainer=own_state,
         )
+        self.run_state = RunState(self.checkpointer.model, self.data_loader, seed)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the latest checkpoint if `resume`, else start anew from MODEL.WEIGHTS.
 
-        A new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
+        A run goes on exactly: with the images, random numbers and state that it would have had. A
+        new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
         """
         super().resume_or_load(resume)
         if resume and not self.checkpointer.has_checkpoint():
@@ -138,12 +166,67 @@ class Trainer(DefaultTrainer):
         if not resume and comm.is_main_process():
             set_aside(os.path.join(self.cfg.OUTPUT_DIR, "last_checkpoint"))
 
+    def train(self) -> Any:  # type: ignore[override]
+        """Train to the end, or to a signal that `StopSignals` takes.
+
+        Returns:
+            As `DefaultTrainer.train`.
+
+        Raises:
+            Stopped: by a signal, after the step was finished and saved.
+        """
+        self.finished_step = self.start_iter - 1
+        save_missing_end(self)
+        try:
+            return super().train()
+        except StopRequested as stop:
+            raise save_and_end(self, stop) from None
+        except RuntimeError as error:
+            if (end := end_after_failure(self, error)) is None:
+                raise
+            raise end from error
+        finally:
+            self._trainer._data_loader_iter_obj = None  # ends the loader's workers
+
+    def run_step(self) -> None:
+        """Do one iteration, with the random numbers of its own."""
+        self.run_state.begin_step(self.iter)
+        super().run_step()
+        self.finished_step = self.iter
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a run needs to go on exactly, except for the weights."""
+        return {
+            **super().state_dict(),
+            "parameters": [name for name, _ in self._optimized()],
+            "run": self.run_state.state_dict(self.iter),
+        }
+
+    def check_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Compare a saved state with this run's model and optimizer, and change nothing.
+
+        Raises:
+            ValueError: it does not fit; the message names the parameter.
+        """
+        if type(state_dict["iteration"]) is not int:
+            raise ValueError("its number of steps is missing")
+        names = {parameter: name for name, parameter in self._optimized()}
+        saved = state_dict["_trainer"]["optimizer"]
+        check_optimizer(saved, self.optimizer, names, state_dict.get("parameters"))
+
+    def _optimized(self) -> list[tuple[str, nn.Parameter]]:
+        """Return names and parameters in the order of the optimizer."""
+        names = {parameter: name for name, parameter in self.checkpointer.model.named_parameters()}
+        groups = self.optimizer.param_groups
+        return [(names.get(p, "?"), p) for group in groups for p in group["params"]]
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore a run of any precision; the loss scale only where both runs have one."""
         step = dict(state_dict["_trainer"])
         own_scale = self._trainer.state_dict().get("grad_scaler")
         step["grad_scaler"] = step.get("grad_scaler") or own_scale
         super().load_state_dict({**state_dict, "_trainer": step})
+        self.run_state.load_state_dict(state_dict.get("run"), self.iter)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -152,7 +235,7 @@ class Trainer(DefaultTrainer):
         Raises:
             UserError: the config describes no model that can be built, or none for this machine.
         """
-        with user_errors():
+        with user_errors(), answer_unknown_names(cfg):
             model = build_model(cfg)
             prepare_execution(cfg, model)
         keep_predictions_in_float32(model)
@@ -174,23 +257,40 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         """Build Detectron2's loader, skipping images that cannot be read with a counted warning.
 
-        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from.
+        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from. The loader knows its
+        place, for a resumed run, unless the order of the images is known to the host alone.
 
         Raises:
             UserError: the ratios cannot be used, or the data sets' classes differ.
         """
-        dataset, sampler = load_training_sets(cfg)
+        dataset, make_sampler = load_training_sets(cfg)
         _describe_training(cfg, len(dataset))
         if comm.is_main_process() and isinstance(dataset, list):
             warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
         mapper = CheckedMapper(cfg, is_train=True)
-        return build_detection_train_loader(cfg, mapper=mapper, dataset=dataset, sampler=sampler)
+        timeout = _worker_timeout(cfg)
+        if make_sampler is None:
+            return build_detection_train_loader(
+                cfg, mapper=mapper, dataset=dataset, timeout=timeout
+            )
+        return TrainingBatches(
+            dataset,
+            mapper,
+            make_sampler,
+            seed=cfg.SEED if cfg.SEED >= 0 else None,
+            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            timeout=timeout,
+        )
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
         """Build Detectron2's loader; an image that cannot be read stops the run by its name."""
         mapper = CheckedMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader.timeout = _worker_timeout(cfg)  # neither host takes it as an argument here
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
@@ -218,11 +318,22 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}}, below the data set's name where there are several.
         """
         tested = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
-        with optimized_for_inference(cfg, model):
+        with interruptible(), optimized_for_inference(cfg, model):
             results = super().test(cfg, tested, evaluators)
         if comm.is_main_process():
             write_reports(cfg, results)
         return results
+
+
+def _insert_before(built: list[Any], kinds: Any, hook: HookBase) -> None:
+    """Put a hook before the first one of some kinds, or at the end."""
+    places = (index for index, present in enumerate(built) if isinstance(present, kinds))
+    built.insert(next(places, len(built)), hook)
+
+
+def _worker_timeout(cfg: CfgNode) -> int:
+    """Return the seconds that the loader waits for its workers; 0, for ever, where it has none."""
+    return cfg.DATALOADER.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0
 
 
 def _describe_training(cfg: CfgNode, num_images: int) -> None:

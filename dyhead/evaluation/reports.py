@@ -14,6 +14,7 @@ from dyhead.evaluation.coco_evaluation import IMAGES, OF
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 from dyhead.visualization.mosaic import draw_mosaic
+from dyhead.visualization.optional import picture
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,9 @@ def _write_report(dataset_name: str, scores: Mapping[str, float], folder: str) -
         logger.info("Scores on %s:\n%s\nTable: %s", dataset_name, summary, table_path)
     predictions = os.path.join(folder, "coco_instances_results.json")
     if os.path.isfile(predictions):
-        picture = os.path.join(folder, "predictions.png")
-        draw_mosaic(dataset_name, predictions, picture)
-        logger.info("Picture: predictions beside ground truth: %s", picture)
+        path = os.path.join(folder, "predictions.png")
+        with picture(path, "predictions beside ground truth"):
+            draw_mosaic(dataset_name, predictions, path)
 
 
 def format_ap_table(scores: Mapping[str, float], categories: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from fvcore.common.checkpoint import Checkpointer
 
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.containers import load_weights
-from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
+from dyhead.safe_io.save import save_checkpoint_file
+from dyhead.safe_io.tag import is_plain_name, read_tag, write_tag
 
 _BY_SUFFIX = "?matching_heuristics=True"
 
@@ -36,7 +37,7 @@ class SafeFileCheckpointer(Checkpointer):
             self._write(name, {"model": self.model.state_dict(), **states, **kwargs})
 
     def _write(self, name: str, content: dict[str, Any], is_resumable: bool = True) -> None:
-        if os.path.basename(name) != name:
+        if not is_plain_name(name):
             raise ValueError(f"Checkpoint name {name!r} must be a plain file name.")
         path = os.path.join(self.save_dir, f"{name}.pth")
         save_checkpoint_file(content, path)
@@ -46,8 +47,18 @@ class SafeFileCheckpointer(Checkpointer):
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Let `last_checkpoint` name this file of the same folder."""
-        tag = os.path.join(self.save_dir, "last_checkpoint")
-        write_text_atomically(last_filename_basename, tag)
+        write_tag(self.save_dir, last_filename_basename)
+
+    def get_checkpoint_file(self) -> str:
+        """Return the path of the file that `last_checkpoint` names, "" where there is none.
+
+        Raises:
+            ValueError: it holds anything but the plain name of a file in its own folder.
+        """
+        try:
+            return os.path.join(self.save_dir, read_tag(self.save_dir))
+        except OSError:
+            return ""
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load the model, and the checkpointables named (None: all) that the file holds.

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file as load_safetensors
+
+from dyhead.safe_io.archive import check_archive, check_is_data
+from dyhead.safe_io.digest import load_safetensors
 
 _ZIP = b"PK\x03\x04"  # since PyTorch 1.6
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # before it
@@ -133,10 +135,13 @@ def _load_pickle(path: str) -> Any:
 
 
 def _load_torch(path: str) -> Any:
+    if _head(path).startswith(_ZIP):
+        check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _map_torch(path: str) -> Any:
+    check_archive(path, with_tensors=False)
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
@@ -182,7 +187,7 @@ def load_checkpoint_file(path: str | os.PathLike[str], memory_map: bool = False)
         path: of a file that `torch.save` or safetensors wrote, or of a pickle of plain containers
             and NumPy arrays; told apart by content. Tensors come back on the CPU.
         memory_map: let PyTorch's tensors stay on the disk until they are used, where the file
-            allows it; it may not be replaced meanwhile.
+            allows it; it may not be replaced meanwhile. Their checksums are not looked at.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -192,6 +197,7 @@ def load_checkpoint_file(path: str | os.PathLike[str], memory_map: bool = False)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"Checkpoint {path} does not exist: check MODEL.WEIGHTS.")
     try:
+        check_is_data(path)
         loaded = _choose_reader(path, memory_map)(path)
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(

@@ -11,6 +11,13 @@ BASE_KEY = "_BASE_"
 EVAL_TAG = "tag:yaml.org,2002:python/object/apply:eval"
 TUPLE_TAG = "tag:yaml.org,2002:python/tuple"
 MAX_NODES = 100_000
+MAX_BYTES = 8 << 20
+_MERGE_TAG = "tag:yaml.org,2002:merge"
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
+# Standard YAML for values that no config holds.
+_REFUSED_TAGS = tuple(
+    f"tag:yaml.org,2002:{name}" for name in ("timestamp", "set", "binary", "omap", "pairs")
+)
 
 
 def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -18,13 +25,23 @@ def load_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: as for `load_yaml_text`.
+        ValueError: it is a folder, too large or no UTF-8 text, or as for `load_yaml_text`.
     """
     path = os.path.expanduser(os.fspath(path))
+    if os.path.isdir(path):
+        raise ValueError(f"{path} is a folder, no config: name a YAML file in it.")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"The config file {path} does not exist: check the path.")
-    with open(path, encoding="utf-8") as file:
-        return load_yaml_text(file.read(), path)
+    if os.path.getsize(path) > MAX_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_BYTES >> 20} MB: that is no config.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no UTF-8 text (see byte {error.start}): save it in that encoding."
+        ) from error
+    return load_yaml_text(text, path)
 
 
 def load_yaml_text(text: str, source: str) -> dict[str, Any]:
@@ -32,7 +49,7 @@ def load_yaml_text(text: str, source: str) -> dict[str, Any]:
 
     Besides standard YAML, `!!python/tuple` of plain values is a tuple, and
     `!!python/object/apply:eval ["<expression>"]` is computed where the expression is plain
-    arithmetic (see `dyhead.safe_io.expression`).
+    arithmetic (see `dyhead.safe_io.expression`). What looks like a date is text.
 
     Args:
         text: the YAML.
@@ -40,7 +57,7 @@ def load_yaml_text(text: str, source: str) -> dict[str, Any]:
 
     Raises:
         ValueError: the text is malformed, is no mapping, is too large with its aliases written out,
-            or has any other tag (the error names source, key and tag).
+            has a key twice, or any other tag (the error names source, key and tag).
     """
     try:
         loaded = _load(text, source)
@@ -67,19 +84,48 @@ def load_yaml_with_base(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _load_with_base(os.path.expanduser(os.fspath(path)), ())
 
 
+def file_that_sets(path: str | os.PathLike[str], key: str) -> str:
+    """Name the file that decides a dotted key: `path`, or one of those that it stands on.
+
+    Returns:
+        its path, "" where none sets the key.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: as for `load_yaml_with_base`.
+    """
+    path = os.path.expanduser(os.fspath(path))
+    own = load_yaml(path)
+    bases = _pop_bases(own, path)
+    if _has_key(own, key.split(".")):
+        return path
+    return next(filter(None, (file_that_sets(base, key) for base in reversed(bases))), "")
+
+
+def _has_key(values: Any, parts: list[str]) -> bool:
+    if not parts:
+        return True
+    return isinstance(values, dict) and parts[0] in values and _has_key(values[parts[0]], parts[1:])
+
+
+def _pop_bases(own: dict[str, Any], path: str) -> list[str]:
+    """Take `_BASE_` out of what a file holds, and return the paths that it names."""
+    bases = own.pop(BASE_KEY, [])
+    bases = list(bases) if isinstance(bases, list | tuple) else [bases]
+    if not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{BASE_KEY} in {path} has to be a path or a list of paths.")
+    return [os.path.join(os.path.dirname(path), os.path.expanduser(base)) for base in bases]
+
+
 def _load_with_base(path: str, descendants: tuple[str, ...]) -> dict[str, Any]:
     identity = os.path.realpath(path)
     if identity in descendants:
         circle = " -> ".join((*descendants[descendants.index(identity) :], identity))
         raise ValueError(f"{BASE_KEY} leads in a circle: {circle}.")
     own = load_yaml(path)
-    bases = own.pop(BASE_KEY, [])
     merged: dict[str, Any] = {}
-    for base in bases if isinstance(bases, list | tuple) else [bases]:
-        if not isinstance(base, str):
-            raise ValueError(f"{BASE_KEY} in {path} has to be a path or a list of paths.")
-        base_path = os.path.join(os.path.dirname(path), os.path.expanduser(base))
-        _merge_into(merged, _load_with_base(base_path, (*descendants, identity)), path)
+    for base in _pop_bases(own, path):
+        _merge_into(merged, _load_with_base(base, (*descendants, identity)), path)
     _merge_into(merged, own, path)
     return merged
 
@@ -93,6 +139,10 @@ def _merge_into(target: dict[str, Any], overriding: dict[str, Any], source: str)
             _merge_into(present, value, source)
         else:
             target[key] = value
+
+
+class _DuplicateKey(ValueError):
+    pass
 
 
 class _RefusedTag(Exception):
@@ -125,7 +175,13 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_constructor(TUPLE_TAG, _Loader.construct_tuple)
 _Loader.add_constructor(EVAL_TAG, _Loader.construct_expression)
-_Loader.add_constructor(None, _Loader.refuse)
+for _tag in (None, *_REFUSED_TAGS):
+    _Loader.add_constructor(_tag, _Loader.refuse)
+# A run's folder may well be called 2026-11-27.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def _load(text: str, source: str) -> Any:
@@ -136,10 +192,13 @@ def _load(text: str, source: str) -> Any:
             return None
         if _size(root, {}) > MAX_NODES:
             raise yaml.YAMLError(f"with its aliases written out it has over {MAX_NODES} values")
+        _refuse_duplicates(root, source)
         return loader.construct_document(root)
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply") from error
-    except (TypeError, ValueError) as error:  # such as a date with a month 99
+    except _DuplicateKey:
+        raise
+    except (TypeError, ValueError) as error:  # such as a key that is a list
         raise yaml.YAMLError(str(error)) from error
     except _RefusedTag as refused:
         tag = refused.node.tag.replace("tag:yaml.org,2002:", "!!")
@@ -150,6 +209,34 @@ def _load(text: str, source: str) -> Any:
         ) from refused
     finally:
         loader.dispose()
+
+
+def _refuse_duplicates(root: yaml.Node, source: str) -> None:
+    """Refuse a key that stands twice in one group: YAML would silently keep the second alone."""
+    seen: set[int] = set()
+    pending: list[tuple[str, yaml.Node]] = [("", root)]
+    while pending:
+        group, node = pending.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            pending += _children(node, group)
+            if isinstance(node, yaml.MappingNode):
+                _refuse_duplicate_names([name for name, _ in node.value], group, source)
+
+
+def _refuse_duplicate_names(names: list[yaml.Node], group: str, source: str) -> None:
+    lines: dict[str, int] = {}
+    for name in names:
+        if not isinstance(name, yaml.ScalarNode) or name.tag == _MERGE_TAG:
+            continue
+        line = name.start_mark.line + 1
+        if name.value in lines:
+            key = f"{group}.{name.value}".lstrip(".")
+            raise _DuplicateKey(
+                f"{source}: {key} stands twice, in lines {lines[name.value]} and {line}: join them"
+                " into one."
+            )
+        lines[name.value] = line
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:

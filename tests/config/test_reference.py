@@ -43,7 +43,7 @@ def test_the_document_has_a_row_for_every_key() -> None:
     rows = [line.split(" | ") for line in format_reference().splitlines() if line.startswith("| ")]
     names = [row[0].strip("| *") for row in rows]
     assert sorted({*names} - {"key", "---"}) == sorted(key.name for key in all_keys())
-    assert all(len(row) == 3 for row in rows)
+    assert all(len(row) == 4 for row in rows)
 
 
 def test_a_key_is_explained() -> None:

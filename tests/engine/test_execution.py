@@ -220,18 +220,9 @@ def test_cuda_graphs_are_told_of_every_step(
         assert len(steps) == expected
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"MODEL.COMPILE.MODE": "fast"}, "MODEL.COMPILE.MODE 'fast' is unknown: .*max-autotune"),
-        ({"MODEL.COMPILE.ENABLED": True}, "ToyDetector has neither"),
-    ],
-)
-def test_what_cannot_be_compiled_is_refused(
-    make_config: MakeConfig, keys: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        prepare_execution(make_config(**keys), nn.Linear(1, 1))
+def test_what_cannot_be_compiled_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(UserError, match="ToyDetector has neither"):
+        prepare_execution(make_config(**{"MODEL.COMPILE.ENABLED": True}), nn.Linear(1, 1))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ def test_the_trainer_writes_by_it_alone(tmp_path):
     trainer = Trainer.__new__(Trainer)
     trainer.cfg = type("Config", (), {"OUTPUT_DIR": str(tmp_path)})
     trainer.max_iter = 5
-    built = trainer.build_writers()
+    built = trainer.open_writers()
     assert [type(w) for w in built if isinstance(w, MetricsWriter | JSONWriter)] == [MetricsWriter]
     for writer in built:
         writer.close()

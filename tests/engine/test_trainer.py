@@ -166,6 +166,7 @@ def test_a_trainer_of_ones_own_adds_hooks_as_to_detectron2s(make_config: MakeCon
         "IterationTimer",
         "LRScheduler",
         "PeriodicCheckpointer",
+        "StopHook",
         "EvalHook",
         "PeriodicWriter",
         "ScoresHook",

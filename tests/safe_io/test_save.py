@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from dyhead.safe_io.save import save_checkpoint_file, write_text_atomically
+from dyhead.safe_io.save import remove_leftovers, save_checkpoint_file, write_text_atomically
 
 KILLED_BEFORE_RENAME = """
 import os, signal, sys
@@ -33,8 +33,9 @@ def test_a_kill_before_the_rename_leaves_the_old_file(tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [name for name in os.listdir(tmp_path) if name.endswith(".pth")] == ["model.pth"]
-    save_checkpoint_file({"step": 3}, path)  # overwrites what the kill left behind
-    assert os.listdir(tmp_path) == ["model.pth"]
+    (tmp_path / ".mine.pth.tmp").write_text("")
+    assert remove_leftovers(tmp_path) == 1
+    assert sorted(os.listdir(tmp_path)) == [".mine.pth.tmp", "model.pth"]
 
 
 def test_a_failing_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -1,7 +1,12 @@
 import pytest
 import yaml
 
-from dyhead.safe_io.yaml import load_yaml, load_yaml_text, load_yaml_with_base
+from dyhead.safe_io.yaml import (
+    file_that_sets,
+    load_yaml,
+    load_yaml_text,
+    load_yaml_with_base,
+)
 
 
 def write(path, text):
@@ -131,7 +136,7 @@ def test_ordinary_aliases_and_merge_keys_work():
     assert load_yaml_text(text, "here")["B"] == {"X": 1, "Y": 3}
 
 
-@pytest.mark.parametrize("value", ["!!int text", "2020-99-99", "{!!python/tuple [[1]]: 2}"])
+@pytest.mark.parametrize("value", ["!!int text", "{!!python/tuple [[1]]: 2}"])
 def test_values_that_cannot_be_built_name_the_file(value):
     with pytest.raises(ValueError, match=r"some\.yaml is not well-formed"):
         load_yaml_text(f"A: {value}", "some.yaml")
@@ -189,3 +194,60 @@ def test_a_group_cannot_override_a_value_of_its_base(tmp_path):
     path = write(tmp_path / "child.yaml", "_BASE_: base.yaml\nA: {B: {C: 1}}\n")
     with pytest.raises(ValueError, match="B is a group"):
         load_yaml_with_base(path)
+
+
+@pytest.mark.parametrize("date", ["2026-11-27", "2020-99-99", "2026-11-27 18:00:00"])
+def test_what_looks_like_a_date_is_text(date):
+    assert load_yaml_text(f"OUTPUT_DIR: {date}\n", "some.yaml") == {"OUTPUT_DIR": date}
+
+
+@pytest.mark.parametrize(
+    "value", ["!!set {a, b}", "!!binary aGk=", "!!omap [a: 1]", "!!timestamp 2026-11-27"]
+)
+def test_standard_yaml_for_what_no_config_holds_is_refused_by_name(value):
+    tag = value.split()[0]
+    with pytest.raises(ValueError, match=f"some.yaml, line 2: the tag {tag} of the key A.B is not"):
+        load_yaml_text(f"A:\n  B: {value}\n", "some.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("A:\n  B: 1\nC: 2\nA:\n  D: 3\n", "A", "1 and 4"),
+        ("A:\n  B: 1\n  B: 1\n", "A.B", "2 and 3"),
+        ("A: [{B: 1, B: 2}]\n", "A.B", "1 and 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(text, key, lines):
+    with pytest.raises(ValueError, match=f"some.yaml: {key} stands twice, in lines {lines}"):
+        load_yaml_text(text, "some.yaml")
+
+
+def test_the_same_name_in_two_groups_or_of_an_alias_is_no_duplicate():
+    text = "A: &a {B: 1}\nC: {B: 2}\nD:\n  <<: *a\n  B: 3\n"
+    assert load_yaml_text(text, "some.yaml") == {"A": {"B": 1}, "C": {"B": 2}, "D": {"B": 3}}
+
+
+def test_text_in_another_encoding_names_the_file(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("OUTPUT_DIR: grün\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.yaml is no UTF-8 text \(see byte 14\)"):
+        load_yaml(path)
+
+
+def test_a_folder_and_a_file_beyond_all_configs_are_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        load_yaml(tmp_path)
+    with open(tmp_path / "large.yaml", "wb") as file:
+        file.truncate(1 << 33)  # takes no room
+    with pytest.raises(ValueError, match=r"large\.yaml is larger than 8 MB"):
+        load_yaml(tmp_path / "large.yaml")
+
+
+def test_the_file_that_sets_a_key_is_found_among_its_bases(tmp_path):
+    write(tmp_path / "a.yaml", "A: {B: 1, C: 1}\n")
+    write(tmp_path / "b.yaml", "A: {B: 2}\n")
+    top = tmp_path / "top.yaml"
+    write(top, "_BASE_: [a.yaml, b.yaml]\nD: 1\n")
+    found = [file_that_sets(top, key).rpartition("/")[2] for key in ("A.B", "A.C", "D", "E")]
+    assert found == ["b.yaml", "a.yaml", "top.yaml", ""]

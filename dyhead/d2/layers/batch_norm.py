@@ -115,7 +115,17 @@ class LayerNorm(nn.Module):
 
 
 def group_norm(num_channels: int) -> nn.GroupNorm:
-    """Group normalization with the 32 groups of the paper (arXiv:1803.08494)."""
+    """Group normalization with the 32 groups of the paper (arXiv:1803.08494).
+
+    Raises:
+        ValueError: the channels cannot be shared among them.
+    """
+    if num_channels % 32:
+        raise ValueError(
+            f"NORM 'GN' takes a multiple of 32 channels, not {num_channels}: change"
+            " MODEL.FPN.OUT_CHANNELS or, in a ResNet, STEM_OUT_CHANNELS, RES2_OUT_CHANNELS,"
+            " NUM_GROUPS or WIDTH_PER_GROUP, or choose another norm."
+        )
     return nn.GroupNorm(32, num_channels)
 
 

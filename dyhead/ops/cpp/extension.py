@@ -1,9 +1,10 @@
 """The C++ extension: the sources in this folder, compiled on first use by the system's compiler.
 
 It needs no package beyond torch: one compiler command per source, one to link. The library is kept
-in a cache, so only the first process ever waits for it. Everything that can go wrong (no compiler,
-a compiler too old, no place to write) ends in one log line and `load() == False`; the callers then
-stay with plain PyTorch.
+in a cache, so only the first process ever waits for it; the folder is this user's alone, and what
+another user may have put there is not loaded (`private_files.py`). Everything that can go wrong (no
+compiler, a compiler too old, no place to write) ends in one log line and `load() == False`; the
+callers then stay with plain PyTorch.
 
 Environment:
     DYHEAD_CPP: 0 turns the extension off.
@@ -16,6 +17,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -28,6 +30,14 @@ from typing import Any, NamedTuple
 
 import torch
 
+from dyhead.ops.cpp.private_files import (
+    is_private_file,
+    make_private_folder,
+    open_private_file,
+    refuse_foreign_folder,
+    write_private_file,
+)
+
 try:
     import fcntl
 except ImportError:  # no POSIX, no compiler command as below either
@@ -38,6 +48,7 @@ logger = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
 TORCH = Path(torch.__file__).parent
 _ELSEWHERE = "the extension is built on Linux and macOS only"
+_DEFINITION = re.compile(r'\blibrary\.def\(\s*"(\w+)')
 COMPILE_TIMEOUT = 600  # seconds; a compiler takes about 20
 
 _lock = threading.Lock()
@@ -81,18 +92,21 @@ def find_state() -> State:
         command, reason = shlex.join([*compiler, *openmp]), ""
     except (BuildError, ValueError) as error:  # a CXX with an open quote
         command, reason = "", str(error)
-    if library.is_file():
+    is_built = is_private_file(library)
+    if is_built:
         reason = ""
     elif fcntl is None:
         reason = _ELSEWHERE
     elif not reason:
         try:
+            if os.path.lexists(library.parent):
+                refuse_foreign_folder(library.parent)
             _refuse_what_failed(library)
-        except BuildError as error:
+        except (BuildError, OSError) as error:
             reason = str(error)
     if os.environ.get("DYHEAD_CPP") == "0":
         reason = "the environment variable DYHEAD_CPP=0 turns it off"
-    return State(library, library.is_file(), command, reason)
+    return State(library, is_built, command, reason)
 
 
 def _try_to_load() -> bool:
@@ -133,7 +147,7 @@ def _load_or_build(library: Path) -> None:
         return
     if fcntl is None:
         raise BuildError(_ELSEWHERE)
-    library.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(library.parent)
     with _only_one_process(library.with_suffix(".lock")):
         if _loads(library):  # another process has built it meanwhile
             return
@@ -143,10 +157,8 @@ def _load_or_build(library: Path) -> None:
         logger.info("Building the C++ extension, once for this machine: about half a minute")
         try:
             _build(library, compiler, openmp)
-            if not _loads(library):
-                raise BuildError(f"the library just built does not load: {library}")
         except BuildError as error:
-            _failure(library).write_text(f"{os.environ.get('CXX', '')}\n{error}", "utf-8")
+            write_private_file(_failure(library), f"{os.environ.get('CXX', '')}\n{error}")
             raise
     seconds = time.monotonic() - start
     name = " ".join(compiler)
@@ -166,20 +178,37 @@ def _refuse_what_failed(library: Path) -> None:
 
 
 def _loads(library: Path) -> bool:
-    """Tell if `library` is there and sound. A damaged file is as good as none: it is rebuilt."""
-    if not library.is_file():
+    """Tell if `library` is there, this user's and sound. Else it is as good as none, and rebuilt.
+
+    Raises:
+        OSError: its folder is a link or another user's.
+    """
+    if not os.path.lexists(library):
+        return False
+    refuse_foreign_folder(library.parent)
+    if not is_private_file(library):
+        logger.debug("%s may have been written by others, it is not loaded", library)
         return False
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
         logger.debug("%s does not load: %s", library, error)
         return False
-    return True
+    missing = [name for name in _operators() if not hasattr(torch.ops.dyhead, name)]
+    if missing:
+        logger.debug("%s lacks the operators %s", library, ", ".join(missing))
+    return not missing
+
+
+def _operators() -> list[str]:
+    """List the names of the operators that the sources register."""
+    sources = (file.read_text("utf-8") for file in sorted(SOURCES.glob("*.cpp")))
+    return [name for text in sources for name in _DEFINITION.findall(text)]
 
 
 @contextlib.contextmanager
 def _only_one_process(lock: Path) -> Iterator[None]:
-    with lock.open("w") as file:
+    with open(open_private_file(lock, os.O_RDWR), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it even if this process dies
         yield
 
@@ -204,9 +233,10 @@ def _processor_features() -> str:
 
 
 def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
-    """Compile and link into place.
+    """Compile, link, load, and move into place.
 
     The finished file is moved to its name in one step, so that nobody ever loads half a library.
+    It is loaded before: a process that has loaded a bad one of that name would get it once more.
     """
     flags = [*_compile_flags(compiler), *openmp]
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
@@ -223,6 +253,9 @@ def _build(library: Path, compiler: list[str], openmp: list[str]) -> None:
         _run(
             [[*compiler, *objects, "-o", str(linked), *_link_flags()]], library.with_suffix(".log")
         )
+        linked.chmod(0o700)  # the linker has asked the umask, which may let a group write
+        if not _loads(linked):
+            raise BuildError("the library just built does not load, or lacks its operators")
         os.replace(linked, library)
 
 
@@ -287,5 +320,5 @@ def _run(commands: list[list[str]], log: Path) -> None:
     failed = [i for i, process in enumerate(processes) if process.returncode]
     if failed:
         details = "\n".join(f"{shlex.join(commands[i])}\n{said[i]}" for i in failed)
-        log.write_text(details, "utf-8")
+        write_private_file(log, details)
         raise BuildError(f"the compiler failed, see {log}", details)

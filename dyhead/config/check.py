@@ -1,0 +1,58 @@
+"""Checks a whole config: every value by itself, then values that have to suit each other."""
+
+from dyhead.config.range_checks import check_ranges
+from dyhead.d2.config import CfgNode
+from dyhead.errors import UserError
+
+_CHANNELS_OF_FORMATS = {"L": 1}  # of the others: 3
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Make sure that a config's values are in their ranges and suit each other.
+
+    Raises:
+        UserError: one is not, or two do not; the message names keys and values.
+    """
+    check_ranges(cfg)
+    _check_channels(cfg)
+    _check_sizes(cfg)
+    _check_crop(cfg)
+
+
+def _check_channels(cfg: CfgNode) -> None:
+    channels = _CHANNELS_OF_FORMATS.get(cfg.INPUT.FORMAT, 3)
+    for key in ("PIXEL_MEAN", "PIXEL_STD"):
+        if len(cfg.MODEL[key]) != channels:
+            raise UserError(
+                f"MODEL.{key} has {len(cfg.MODEL[key])} values, INPUT.FORMAT {cfg.INPUT.FORMAT!r}"
+                f" wants {channels}: give one for each channel."
+            )
+
+
+def _check_sizes(cfg: CfgNode) -> None:
+    sizes = cfg.INPUT.MIN_SIZE_TRAIN
+    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and (len(sizes) != 2 or sizes[0] > sizes[1]):
+        raise UserError(
+            f"INPUT.MIN_SIZE_TRAIN_SAMPLING 'range' draws between two sizes: INPUT.MIN_SIZE_TRAIN"
+            f" is {tuple(sizes)}, give the least and the largest."
+        )
+
+
+def _check_crop(cfg: CfgNode) -> None:
+    crop = cfg.INPUT.CROP
+    if not crop.ENABLED:
+        return
+    if crop.TYPE.startswith("relative") and max(crop.SIZE) > 1:
+        raise UserError(
+            f"INPUT.CROP.SIZE {list(crop.SIZE)} is more than the image: INPUT.CROP.TYPE"
+            f" {crop.TYPE!r} takes shares from 0 to 1."
+        )
+    if crop.TYPE.startswith("absolute") and min(crop.SIZE) < 1:
+        raise UserError(
+            f"INPUT.CROP.SIZE {list(crop.SIZE)}: INPUT.CROP.TYPE {crop.TYPE!r} takes pixels, 1 or"
+            " more."
+        )
+    if crop.TYPE == "absolute_range" and crop.SIZE[0] > crop.SIZE[1]:
+        raise UserError(
+            f"INPUT.CROP.SIZE {list(crop.SIZE)}: give the least side, then the largest."
+        )

@@ -1,0 +1,262 @@
+"""The training images as one numbered stream, which a resumed run enters where it was left.
+
+Every image that a run draws has a *position*: 0 for the first, counted over all processes. The
+process of rank r of W takes the positions p with p % W == r. What is random about an image follows
+from the run's seed and its position, so neither the number of loader workers nor what they have
+loaded ahead matters. Batches are formed by the host; where it groups images by their aspect ratio,
+some that were drawn wait for others of their kind, and are kept as *pending* positions.
+"""
+
+import operator
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler, get_worker_info
+
+from dyhead.d2 import HOST
+from dyhead.d2.data import DatasetFromList, build_batch_data_loader
+from dyhead.d2.data.common import AspectRatioGroupedDataset
+from dyhead.d2.utils import comm
+from dyhead.data.seeding import kept_generators, seed_cpu_generators
+from dyhead.errors import UserError
+
+POSITION_KEY = "stream_position"
+_SECONDS_AFTER_SIGTERM = 20  # that a loader worker lives on, to let a step be finished
+
+
+class Place(NamedTuple):
+    """A position in the stream, and the data set's index of the image that stands there."""
+
+    position: int
+    image: int
+
+
+class Unseen(NamedTuple):
+    """The positions that are still to come: those of `pending`, and all from `next` on."""
+
+    next: int = 0
+    pending: tuple[int, ...] = ()
+
+
+class StreamSampler(Sampler[Place]):
+    """A sampler's indices with their positions, without those that have been seen."""
+
+    def __init__(self, sampler: Iterable[int]) -> None:
+        """Number the endless `sampler`, which gives this process's part of the stream."""
+        # Read here, not in __iter__: that runs inside loader workers, which have no process group.
+        self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
+        self.sampler = sampler
+        self.unseen = Unseen()
+
+    def __iter__(self) -> Iterator[Place]:
+        """Yield places in the order of their positions, without end."""
+        _outlive_signals()
+        pending = set(self.unseen.pending)
+        for turn, index in enumerate(self.sampler):
+            position = turn * self.world_size + self.rank
+            if position >= self.unseen.next or position in pending:
+                yield Place(position, int(index))
+
+
+def _outlive_signals() -> None:
+    """Let a loader worker go on for a while when a signal reaches the whole group of processes.
+
+    The training process finishes its step then, for which it may need this worker's images.
+    """
+    if get_worker_info() is None or not hasattr(signal, "SIGALRM"):
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_AFTER_SIGTERM))
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+class MappedStream(Dataset[dict[str, Any]]):
+    """Maps the image of a place, with random numbers of the place's own."""
+
+    def __init__(
+        self, dataset: Sequence[Any], mapper: Callable[[Any], dict[str, Any] | None], seed: int
+    ) -> None:
+        """Map the dicts of `dataset`.
+
+        Args:
+            dataset: dataset dicts.
+            mapper: to a model's input, or to None for an image that is left out: another one,
+                chosen by chance, takes its place.
+            seed: of the run.
+        """
+        self._dataset, self._mapper, self.seed = dataset, mapper, seed
+
+    def __len__(self) -> int:
+        """Return the number of images in the data set."""
+        return len(self._dataset)
+
+    def __getitem__(self, place: Place) -> dict[str, Any]:
+        """Return the mapped image, with its position under POSITION_KEY.
+
+        Raises:
+            UserError: the mapper takes no image of the data set.
+        """
+        for index in self._choices(place):
+            seed_cpu_generators(self.seed, place.position)
+            mapped = self._mapper(self._dataset[index])
+            if mapped is not None:
+                return {**mapped, POSITION_KEY: place.position}
+        raise UserError(
+            f"None of the {len(self)} images of the data set can be used: check that the files"
+            " exist and can be read."
+        )
+
+    def _choices(self, place: Place) -> Iterator[int]:
+        """Yield the index of a place, then those of all images in random order."""
+        yield place.image
+        yield from (
+            np.random.default_rng((self.seed, place.position)).permutation(len(self)).tolist()
+        )
+
+
+class TrainingBatches:
+    """Endless batches of training images that know which of the stream have been given out.
+
+    Iterate over it once: what `load_state_dict` restores holds for an iteration begun afterwards.
+
+    Attributes:
+        total_batch_size: images in a step of all processes together.
+        is_grouped: whether batches wait for images of the same aspect.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        mapper: Callable[[Any], dict[str, Any] | None],
+        make_sampler: Callable[[int], Iterable[int]],
+        *,
+        seed: int | None,
+        total_batch_size: int,
+        aspect_ratio_grouping: bool,
+        num_workers: int,
+        timeout: int = 0,
+    ) -> None:
+        """Build the host's loader over the stream.
+
+        Args:
+            dataset: a list of dataset dicts, or a map-style data set of them.
+            mapper: see `MappedStream`.
+            make_sampler: from a seed to the endless indices of this process.
+            seed: not negative; None lets all processes agree on a random one.
+            total_batch_size: images in a step of all processes together.
+            aspect_ratio_grouping: make batches of images that are all wider than high, or all not.
+            num_workers: loader processes of each process.
+            timeout: seconds that these may take for a batch; 0 is no limit.
+        """
+        if isinstance(dataset, list):
+            dataset = DatasetFromList(dataset, copy=False)
+        self._make_sampler = make_sampler
+        seed = comm.shared_random_seed() if seed is None else seed
+        self._stream = StreamSampler(make_sampler(seed))
+        self._images = MappedStream(dataset, mapper, seed)
+        self._unseen = Unseen()  # as far as this process is concerned
+        self.total_batch_size = total_batch_size
+        self.is_grouped = aspect_ratio_grouping
+        self._loader = self._build_loader(num_workers, timeout)
+
+    def _build_loader(self, num_workers: int, timeout: int) -> Iterable[list[dict[str, Any]]]:
+        # A generator of its own: the loader draws nothing from the training's.
+        options: dict[str, Any] = {
+            "num_workers": num_workers,
+            "seed": self.seed,
+            "timeout": timeout,
+        }
+        if not (self.is_grouped and num_workers and HOST == "detectron2"):
+            return build_batch_data_loader(
+                self._images,
+                self._stream,
+                self.total_batch_size,
+                aspect_ratio_grouping=self.is_grouped,
+                **options,
+            )
+        # Its own grouped loader takes images from workers in another order than the stream's.
+        world_size = self._stream.world_size
+        images = build_batch_data_loader(
+            self._images, self._stream, world_size, collate_fn=operator.itemgetter(0), **options
+        )
+        return AspectRatioGroupedDataset(images, self.total_batch_size // world_size)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed: of the order of the images and of what is random about each."""
+        return self._images.seed
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield batches of mapped images; the caller's random numbers stay as they are."""
+        batches = iter(self._loader)
+        while True:
+            with kept_generators():  # without workers the images are mapped here
+                batch = next(batches)
+            self._note([image.pop(POSITION_KEY) for image in batch])
+            yield batch
+
+    def _note(self, positions: Sequence[int]) -> None:
+        before = self._unseen
+        following = max(before.next, max(positions) + 1)
+        skipped = set(self._own(before.next, following))
+        pending = (skipped | set(before.pending)) - set(positions)
+        self._unseen = Unseen(following, tuple(sorted(pending)))
+
+    def _own(self, begin: int, end: int) -> range:
+        """Return the positions of this process in [begin, end)."""
+        return own_positions(begin, end, self._stream.rank, self._stream.world_size)
+
+    @property
+    def num_images(self) -> int:
+        """The number of images in the data set."""
+        return len(self._images)
+
+    @property
+    def unseen(self) -> Unseen:
+        """The positions that this process has not given out; those of others do not count."""
+        return self._unseen
+
+    def state_dict(self, unseen: Sequence[Unseen]) -> dict[str, Any]:
+        """Return the state of the whole run's stream.
+
+        Args:
+            unseen: of each process, in the order of their ranks.
+        """
+        whole = join_unseen(unseen)
+        return {
+            "seed": self.seed,
+            "size": self.num_images,
+            "batch": self.total_batch_size,
+            "next": whole.next,
+            "pending": list(whole.pending),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken, in as many processes and batches as there are now."""
+        self._images.seed = seed = int(state["seed"])
+        self._stream.sampler = self._make_sampler(seed)
+        self.enter(Unseen(int(state["next"]), tuple(state["pending"])))
+
+    def enter(self, unseen: Unseen) -> None:
+        """Go on with these positions of all processes together."""
+        self._stream.unseen = unseen
+        stream = self._stream
+        own = (p for p in unseen.pending if p % stream.world_size == stream.rank)
+        self._unseen = Unseen(unseen.next, tuple(own))
+
+
+def own_positions(begin: int, end: int, rank: int, world_size: int) -> range:
+    """Return the positions in [begin, end) that a process takes."""
+    return range(begin + (rank - begin) % world_size, end, world_size)
+
+
+def join_unseen(parts: Sequence[Unseen]) -> Unseen:
+    """Join what each process has not seen, in the order of the ranks."""
+    following = max(part.next for part in parts)
+    pending: set[int] = set()
+    for rank, part in enumerate(parts):
+        pending.update(part.pending, own_positions(part.next, following, rank, len(parts)))
+    return Unseen(following, tuple(sorted(pending)))

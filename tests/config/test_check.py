@@ -1,0 +1,59 @@
+"""Values that are right by themselves have to suit each other."""
+
+from typing import Any
+
+import pytest
+
+from dyhead.config import load_config
+from dyhead.config.check import check_config
+from dyhead.config.find import packaged_configs
+from dyhead.errors import UserError
+
+
+@pytest.mark.parametrize("config", ["", *packaged_configs()])
+def test_packaged_configs_suit_themselves(config: str) -> None:
+    check_config(load_config(config)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"INPUT.FORMAT": "L"}, "MODEL.PIXEL_MEAN has 3 values, INPUT.FORMAT 'L' wants 1"),
+        ({"MODEL.PIXEL_STD": [1.0]}, "MODEL.PIXEL_STD has 1 values, INPUT.FORMAT 'BGR' wants 3"),
+        ({"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range"}, r"INPUT.MIN_SIZE_TRAIN is \(800,\)"),
+        (
+            {"INPUT.MIN_SIZE_TRAIN_SAMPLING": "range", "INPUT.MIN_SIZE_TRAIN": (9, 8)},
+            "give the least and the largest",
+        ),
+        ({"INPUT.CROP.ENABLED": True, "INPUT.CROP.SIZE": [0.5, 1.5]}, "shares from 0 to 1"),
+        ({"INPUT.CROP.ENABLED": True, "INPUT.CROP.TYPE": "absolute"}, "takes pixels"),
+        (
+            {
+                "INPUT.CROP.ENABLED": True,
+                "INPUT.CROP.TYPE": "absolute_range",
+                "INPUT.CROP.SIZE": [600.0, 384.0],
+            },
+            "the least side, then the largest",
+        ),
+        ({"SOLVER.BASE_LR": -1.0}, "SOLVER.BASE_LR can't be -1.0"),
+    ],
+)
+def test_values_that_do_not_suit_each_other_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    cfg, _ = load_config("")
+    cfg.merge_from_list([part for change in changes.items() for part in change])
+    with pytest.raises(UserError, match=message):
+        check_config(cfg)
+
+
+def test_grey_images_with_one_mean_and_divisor_are_right() -> None:
+    check_config(
+        load_config(
+            "", ["INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", "[9.0]", "MODEL.PIXEL_STD", "[2.0]"]
+        )[0]
+    )
+
+
+def test_a_crop_that_is_off_may_have_any_size() -> None:
+    check_config(load_config("", ["INPUT.CROP.SIZE", "[384, 600]"])[0])

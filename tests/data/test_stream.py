@@ -1,0 +1,134 @@
+"""The stream of training images: nothing is seen twice or left out, whoever reads it."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Sampler
+
+from dyhead.d2.utils import comm
+from dyhead.data.stream import POSITION_KEY, MappedStream, Place, TrainingBatches, join_unseen
+from dyhead.errors import UserError
+
+SIZE = 7
+
+
+class Counting(Sampler[int]):
+    """The indices 0, 1, ... of a process's part of an endless stream, shifted by the seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.rank, self.world_size = seed, comm.get_rank(), comm.get_world_size()
+
+    def __iter__(self) -> Any:
+        return (i % SIZE for i in itertools.count(self.seed + self.rank, self.world_size))
+
+
+def describe(record: dict[str, Any]) -> dict[str, Any]:
+    return {**record, "draws": (float(np.random.rand()), float(torch.rand(())))}
+
+
+DATASET = [{"id": i, "width": 1 + i % 3, "height": 2} for i in range(SIZE)]
+
+
+@pytest.fixture
+def process(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Call it to be the process of a rank among so many, for what is built next."""
+
+    def become(rank: int, world_size: int) -> None:
+        for module in (comm, __import__("importlib").import_module(TrainingBatches.__module__)):
+            target = getattr(module, "comm", module)
+            monkeypatch.setattr(target, "get_rank", lambda: rank)
+            monkeypatch.setattr(target, "get_world_size", lambda: world_size)
+
+    return become
+
+
+def build(batch: int, *, is_grouped: bool, workers: int = 0, seed: int = 5) -> TrainingBatches:
+    return TrainingBatches(
+        DATASET,
+        describe,
+        Counting,
+        seed=seed,
+        total_batch_size=batch,
+        aspect_ratio_grouping=is_grouped,
+        num_workers=workers,
+    )
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+def test_the_number_of_workers_does_not_matter(is_grouped: bool) -> None:
+    one, two = (build(2, is_grouped=is_grouped, workers=number) for number in (0, 2))
+    batches = [list(itertools.islice(loader, 6)) for loader in (one, two)]
+    assert batches[0] == batches[1]
+    assert one.unseen == two.unseen
+    draws = [image["draws"] for batch in batches[0] for image in batch]
+    assert len(set(draws)) == len(draws)
+    assert not any(POSITION_KEY in image for batch in batches[0] for image in batch)
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_resumed_stream_is_the_rest_of_the_stream(is_grouped: bool, steps: int) -> None:
+    whole = list(itertools.islice(build(2, is_grouped=is_grouped), 12))
+    first = build(2, is_grouped=is_grouped)
+    assert list(itertools.islice(first, steps)) == whole[:steps]
+    again = build(2, is_grouped=is_grouped, seed=99)  # the state brings the seed
+    again.load_state_dict(first.state_dict([first.unseen]))
+    assert again.seed == 5
+    assert list(itertools.islice(again, 12 - steps)) == whole[steps:]
+    assert again.unseen == _after(12, is_grouped)
+
+
+def _after(steps: int, is_grouped: bool) -> Any:
+    loader = build(2, is_grouped=is_grouped)
+    list(itertools.islice(loader, steps))
+    return loader.unseen
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+@pytest.mark.parametrize(("before", "batch", "after", "next_batch"), [(2, 4, 1, 4), (1, 2, 3, 6)])
+def test_another_number_of_processes_misses_and_repeats_nothing(
+    process: Callable[[int, int], None],
+    is_grouped: bool,
+    before: int,
+    batch: int,
+    after: int,
+    next_batch: int,
+) -> None:
+    seen: Counter[Any] = Counter()
+    loaders = []
+    for rank in range(before):
+        process(rank, before)
+        loaders.append(build(batch, is_grouped=is_grouped))
+        seen.update(im["draws"] for b in itertools.islice(loaders[-1], 5) for im in b)
+    state = loaders[0].state_dict([loader.unseen for loader in loaders])
+    rest = []
+    for rank in range(after):
+        process(rank, after)
+        rest.append(build(next_batch, is_grouped=is_grouped, seed=1))
+        rest[-1].load_state_dict(state)
+        seen.update(im["draws"] for b in itertools.islice(rest[-1], 5) for im in b)
+    assert set(seen.values()) == {1}
+    left = join_unseen([loader.unseen for loader in rest])
+    assert len(seen) == left.next - len(left.pending)
+
+
+def test_an_image_that_is_left_out_is_replaced_the_same_way_each_time() -> None:
+    def without_fours(record: dict[str, Any]) -> dict[str, Any] | None:
+        return None if record["id"] == 4 else describe(record)
+
+    streams = [MappedStream(DATASET, without_fours, seed=2) for _ in range(2)]
+    streams[1][Place(1, 4)]  # what came before does not matter
+    replaced = [stream[Place(9, 4)] for stream in streams]
+    assert replaced[0] == replaced[1] and replaced[0]["id"] != 4
+    others = {streams[0][Place(position, 4)]["id"] for position in range(30)}
+    assert others == {0, 1, 2, 3, 5, 6}
+
+
+def test_a_data_set_of_which_nothing_can_be_used_is_refused() -> None:
+    with pytest.raises(UserError, match="None of the 7 images"):
+        MappedStream(DATASET, lambda record: None, seed=0)[Place(0, 0)]

@@ -1,0 +1,81 @@
+"""A run that is refused, whatever for, leaves an earlier run in its folder as it was."""
+
+from pathlib import Path
+
+import pytest
+from shown_faults import ShownFault
+from tiny_training import write_tiny_training
+
+from dyhead.engine import parse_arguments
+from dyhead.engine.train_net import main
+from dyhead.errors import UserError
+from dyhead.safe_io.lock import FileLock
+
+pytestmark = pytest.mark.usefixtures("own_catalogs")
+# The logs tell of the refused run, too; a lock that is given back is an empty file.
+UNCOMPARED = ("log.txt", "env.txt", "run.lock")
+KEPT = ("config.yaml", "metrics.json", "last_checkpoint", "model_final.pth", "model_0000000.pth")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that a run leaves, to be compared."""
+    names = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {name: found for name, found in names.items() if name not in UNCOMPARED}
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
+    monkeypatch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
+    return write_tiny_training(tmp_path)
+
+
+REFUSED = {
+    "a value outside of its range": (["SOLVER.BASE_LR", "-1.0"], "SOLVER.BASE_LR"),
+    "a batch that the processes cannot share": (["SOLVER.REFERENCE_WORLD_SIZE", "3"], "IMS_PER"),
+    "an unknown optimizer": (["SOLVER.OPTIMIZER", "LION"], "SOLVER.OPTIMIZER 'LION'"),
+    "an unknown schedule": (["SOLVER.LR_SCHEDULER_NAME", "Poly"], "Poly"),
+    "an unknown sampler": (["DATALOADER.SAMPLER_TRAIN", "Mine"], "Mine"),
+    "an unknown detector": (["MODEL.META_ARCHITECTURE", "YOLO"], "YOLO"),
+    "channels that the norms cannot share": (["MODEL.DYHEAD.CHANNELS", "30"], "DYHEAD.CHANNELS"),
+    "weights that are not there": (["MODEL.WEIGHTS", "absent.pth"], "absent.pth"),
+    "a data set that is not there": (["DATASETS.TEST", "('absent',)"], "absent"),
+}
+
+
+@pytest.mark.fault("a config, data set or weights that cannot be used, in a used folder")
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_run_leaves_the_earlier_one_as_it_was(
+    arguments: list[str], tmp_path: Path, name: str, fault: ShownFault
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for kept in KEPT:
+        (run / kept).write_text(f"VERSION: 2  # {kept} of the earlier run")
+    before = contents(run)
+    changes, message = REFUSED[name]
+    with fault.clear(), pytest.raises(UserError, match=message):
+        main(parse_arguments([*arguments, *changes]))
+    with fault.nothing_lost():
+        assert contents(run) == before
+    with fault.survived(), FileLock(run / "run.lock"):  # it has been given back
+        assert not list(run.rglob(".*.tmp"))
+
+
+@pytest.mark.fault("a new run in the folder of an earlier one")
+def test_a_run_that_is_not_refused_sets_the_earlier_one_aside(
+    arguments: list[str], tmp_path: Path, fault: ShownFault
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for kept in KEPT:
+        (run / kept).write_text(f"VERSION: 2  # {kept} of the earlier run")
+    main(parse_arguments(arguments))
+    with fault.nothing_lost():
+        for kept in ("config.yaml", "metrics.json", "last_checkpoint"):
+            assert "earlier run" in (run / f"{kept}.previous").read_text()
+    with fault.survived():
+        for kept in ("config.yaml", "metrics.json", "last_checkpoint"):
+            assert "earlier run" not in (run / kept).read_text()
+    with fault.clear():
+        assert "its metrics.json is kept as" in (run / "log.txt").read_text()
