@@ -62,6 +62,26 @@ def test_a_source_is_never_overwritten(folder: LabelledFolder, option: str, tmp_
             check_data(CheckSettings([path], [folder.train.images], **{option: target}))
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "problem"),
+    [
+        ("html", "a.json", "ends in .html"),
+        ("json", "a.png", "ends in .json"),
+        ("write", "a.txt", "ends in .json"),
+        ("html", "gone/a.html", "folder .*gone does not exist"),
+    ],
+)
+def test_no_picture_is_overwritten_and_no_check_is_done_in_vain(
+    folder: LabelledFolder, option: str, name: str, problem: str, tmp_path: Path
+) -> None:
+    path, target = folder.train.write(), tmp_path / name
+    if target.parent.is_dir():
+        target.write_bytes(b"a picture")
+    with pytest.raises(UserError, match=problem):
+        check_data(CheckSettings([path], [folder.train.images], **{option: target}))  # type: ignore[arg-type]
+    assert not target.exists() or target.read_bytes() == b"a picture"
+
+
 def test_the_worst_pictures_come_first(folder: LabelledFolder, check: Check) -> None:
     image = folder.train.take_image()
     for annotation in folder.train.boxes_of(image):

@@ -95,7 +95,7 @@ def _is_in(image: object, names: set[str]) -> bool:
 
 
 def _key(name: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogatepass")).hexdigest()
 
 
 def _choose(groups: Sequence[Sequence[str]], wanted: int) -> set[str]:

@@ -89,7 +89,7 @@ def _add(
 def _named_picture(relative: Path, content: dict[str, Any], pictures: PictureNames) -> str:
     """Return the picture that a label file names by its path from there; "" where it is none."""
     said = content.get("imagePath")
-    if not _is_name(said):
+    if not isinstance(said, str) or not said:
         return ""
     path = PurePosixPath(said.replace("\\", "/"))
     folder = PurePosixPath(relative.parent.as_posix())

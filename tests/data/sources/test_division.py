@@ -102,3 +102,10 @@ def test_a_set_of_nearly_one_image_cannot_be_divided(folder, coco):
 def test_a_share_that_leaves_a_part_empty_is_refused(ratio):
     with pytest.raises(UserError, match=r"VAL_RATIO is .*: give a share from 0 to 1"):
         Division(ratio)
+
+
+@pytest.mark.parametrize("name", ["\ud800.png", "a\0.png", "/", "x" * 300])
+def test_names_that_no_file_can_have_do_not_stop_a_division(folder, coco, name):
+    coco["images"][0]["file_name"] = name
+    train, val = both(folder, coco)
+    assert len(train) == 8 and len(val) == 2 and name in [*train, *val]
