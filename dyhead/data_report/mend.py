@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dyhead.data.checks.identifiers import restore_ids
 from dyhead.data.sources.parts import split_path
@@ -48,8 +49,18 @@ def _refuse_unwritable(target: Path, ending: str) -> None:
 def write_mended(source: CheckedSource, target: Path) -> None:
     """Write the checked copy of a source, with the source's ids; its images stay where they are.
 
+    Images that cannot be decoded are left out, as training does.
+
     Raises:
         UserError: the file cannot be written.
     """
     with user_errors(f"--write {target}"):
-        write_json(restore_ids(source.content), target)
+        write_json(restore_ids(_decodable(source)), target)
+
+
+def _decodable(source: CheckedSource) -> dict[str, Any]:
+    content = source.content
+    images = [each for each in content["images"] if each["file_name"] not in source.undecodable]
+    ids = {each["id"] for each in images}
+    annotations = [each for each in content["annotations"] if each["image_id"] in ids]
+    return {**content, "images": images, "annotations": annotations}

@@ -27,13 +27,15 @@ def plant(folder: LabelledFolder, *some: object) -> None:
 def test_the_mended_copy_is_sound_and_has_the_ids_of_the_source(
     folder: LabelledFolder, tmp_path: Path
 ) -> None:
-    plant(folder, kinds.CLIPPED_BOX, kinds.MISSING_IMAGE, kinds.UNKNOWN_CATEGORY)
+    some = (kinds.CLIPPED_BOX, kinds.MISSING_IMAGE, kinds.UNKNOWN_CATEGORY)
+    plant(folder, *some, kinds.UNDECODABLE_PICTURE)
     path, target = folder.train.write(), tmp_path / "fixed.json"
     check_data(CheckSettings([path], [folder.train.images], write=target))
     again = check_data(CheckSettings([target], [folder.train.images]))
     assert not again.count(is_fault=True)
     source, mended = COCO(str(path)), COCO(str(target))
-    assert set(mended.imgs) == set(source.imgs) - {2}
+    damaged = folder.train.content["images"][-1]["id"]
+    assert set(mended.imgs) == set(source.imgs) - {2, damaged}
     known = {a: source.anns[a]["category_id"] for a in mended.anns}
     assert known == {a: mended.anns[a]["category_id"] for a in mended.anns}
     assert mended.anns[1]["bbox"][0] == 86 and sum(mended.anns[1]["bbox"][::2]) == 96
