@@ -124,6 +124,8 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
     images = list(settings.images) * (len(settings.sources) if len(settings.images) == 1 else 1)
     for index, path in enumerate(settings.sources):
         parts, root = part_names(path), images[index] if images else None
+        if {"train", "val"} <= set(parts):
+            parts = [part for part in parts if part != "trainval"]  # VOC's list of both
         if len(parts) > 1:
             yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), root) for p in parts)
         else:

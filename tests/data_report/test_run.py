@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from label_files import draw, write_yolo
+from label_files import draw, write_voc, write_yolo
 from planted_faults import PLANTERS, LabelledFolder
 from pycocotools.coco import COCO
 
@@ -171,3 +171,14 @@ def _first_box(path: Path, name: str) -> list[int]:
     content = json.loads(path.read_text())
     image = next(each["id"] for each in content["images"] if each["file_name"] == name)
     return next(a["bbox"] for a in content["annotations"] if a["image_id"] == image)
+
+
+def test_vocs_list_of_both_parts_is_no_third_part_that_leaks(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for part, names in (("train", "ab"), ("val", "cd"), ("trainval", "abcd")):
+        (lists / f"{part}.txt").write_text("\n".join(names))
+    report = check_data(CheckSettings([tmp_path]))
+    assert [source.role for source in report.sources] == ["train", "val"]
+    assert not report.count(is_fault=True)
