@@ -182,3 +182,11 @@ def test_vocs_list_of_both_parts_is_no_third_part_that_leaks(tmp_path: Path) -> 
     report = check_data(CheckSettings([tmp_path]))
     assert [source.role for source in report.sources] == ["train", "val"]
     assert not report.count(is_fault=True)
+
+
+def test_labels_without_any_picture_are_named_where_nothing_is_left(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    for picture in (tmp_path / "JPEGImages").iterdir():
+        picture.unlink()
+    with pytest.raises(UserError, match="(?s)no usable images.*4 x label file without its image"):
+        check_data(CheckSettings([tmp_path]))
