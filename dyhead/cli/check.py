@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--headers-only",
         action="store_true",
-        help="decode no picture: files of the same content are found, those nearly alike are not",
+        help="decode no picture: files of the same content are found, those nearly alike and those"
+        " damaged behind their headers are not",
     )
     _add_outputs(parser)
     _add_config_options(parser)

@@ -3,6 +3,7 @@
 import argparse
 
 from dyhead.cli.options import path
+from dyhead.cli.output import print_whole
 
 DESCRIPTION = """
 Read a labelled data set (COCO, PASCAL VOC, YOLO, CVAT for images, Label Studio, labelme) and write
@@ -56,7 +57,9 @@ def run(args: argparse.Namespace) -> None:
     source = read_source(args.source, args.images, division)
     write_coco(source, args.output)
     counts = {key: len(source.content[key]) for key in ("images", "annotations", "categories")}
-    print(f"{args.output}: {', '.join(f'{n} {key}' for key, n in counts.items())}, {source.kind}")
-    print(f"Image folder: {source.image_root}")
-    if source.report.findings:
-        print(source.report)
+    lines = [
+        f"{args.output}: {', '.join(f'{n} {key}' for key, n in counts.items())}, {source.kind}",
+        f"Image folder: {source.image_root}",
+        *([str(source.report)] if source.report.findings else []),
+    ]
+    print_whole("\n".join(lines))

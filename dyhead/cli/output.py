@@ -5,9 +5,13 @@ import sys
 
 
 def print_whole(text: str) -> None:
-    """Print a text that a reader such as `head` may close before its end."""
+    """Print a text that a reader such as `head` may close before its end.
+
+    Letters that the terminal's encoding lacks are written as escapes.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except BrokenPipeError:
         # what is still in the buffer goes nowhere, so that nothing complains at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ from typing import Any
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
-from dyhead.data.checks import CheckReport, check_coco
+from dyhead.data.checks import CheckReport, check_coco, kinds
 from dyhead.data.checks.coco import has_objects
 from dyhead.data.checks.identifiers import ORIGINAL_IDS
 from dyhead.data.checks.progress import log_progress
@@ -263,7 +263,9 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     _report_once(name, source, report, used)
     _replace_metadata(name, "json_file", str(used))
     _replace_metadata(name, "image_root", str(source.image_root))
-    _replace_metadata(name, "num_named_images", len(source.content["images"]))
+    # those that a label file stands for, but could not be read in
+    lost = report.count(kinds.DAMAGED_LABEL_FILE) + report.count(kinds.LABEL_WITHOUT_IMAGE)
+    _replace_metadata(name, "num_named_images", len(source.content["images"]) + lost)
     _replace_metadata(name, "lack_of_objects", lack)
     original_ids = checked.get(ORIGINAL_IDS, {})
     _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))

@@ -33,6 +33,7 @@ class CheckedSource:
         report: what is wrong.
         statistics: what it is made of.
         levels: its boxes on the pyramid's levels.
+        undecodable: file names of images that only decoding shows to be damaged, once it was done.
     """
 
     role: str
@@ -41,6 +42,7 @@ class CheckedSource:
     report: CheckReport
     statistics: Statistics
     levels: LevelCounts
+    undecodable: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def compare_classes(sources: Sequence[CheckedSource]) -> None:
 def compare_pictures(
     sources: Sequence[CheckedSource], progress: ShowProgress | None = None, by_pixels: bool = True
 ) -> CheckReport:
-    """Find pictures that are alike, within each source and between them.
+    """Find pictures that are alike, within each source and between them, and damaged ones.
 
     Args:
         sources: the first is for training.
@@ -148,6 +150,10 @@ def compare_pictures(
         for each in sources
     ]
     check_contents(sets, report, progress, by_pixels)
+    for source, pictures in zip(sources, sets, strict=True):
+        source.undecodable.update(pictures.undecodable)
+        for name, reason in pictures.undecodable.items():
+            source.report.add(kinds.UNDECODABLE_PICTURE, Item(f"{name}: {reason}", name))
     return report
 
 

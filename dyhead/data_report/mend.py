@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dyhead.data.checks.identifiers import restore_ids
 from dyhead.data.sources.parts import split_path
@@ -11,28 +12,55 @@ from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.json_text import write_json
 
 
-def refuse_to_overwrite(targets: Sequence[Path | None], sources: Sequence[Path]) -> None:
-    """Refuse outputs that are a source, or stand among the labels and pictures of one.
+def check_targets(targets: Sequence[tuple[Path | None, str]], sources: Sequence[Path]) -> None:
+    """Refuse outputs that cannot be written, are a source, or stand among the data of one.
+
+    Args:
+        targets: files to write, each with the ending that it has to have: a picture or a text of
+            labels is never written over.
+        sources: the data sets.
 
     Raises:
-        UserError: an output would change a user's data.
+        UserError: an output would change a user's data, or has no folder to stand in.
     """
-    for target in (each for each in targets if each is not None):
-        for source in (split_path(each)[0] for each in sources):
-            is_same = target.exists() and source.exists() and os.path.samefile(target, source)
-            is_inside = source.is_dir() and source.resolve() in target.resolve().parents
-            if is_same or (is_inside and target.suffix.lower() != ".html"):
-                raise UserError(
-                    f"{target} is of the data that is checked, which stays as it is: name another"
-                    " file."
-                )
+    for target, ending in targets:
+        if target is not None:
+            _refuse_data(target, sources)
+            _refuse_unwritable(target, ending)
+
+
+def _refuse_data(target: Path, sources: Sequence[Path]) -> None:
+    for source in (split_path(each)[0] for each in sources):
+        is_same = target.exists() and source.exists() and os.path.samefile(target, source)
+        is_inside = source.is_dir() and source.resolve() in target.resolve().parents
+        if is_same or (is_inside and target.suffix.lower() != ".html"):
+            raise UserError(
+                f"{target} is of the data that is checked, which stays as it is: name another file."
+            )
+
+
+def _refuse_unwritable(target: Path, ending: str) -> None:
+    if target.suffix.lower() != ending or target.is_dir():
+        raise UserError(f"{target}: give a file name that ends in {ending}.")
+    if not target.parent.is_dir():
+        raise UserError(f"{target}: the folder {target.parent} does not exist: make it first.")
 
 
 def write_mended(source: CheckedSource, target: Path) -> None:
     """Write the checked copy of a source, with the source's ids; its images stay where they are.
 
+    Images that cannot be decoded are left out, as training does.
+
     Raises:
         UserError: the file cannot be written.
     """
     with user_errors(f"--write {target}"):
-        write_json(restore_ids(source.content), target)
+        write_json(restore_ids(_decodable(source)), target)
+
+
+def _decodable(source: CheckedSource) -> dict[str, Any]:
+    content = source.content
+    images = [each for each in content["images"] if each["file_name"] not in source.undecodable]
+    ids = {each["id"] for each in images}
+    annotations = [each for each in content["annotations"] if each["image_id"] in ids]
+    return {**content, "images": images, "annotations": annotations}

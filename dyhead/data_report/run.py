@@ -17,7 +17,7 @@ from dyhead.data_report.collect import (
     compare_pictures,
 )
 from dyhead.data_report.configured import NamedSource, configured_sources
-from dyhead.data_report.mend import refuse_to_overwrite, write_mended
+from dyhead.data_report.mend import check_targets, write_mended
 from dyhead.data_report.page import format_page
 from dyhead.data_report.pyramid import read_pyramid
 from dyhead.data_report.training_batches import draw_batches
@@ -65,11 +65,11 @@ def check_data(settings: CheckSettings) -> DataReport:
     _check_options(settings)
     cfg, _ = load_config(settings.config or DEFAULT_CONFIG, settings.overrides)
     sources = list(_given(settings)) or configured_sources(cfg)
-    refuse_to_overwrite(
-        [settings.html, settings.json, settings.write], [source.path for source in sources]
-    )
+    targets = [(settings.html, ".html"), (settings.json, ".json"), (settings.write, ".json")]
+    check_targets(targets, [source.path for source in sources])
     if settings.write and len(sources) != 1:
-        raise UserError("--write leaves one mended copy: name one source.")
+        named = ", ".join(str(source.path) for source in sources)
+        raise UserError(f"--write leaves a mended copy of one source: name one of {named}.")
     pyramid = read_pyramid(settings.config or DEFAULT_CONFIG, cfg)
     checked = []
     for source in sources:
@@ -124,6 +124,8 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
     images = list(settings.images) * (len(settings.sources) if len(settings.images) == 1 else 1)
     for index, path in enumerate(settings.sources):
         parts, root = part_names(path), images[index] if images else None
+        if {"train", "val"} <= set(parts):
+            parts = [part for part in parts if part != "trainval"]  # VOC's list of both
         if len(parts) > 1:
             yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), root) for p in parts)
         else:

@@ -37,7 +37,8 @@ def open_picture(file: PictureFile) -> ImageFile.ImageFile:
             devices are not opened: reading them might never end.
     """
     if isinstance(file, str | os.PathLike):
-        kind = stat.S_IFMT(os.stat(file).st_mode)
+        with picture_errors():  # a name may have characters that no file can have
+            kind = stat.S_IFMT(os.stat(file).st_mode)
         if kind != stat.S_IFREG:
             raise PictureError(f"it is {_SPECIAL_FILES.get(kind, 'something else')}, no file")
     with picture_errors():

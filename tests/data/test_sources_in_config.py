@@ -38,6 +38,18 @@ def test_a_source_of_any_format_is_a_data_set_of_the_host(cfg, tmp_path, kind):
     )
 
 
+def test_images_whose_labels_are_lost_count_among_those_that_the_set_names(cfg, tmp_path):
+    """AP over the other ones says that it is over fewer."""
+    write_voc(tmp_path)
+    (tmp_path / "Annotations" / "a.xml").write_text("<annotation>")
+    (tmp_path / "JPEGImages" / "b.png").unlink()
+    cfg.DATASETS.SOURCES = [["given", str(tmp_path)]]
+    cfg.DATASETS.TRAIN = ("given",)
+    register_datasets(cfg)
+    assert len(DatasetCatalog.get("given")) == 2
+    assert MetadataCatalog.get("given").num_named_images == 4
+
+
 def test_one_set_in_three_formats_gives_the_same_batches(cfg, tmp_path):
     batches = []
     writers = {"coco": write_coco, "voc": write_voc, "yolo": write_yolo}

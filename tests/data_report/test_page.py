@@ -52,6 +52,18 @@ def page(folder: LabelledFolder, check: Check) -> Page:
     return Page(format_page(check()))
 
 
+def test_items_without_a_picture_are_named_on_paper_too(
+    folder: LabelledFolder, check: Check
+) -> None:
+    """A closed list is not printed; a picture has its caption."""
+    for kind, is_open in ((kinds.MISSING_IMAGE, True), (kinds.CLIPPED_BOX, False)):
+        PLANTERS[kind.name].plant(folder)
+        text = format_page(check())
+        article = text.split(f"&times; {kind.problem}</h3>")[1].split("</article>")[0]
+        assert ("<details open>" in article) == is_open
+        assert ("<img" in article) != is_open
+
+
 def test_the_page_needs_nothing_beside_itself(page: Page) -> None:
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.values("src"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from label_files import draw, write_yolo
+from label_files import draw, write_voc, write_yolo
 from planted_faults import PLANTERS, LabelledFolder
 from pycocotools.coco import COCO
 
@@ -27,13 +27,15 @@ def plant(folder: LabelledFolder, *some: object) -> None:
 def test_the_mended_copy_is_sound_and_has_the_ids_of_the_source(
     folder: LabelledFolder, tmp_path: Path
 ) -> None:
-    plant(folder, kinds.CLIPPED_BOX, kinds.MISSING_IMAGE, kinds.UNKNOWN_CATEGORY)
+    some = (kinds.CLIPPED_BOX, kinds.MISSING_IMAGE, kinds.UNKNOWN_CATEGORY)
+    plant(folder, *some, kinds.UNDECODABLE_PICTURE)
     path, target = folder.train.write(), tmp_path / "fixed.json"
     check_data(CheckSettings([path], [folder.train.images], write=target))
     again = check_data(CheckSettings([target], [folder.train.images]))
     assert not again.count(is_fault=True)
     source, mended = COCO(str(path)), COCO(str(target))
-    assert set(mended.imgs) == set(source.imgs) - {2}
+    damaged = folder.train.content["images"][-1]["id"]
+    assert set(mended.imgs) == set(source.imgs) - {2, damaged}
     known = {a: source.anns[a]["category_id"] for a in mended.anns}
     assert known == {a: mended.anns[a]["category_id"] for a in mended.anns}
     assert mended.anns[1]["bbox"][0] == 86 and sum(mended.anns[1]["bbox"][::2]) == 96
@@ -60,6 +62,26 @@ def test_a_source_is_never_overwritten(folder: LabelledFolder, option: str, tmp_
     for target in (path, link):
         with pytest.raises(UserError, match="stays as it is"):
             check_data(CheckSettings([path], [folder.train.images], **{option: target}))
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "problem"),
+    [
+        ("html", "a.json", "ends in .html"),
+        ("json", "a.png", "ends in .json"),
+        ("write", "a.txt", "ends in .json"),
+        ("html", "gone/a.html", "folder .*gone does not exist"),
+    ],
+)
+def test_no_picture_is_overwritten_and_no_check_is_done_in_vain(
+    folder: LabelledFolder, option: str, name: str, problem: str, tmp_path: Path
+) -> None:
+    path, target = folder.train.write(), tmp_path / name
+    if target.parent.is_dir():
+        target.write_bytes(b"a picture")
+    with pytest.raises(UserError, match=problem):
+        check_data(CheckSettings([path], [folder.train.images], **{option: target}))  # type: ignore[arg-type]
+    assert not target.exists() or target.read_bytes() == b"a picture"
 
 
 def test_the_worst_pictures_come_first(folder: LabelledFolder, check: Check) -> None:
@@ -149,3 +171,22 @@ def _first_box(path: Path, name: str) -> list[int]:
     content = json.loads(path.read_text())
     image = next(each["id"] for each in content["images"] if each["file_name"] == name)
     return next(a["bbox"] for a in content["annotations"] if a["image_id"] == image)
+
+
+def test_vocs_list_of_both_parts_is_no_third_part_that_leaks(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    lists = tmp_path / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for part, names in (("train", "ab"), ("val", "cd"), ("trainval", "abcd")):
+        (lists / f"{part}.txt").write_text("\n".join(names))
+    report = check_data(CheckSettings([tmp_path]))
+    assert [source.role for source in report.sources] == ["train", "val"]
+    assert not report.count(is_fault=True)
+
+
+def test_labels_without_any_picture_are_named_where_nothing_is_left(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    for picture in (tmp_path / "JPEGImages").iterdir():
+        picture.unlink()
+    with pytest.raises(UserError, match="(?s)no usable images.*4 x label file without its image"):
+        check_data(CheckSettings([tmp_path]))

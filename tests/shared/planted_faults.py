@@ -143,6 +143,15 @@ def unreadable_image(folder: LabelledFolder) -> int:
     return 1
 
 
+@plants(kinds.UNDECODABLE_PICTURE)
+def pixels_cut_off(folder: LabelledFolder) -> int:
+    """Plant a JPEG whose copy was not finished."""
+    entry = folder.train.save(folder.train.draw(), quality=95)
+    path = folder.train.images / entry["file_name"]
+    path.write_bytes(path.read_bytes()[:-500])
+    return 1
+
+
 @plants(kinds.SIZE_MISMATCH, kinds.LOST_IMAGE)
 def other_size(folder: LabelledFolder) -> int:
     folder.train.take_image()["width"] += 7

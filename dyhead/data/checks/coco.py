@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dyhead.data.checks import kinds
 from dyhead.data.checks.annotations import check_annotations
 from dyhead.data.checks.identifiers import read_entries, with_exact_ids
 from dyhead.data.checks.images import Progress, check_images, is_image
@@ -16,6 +17,9 @@ from dyhead.data.checks.report import CheckReport
 from dyhead.data.checks.turned_labels import turn_labels
 from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
+
+# of other formats: why a reader found no image to list
+_LOSE_IMAGES = (kinds.DAMAGED_LABEL_FILE, kinds.LABEL_WITHOUT_IMAGE, kinds.UNLABELLED_IMAGE)
 
 
 def check_coco(
@@ -83,6 +87,6 @@ def has_objects(annotations: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _nothing_usable(key: str, listed: list, report: CheckReport) -> str:
-    if not listed and not report.findings:
+    if not listed and not any(kind in report.findings for kind in _LOSE_IMAGES):
         return f"{report.source} lists no {key}: name its pictures under '{key}'."
     return f"{report.source} has no usable {key}: correct the file. {report}"

@@ -6,8 +6,8 @@ score of the latter one of memory.
 
 import bisect
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +32,13 @@ class PictureSet:
         name: what it is called, such as "train".
         image_root: the folder that its file names are relative to.
         file_names: of its images.
+        undecodable: file name -> why its pixels cannot be read; filled in where they are looked at.
     """
 
     name: str
     image_root: Path
     file_names: Sequence[str]
+    undecodable: dict[str, str] = field(default_factory=dict)
 
 
 def check_contents(
@@ -60,7 +62,9 @@ def check_contents(
     same = same_files(pictures.paths)
     pictures.report(_neighbours(same), kinds.SAME_PICTURE, kinds.LEAKED_PICTURE, report)
     if by_pixels:
-        similar = _similar_neighbours(pictures.paths, progress)
+        thumbnails, errors = read_thumbnails(pictures.paths, progress)
+        pictures.note(errors)
+        similar = _similar_neighbours(thumbnails, errors)
         pictures.report(similar, kinds.SIMILAR_PICTURE, kinds.SIMILAR_LEAK, report)
 
 
@@ -78,9 +82,10 @@ def near_duplicate_groups(
     Returns:
         indices of `paths`, in order within each group; groups in the order of their first.
     """
-    thumbnails, are_read = read_thumbnails(paths, progress)
+    thumbnails, errors = read_thumbnails(paths, progress)
     equal = [
-        [index for index in group if are_read[index]] for group in group_equal(thumbnails).values()
+        [index for index in group if index not in errors]
+        for group in group_equal(thumbnails).values()
     ]
     equal = [group for group in equal if group]
     firsts = np.array([group[0] for group in equal], np.int64)
@@ -107,9 +112,8 @@ def _neighbours(groups: Sequence[Sequence[int]]) -> Neighbours:
     return {index: [group] for group in groups for index in group}
 
 
-def _similar_neighbours(paths: Sequence[Path], progress: Progress | None) -> Neighbours:
-    thumbnails, are_read = read_thumbnails(paths, progress)
-    readable = [i for i in range(len(paths)) if are_read[i]]
+def _similar_neighbours(thumbnails: np.ndarray, unreadable: Container[int]) -> Neighbours:
+    readable = [index for index in range(len(thumbnails)) if index not in unreadable]
     equal = list(group_equal(thumbnails[readable]).values())
     members = [[readable[i] for i in group] for group in equal]
     near: dict[int, list[Sequence[int]]] = {i: [group] for i, group in enumerate(members)}
@@ -153,6 +157,11 @@ class _Pictures:
                     description = f"{self._name(index)} and {self._name(earlier)}"
                     pair = (self.paths[index], self.paths[earlier])
                     report.add(kind, Item(description, self._names[index], pictures=pair))
+
+    def note(self, errors: Mapping[int, OSError]) -> None:
+        """Tell the sets which of their pictures cannot be decoded."""
+        for index, error in sorted(errors.items()):
+            self._sets[self._of_set[index]].undecodable[self._names[index]] = str(error)
 
     def _name(self, index: int) -> str:
         set_name = self._sets[self._of_set[index]].name

@@ -358,6 +358,12 @@ OTHER_CLASSES = Kind(
     "Give all sources the same categories with the same ids.",
     changes_content=False,
 )
+UNDECODABLE_PICTURE = Kind(
+    "undecodable-picture",
+    "picture whose header can be read and whose pixels cannot",
+    "skipped in training; stops an evaluation",
+    "Save the picture anew as JPEG or PNG, or take its entry out.",
+)
 SMALL_BOX = Kind(
     "box-below-stride",
     "box smaller than a cell of the finest level, in pictures as they are resized for training",

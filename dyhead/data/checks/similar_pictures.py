@@ -34,32 +34,34 @@ Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
 def read_thumbnails(
     paths: Sequence[Path], progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, dict[int, OSError]]:
     """Read pictures as thumbnails, several at a time.
 
     Returns:
-        (N, 16, 16, 3), uint8, RGB, and (N,), bool: False where a picture cannot be read.
+        (N, 16, 16, 3), uint8, RGB, and by index the errors of pictures that cannot be read.
     """
     thumbnails = np.zeros((len(paths), SIDE, SIDE, 3), np.uint8)
-    are_read = np.zeros(len(paths), bool)
+    errors: dict[int, OSError] = {}
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(paths), _CHUNK):
             chunk = pool.map(_read_thumbnail, paths[start : start + _CHUNK])
             for index, thumbnail in enumerate(chunk, start):
-                if thumbnail is not None:
-                    thumbnails[index], are_read[index] = thumbnail, True
+                if isinstance(thumbnail, OSError):
+                    errors[index] = thumbnail
+                else:
+                    thumbnails[index] = thumbnail
             if progress is not None:
                 progress(min(start + _CHUNK, len(paths)), len(paths))
-    return thumbnails, are_read
+    return thumbnails, errors
 
 
-def _read_thumbnail(path: Path) -> np.ndarray | None:
+def _read_thumbnail(path: Path) -> np.ndarray | OSError:
     try:
         with open_picture(path) as image:
             image.draft("RGB", (_DRAFT, _DRAFT))
             picture = upright(image, str(path)).convert("RGB")
-    except OSError:
-        return None
+    except OSError as error:
+        return error
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 

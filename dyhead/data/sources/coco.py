@@ -22,15 +22,17 @@ def read_coco_source(json_file: Path, image_root: Path | None) -> Source:
         UserError: as for `read_coco`.
     """
     content = read_coco(json_file)
-    root = image_root or _find_image_folder(json_file.parent, content["images"])
+    root = image_root or _find_image_folder(json_file, content["images"])
     return Source("COCO json", json_file, root, content, CheckReport(str(json_file)), True)
 
 
-def _find_image_folder(folder: Path, images: list) -> Path:
+def _find_image_folder(json_file: Path, images: list) -> Path:
     """Return the folder beside or above a json in which its first images are; else its own."""
+    folder, end = json_file.parent, json_file.stem.rpartition("_")[2]  # instances_val2017, val2017
     first = [image.get("file_name") for image in images[:20] if isinstance(image, dict)]
     names = [name for name in first if isinstance(name, str) and name]
     candidates = [folder, image_folder(folder), folder.parent, image_folder(folder.parent)]
+    candidates += [folder / end, folder.parent / end]
     counts = [sum(os.path.isfile(each / name) for name in names) for each in candidates]
     return candidates[counts.index(max(counts))]
 
@@ -45,8 +47,8 @@ def read_coco(json_file: Path) -> dict[str, Any]:
     """
     if not json_file.exists():
         raise UserError(
-            f"{json_file} does not exist: correct its path in DATASETS.COCO_JSON (relative paths"
-            " start at the working folder or at DETECTRON2_DATASETS)."
+            f"{json_file} does not exist: correct its path (relative ones start at the working"
+            " folder; those in DATASETS.SOURCES and COCO_JSON also at DETECTRON2_DATASETS)."
         )
     coco = read_json(json_file)
     if isinstance(coco, list) and coco and isinstance(coco[0], dict) and "score" in coco[0]:

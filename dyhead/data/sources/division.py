@@ -1,6 +1,7 @@
 """Divides a data set that has no parts of its own into train and val."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -82,8 +83,12 @@ def near_groups(source: Source, names: Sequence[str]) -> list[list[str]]:
 def _groups(folder: Path, names: tuple[str, ...]) -> list[list[int]]:
     """Compare the pixels once per process: a training and each evaluation ask anew."""
     from dyhead.data.checks.contents import near_duplicate_groups
+    from dyhead.data.checks.file_names import find_files
 
-    return near_duplicate_groups([folder / name for name in names])
+    there = [name for name in names if os.path.isfile(folder / name)]
+    missing = set(names).difference(there)
+    found = find_files(missing, folder, there).found if missing else {}
+    return near_duplicate_groups([folder / found.get(name, name) for name in names])
 
 
 def _has_name(image: object) -> bool:
@@ -95,7 +100,7 @@ def _is_in(image: object, names: set[str]) -> bool:
 
 
 def _key(name: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}:{name}".encode(errors="surrogatepass")).hexdigest()
 
 
 def _choose(groups: Sequence[Sequence[str]], wanted: int) -> set[str]:

@@ -49,20 +49,28 @@ def read_labelme(folder: Path, image_root: Path | None, part: str) -> Source:
     root = image_root or folder
     pictures = PictureNames(root, builder.report)
     names: set[str] = set()
-    for path, content in _read_labels(folder, builder.report):
+    for path, content in _read_labels(folder, part, builder.report):
         names |= set(_class_names(content))
         relative = path.relative_to(folder)
-        if not part or parts.part_of_folders(relative) == part:
+        if _is_in(part, relative):
             _add(path, relative, content, pictures, builder)
     return builder.build(KIND, root, categories_of(folder, names))
 
 
-def _read_labels(folder: Path, report: CheckReport) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _is_in(part: str, label: Path) -> bool:
+    return not part or parts.part_of_folders(label) == part
+
+
+def _read_labels(
+    folder: Path, part: str, report: CheckReport
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Read files, all of them for the names of classes; those of the part are reported on."""
     for path in files_below(folder, (".json",)):
         try:
             content = read_json(path)
         except UserError as error:
-            report.add(kinds.DAMAGED_LABEL_FILE, str(error))
+            if _is_in(part, path.relative_to(folder)):
+                report.add(kinds.DAMAGED_LABEL_FILE, str(error))
             continue
         if is_labelme(content):
             yield path, content
@@ -89,7 +97,7 @@ def _add(
 def _named_picture(relative: Path, content: dict[str, Any], pictures: PictureNames) -> str:
     """Return the picture that a label file names by its path from there; "" where it is none."""
     said = content.get("imagePath")
-    if not isinstance(said, str) or not _is_name(said):
+    if not isinstance(said, str) or not said:
         return ""
     path = PurePosixPath(said.replace("\\", "/"))
     folder = PurePosixPath(relative.parent.as_posix())

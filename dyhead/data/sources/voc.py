@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +33,6 @@ class _Label:
     relative: Path
     root: Element
 
-    @property
-    def name(self) -> str:
-        """Its relative path without an ending, as lists have it."""
-        return self.relative.with_suffix("").as_posix()
-
-    def is_in(self, part: str) -> bool:
-        """Return True for a label in a folder named after a part; "" stands for the whole."""
-        return not part or parts.part_of_folders(self.relative) == part
-
 
 def is_voc(folder: Path) -> bool:
     """Return True if the first XML file of a folder is a label of VOC."""
@@ -54,7 +45,7 @@ def voc_parts(folder: Path) -> list[str]:
     if lists:
         return parts.in_order(path.stem for path in lists if not _is_list_of_a_class(path))
     labels = _label_folder(folder)
-    return parts.parts_of_files(p.relative_to(labels) for p in files_below(labels, (".xml",)))
+    return parts.parts_of_files(path.relative_to(labels) for path in _xml_files(labels))
 
 
 def read_voc(folder: Path, image_root: Path | None, part: str) -> Source:
@@ -76,15 +67,16 @@ def read_voc(folder: Path, image_root: Path | None, part: str) -> Source:
     root = image_root or image_folder(folder)
     pictures = PictureNames(root, builder.report)
     listed = _listed(folder, part)
+    labels = _label_folder(folder)
+    files = {path: _is_in(part, listed, path.relative_to(labels)) for path in _xml_files(labels)}
     names: set[str] = set()
-    seen: set[str] = set()
-    for label in _read_labels(_label_folder(folder), builder.report):
+    for label in _read_labels(labels, files, builder.report):
         names |= {each.text_of("name") for each in label.root.children("object")}
-        seen.add(label.name)
-        if label.name in listed if listed is not None else label.is_in(part):
+        if files[label.path]:
             _add(label, _picture_of(label, pictures, builder.report), builder)
+    there = {_list_name(path.relative_to(labels)) for path in files}
     for name in listed or ():
-        if name not in seen:
+        if name not in there:
             builder.report.add(kinds.UNLABELLED_IMAGE, name)
     return builder.build(KIND, root, categories_of(folder, names - {""}))
 
@@ -99,12 +91,30 @@ def _is_list_of_a_class(path: Path) -> bool:
     return "_" in path.stem and first.split()[-1:] in (["1"], ["0"], ["-1"])
 
 
-def _read_labels(folder: Path, report: CheckReport) -> Iterator[_Label]:
-    for path in files_below(folder, (".xml",)):
+def _xml_files(folder: Path) -> list[Path]:
+    return files_below(folder, (".xml",))
+
+
+def _list_name(label: Path) -> str:
+    """Return the path of a label file as lists have it, without an ending."""
+    return label.with_suffix("").as_posix()
+
+
+def _is_in(part: str, listed: Container[str] | None, label: Path) -> bool:
+    """Return True for a label of a part: it is in its list, or its folder is named after it."""
+    if listed is not None:
+        return _list_name(label) in listed
+    return not part or parts.part_of_folders(label) == part
+
+
+def _read_labels(folder: Path, files: Mapping[Path, bool], report: CheckReport) -> Iterator[_Label]:
+    """Read files, all of them for the names of classes; those that are wanted are reported on."""
+    for path, is_wanted in files.items():
         try:
             root = read_xml(path)
         except UserError as error:
-            report.add(kinds.DAMAGED_LABEL_FILE, str(error))
+            if is_wanted:
+                report.add(kinds.DAMAGED_LABEL_FILE, str(error))
             continue
         if root.tag == "annotation":
             yield _Label(path, path.relative_to(folder), root)

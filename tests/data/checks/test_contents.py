@@ -66,6 +66,20 @@ def test_pipes_and_folders_are_passed_over(folder: Path) -> None:
     assert same_files(paths) == [] and near_duplicate_groups(paths) == []
 
 
+def test_what_only_decoding_shows_is_told_with_the_reason(folder: Path) -> None:
+    values = np.arange(4800).reshape(60, 80)
+    Image.fromarray((values - 9).astype(np.int32)).save(folder / "below.tif")
+    Image.fromarray(values.astype(np.float32)).save(folder / "above.tif")
+    cut = (folder / "1.png").read_bytes()[:-3000]
+    (folder / "cut.png").write_bytes(cut)
+    names = ["2.png", "below.tif", "above.tif", "cut.png", "1.png"]
+    pictures = PictureSet("train", folder, names)
+    check_contents([pictures], CheckReport("pictures"))
+    assert list(pictures.undecodable) == ["below.tif", "above.tif", "cut.png"]
+    below, above, _ = pictures.undecodable.values()
+    assert "from -9 to 4790" in below and "floating-point values go from 0 to 4799" in above
+
+
 def test_kinds_tell_sameness_from_likeness_and_leaks_from_repetition(folder: Path) -> None:
     (folder / "same.png").write_bytes((folder / "1.png").read_bytes())
     scene(2).save(folder / "similar.jpg", quality=60)

@@ -32,3 +32,15 @@ def test_the_image_folder_is_found_whatever_form_ids_have(tmp_path, identifier):
     content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "bee"}]}
     (tmp_path / "all.json").write_text(json.dumps(content))
     assert read_source(tmp_path / "all.json").image_root == tmp_path / "images"
+
+
+def test_the_image_folder_may_have_the_end_of_the_jsons_name(tmp_path):
+    """COCO's own layout: annotations/instances_val2017.json beside val2017."""
+    for name in ("annotations", "train2017", "val2017"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "val2017" / "a.png")
+    images = [{"id": 1, "file_name": "a.png"}]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "bee"}]}
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    path.write_text(json.dumps(content))
+    assert read_source(path).image_root == tmp_path / "val2017"

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -102,3 +103,23 @@ def test_a_set_of_nearly_one_image_cannot_be_divided(folder, coco):
 def test_a_share_that_leaves_a_part_empty_is_refused(ratio):
     with pytest.raises(UserError, match=r"VAL_RATIO is .*: give a share from 0 to 1"):
         Division(ratio)
+
+
+@pytest.mark.parametrize("name", ["\ud800.png", "a\0.png", "/", "x" * 300])
+def test_names_that_no_file_can_have_do_not_stop_a_division(folder, coco, name):
+    coco["images"][0]["file_name"] = name
+    train, val = both(folder, coco)
+    assert len(train) == 8 and len(val) == 2 and name in [*train, *val]
+
+
+@pytest.mark.parametrize("write", ["set\\{}", "C:/me/{}", "./{}"])
+def test_images_stay_together_whose_names_are_written_in_another_way(folder, coco, write):
+    """The checks find their files, and so does the division."""
+    for number in range(10):
+        add(folder, coco, f"copy{number}.png", number)
+    for image in coco["images"]:
+        image["file_name"] = write.format(image["file_name"])
+    train, val = both(folder, coco, val_ratio=0.3)
+    assert len(val) == 6
+    numbers = [{re.sub("[^0-9]", "", name) for name in part} for part in (train, val)]
+    assert not numbers[0] & numbers[1]

@@ -1,5 +1,7 @@
 """PASCAL VOC as its development kit, labelling tools and people write it."""
 
+from pathlib import Path
+
 import pytest
 from label_files import LABELS, draw, voc_xml, write_voc
 
@@ -165,3 +167,21 @@ def test_names_are_read_in_any_encoding_that_the_xml_tells(folder, encoding):
     content = f"{declared}<annotation>{label}</annotation>"
     (folder / "a.xml").write_bytes(content.encode(encoding))
     assert [c["name"] for c in read_source(folder).content["categories"]] == ["frêne"]
+
+
+@pytest.mark.parametrize("has_lists", [True, False])
+def test_a_damaged_file_is_reported_for_its_own_part_alone(folder, has_lists):
+    for part, name in (("train", "a"), ("train", "b"), ("val", "c")):
+        place = folder if has_lists else folder / part
+        draw(place, {f"{name}.png": ((64, 48), [])})
+        (place / f"{name}.xml").write_text(f"<annotation>{ONE.format('', 1, 2, 30, 40)}")
+    (folder / ("b.xml" if has_lists else "train/b.xml")).write_text(voc_xml("b.png", (64, 48), []))
+    label = (folder if has_lists else folder / "val") / "c.xml"
+    label.write_text(voc_xml("c.png", (64, 48), [("bee", (1, 2, 20, 20))]))
+    if has_lists:
+        (folder / "ImageSets" / "Main").mkdir(parents=True)
+        for part, listed in (("train", "a\nb\n"), ("val", "c\n"), ("trainval", "a\nb\nc\n")):
+            (folder / "ImageSets" / "Main" / f"{part}.txt").write_text(listed)
+    reports = {part: read_source(Path(f"{folder}#{part}")).report for part in ("train", "val")}
+    assert reports["train"].counts == {kinds.DAMAGED_LABEL_FILE: 1}
+    assert not reports["val"].counts
