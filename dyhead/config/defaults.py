@@ -234,6 +234,16 @@ SOLVER.OPTIMIZER = "SGD"  # the optimizer: "SGD" or "ADAMW"
 # Save weights and model card alone in model_final.pth: half of the size with SGD, a third with
 # AdamW. A training cannot be resumed from it, only from the checkpoints before it.
 SOLVER.CHECKPOINT_FINAL_STRIPPED = False
+# How many periodic checkpoints are kept, at least 1; 0: all. model_final and model_best always are.
+SOLVER.CHECKPOINTS_KEPT = 0
+SOLVER.BEST = CfgNode()
+# Metric of the evaluations, such as "bbox/AP", whose best weights are kept as model_best; "": none.
+SOLVER.BEST.METRIC = ""
+SOLVER.BEST.MODE = "max"  # which values of this metric are better: "max" or "min"
+# Stop after so many evaluations in a row without a better SOLVER.BEST.METRIC, at least 1; 0: never.
+SOLVER.BEST.PATIENCE = 0
+# By how much, in the metric's unit, an evaluation has to be better for PATIENCE; not negative.
+SOLVER.BEST.MIN_DELTA = 0.0
 
 # --- Evaluation -----------------------------------------------------------------------------------
 

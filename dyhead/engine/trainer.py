@@ -26,17 +26,22 @@ from dyhead.d2.utils import comm
 from dyhead.data import CheckedMapper
 from dyhead.data.stream import TrainingBatches
 from dyhead.data.training_sets import load_training_sets
+from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
+from dyhead.engine.early_stopping import EarlyStoppingHook, StoppedEarly
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.kept_checkpoints import adopt_earlier_checkpoints, keep_last_checkpoints
 from dyhead.engine.optimizer import build_optimizer
-from dyhead.engine.orderly_end import end_after_failure, save_and_end
+from dyhead.engine.orderly_end import end_after_failure, save_and_end, save_early_end
 from dyhead.engine.precision import (
     build_step_trainer,
     build_test_precision,
     keep_predictions_in_float32,
 )
+from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
+from dyhead.engine.scores import check_best
 from dyhead.engine.setup import set_aside
 from dyhead.engine.stops import StopHook, StopRequested, interruptible
 from dyhead.errors import UserError, user_errors
@@ -58,9 +63,11 @@ class Trainer(DefaultTrainer):
         scores: of the evaluations, for the cards of the checkpoints.
         run_state: the place in the data, and the seed of all that is random.
         finished_step: the last one that changed the weights, counted from 0; -1 before the first.
+        was_stopped_early: by SOLVER.BEST.PATIENCE.
     """
 
     finished_step = -1
+    was_stopped_early = False
 
     checkpointer: SafeCheckpointer
     scores: ScoresHook
@@ -79,6 +86,7 @@ class Trainer(DefaultTrainer):
                 "Genuine Detectron2 trains several processes on GPUs only: train in one process,"
                 " or set DYHEAD_HOST=embedded for several on the CPU."
             )
+        check_best(cfg)
         super().__init__(cfg)
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
@@ -101,6 +109,18 @@ class Trainer(DefaultTrainer):
             _insert_before(built, (hooks.PeriodicCheckpointer, StopHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+        keep_last_checkpoints(built, self.cfg.SOLVER.CHECKPOINTS_KEPT)
+        return built + self._build_best_hooks()
+
+    def _build_best_hooks(self) -> list[HookBase]:
+        """Build what SOLVER.BEST asks for."""
+        best, period = self.cfg.SOLVER.BEST, self.cfg.TEST.EVAL_PERIOD
+        built: list[HookBase] = []
+        if best.METRIC and comm.is_main_process():
+            built.append(BestCheckpointHook(best.METRIC, best.MODE))
+        if best.PATIENCE:
+            waiting = best.METRIC, best.MODE, best.PATIENCE, best.MIN_DELTA
+            built.append(EarlyStoppingHook(*waiting, eval_period=period))
         return built
 
     def _replace_parts(self) -> None:
@@ -115,7 +135,7 @@ class Trainer(DefaultTrainer):
             cfg.OUTPUT_DIR,
             cfg=cfg,
             card=partial(training_card, own_state),
-            stripped=("model_final",) if cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED else (),
+            stripped=(BEST_NAME, *(["model_final"] * cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED)),
             trainer=own_state,
         )
         self.run_state = RunState(self.checkpointer.model, self.data_loader, seed)
@@ -144,8 +164,12 @@ class Trainer(DefaultTrainer):
             Stopped: by a signal, after the step was finished and saved.
         """
         self.finished_step = self.start_iter - 1
+        if self.start_iter:
+            adopt_earlier_checkpoints(self._hooks, self.cfg.OUTPUT_DIR, self.start_iter)
         try:
             return super().train()
+        except StoppedEarly:
+            return save_early_end(self)
         except StopRequested as stop:
             raise save_and_end(self, stop) from None
         except RuntimeError as error:
@@ -166,6 +190,7 @@ class Trainer(DefaultTrainer):
         return {
             **super().state_dict(),
             "parameters": [name for name, _ in self._optimized()],
+            "solver": solver_values(self.cfg),
             "run": self.run_state.state_dict(self.iter),
         }
 
@@ -177,6 +202,7 @@ class Trainer(DefaultTrainer):
         """
         if type(state_dict["iteration"]) is not int:
             raise ValueError("its number of steps is missing")
+        check_length(state_dict["iteration"] + 1, self.max_iter)
         names = {parameter: name for name, parameter in self._optimized()}
         saved = state_dict["_trainer"]["optimizer"]
         check_optimizer(saved, self.optimizer, names, state_dict.get("parameters"))
@@ -192,7 +218,8 @@ class Trainer(DefaultTrainer):
         step = dict(state_dict["_trainer"])
         own_scale = self._trainer.state_dict().get("grad_scaler")
         step["grad_scaler"] = step.get("grad_scaler") or own_scale
-        super().load_state_dict({**state_dict, "_trainer": step})
+        with own_settings(self, state_dict):
+            super().load_state_dict({**state_dict, "_trainer": step})
         self.run_state.load_state_dict(state_dict.get("run"), self.iter)
 
     @classmethod
