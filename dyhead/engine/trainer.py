@@ -4,6 +4,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -23,9 +24,11 @@ from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
+from dyhead.d2.utils.events import EventWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.stream import TrainingBatches
-from dyhead.data.training_sets import load_training_sets
+from dyhead.data.training_sets import count_training_images, load_training_sets
+from dyhead.engine.accumulation import accumulate_gradients
 from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
 from dyhead.engine.early_stopping import EarlyStoppingHook, StoppedEarly
 from dyhead.engine.execution import prepare_execution
@@ -39,11 +42,21 @@ from dyhead.engine.precision import (
     build_test_precision,
     keep_predictions_in_float32,
 )
+from dyhead.engine.progress_bar import ProgressBarHook
 from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
+from dyhead.engine.schedule import EpochHook, settle_schedule
 from dyhead.engine.scores import check_best
 from dyhead.engine.setup import set_aside
 from dyhead.engine.stops import StopHook, StopRequested, interruptible
+from dyhead.engine.tracking import build_trackers, check_tracking
+from dyhead.engine.weight_average import (
+    AverageHook,
+    WeightAverage,
+    check_average,
+    evaluate_within,
+    restore_training_weights,
+)
 from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
@@ -61,6 +74,7 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         scores: of the evaluations, for the cards of the checkpoints.
+        average: of the weights, where SOLVER.EMA asks for it.
         run_state: the place in the data, and the seed of all that is random.
         finished_step: the last one that changed the weights, counted from 0; -1 before the first.
         was_stopped_early: by SOLVER.BEST.PATIENCE.
@@ -72,6 +86,7 @@ class Trainer(DefaultTrainer):
     checkpointer: SafeCheckpointer
     scores: ScoresHook
     run_state: RunState
+    average: WeightAverage | None
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
@@ -87,7 +102,8 @@ class Trainer(DefaultTrainer):
                 " or set DYHEAD_HOST=embedded for several on the CPU."
             )
         check_best(cfg)
-        super().__init__(cfg)
+        check_tracking(cfg)
+        super().__init__(settle_schedule(cfg, count_training_images))
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
@@ -101,6 +117,8 @@ class Trainer(DefaultTrainer):
         if not isinstance(self.checkpointer, SafeCheckpointer):
             self._replace_parts()
         built = super().build_hooks()
+        if self.average is not None:
+            evaluate_within(built, self.average.applied)
         _insert_before(built, hooks.EvalHook, StopHook())
         if comm.get_world_size() > 1:
             periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
@@ -109,6 +127,12 @@ class Trainer(DefaultTrainer):
             _insert_before(built, (hooks.PeriodicCheckpointer, StopHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+            if ProgressBarHook.is_useful():
+                built.append(ProgressBarHook(self.cfg.SOLVER.IMS_PER_BATCH))
+        if self.cfg.SOLVER.EPOCHS:
+            built.insert(0, EpochHook(self.cfg.SOLVER.EPOCHS))
+        if self.average is not None:
+            built.append(AverageHook(self.average))
         keep_last_checkpoints(built, self.cfg.SOLVER.CHECKPOINTS_KEPT)
         return built + self._build_best_hooks()
 
@@ -123,12 +147,21 @@ class Trainer(DefaultTrainer):
             built.append(EarlyStoppingHook(*waiting, eval_period=period))
         return built
 
+    def build_writers(self) -> list[EventWriter]:
+        """Build the host's writers, and those of SOLVER.TRACKING."""
+        own_state = weakref.proxy(self)  # no cycle: see `_replace_parts`
+        return super().build_writers() + build_trackers(self.cfg, lambda: own_state.start_iter > 0)
+
     def _replace_parts(self) -> None:
         cfg, model = self.cfg, self.model
+        with user_errors():
+            accumulate_gradients(cfg, getattr(model, "module", model))
         self._trainer = build_step_trainer(cfg, model, self.data_loader, self.optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scores = ScoresHook()
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        ema, bare = cfg.SOLVER.EMA, getattr(model, "module", model)
+        self.average = WeightAverage(bare, ema.DECAY) if ema.ENABLED else None
         own_state = weakref.proxy(self)  # no cycle: a dropped trainer frees its memory at once
         self.checkpointer = SafeCheckpointer(
             model,
@@ -136,6 +169,7 @@ class Trainer(DefaultTrainer):
             cfg=cfg,
             card=partial(training_card, own_state),
             stripped=(BEST_NAME, *(["model_final"] * cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED)),
+            saving=self.average.applied if self.average else nullcontext,
             trainer=own_state,
         )
         self.run_state = RunState(self.checkpointer.model, self.data_loader, seed)
@@ -183,12 +217,16 @@ class Trainer(DefaultTrainer):
         """Do one iteration, with the random numbers of its own."""
         self.run_state.begin_step(self.iter)
         super().run_step()
+        if self.average is not None:
+            self.average.update()
         self.finished_step = self.iter
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a run needs to go on exactly, except for the weights."""
+        average = {} if self.average is None else {"average": self.average.state_dict()}
         return {
             **super().state_dict(),
+            **average,
             "parameters": [name for name, _ in self._optimized()],
             "solver": solver_values(self.cfg),
             "run": self.run_state.state_dict(self.iter),
@@ -203,6 +241,8 @@ class Trainer(DefaultTrainer):
         if type(state_dict["iteration"]) is not int:
             raise ValueError("its number of steps is missing")
         check_length(state_dict["iteration"] + 1, self.max_iter)
+        if "average" in state_dict:
+            check_average(state_dict["average"], self.checkpointer.model.state_dict())
         names = {parameter: name for name, parameter in self._optimized()}
         saved = state_dict["_trainer"]["optimizer"]
         check_optimizer(saved, self.optimizer, names, state_dict.get("parameters"))
@@ -221,6 +261,15 @@ class Trainer(DefaultTrainer):
         with own_settings(self, state_dict):
             super().load_state_dict({**state_dict, "_trainer": step})
         self.run_state.load_state_dict(state_dict.get("run"), self.iter)
+        self._load_average(state_dict.get("average"))
+
+    def _load_average(self, state: Mapping[str, Any] | None) -> None:
+        if state is not None and self.average is None:
+            restore_training_weights(self.checkpointer.model, state)
+        elif state is not None and self.average is not None:
+            self.average.load_state_dict(state)
+        elif self.average is not None:
+            logger.info("The checkpoint has no average of weights: SOLVER.EMA begins with them.")
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
