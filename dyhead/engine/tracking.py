@@ -8,6 +8,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dyhead.config.load import leaf_keys, value_of
@@ -23,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a service is told of a run: names, folder of its files, and its config."""
+    """Tells a service of a run: names, folder of its files, and its config."""
 
     project: str
     name: str
@@ -89,7 +91,7 @@ class MLflow(Service):
 
         address = os.environ.get("MLFLOW_TRACKING_URI")
         if not address:
-            address = f"file://{os.path.abspath(run.folder)}/mlruns"
+            address = Path(run.folder, "mlruns").resolve().as_uri()
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         self._client = MlflowClient(address)
         if known:
@@ -116,7 +118,7 @@ class MLflow(Service):
 
 
 class Trackio(Service):
-    """trackio, in a database of this machine (TRACKIO_DIR)."""
+    """The service of trackio, in a database of this machine (TRACKIO_DIR)."""
 
     def begin(self, run: TrackedRun, known: str | None) -> str:  # noqa: D102
         import trackio
@@ -132,7 +134,9 @@ class Trackio(Service):
         return name
 
     def log(self, scalars: Mapping[str, float], iteration: int) -> None:  # noqa: D102
-        self._run.log(dict(scalars), step=iteration)
+        own_words = {"time": "step_time"}  # trackio has a time of its own
+        named = {own_words.get(name, name): value for name, value in scalars.items()}
+        self._run.log(named, step=iteration)
 
     def end(self) -> None:  # noqa: D102
         self._run.finish()
@@ -198,7 +202,7 @@ class TrackingWriter(EventWriter):
             if iteration > self._last_iteration:
                 by_iteration.setdefault(iteration, {})[name] = value
         for iteration, scalars in sorted(by_iteration.items()):
-            self._try(lambda s=scalars, i=iteration: self._begun().log(s, i))
+            self._try(partial(self._log, scalars, iteration))
             self._last_iteration = iteration
 
     def close(self) -> None:
@@ -214,6 +218,9 @@ class TrackingWriter(EventWriter):
         except Exception as error:  # whatever a network, a service or its package comes up with
             self._has_failed = True
             logger.warning("%s gets no more of this run: %s", self._name, error)
+
+    def _log(self, scalars: Mapping[str, float], iteration: int) -> None:
+        self._begun().log(scalars, iteration)
 
     def _begun(self) -> Service:
         if self._service is None:

@@ -7,6 +7,7 @@ Polyak and Juditsky (SIAM J. Control Optim. 30, 1992); the averaging itself is P
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -102,18 +103,15 @@ class AverageHook(HookBase):
 def evaluate_within(built: list[Any], context: Callable[[], AbstractContextManager[Any]]) -> None:
     """Let the hooks that evaluate do so within a context, the average's for one."""
     for hook in built:
-        if isinstance(hook, hooks.EvalHook):
-            hook._func = _within(context, hook._func)
+        if isinstance(hook, hooks.EvalHook) and hook._func is not None:
+            hook._func = partial(_call_within, context, hook._func)
 
 
-def _within(
+def _call_within(
     context: Callable[[], AbstractContextManager[Any]], function: Callable[[], Any]
-) -> Callable[[], Any]:
-    def call() -> Any:
-        with context():
-            return function()
-
-    return call
+) -> Any:
+    with context():
+        return function()
 
 
 def restore_training_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
