@@ -43,4 +43,5 @@ def test_parts_of_a_step_give_the_weights_of_whole_steps(tmp_path: Path) -> None
         assert done.returncode == 0, done.stdout + done.stderr
         weights.append(torch.load(tmp_path / parts / "model_final.pth", weights_only=True)["model"])
     for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-6)
+        distance = (weights[1][name].double() - value).norm()
+        assert distance <= 1e-5 * value.double().norm() + 1e-6, name
