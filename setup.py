@@ -16,6 +16,9 @@ EXPORT = [
     'onnxruntime>=1.25; python_version >= "3.11"',
 ]
 SUPERVISION = ["supervision>=0.25"]
+WANDB = ["wandb>=0.19"]
+MLFLOW = ["mlflow-skinny>=2.14"]  # the client; a whole mlflow serves as well
+TRACKIO = ["trackio>=0.5"]
 TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "setuptools>=70.1", *FAST]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
 LINT = ["ruff>=0.14", "mypy>=1.15", "clang-format>=19", "pre-commit>=4"]
@@ -96,6 +99,9 @@ setup(
         "fast": FAST,
         "export": EXPORT,
         "supervision": SUPERVISION,
+        "wandb": WANDB,
+        "mlflow": MLFLOW,
+        "trackio": TRACKIO,
         "test": TEST,
         "dev": DEVELOPMENT,
     },

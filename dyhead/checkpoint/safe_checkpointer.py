@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -49,6 +50,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
         save_to_disk: bool | None = None,
         card: Callable[[], ModelCard] | None = None,
         stripped: Collection[str] = (),
+        saving: Callable[[], AbstractContextManager[Any]] = nullcontext,
         **checkpointables: Any,
     ) -> None:
         """Save and load `model`.
@@ -61,6 +63,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
             card: describes the detector; called at each save.
             stripped: names under which only weights and card are saved. Nothing can be resumed from
                 such a file, so `last_checkpoint` never names it.
+            saving: a context in which `model` has the weights to save.
             checkpointables: objects saved and loaded under these names.
         """
         if save_to_disk is None:
@@ -69,6 +72,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
         self._cfg = cfg
         self._card = card
         self._stripped = stripped
+        self._saving = saving
         self._is_resuming = False
         self.last_saved: tuple[str, int | None] = ("", None)
         self.last_resumable = ""
@@ -92,11 +96,12 @@ class SafeCheckpointer(SafeFileCheckpointer):
             card = self._card()
             described[CARD_KEY] = card.as_plain()
             self.last_saved = os.path.join(self.save_dir, f"{name}.pth"), card.iteration
-        if name in self._stripped:
-            content = {"model": self.model.state_dict(), **described}
-            self._write(name, content, is_resumable=False)
-        else:
-            super().save(name, **described, **kwargs)
+        with self._saving():
+            if name in self._stripped:
+                content = {"model": self.model.state_dict(), **described}
+                self._write(name, content, is_resumable=False)
+            else:
+                super().save(name, **described, **kwargs)
 
     def _write(self, name: str, content: dict[str, Any], is_resumable: bool = True) -> None:
         self._refuse_bad_values(content)

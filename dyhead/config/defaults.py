@@ -256,6 +256,36 @@ SOLVER.OPTIMIZER = "SGD"  # the optimizer: "SGD" or "ADAMW"
 # Save weights and model card alone in model_final.pth: half of the size with SGD, a third with
 # AdamW. A training cannot be resumed from it, only from the checkpoints before it.
 SOLVER.CHECKPOINT_FINAL_STRIPPED = False
+# Passes over the training data: sets MAX_ITER, and STEPS in the same proportion; 0: MAX_ITER holds.
+SOLVER.EPOCHS = 0
+# The IMS_PER_BATCH that BASE_LR and BASE_LR_END are meant for: with another one they grow or shrink
+# in proportion; 0: they hold as they are.
+SOLVER.REFERENCE_BATCH_SIZE = 0
+# In how many parts the images of a step are computed: less memory, the same gradient,
+# more time. IMS_PER_BATCH stays the number of images of a step.
+SOLVER.ACCUMULATION_STEPS = 1
+# how many periodic checkpoints are kept; 0: all. model_final and model_best always are.
+SOLVER.CHECKPOINTS_KEPT = 0
+SOLVER.EMA = CfgNode()
+# Evaluate and save an exponential moving average of the weights, not the weights of the last step.
+SOLVER.EMA.ENABLED = False
+# Share of the average that stays at each step, between 0 and 1; at the beginning it is less.
+SOLVER.EMA.DECAY = 0.999
+SOLVER.BEST = CfgNode()
+# Metric of the evaluations, such as "bbox/AP", whose best weights are kept as model_best; "": none.
+SOLVER.BEST.METRIC = ""
+SOLVER.BEST.MODE = "max"  # which values of this metric are better: "max" or "min"
+# Stop after so many evaluations in a row without a better SOLVER.BEST.METRIC, at least 1; 0: never.
+SOLVER.BEST.PATIENCE = 0
+# By how much, in the metric's unit, an evaluation has to be better for PATIENCE; not negative.
+SOLVER.BEST.MIN_DELTA = 0.0
+
+SOLVER.TRACKING = CfgNode()
+# Services that get the numbers of a training besides its own files: any of "wandb", "mlflow" and
+# "trackio". Each needs its package: pip install "dyhead[wandb]" and so on.
+SOLVER.TRACKING.SERVICES = ()
+SOLVER.TRACKING.PROJECT = "dyhead"  # the project, or MLflow's experiment, that runs belong to
+SOLVER.TRACKING.NAME = ""  # name of the run; "": that of the folder OUTPUT_DIR
 
 # --- Evaluation -----------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from dyhead.config.ranges import (
     name,
     number,
     one_of,
+    text,
     whole,
 )
 
@@ -135,7 +136,26 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "ENABLED": flag(),
         "MODE": one_of("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
     },
-    "SOLVER": {"OPTIMIZER": identifier(), "CHECKPOINT_FINAL_STRIPPED": flag()},
+    "SOLVER": {
+        "OPTIMIZER": identifier(),
+        "CHECKPOINT_FINAL_STRIPPED": flag(),
+        "EPOCHS": whole(0),
+        "REFERENCE_BATCH_SIZE": whole(0),
+        "ACCUMULATION_STEPS": COUNT,
+        "CHECKPOINTS_KEPT": whole(0),
+    },
+    "SOLVER.EMA": {"ENABLED": flag(), "DECAY": _PROBABILITY},
+    "SOLVER.BEST": {
+        "METRIC": text(),
+        "MODE": one_of("max", "min"),
+        "PATIENCE": whole(0),
+        "MIN_DELTA": NOT_NEGATIVE,
+    },
+    "SOLVER.TRACKING": {
+        "SERVICES": list_of(one_of("wandb", "mlflow", "trackio"), empty=True),
+        "PROJECT": name(),
+        "NAME": text(),
+    },
     "SOLVER.AMP": {"DTYPE": one_of("", "bfloat16", "float16")},
     "TEST": {
         "FAST_COCO_EVAL": flag(),

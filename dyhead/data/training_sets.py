@@ -51,6 +51,18 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, MakeSampler | None]:
     return together, partial(RatioTrainingSampler, sizes, ratios)
 
 
+def count_training_images(cfg: CfgNode) -> int:
+    """Count the images of DATASETS.TRAIN that are trained on.
+
+    Raises:
+        UserError: as `load_training_sets`, or a data set does not know its length.
+    """
+    dataset = load_training_sets(cfg)[0]
+    if not hasattr(dataset, "__len__"):
+        raise UserError("SOLVER.EPOCHS needs data sets of a known length: set SOLVER.MAX_ITER.")
+    return len(dataset)
+
+
 def _choose_sampler(cfg: CfgNode, dataset: Any) -> MakeSampler | None:
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if not isinstance(dataset, list):

@@ -95,7 +95,7 @@ def _overall(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 class CurvesHook(HookBase):
-    """Draws the loss and AP curves of a run that reached its last step.
+    """Draws the loss and AP curves of a run that reached its end.
 
     Register it after the hook that writes metrics.json.
     """
@@ -107,7 +107,7 @@ class CurvesHook(HookBase):
 
     def after_train(self) -> None:
         """Draw, and log where the picture is."""
-        was_completed = self.trainer.iter >= self.trainer.max_iter
+        was_completed = self.trainer.iter >= self.trainer.max_iter or self.trainer.was_stopped_early
         if was_completed and os.path.isfile(self._metrics):
             with picture(self._picture, "loss and AP curves"):
                 plot_curves(self._metrics, self._picture)

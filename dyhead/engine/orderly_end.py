@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Any
 
+from dyhead.d2.evaluation import verify_results
 from dyhead.d2.utils import comm
 from dyhead.engine.hooks import steps_done
 from dyhead.engine.stops import Stopped, StopRequested, StopSignals, exit_status, name_of
@@ -33,6 +34,16 @@ def save_missing_end(trainer: Any) -> None:
     trainer.run_state.gather(trainer.iter)
     if comm.is_main_process():
         trainer.checkpointer.save("model_final", iteration=trainer.iter)
+
+
+def save_early_end(trainer: Any) -> Any:
+    """Save a run that stopped early as one that came to its end; return its last results."""
+    if trainer.finished_step == trainer.iter and comm.is_main_process():
+        trainer.checkpointer.save("model_final", iteration=trainer.iter)
+    results = getattr(trainer, "_last_eval_results", None)
+    if results and trainer.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
+        verify_results(trainer.cfg, results)
+    return results
 
 
 def end_after_failure(trainer: Any, error: Exception) -> Stopped | None:

@@ -4,6 +4,7 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -28,23 +29,44 @@ from dyhead.d2.utils.events import EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.stream import TrainingBatches
-from dyhead.data.training_sets import load_training_sets
+from dyhead.data.training_sets import count_training_images, load_training_sets
+from dyhead.engine.accumulation import accumulate_gradients
+from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
+from dyhead.engine.early_stopping import EarlyStoppingHook, StoppedEarly
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
 from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
 from dyhead.engine.input_pictures import InputPicturesHook
+from dyhead.engine.kept_checkpoints import adopt_earlier_checkpoints, keep_last_checkpoints
 from dyhead.engine.late_writers import LateWriters
 from dyhead.engine.metrics_file import MetricsWriter
 from dyhead.engine.optimizer import build_optimizer
-from dyhead.engine.orderly_end import end_after_failure, save_and_end, save_missing_end
+from dyhead.engine.orderly_end import (
+    end_after_failure,
+    save_and_end,
+    save_early_end,
+    save_missing_end,
+)
 from dyhead.engine.precision import (
     build_step_trainer,
     build_test_precision,
     keep_predictions_in_float32,
 )
+from dyhead.engine.progress_bar import ProgressBarHook
+from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
+from dyhead.engine.schedule import EpochHook, settle_schedule
+from dyhead.engine.scores import check_best
 from dyhead.engine.setup import set_aside
 from dyhead.engine.stops import StopHook, StopRequested, interruptible
+from dyhead.engine.tracking import build_trackers, check_tracking
+from dyhead.engine.weight_average import (
+    AverageHook,
+    WeightAverage,
+    check_average,
+    evaluate_within,
+    restore_training_weights,
+)
 from dyhead.errors import UserError, user_errors
 from dyhead.evaluation.evaluators import build_evaluators
 from dyhead.evaluation.inference_optimization import optimized_for_inference
@@ -63,15 +85,19 @@ class Trainer(DefaultTrainer):
 
     Attributes:
         scores: of the evaluations, for the cards of the checkpoints.
+        average: of the weights, where SOLVER.EMA asks for it.
         run_state: the place in the data, and the seed of all that is random.
         finished_step: the last one that changed the weights, counted from 0; -1 before the first.
+        was_stopped_early: by SOLVER.BEST.PATIENCE.
     """
 
     finished_step = -1
+    was_stopped_early = False
 
     checkpointer: SafeCheckpointer
     scores: ScoresHook
     run_state: RunState
+    average: WeightAverage | None
 
     def __init__(self, cfg: CfgNode) -> None:
         """Build model, optimizer, data loader, scheduler, checkpointer and hooks from `cfg`.
@@ -87,7 +113,9 @@ class Trainer(DefaultTrainer):
                 "Genuine Detectron2 trains several processes on GPUs only: train in one process,"
                 " or set DYHEAD_HOST=embedded for several on the CPU."
             )
-        super().__init__(cfg)
+        check_best(cfg)
+        check_tracking(cfg)
+        super().__init__(settle_schedule(cfg, count_training_images))
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
@@ -104,6 +132,8 @@ class Trainer(DefaultTrainer):
         if not isinstance(self.checkpointer, SafeCheckpointer):
             self._replace_parts()
         built = super().build_hooks()
+        if self.average is not None:
+            evaluate_within(built, self.average.applied)
         _insert_before(built, hooks.EvalHook, StopHook())
         if comm.get_world_size() > 1:
             periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
@@ -114,11 +144,29 @@ class Trainer(DefaultTrainer):
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
             if InputPicturesHook.is_useful():
                 built.append(self._build_input_pictures())
-        return built
+            if ProgressBarHook.is_useful():
+                built.append(ProgressBarHook(self.cfg.SOLVER.IMS_PER_BATCH))
+        if self.cfg.SOLVER.EPOCHS:
+            built.insert(0, EpochHook(self.cfg.SOLVER.EPOCHS))
+        if self.average is not None:
+            built.append(AverageHook(self.average))
+        keep_last_checkpoints(built, self.cfg.SOLVER.CHECKPOINTS_KEPT)
+        return built + self._build_best_hooks()
 
     def _build_input_pictures(self) -> HookBase:
         names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
         return InputPicturesHook(self.model, self.cfg.INPUT.FORMAT, names)
+
+    def _build_best_hooks(self) -> list[HookBase]:
+        """Build what SOLVER.BEST asks for."""
+        best, period = self.cfg.SOLVER.BEST, self.cfg.TEST.EVAL_PERIOD
+        built: list[HookBase] = []
+        if best.METRIC and comm.is_main_process():
+            built.append(BestCheckpointHook(best.METRIC, best.MODE))
+        if best.PATIENCE:
+            waiting = best.METRIC, best.MODE, best.PATIENCE, best.MIN_DELTA
+            built.append(EarlyStoppingHook(*waiting, eval_period=period))
+        return built
 
     def build_writers(self) -> list[EventWriter]:
         """Build what opens the run's files when it first writes: see `open_writers`."""
@@ -126,28 +174,33 @@ class Trainer(DefaultTrainer):
         return [LateWriters(partial(type(self).open_writers, own_state))]
 
     def open_writers(self) -> list[EventWriter]:
-        """Build the host's writers, with a metrics.json that any reader of JSON takes."""
+        """Build the host's writers, with a strict metrics.json, and those of SOLVER.TRACKING."""
         built = super().build_writers()
         path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
         for index, writer in enumerate(built):
             if isinstance(writer, JSONWriter):
                 writer.close()
                 built[index] = MetricsWriter(path)
-        return built
+        return built + build_trackers(self.cfg, lambda: self.start_iter > 0)
 
     def _replace_parts(self) -> None:
         cfg, model = self.cfg, self.model
+        with user_errors():
+            accumulate_gradients(cfg, getattr(model, "module", model))
         self._trainer = build_step_trainer(cfg, model, self.data_loader, self.optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
         self.scores = ScoresHook()
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
+        ema, bare = cfg.SOLVER.EMA, getattr(model, "module", model)
+        self.average = WeightAverage(bare, ema.DECAY) if ema.ENABLED else None
         own_state = weakref.proxy(self)  # no cycle: a dropped trainer frees its memory at once
         self.checkpointer = SafeCheckpointer(
             model,
             cfg.OUTPUT_DIR,
             cfg=cfg,
             card=partial(training_card, own_state),
-            stripped=("model_final",) if cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED else (),
+            stripped=(BEST_NAME, *(["model_final"] * cfg.SOLVER.CHECKPOINT_FINAL_STRIPPED)),
+            saving=self.average.applied if self.average else nullcontext,
             trainer=own_state,
         )
         self.run_state = RunState(self.checkpointer.model, self.data_loader, seed)
@@ -177,8 +230,12 @@ class Trainer(DefaultTrainer):
         """
         self.finished_step = self.start_iter - 1
         save_missing_end(self)
+        if self.start_iter:
+            adopt_earlier_checkpoints(self._hooks, self.cfg.OUTPUT_DIR, self.start_iter)
         try:
             return super().train()
+        except StoppedEarly:
+            return save_early_end(self)
         except StopRequested as stop:
             raise save_and_end(self, stop) from None
         except RuntimeError as error:
@@ -192,13 +249,18 @@ class Trainer(DefaultTrainer):
         """Do one iteration, with the random numbers of its own."""
         self.run_state.begin_step(self.iter)
         super().run_step()
+        if self.average is not None:
+            self.average.update()
         self.finished_step = self.iter
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a run needs to go on exactly, except for the weights."""
+        average = {} if self.average is None else {"average": self.average.state_dict()}
         return {
             **super().state_dict(),
+            **average,
             "parameters": [name for name, _ in self._optimized()],
+            "solver": solver_values(self.cfg),
             "run": self.run_state.state_dict(self.iter),
         }
 
@@ -210,6 +272,9 @@ class Trainer(DefaultTrainer):
         """
         if type(state_dict["iteration"]) is not int:
             raise ValueError("its number of steps is missing")
+        check_length(state_dict["iteration"] + 1, self.max_iter)
+        if "average" in state_dict:
+            check_average(state_dict["average"], self.checkpointer.model.state_dict())
         names = {parameter: name for name, parameter in self._optimized()}
         saved = state_dict["_trainer"]["optimizer"]
         check_optimizer(saved, self.optimizer, names, state_dict.get("parameters"))
@@ -225,8 +290,18 @@ class Trainer(DefaultTrainer):
         step = dict(state_dict["_trainer"])
         own_scale = self._trainer.state_dict().get("grad_scaler")
         step["grad_scaler"] = step.get("grad_scaler") or own_scale
-        super().load_state_dict({**state_dict, "_trainer": step})
+        with own_settings(self, state_dict):
+            super().load_state_dict({**state_dict, "_trainer": step})
         self.run_state.load_state_dict(state_dict.get("run"), self.iter)
+        self._load_average(state_dict.get("average"))
+
+    def _load_average(self, state: Mapping[str, Any] | None) -> None:
+        if state is not None and self.average is None:
+            restore_training_weights(self.checkpointer.model, state)
+        elif state is not None and self.average is not None:
+            self.average.load_state_dict(state)
+        elif self.average is not None:
+            logger.info("The checkpoint has no average of weights: SOLVER.EMA begins with them.")
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

@@ -1,0 +1,76 @@
+"""Keeps the weights that an evaluation has found to be the best."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from dyhead.d2.engine import HookBase
+from dyhead.engine.hooks import steps_done
+from dyhead.engine.scores import COMPARISONS, NewScores
+from dyhead.errors import UserError
+
+BEST_NAME = "model_best"
+
+logger = logging.getLogger(__name__)
+
+
+class BestCheckpointHook(HookBase):
+    """Saves `model_best` whenever a metric is better than ever before in the run.
+
+    The file holds weights and a model card with the scores. Nothing is resumed from it, so
+    `last_checkpoint` goes its own way. Register the hook in the main process, after `ScoresHook`.
+
+    Attributes:
+        value: the best so far; None before.
+        steps: after which it was measured.
+    """
+
+    def __init__(self, metric: str, mode: str = "max") -> None:
+        """Compare the values of `metric` by `mode`, "max" or "min"."""
+        self._metric, self._is_better = metric, COMPARISONS[mode]
+        self._scores = NewScores(metric)
+        self.value: float | None = None
+        self.steps = 0
+
+    def after_step(self) -> None:
+        """Save if the evaluation of this step was the best.
+
+        Raises:
+            UserError: there is no such metric; the step is saved.
+        """
+        try:
+            self._save_if_best()
+        except UserError as error:
+            checkpointer, iteration = self.trainer.checkpointer, self.trainer.iter
+            checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+            raise UserError(
+                f"{error} Step {iteration + 1} was saved; --resume goes on from it."
+            ) from error
+
+    def after_train(self) -> None:
+        """Save if the evaluation at the end was the best."""
+        self._save_if_best()
+
+    def _save_if_best(self) -> None:
+        value = self._scores.take(self.trainer)
+        if value is None or not (self.value is None or self._is_better(value, self.value)):
+            return
+        self.value, self.steps = value, steps_done(self.trainer)
+        self.trainer.checkpointer.save(BEST_NAME)
+        logger.info("Best %s so far: %.4f after %d steps", self._metric, value, self.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and its step, for a resumed run."""
+        known = {"metric": self._metric, "value": self.value, "steps": self.steps}
+        return known if self.value is not None else {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave, unless it is of another metric."""
+        if state_dict["metric"] == self._metric:
+            self.value, self.steps = state_dict["value"], state_dict["steps"]
+        else:
+            logger.warning(
+                "The best checkpoint was that of %s: from here on it is that of %s.",
+                state_dict["metric"],
+                self._metric,
+            )

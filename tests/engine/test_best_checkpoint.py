@@ -1,0 +1,194 @@
+"""The best weights are kept, whatever comes after them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dyhead.checkpoint.model_card import read_card
+from dyhead.d2.config import CfgNode
+from dyhead.engine.trainer import Trainer
+from dyhead.errors import UserError
+
+MakeConfig = Callable[..., CfgNode]
+SETTINGS: dict[str, Any] = {
+    "SOLVER.MAX_ITER": 5,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "TEST.EVAL_PERIOD": 1,
+    "SOLVER.BEST.METRIC": "bbox/AP",
+}
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
+
+@pytest.fixture
+def scores(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """AP that the evaluations find, one after the other."""
+    found: list[float] = []
+    monkeypatch.setattr(
+        Trainer, "test", lambda *_: {"bbox": {"AP": found.pop(0), "AP50": 1.0, "APs": float("nan")}}
+    )
+    return found
+
+
+def train(cfg: CfgNode, resume: bool = False) -> Trainer:
+    torch.manual_seed(0)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer
+
+
+def weights(folder: str, name: str) -> dict[str, torch.Tensor]:
+    return torch.load(Path(folder, f"{name}.pth"), weights_only=True)["model"]
+
+
+def test_the_weights_of_the_best_evaluation_are_kept(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [10, 30, 20, 30, 5]
+    cfg = make_config(**SETTINGS)
+    train(cfg)
+    best, second = (weights(cfg.OUTPUT_DIR, name) for name in ("model_best", "model_0000001"))
+    assert all(torch.equal(best[name], weight) for name, weight in second.items())
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and card.iteration == 2 and card.scores["bbox/AP"] == 30
+    assert Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_the_lowest_value_is_the_best_where_the_mode_says_so(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [10, 30, 20, 30, 5]
+    cfg = make_config(**SETTINGS, **{"SOLVER.BEST.MODE": "min"})
+    train(cfg)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and card.iteration == 5 and card.scores["bbox/AP"] == 5
+
+
+def test_a_resumed_run_remembers_the_best(make_config: MakeConfig, scores: list[float]) -> None:
+    scores += [10, 40, 20]
+    train(make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 3}))
+    scores += [30, 35]
+    cfg = make_config(**SETTINGS)
+    train(cfg, resume=True)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and card.iteration == 2
+
+
+def test_without_a_metric_nothing_is_kept(make_config: MakeConfig, scores: list[float]) -> None:
+    scores += [1, 2, 3, 4, 5]
+    cfg = make_config(**{**SETTINGS, "SOLVER.BEST.METRIC": ""})
+    train(cfg)
+    assert not Path(cfg.OUTPUT_DIR, "model_best.pth").exists()
+
+
+def test_an_unknown_metric_is_answered_by_the_known_ones_and_loses_no_step(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [1] * 5
+    settings = {**SETTINGS, "SOLVER.CHECKPOINT_PERIOD": 100}
+    with pytest.raises(UserError, match=r"box/AP.* use one of bbox/AP, bbox/AP50.*--resume"):
+        train(make_config(**{**settings, "SOLVER.BEST.METRIC": "box/AP"}))
+    again = Trainer(make_config(**settings))
+    again.resume_or_load(resume=True)
+    assert again.start_iter == 1
+
+
+def test_a_value_that_is_no_number_is_never_the_best(
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    scores += [1] * 5
+    cfg = make_config(**{**SETTINGS, "SOLVER.BEST.METRIC": "bbox/APs"})
+    train(cfg)
+    assert "bbox/APs is not a number" in caplog.text
+    assert not Path(cfg.OUTPUT_DIR, "model_best.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SOLVER.BEST.MODE": "largest"}, "MODE is 'largest': use max or min"),
+        ({"SOLVER.BEST.PATIENCE": 1, "TEST.EVAL_PERIOD": 0}, "TEST.EVAL_PERIOD"),
+        ({"SOLVER.BEST.PATIENCE": 1, "SOLVER.BEST.METRIC": ""}, "set SOLVER.BEST.METRIC"),
+        ({"SOLVER.BEST.PATIENCE": -1}, "not negative"),
+    ],
+)
+def test_settings_without_effect_are_refused(
+    make_config: MakeConfig, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        Trainer(make_config(**{**SETTINGS, **changes}))
+
+
+def test_training_stops_after_evaluations_that_were_not_better(
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    scores += [10, 20, 15, 20, 18, 99]
+    cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 9, "SOLVER.BEST.PATIENCE": 3})
+    with caplog.at_level("INFO", "dyhead"):
+        trainer = train(cfg)
+    assert "Stopped early after 5 steps: bbox/AP was not better than 20.0000 in 3" in caplog.text
+    assert trainer.finished_step == 4 and scores == [99]
+    final = read_card(Path(cfg.OUTPUT_DIR, "model_final.pth"))
+    assert final is not None and (final.iteration, final.scores["bbox/AP"]) == (5, 18)
+    best = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert best is not None and best.iteration == 2
+
+
+def test_a_gain_below_the_least_one_does_not_count(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [10, 10.5, 10.9, 99]
+    settings = {"SOLVER.MAX_ITER": 9, "SOLVER.BEST.PATIENCE": 2, "SOLVER.BEST.MIN_DELTA": 1.0}
+    train(make_config(**{**SETTINGS, **settings}))
+    assert scores == [99]
+
+
+def test_a_run_that_stopped_early_goes_on_only_with_more_patience(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [20, 10, 10]
+    settings = {**SETTINGS, "SOLVER.MAX_ITER": 6, "SOLVER.BEST.PATIENCE": 2}
+    train(make_config(**settings))
+    assert train(make_config(**settings), resume=True).finished_step == 2
+    scores += [10, 10, 10]
+    patient = {**settings, "SOLVER.BEST.PATIENCE": 5}
+    assert train(make_config(**patient), resume=True).finished_step == 5
+
+
+def checkpoints(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).glob("model_*.pth"))
+
+
+def test_the_last_checkpoints_are_kept(make_config: MakeConfig, scores: list[float]) -> None:
+    scores += [9, 1, 1, 1, 1]
+    cfg = make_config(**SETTINGS, **{"SOLVER.CHECKPOINTS_KEPT": 2})
+    train(cfg)
+    kept = ["model_0000003.pth", "model_0000004.pth", "model_best.pth", "model_final.pth"]
+    assert checkpoints(cfg.OUTPUT_DIR) == kept
+
+
+def test_a_resumed_run_counts_its_earlier_checkpoints(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [1] * 5
+    train(make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 4}))
+    cfg = make_config(**SETTINGS, **{"SOLVER.CHECKPOINTS_KEPT": 2})
+    scores += [1] * 5
+    train(cfg, resume=True)
+    kept = ["model_0000003.pth", "model_0000004.pth", "model_best.pth", "model_final.pth"]
+    assert checkpoints(cfg.OUTPUT_DIR) == kept
+
+
+def test_a_new_run_deletes_no_other_runs_checkpoints(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    scores += [1] * 9
+    train(make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 5}))
+    scores[:] = [1] * 9
+    cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 3, "SOLVER.CHECKPOINTS_KEPT": 1})
+    train(cfg)
+    assert {"model_0000003.pth", "model_0000004.pth"} <= set(checkpoints(cfg.OUTPUT_DIR))

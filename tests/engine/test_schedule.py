@@ -1,0 +1,81 @@
+"""A training's length in epochs, and a learning rate for another batch."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dyhead.d2.config import CfgNode
+from dyhead.engine.schedule import settle_schedule
+from dyhead.engine.trainer import Trainer
+from dyhead.errors import UserError
+
+MakeConfig = Callable[..., CfgNode]
+
+
+def settled(cfg: CfgNode, num_images: int = 100) -> CfgNode:
+    return settle_schedule(cfg, lambda _: num_images)
+
+
+def test_a_config_without_these_keys_is_used_as_it_is(make_config: MakeConfig) -> None:
+    cfg = make_config()
+    assert settled(cfg) is cfg
+
+
+def test_epochs_set_the_steps_and_keep_the_shape_of_the_schedule(make_config: MakeConfig) -> None:
+    settings = {"SOLVER.MAX_ITER": 90, "SOLVER.STEPS": (60, 80), "SOLVER.IMS_PER_BATCH": 8}
+    solver = settled(make_config(**settings, **{"SOLVER.EPOCHS": 9})).SOLVER
+    assert solver.MAX_ITER == 113  # 900 images in batches of 8
+    assert solver.STEPS == (75, 100)
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_run_of_epochs_sees_every_image_as_often_and_records_them(
+    make_config: MakeConfig,
+) -> None:
+    cfg = make_config(**{"SOLVER.EPOCHS": 2})
+    trainer = Trainer(cfg)
+    trainer.train()
+    assert trainer.iter == 6  # twice six images in batches of two
+    lines = Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()
+    assert [r["epoch"] for r in map(json.loads, lines) if "epoch" in r] == [2.0]
+
+
+def test_the_rate_grows_with_the_batch_and_the_log_says_so(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"SOLVER.BASE_LR": 0.01, "SOLVER.BASE_LR_END": 0.001, "SOLVER.IMS_PER_BATCH": 4}
+    with caplog.at_level(logging.INFO, "dyhead"):
+        solver = settled(make_config(**settings, **{"SOLVER.REFERENCE_BATCH_SIZE": 16})).SOLVER
+    rates = solver.BASE_LR, solver.BASE_LR_END
+    assert rates == pytest.approx((0.0025, 0.00025))
+    assert "SOLVER.BASE_LR 0.01 is for batches of 16: with 4 it is 0.0025" in caplog.text
+
+
+def test_settling_again_changes_nothing(make_config: MakeConfig) -> None:
+    settings: dict[str, Any] = {"SOLVER.REFERENCE_BATCH_SIZE": 16, "SOLVER.EPOCHS": 3}
+    once = settled(make_config(**settings, **{"SOLVER.STEPS": (2,)}))
+    assert settled(once) == once
+
+
+def test_the_trainer_uses_the_scaled_rate(make_config: MakeConfig) -> None:
+    settings = {"SOLVER.BASE_LR": 0.01, "SOLVER.REFERENCE_BATCH_SIZE": 16}
+    assert Trainer(make_config(**settings)).scheduler.base_lrs[0] == pytest.approx(0.01 / 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"SOLVER.REFERENCE_BATCH_SIZE": 16, "SOLVER.REFERENCE_WORLD_SIZE": 1}, "already"),
+        ({"SOLVER.REFERENCE_BATCH_SIZE": -1}, "REFERENCE_BATCH_SIZE is -1"),
+        ({"SOLVER.EPOCHS": -1}, "EPOCHS is -1"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(
+    make_config: MakeConfig, changes: dict[str, int], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        settled(make_config(**changes))

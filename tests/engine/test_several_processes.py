@@ -1,0 +1,47 @@
+"""The options of a training act in all of its processes together."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from small_program import call, command_line, log_of
+
+from dyhead.checkpoint.model_card import read_card
+from dyhead.d2 import HOST
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(HOST == "detectron2", reason="it needs GPUs for two processes"),
+]
+
+
+def test_two_processes_stop_early_together_with_the_average_saved(tmp_path: Path) -> None:
+    line = [*command_line(tmp_path), "--num-gpus", "2", "SOLVER.MAX_ITER", "9"]
+    line += ["TEST.EVAL_PERIOD", "2", "SOLVER.BEST.METRIC", "bbox/AP", "SOLVER.BEST.PATIENCE", "2"]
+    line += ["SOLVER.EMA.ENABLED", "True", "SOLVER.CHECKPOINTS_KEPT", "1"]
+    # an improvement that no AP can have: the first evaluation is the best for good
+    line += ["SOLVER.BEST.MIN_DELTA", "200.0"]
+    done = call(line)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Stopped early after 6 steps" in log_of(tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run").glob("model_*.pth"))
+    assert names == ["model_0000005.pth", "model_best.pth", "model_final.pth"]
+    card = read_card(tmp_path / "run" / "model_final.pth")
+    assert card is not None and card.iteration == 6 and math.isfinite(card.scores["bbox/AP"])
+    state = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
+    assert state["trainer"]["average"]["updates"] == 6
+
+
+def test_parts_of_a_step_give_the_weights_of_whole_steps(tmp_path: Path) -> None:
+    line = [*command_line(tmp_path), "--num-gpus", "2", "SOLVER.IMS_PER_BATCH", "4"]
+    place = line.index("OUTPUT_DIR") + 1
+    weights = []
+    for parts in ("1", "2"):
+        line[place] = str(tmp_path / parts)
+        done = call([*line, "SOLVER.ACCUMULATION_STEPS", parts])
+        assert done.returncode == 0, done.stdout + done.stderr
+        weights.append(torch.load(tmp_path / parts / "model_final.pth", weights_only=True)["model"])
+    for name, value in weights[0].items():
+        distance = (weights[1][name].double() - value).norm()
+        assert distance <= 1e-5 * value.double().norm() + 1e-6, name
