@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # fvcore compiles a loss with it when it is imported, which users can do nothing about
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["DefaultPredictor", "Detections", "Detector", "__version__"]
 

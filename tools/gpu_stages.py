@@ -17,6 +17,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 # Modules that stages import, and the packages that bring them, where their names differ.
 PACKAGES = {
     "PIL": "Pillow",
+    "jinja2": "Jinja2",
     "yaml": "PyYAML",
     "faster_coco_eval": "faster-coco-eval",
 }
@@ -25,6 +26,7 @@ BENCHMARK = ("torch", "torchvision", "numpy", "tabulate")
 DETECTORS = (
     *("torch", "torchvision", "numpy", "fvcore", "iopath", "pycocotools", "timm", "safetensors"),
     *("PIL", "matplotlib", "tensorboard", "tabulate", "termcolor", "tqdm", "yaml", "yacs"),
+    "jinja2",
     "portalocker",  # which iopath imports
 )
 STOPPED = 2  # exit status of pytest when it was interrupted, here of every stopped stage

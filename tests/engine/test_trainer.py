@@ -14,6 +14,7 @@ from dyhead.checkpoint import SafeCheckpointer
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import DefaultTrainer, HookBase
 from dyhead.d2.utils import comm
+from dyhead.engine.input_pictures import InputPicturesHook
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
 
@@ -169,6 +170,7 @@ def test_a_trainer_of_ones_own_adds_hooks_as_to_detectron2s(make_config: MakeCon
         "PeriodicWriter",
         "ScoresHook",
         "CurvesHook",
+        *(["InputPicturesHook"] if InputPicturesHook.is_useful() else []),
         "Recorder",
     ]
     assert isinstance(trainer.checkpointer, SafeCheckpointer)
