@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from shown_faults import ShownFault
+from small_program import command_line, log_of, start
+from small_program import wait_for as read_until
 from tiny_training import run_training, sentence_of, start_training, write_tiny_training
 
 pytestmark = [
@@ -31,6 +33,7 @@ def refuse(self): raise RuntimeError("can't start new thread")
 import dyhead.engine.train_net
 threading.Thread.start = refuse
 """
+RESTARTS = ["--max_restarts", "2", "--monitor_interval", "0.1"]
 LONG = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "2"]
 
 
@@ -198,6 +201,49 @@ def test_the_process_that_started_the_others_is_killed(
     with fault.clear():  # nobody was there to tell at the time: the next run says where it goes on
         status, said = run_training(["--resume", *arguments, "SOLVER.MAX_ITER", str(steps + 1)])
         assert status == 0 and f"Starting training from iteration {steps}" in said
+
+
+@pytest.mark.fault("a folder that cannot be written, at --resume")
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs to become another user")
+def test_a_folder_that_cannot_be_written(
+    arguments: list[str], tmp_path: Path, fault: ShownFault
+) -> None:
+    assert run_training(arguments)[0] == 0
+    for folder in (tmp_path, *tmp_path.parents[:-2]):  # let others in, to look
+        folder.chmod(0o755)
+    before = steps_saved(tmp_path / "run")
+    resumed = [*arguments, "--resume", "SOLVER.MAX_ITER", "4"]
+    status, said = run_training(resumed, "import os; os.setuid(65534)", HOME=str(tmp_path))
+    with fault.clear():
+        assert status == 1
+        assert sentence_of(said).startswith("Error: OUTPUT_DIR cannot be written")
+    with fault.nothing_lost():
+        assert steps_saved(tmp_path / "run") == before
+    with fault.survived():
+        assert run_training(resumed)[0] == 0
+
+
+@pytest.mark.fault("a killed process of several, torchrun with restarts")
+def test_torchrun_starts_a_run_with_a_killed_process_again(
+    tmp_path: Path, fault: ShownFault
+) -> None:
+    line = ["--resume", *command_line(tmp_path), "SOLVER.MAX_ITER", "40"]
+    process = start(line, "-m", "torch.distributed.run", "--nproc_per_node", "2", *RESTARTS)
+    read_until(process, "model_0000003.pth")
+    ranks = children_of(process.pid)
+    steps = steps_saved(tmp_path / "run") + 1
+    os.kill(ranks[-1], signal.SIGKILL)
+    said = finish(process, 240)
+    log = log_of(tmp_path / "run")
+    with fault.survived():
+        assert process.returncode == 0, said
+        assert not any(map(is_alive, ranks))
+    with fault.clear():
+        assert "Signal 9 (SIGKILL)" in said
+        assert log.count("Starting training from iteration") == 2
+    with fault.nothing_lost():
+        again = int(log.rpartition("Starting training from iteration ")[2].split()[0])
+        assert again >= steps and steps_saved(tmp_path / "run") == 39
 
 
 def cmdline(pid: int) -> bytes:
