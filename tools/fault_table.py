@@ -75,9 +75,10 @@ class Collector:
         self._seconds[report.nodeid] = seconds
         if report.when != "teardown":
             return
-        for name, record in report.user_properties:
-            if name == "fault" and isinstance(record, dict):
-                self.rows[record["name"]].add(record, seconds)
+        for key, record in report.user_properties:
+            if key == "fault" and isinstance(record, dict):
+                name = record["name"]
+                self.rows.setdefault(name, Row(name)).add(record, seconds)
 
 
 def make_table(rows: list[Row]) -> str:

@@ -27,6 +27,16 @@ used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)
 """
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
+SLOW_DISK = """
+import os, time
+import PIL.Image
+open_at_once = PIL.Image.open
+def open_late(*args, **options):
+    while os.path.exists({hangs!r}):
+        time.sleep(0.1)
+    return open_at_once(*args, **options)
+PIL.Image.open = open_late
+"""
 NO_THREADS = """
 import threading
 def refuse(self): raise RuntimeError("can't start new thread")
@@ -122,7 +132,8 @@ def test_no_threads(arguments: list[str], tmp_path: Path, fault: ShownFault) -> 
 def with_workers(arguments: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A long training with two loader workers, which has saved a checkpoint already."""
     workers = ["DATALOADER.NUM_WORKERS", "2", "DATALOADER.TIMEOUT", "8"]
-    process = start_training([*arguments, *workers, *LONG])
+    code = SLOW_DISK.format(hangs=str(tmp_path / "the disk hangs"))
+    process = start_training([*arguments, *workers, *LONG], code)
     try:
         wait_for((tmp_path / "run" / "last_checkpoint").exists)
         yield process
@@ -150,9 +161,7 @@ def test_a_loader_worker_is_killed(
 def test_the_disk_of_the_images_does_not_answer(
     with_workers: subprocess.Popen[str], tmp_path: Path, fault: ShownFault
 ) -> None:
-    for image in (tmp_path / "images").iterdir():
-        image.unlink()
-        os.mkfifo(image)  # opening it waits for ever
+    (tmp_path / "the disk hangs").touch()
     children = children_of(with_workers.pid)
     said = finish(with_workers)
     with fault.clear():
