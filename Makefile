@@ -37,10 +37,10 @@ test: $(SETUP)
 test-all: $(SETUP)
 	$(PYTEST) -m ""
 
-# As python tools/fault_table.py; ARGS="-k disk" tries some of them, and writes no table
+# As python tools/fault_table.py; ARGS="-k disk" tries some of them; ARGS="-n 2": two at once
 .PHONY: faults
 faults: $(SETUP)
-	OMP_NUM_THREADS=1 $(BIN)/python tools/fault_table.py $(or $(ARGS),--write)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fault_table.py --write $(ARGS)
 
 .PHONY: structure
 structure: $(SETUP)
