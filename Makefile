@@ -9,6 +9,7 @@ SETUP := $(VENV)/.installed
 help:
 	@echo "make quickstart  train a small DyHead detector, score it and draw its detections"
 	@echo "make test        run the fast tests        make test-all  run the slow ones too"
+	@echo "make faults      try all faults of docs/reliability.md and rewrite its table (half an hour)"
 	@echo "make lint        check style, docstrings and types    make format  reformat the code"
 	@echo "make structure   count how the code is laid out: files, imports, calls, comments"
 	@echo "make bench       measure speed and memory (10 minutes) into benchmarks/results/"
@@ -35,6 +36,11 @@ test: $(SETUP)
 
 test-all: $(SETUP)
 	$(PYTEST) -m ""
+
+# As python tools/fault_table.py; ARGS="-k disk" tries some of them; ARGS="-n 2": two at once
+.PHONY: faults
+faults: $(SETUP)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/fault_table.py --write $(ARGS)
 
 .PHONY: structure
 structure: $(SETUP)

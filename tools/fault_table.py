@@ -2,7 +2,8 @@
 """Try all faults of tests/faults and make a table of them: `python tools/fault_table.py --write`.
 
 A column has a yes where every test of the fault has asserted it. With --write the table goes into
-docs/reliability.md. All other arguments are pytest's, such as -k disk.
+docs/reliability.md. All other arguments are pytest's, such as -n 2; with -k disk some of the faults
+are tried, and the others keep their rows.
 """
 
 import argparse
@@ -42,8 +43,14 @@ class Row:
 
     @property
     def is_shown(self) -> bool:
-        """Whether all columns have been shown by at least one test."""
+        """True if at least one test has shown all columns."""
         return self.tried > 0 and self.clear and self.survived and self.nothing_lost
+
+    @staticmethod
+    def parse(line: str) -> "Row":
+        """Return the row that `str` has made a line of."""
+        name, tried, *shown, seconds = (cell.strip() for cell in line.strip("| \n").split(" | "))
+        return Row(name, int(tried), float(seconds), *(mark == "yes" for mark in shown))
 
     def __str__(self) -> str:
         """Return the row in Markdown."""
@@ -75,9 +82,10 @@ class Collector:
         self._seconds[report.nodeid] = seconds
         if report.when != "teardown":
             return
-        for name, record in report.user_properties:
-            if name == "fault" and isinstance(record, dict):
-                self.rows[record["name"]].add(record, seconds)
+        for key, record in report.user_properties:
+            if key == "fault" and isinstance(record, dict):
+                name = record["name"]
+                self.rows.setdefault(name, Row(name)).add(record, seconds)
 
 
 def make_table(rows: list[Row]) -> str:
@@ -98,6 +106,12 @@ def make_table(rows: list[Row]) -> str:
     )
 
 
+def read_rows(text: str) -> dict[str, Row]:
+    """Return the rows of a table by their names."""
+    lines = [line for line in text.splitlines() if re.search(r"\| \d+ \| .* \| [\d.]+ \|$", line)]
+    return {row.name: row for row in map(Row.parse, lines)}
+
+
 def write_into(page: Path, table: str) -> None:
     """Replace what stands between the marks of a page."""
     text = page.read_text(encoding="utf-8")
@@ -116,7 +130,8 @@ def main() -> int:
     collector = Collector()
     options = ["-m", "", "-q", "-p", "no:cacheprovider", *others]
     status = pytest.main([str(ROOT / "tests" / "faults"), *options], plugins=[collector])
-    rows = list(collector.rows.values())
+    earlier = read_rows(PAGE.read_text(encoding="utf-8")) if "-k" in others else {}
+    rows = list((earlier | collector.rows).values())
     table = make_table(rows)
     print(f"\n{table}")
     if args.write:

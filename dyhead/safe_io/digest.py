@@ -9,6 +9,8 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from dyhead.safe_io.json_text import strict_json
+
 DIGEST_KEY = "sha256"
 
 
@@ -47,6 +49,6 @@ def _digest(content: bytes) -> str:
     begin = 8 + int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8:begin])
     header.pop("__metadata__", None)
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest = hashlib.sha256(strict_json(header, sort_keys=True).encode())
     digest.update(memoryview(content)[begin:])
     return digest.hexdigest()

@@ -18,6 +18,7 @@ import torch
 
 from dyhead.safe_io.archive import check_archive, check_is_data
 from dyhead.safe_io.digest import load_safetensors
+from dyhead.shortages import describe_shortage
 
 _ZIP = b"PK\x03\x04"  # since PyTorch 1.6
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # before it
@@ -192,6 +193,7 @@ def load_checkpoint_file(path: str | os.PathLike[str], memory_map: bool = False)
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged, holds no dict, or holds more than plain data.
+        MemoryError, RuntimeError: there is too little memory for it.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -200,6 +202,9 @@ def load_checkpoint_file(path: str | os.PathLike[str], memory_map: bool = False)
         check_is_data(path)
         loaded = _choose_reader(path, memory_map)(path)
     except Exception as error:  # a damaged pickle can raise almost anything
+        # An archive's parts have checksums; a damaged file of another kind may claim any size.
+        if _head(path).startswith(_ZIP) and describe_shortage(error):
+            raise
         raise ValueError(
             f"Checkpoint {path} is damaged or holds more than tensors, arrays and plain values, and"
             f" was not loaded: {_reason(error)}"

@@ -10,6 +10,8 @@ import time
 from types import TracebackType
 from typing import IO, Any
 
+from dyhead.safe_io.json_text import strict_json
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -75,7 +77,7 @@ class FileLock:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         told = {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
         self._file.truncate(0)
-        self._file.write(json.dumps(told).encode())
+        self._file.write(strict_json(told).encode())
         self._file.flush()
 
     def release(self) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from shown_faults import ShownFault
+from small_program import command_line, log_of, start
+from small_program import wait_for as read_until
 from tiny_training import run_training, sentence_of, start_training, write_tiny_training
 
 pytestmark = [
@@ -25,12 +27,23 @@ used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (400 << 20),) * 2)
 """
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
+SLOW_DISK = """
+import os, time
+import PIL.Image
+open_at_once = PIL.Image.open
+def open_late(*args, **options):
+    while os.path.exists({hangs!r}):
+        time.sleep(0.1)
+    return open_at_once(*args, **options)
+PIL.Image.open = open_late
+"""
 NO_THREADS = """
 import threading
 def refuse(self): raise RuntimeError("can't start new thread")
 import dyhead.engine.train_net
 threading.Thread.start = refuse
 """
+RESTARTS = ["--max_restarts", "2", "--monitor_interval", "0.1"]
 LONG = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "2"]
 
 
@@ -119,7 +132,8 @@ def test_no_threads(arguments: list[str], tmp_path: Path, fault: ShownFault) -> 
 def with_workers(arguments: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A long training with two loader workers, which has saved a checkpoint already."""
     workers = ["DATALOADER.NUM_WORKERS", "2", "DATALOADER.TIMEOUT", "8"]
-    process = start_training([*arguments, *workers, *LONG])
+    code = SLOW_DISK.format(hangs=str(tmp_path / "the disk hangs"))
+    process = start_training([*arguments, *workers, *LONG], code)
     try:
         wait_for((tmp_path / "run" / "last_checkpoint").exists)
         yield process
@@ -147,9 +161,7 @@ def test_a_loader_worker_is_killed(
 def test_the_disk_of_the_images_does_not_answer(
     with_workers: subprocess.Popen[str], tmp_path: Path, fault: ShownFault
 ) -> None:
-    for image in (tmp_path / "images").iterdir():
-        image.unlink()
-        os.mkfifo(image)  # opening it waits for ever
+    (tmp_path / "the disk hangs").touch()
     children = children_of(with_workers.pid)
     said = finish(with_workers)
     with fault.clear():
@@ -198,6 +210,49 @@ def test_the_process_that_started_the_others_is_killed(
     with fault.clear():  # nobody was there to tell at the time: the next run says where it goes on
         status, said = run_training(["--resume", *arguments, "SOLVER.MAX_ITER", str(steps + 1)])
         assert status == 0 and f"Starting training from iteration {steps}" in said
+
+
+@pytest.mark.fault("a folder that cannot be written, at --resume")
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs to become another user")
+def test_a_folder_that_cannot_be_written(
+    arguments: list[str], tmp_path: Path, fault: ShownFault
+) -> None:
+    assert run_training(arguments)[0] == 0
+    for folder in (tmp_path, *tmp_path.parents[:-2]):  # let others in, to look
+        folder.chmod(0o755)
+    before = steps_saved(tmp_path / "run")
+    resumed = [*arguments, "--resume", "SOLVER.MAX_ITER", "4"]
+    status, said = run_training(resumed, "import os; os.setuid(65534)", HOME=str(tmp_path))
+    with fault.clear():
+        assert status == 1
+        assert sentence_of(said).startswith("Error: OUTPUT_DIR cannot be written")
+    with fault.nothing_lost():
+        assert steps_saved(tmp_path / "run") == before
+    with fault.survived():
+        assert run_training(resumed)[0] == 0
+
+
+@pytest.mark.fault("a killed process of several, torchrun with restarts")
+def test_torchrun_starts_a_run_with_a_killed_process_again(
+    tmp_path: Path, fault: ShownFault
+) -> None:
+    line = ["--resume", *command_line(tmp_path), "SOLVER.MAX_ITER", "40"]
+    process = start(line, "-m", "torch.distributed.run", "--nproc_per_node", "2", *RESTARTS)
+    read_until(process, "model_0000003.pth")
+    ranks = children_of(process.pid)
+    steps = steps_saved(tmp_path / "run") + 1
+    os.kill(ranks[-1], signal.SIGKILL)
+    said = finish(process, 240)
+    log = log_of(tmp_path / "run")
+    with fault.survived():
+        assert process.returncode == 0, said
+        assert not any(map(is_alive, ranks))
+    with fault.clear():
+        assert "Signal 9 (SIGKILL)" in said
+        assert log.count("Starting training from iteration") == 2
+    with fault.nothing_lost():
+        again = int(log.rpartition("Starting training from iteration ")[2].split()[0])
+        assert again >= steps and steps_saved(tmp_path / "run") == 39
 
 
 def cmdline(pid: int) -> bytes:

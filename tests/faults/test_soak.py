@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="memory is read as Linux tells it"),
 ]
 STEPS = 2000
-INTERRUPTIONS = 30
 CHANGES = ["SOLVER.MAX_ITER", str(STEPS), "SOLVER.CHECKPOINT_PERIOD", "50"]
 CHANGES += ["TEST.EVAL_PERIOD", "250", "DATALOADER.NUM_WORKERS", "1"]
 STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
@@ -50,17 +49,20 @@ def run_straight(program: ToyProgram) -> list[int]:
 
 
 def interrupt(program: ToyProgram, chance: random.Random, *arguments: str) -> None:
-    """Start, and kill or stop at random after the training has begun."""
+    """Start, and kill or stop at random, after 0 to 3 checkpoints and a moment more."""
     process = program.start(*arguments)
-    wait_until(lambda: "Starting training" in program.said, process, 120)
-    time.sleep(chance.uniform(0.1, 1.0))
+    number = chance.randrange(4)
+    enough = wait_until(lambda: program.said.count("Starting training") > 0, process, 120)
+    enough &= wait_until(lambda: program.said.count("Checkpoint saved") >= number, process, 120)
+    assert enough or not process.is_alive(), program.said
+    time.sleep(chance.uniform(0, 0.4))
     if chance.random() < 0.5:
         kill(process)
         return
-    number = chance.choice(list(STOPS))
+    stop = chance.choice(list(STOPS))
     with suppress(ProcessLookupError):
-        os.kill(process.pid or 0, number)
-    assert program.join(process) in (STOPS[number], 0), program.said
+        os.kill(process.pid or 0, stop)
+    assert program.join(process) in (STOPS[stop], 0), program.said
     assert "Traceback" not in program.said
 
 
@@ -75,7 +77,7 @@ def test_two_thousand_interrupted_steps_end_as_straight_ones(
     straight, interrupted = programs
     memory = run_straight(straight)
     chance, done, interruptions = random.Random(18), 0, 0
-    while interruptions < INTERRUPTIONS and done < STEPS:
+    while done < STEPS:
         interrupt(interrupted, chance, *(["--resume"] if interruptions else []))
         interruptions += 1
         with fault.nothing_lost():
