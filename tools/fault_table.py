@@ -62,7 +62,7 @@ class Collector:
     """A plugin of pytest that collects what the tests have shown.
 
     Attributes:
-        rows: by the name of the fault, in the order of the tests; also of tests that were skipped.
+        rows: by the name of the fault; also of tests that were skipped.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ def main() -> int:
     options = ["-m", "", "-q", "-p", "no:cacheprovider", *others]
     status = pytest.main([str(ROOT / "tests" / "faults"), *options], plugins=[collector])
     earlier = read_rows(PAGE.read_text(encoding="utf-8")) if "-k" in others else {}
-    rows = list((earlier | collector.rows).values())
+    rows = sorted((earlier | collector.rows).values(), key=lambda row: row.name.lower())
     table = make_table(rows)
     print(f"\n{table}")
     if args.write:

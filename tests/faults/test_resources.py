@@ -19,6 +19,11 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="limits and processes are Linux's"),
 ]
+AS_NOBODY = """
+import os, runpy
+import dyhead.engine.train_net  # while all of Python's own files can be read
+os.setuid(65534)
+"""
 # Limits the memory of a process to what it has after its imports, and some more.
 LITTLE_MEMORY = """
 import resource
@@ -222,7 +227,7 @@ def test_a_folder_that_cannot_be_written(
         folder.chmod(0o755)
     before = steps_saved(tmp_path / "run")
     resumed = [*arguments, "--resume", "SOLVER.MAX_ITER", "4"]
-    status, said = run_training(resumed, "import os; os.setuid(65534)", HOME=str(tmp_path))
+    status, said = run_training(resumed, AS_NOBODY, HOME=str(tmp_path))
     with fault.clear():
         assert status == 1
         assert sentence_of(said).startswith("Error: OUTPUT_DIR cannot be written")

@@ -1,5 +1,6 @@
 """The program that `toy_program` runs, imported ahead by the server that forks it."""
 
+import multiprocessing
 import os
 
 import matplotlib.pyplot  # noqa: F401  the slowest of the later imports
@@ -16,5 +17,7 @@ def train(arguments: list[str], said: str) -> None:
     os.dup2(file, 1)
     os.dup2(file, 2)
     torch.set_num_threads(1)
+    # Not the server's way of starting processes: a loader's workers begin as in any program.
+    multiprocessing.set_start_method("fork", force=True)
     with exit_on_user_error():
         launch(main, parse_arguments(arguments))
