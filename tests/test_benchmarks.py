@@ -104,7 +104,7 @@ def test_variants_leave_no_trace() -> None:
 
 
 SMALL = [
-    *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.ATSS.INFERENCE_TH", "-1.0"),
+    *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.ATSS.INFERENCE_TH", "0.0"),
     *("MODEL.FPN.OUT_CHANNELS", "16", "MODEL.FPN.NORM", "", "MODEL.DYHEAD.CHANNELS", "16"),
     *("SOLVER.IMS_PER_BATCH", "2"),
 ]

@@ -83,6 +83,7 @@ def test_the_metadata_say_what_an_index_shows(wheel: Path) -> None:
         assert f"Programming Language :: Python :: 3.{minor}" in classifiers
     assert "Typing :: Typed" in classifiers
     extras = {"dev", "export", "fast", "supervision", "test", "video"}
+    extras |= {"wandb", "mlflow", "trackio"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     scripts = archive.read(name.replace("METADATA", "entry_points.txt")).decode()
     assert "dyhead = dyhead.cli.main:main" in scripts

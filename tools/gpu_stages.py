@@ -33,7 +33,7 @@ STOPPED = 2  # exit status of pytest when it was interrupted, here of every stop
 SLOW_TEST = 60  # seconds after which the log tells what a test is doing
 SMALL_DETECTOR = (
     *("MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DYHEAD.CHANNELS", "32"),
-    *("MODEL.DYHEAD.NUM_CONVS", "1", "MODEL.ATSS.INFERENCE_TH", "-1.0"),
+    *("MODEL.DYHEAD.NUM_CONVS", "1", "MODEL.ATSS.INFERENCE_TH", "0.0"),
 )
 
 

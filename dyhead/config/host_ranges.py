@@ -257,7 +257,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
     "SOLVER.AMP": {"ENABLED": flag()},
     "TEST": {
         "EVAL_PERIOD": whole(0),
-        "DETECTIONS_PER_IMAGE": COUNT,
+        "DETECTIONS_PER_IMAGE": either(one_of(-1), COUNT),
         "EXPECTED_RESULTS": list_of(list_of(either(number(), name()), 4), empty=True),
         "KEYPOINT_OKS_SIGMAS": list_of(POSITIVE, empty=True),
     },

@@ -152,7 +152,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "MIN_DELTA": NOT_NEGATIVE,
     },
     "SOLVER.TRACKING": {
-        "SERVICES": list_of(one_of("wandb", "mlflow", "trackio"), empty=True),
+        "SERVICES": list_of(identifier(), empty=True),
         "PROJECT": name(),
         "NAME": text(),
     },

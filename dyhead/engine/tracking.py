@@ -16,7 +16,7 @@ from dyhead.config.load import leaf_keys, value_of
 from dyhead.d2.config import CfgNode
 from dyhead.d2.utils.events import EventWriter, get_event_storage
 from dyhead.errors import UserError
-from dyhead.safe_io.save import write_text_atomically
+from dyhead.safe_io.json_text import write_json
 
 RUNS_FILE = "tracking.json"  # what each service calls a run, for its resume
 
@@ -228,7 +228,7 @@ class TrackingWriter(EventWriter):
             known = _read(path) if self._is_resumed() else {}
             service = SERVICES[self._name]()
             known[self._name] = service.begin(self._run, known.get(self._name))
-            write_text_atomically(json.dumps(known) + "\n", path)
+            write_json(known, path)
             self._service = service
         return self._service
 

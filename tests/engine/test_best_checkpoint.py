@@ -110,10 +110,10 @@ def test_a_value_that_is_no_number_is_never_the_best(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"SOLVER.BEST.MODE": "largest"}, "MODE is 'largest': use max or min"),
+        ({"SOLVER.BEST.MODE": "largest"}, "MODE can't be 'largest'"),
         ({"SOLVER.BEST.PATIENCE": 1, "TEST.EVAL_PERIOD": 0}, "TEST.EVAL_PERIOD"),
         ({"SOLVER.BEST.PATIENCE": 1, "SOLVER.BEST.METRIC": ""}, "set SOLVER.BEST.METRIC"),
-        ({"SOLVER.BEST.PATIENCE": -1}, "not negative"),
+        ({"SOLVER.BEST.PATIENCE": -1}, "PATIENCE can't be -1"),
     ],
 )
 def test_settings_without_effect_are_refused(

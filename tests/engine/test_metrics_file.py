@@ -2,6 +2,7 @@
 
 import json
 
+from dyhead.config import load_config
 from dyhead.d2.utils.events import EventStorage, JSONWriter
 from dyhead.engine import Trainer
 from dyhead.engine.metrics_file import MetricsWriter
@@ -23,7 +24,8 @@ def test_an_ap_that_cannot_be_computed_is_null(tmp_path):
 
 def test_the_trainer_writes_by_it_alone(tmp_path):
     trainer = Trainer.__new__(Trainer)
-    trainer.cfg = type("Config", (), {"OUTPUT_DIR": str(tmp_path)})
+    trainer.cfg, _ = load_config("")
+    trainer.cfg.OUTPUT_DIR = str(tmp_path)
     trainer.max_iter = 5
     built = trainer.open_writers()
     assert [type(w) for w in built if isinstance(w, MetricsWriter | JSONWriter)] == [MetricsWriter]

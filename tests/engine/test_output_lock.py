@@ -35,7 +35,8 @@ def test_it_is_made_held_and_given_back(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_was_saving_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".model_0000003.pth.0123456789abcdef.tmp").write_bytes(b"half")
-    kept = [".other.tmp", "model_0000001.pth", ".env.txt.0123456789abcdef.tmp"]
+    (tmp_path / ".env.txt.0123456789abcdef.tmp").write_bytes(b"half")
+    kept = [".other.tmp", "model_0000001.pth"]
     for name in kept:
         (tmp_path / name).write_bytes(b"")
     with held_output_folder(str(tmp_path)):

@@ -82,7 +82,7 @@ def test_a_changed_schedule_is_in_force(make_config: MakeConfig) -> None:
 
 @pytest.mark.usefixtures("four_steps")
 def test_weights_move_by_the_changed_rate(make_config: MakeConfig) -> None:
-    trainer = started(make_config(**{**SETTINGS, "SOLVER.BASE_LR": 0.0, "SOLVER.MAX_ITER": 5}))
+    trainer = started(make_config(**{**SETTINGS, "SOLVER.BASE_LR": 1e-30, "SOLVER.MAX_ITER": 5}))
     before = trainer.model.box.detach().clone()
     trainer.train()
     assert torch.equal(trainer.model.box, before)
