@@ -1,4 +1,4 @@
-"""What a run finds in its folder at --resume is trusted as little as a download."""
+"""Files that a run finds in its folder at --resume are trusted as little as a download."""
 
 import os
 import pickle

@@ -82,7 +82,7 @@ class ToyProgram:
 
     @property
     def said(self) -> str:
-        """What the last run has printed."""
+        """The text that the last run has printed."""
         return self._said.read_text(errors="replace")
 
     @property
