@@ -43,7 +43,7 @@ class Row:
 
     @property
     def is_shown(self) -> bool:
-        """True if at least one test has shown all columns."""
+        """True if the fault was tried, and all columns have been shown by every test of it."""
         return self.tried > 0 and self.clear and self.survived and self.nothing_lost
 
     @staticmethod

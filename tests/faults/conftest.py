@@ -16,7 +16,7 @@ __all__ = ["make_config", "rectangles", "without_pictures"]
 
 @pytest.fixture
 def fault(request: pytest.FixtureRequest) -> Iterator[ShownFault]:
-    """The record of what the test shows of its fault; all of it has to be shown."""
+    """Take what the test shows of its fault; it has to show all."""
     marker = request.node.get_closest_marker("fault")
     shown = ShownFault(marker.args[0])
     request.node.user_properties.append(("fault", shown.record))

@@ -1,4 +1,4 @@
-"""At --resume the files that a run finds in its folder are trusted as little as a download."""
+"""Files that a run finds in its folder at --resume are trusted as little as a download."""
 
 import os
 import pickle

@@ -8,7 +8,7 @@ COLUMNS = ("clear", "survived", "nothing_lost")
 
 
 class ShownFault:
-    """A record of what a test shows of its fault; each part by a block of assertions that hold.
+    """Records what a test has shown of its fault, each part by a block of assertions that hold.
 
     Attributes:
         record: the fault's name, how often it was tried, and for each of COLUMNS whether it has
