@@ -79,9 +79,8 @@ def test_pixels_reach_the_model_in_its_order_of_channels(
     np.testing.assert_array_equal(rgb(pictures[0], channels="RGB").scores, expected.scores)
     np.testing.assert_array_equal(rgb(pictures[0]).scores, swapped.scores)
     assert not np.array_equal(expected.scores, swapped.scores)
-    with pytest.raises(UserError, match="INPUT.FORMAT is 'L': make it"):
-        grey = ["INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", "[1.0]", "MODEL.PIXEL_STD", "[1.0]"]
-        Detector(run, device="cpu", overrides=grey)
+    with pytest.raises(UserError, match="INPUT.FORMAT 'L' wants 1"):
+        Detector(run, device="cpu", overrides=["INPUT.FORMAT", "L"])
 
 
 def test_several_scales_and_other_precisions_are_used(
