@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dyhead.cli.options import CONFIG_HELP, add_config, path, positive
+from dyhead.cli.options import CONFIG_HELP, add_config, add_set, path, positive
 from dyhead.cli.output import print_whole
 
 DESCRIPTION = """
@@ -84,14 +84,7 @@ def _add_config_options(parser: argparse.ArgumentParser) -> None:
         help="draw N training batches into the page (by default check.html), as the model of"
         " --config would see them",
     )
-    parser.add_argument(
-        "--set",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="override a key of the config; may be repeated",
-    )
+    add_set(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             sources=args.sources,
             images=args.images,
             config=args.config_file,
-            overrides=[part for pair in args.set for part in pair],
+            overrides=args.set,
             html=html,
             json=args.json,
             write=args.write,

@@ -54,6 +54,21 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add `--set KEY VALUE`, config overrides where other words stand freely, as `args.set`.
+
+    They are keys and values in turn, as `args.opts` of `add_overrides`.
+    """
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="extend",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="override a key of the config; may be repeated",
+    )
+
+
 def add_processes(parser: argparse.ArgumentParser) -> None:
     """Add on what and in how many processes to run, named as in Detectron2."""
     parser.add_argument(

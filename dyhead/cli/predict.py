@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dyhead.cli.options import add_checkpoint, add_config, add_threshold, path, positive
+from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
 from dyhead.cli.output import log_to_terminal
 
 if TYPE_CHECKING:
@@ -65,14 +65,7 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="look at every picture in several sizes, those of TEST.AUG",
     )
-    parser.add_argument(
-        "--set",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("KEY", "VALUE"),
-        help="override a key of the config; may be repeated",
-    )
+    add_set(parser)
 
 
 def _add_result_options(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
-    overrides = [part for pair in args.set for part in pair]
+    overrides = args.set
     if args.precision:
         overrides += ["TEST.PRECISION", args.precision]
     if args.multi_scale:

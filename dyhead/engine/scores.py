@@ -21,13 +21,9 @@ def check_best(cfg: CfgNode) -> None:
     """Refuse settings of SOLVER.BEST that could have no effect.
 
     Raises:
-        UserError: they contradict each other, or a value is not allowed.
+        UserError: they contradict each other.
     """
     best = cfg.SOLVER.BEST
-    if best.MODE not in COMPARISONS:
-        raise UserError(f"SOLVER.BEST.MODE is {best.MODE!r}: use max or min.")
-    if best.PATIENCE < 0 or best.MIN_DELTA < 0:
-        raise UserError("SOLVER.BEST.PATIENCE and MIN_DELTA are not negative: 0 turns them off.")
     if best.PATIENCE and not (best.METRIC and cfg.TEST.EVAL_PERIOD > 0):
         raise UserError(
             "SOLVER.BEST.PATIENCE counts evaluations: set SOLVER.BEST.METRIC, such as bbox/AP, and"

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dyhead.d2.engine import HookBase, hooks
-from dyhead.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +32,7 @@ class WeightAverage:
         Args:
             model: not wrapped for several processes.
             decay: share of the average that stays at each update, in (0, 1).
-
-        Raises:
-            UserError: it does not lie there.
         """
-        if not 0.0 < decay < 1.0:
-            raise UserError(f"SOLVER.EMA.DECAY is {decay}: it lies between 0 and 1, such as 0.999.")
         self._model, self._decay = model, decay
         self._average: dict[str, Tensor] = {}
         self._num_updates = 0

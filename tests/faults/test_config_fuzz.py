@@ -10,7 +10,7 @@ from types import FrameType
 
 import pytest
 from shown_faults import ShownFault
-from tiny_training import CONFIG, write_tiny_training
+from small_program import CONFIG, command_line
 
 from dyhead.config import load_config
 from dyhead.config.load import leaf_keys, value_of
@@ -62,7 +62,7 @@ def test_any_single_wrong_value_is_refused_in_a_sentence_or_serves_a_whole_run(
 ) -> None:
     monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
     monkeypatch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
-    arguments = [*write_tiny_training(tmp_path, 2), "SOLVER.MAX_ITER", "1"]
+    arguments = [*command_line(tmp_path, 2), "SOLVER.MAX_ITER", "1"]
     arguments += ["SOLVER.CHECKPOINT_PERIOD", "9", "SOLVER.CHECKPOINT_FINAL_STRIPPED", "True"]
     tried, refused, unclear, failures = 0, 0, [], []
     for key, value in wrong_values():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from shown_faults import ShownFault
-from tiny_training import write_tiny_training
+from small_program import command_line
 
 from dyhead.engine import parse_arguments
 from dyhead.engine.train_net import main
@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", lambda *_: None)
     monkeypatch.setattr("dyhead.engine.hooks.plot_curves", lambda *_: None)
-    return write_tiny_training(tmp_path)
+    return command_line(tmp_path)
 
 
 REFUSED = {

@@ -13,7 +13,7 @@ import torch
 from shown_faults import ShownFault
 from small_program import command_line, start
 from small_program import wait_for as read_until
-from tiny_training import run_training, sentence_of, start_training, write_tiny_training
+from tiny_training import run_training, sentence_of, start_training
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,7 +54,7 @@ LONG = ["SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "2"]
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    return write_tiny_training(tmp_path)
+    return command_line(tmp_path)
 
 
 def children_of(pid: int) -> list[int]:

@@ -33,9 +33,9 @@ SOLVER:
 """
 
 
-def command_line(folder: Path) -> list[str]:
+def command_line(folder: Path, num_images: int = 4) -> list[str]:
     """The command line of a two-step training into <folder>/run, on data that this writes."""
-    images = write_images(folder / "images")
+    images = write_images(folder / "images", num_images)
     annotations = [
         {"id": i + 1, "image_id": i, "category_id": 5, "bbox": [8, 8, 40, 40], "area": 1600}
         for i in range(len(images))
