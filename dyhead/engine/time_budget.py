@@ -1,4 +1,4 @@
-"""Where the time of a training goes, and how many steps the rest of it has room for."""
+"""The time of a training: what it went to, and how many steps the rest has room for."""
 
 import statistics
 from collections import deque
