@@ -130,7 +130,8 @@ class TimeBudgetHook(HookBase):
         """Log what the time is worth in steps, when it is known and when it changes."""
         budget, done = self._budget, self.trainer.iter + 1
         is_early = done - self.trainer.start_iter < _STEPS_OF_FIRST_REPORT
-        if is_early and budget.used < _SHARE_OF_FIRST_REPORT * budget.seconds:
+        is_early &= budget.used < _SHARE_OF_FIRST_REPORT * budget.seconds
+        if is_early or not budget.step.is_reliable:
             return
         self._warn_of_evaluations()
         steps = done + left
