@@ -49,14 +49,18 @@ class Classifier:
         self.file: dict[str, Tensor] = load_weights(local_path(weights))["model"]
 
     def __call__(self, picture: np.ndarray, **pixels: Any) -> Tensor:
-        """Return the chances of the 1,000 classes for (H, W, 3) RGB; `pixels` changes the keys."""
+        """Return the chances of the 1,000 classes for a picture as `prepare` takes it."""
+        with torch.no_grad():
+            features = self.backbone(self.prepare(picture, **pixels))["stride32"]
+            return self._classify(features).softmax(dim=1)[0]
+
+    def prepare(self, picture: np.ndarray, **pixels: Any) -> Tensor:
+        """Normalise (H, W, 3) RGB to (1, 3, H, W) as the config says; `pixels` say otherwise."""
         order = slice(None, None, -1 if pixels.get("format", self.cfg.INPUT.FORMAT) == "BGR" else 1)
         mean = torch.tensor(pixels.get("mean", self.cfg.MODEL.PIXEL_MEAN))
         std = torch.tensor(pixels.get("std", self.cfg.MODEL.PIXEL_STD))
         image = (torch.from_numpy(picture[..., order].copy()) - mean) / std
-        with torch.no_grad():
-            features = self.backbone(image.permute(2, 0, 1)[None])["stride32"]
-            return self._classify(features).softmax(dim=1)[0]
+        return image.permute(2, 0, 1)[None]
 
     def _classify(self, features: Tensor) -> Tensor:
         file = self.file
@@ -133,3 +137,22 @@ def sum_of_chances(
         float(classifier(picture, **pixels)[list(PHOTOGRAPHS[name][1])].sum())
         for name, picture in photographs.items()
     )
+
+
+def test_what_the_first_norm_saw_in_training_has_the_spread_of_these_pixels(
+    classifier: Classifier, photographs: dict[str, np.ndarray]
+) -> None:
+    of_imagenet = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+    assert 0.4 < spread(classifier, photographs) < 2
+    assert spread(classifier, photographs, **of_imagenet) > 2.5
+    assert spread(classifier, photographs, mean=[0.0] * 3, std=[255.0] * 3) < 0.3
+
+
+def spread(classifier: Classifier, photographs: dict[str, np.ndarray], **pixels: Any) -> float:
+    """Compare the variances before the first norm with those it has kept; the median ratio."""
+    images = torch.cat([classifier.prepare(each, **pixels) for each in photographs.values()])
+    with torch.no_grad():
+        variance = classifier.backbone.model.conv_stem(images).var(dim=(0, 2, 3))
+    kept = classifier.file["_bn0.running_var"]
+    alive = kept > 1e-3  # some channels never answer
+    return float((variance / kept)[alive].median())
