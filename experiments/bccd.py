@@ -40,7 +40,7 @@ DETECTORS = {
     "Faster R-CNN": "rcnn",
 }
 WITHOUT_DYHEAD = ("MODEL.DYHEAD.NUM_CONVS", "0")
-AUGMENTED = ("TEST.AUG.ENABLED", "True")  # flips, at the sizes of own_dataset.yaml: of training
+AUGMENTED = ("TEST.AUG.ENABLED", "True")  # flips, at the sizes of training
 WIDE = (*AUGMENTED, "TEST.AUG.MIN_SIZES", "(192, 256, 320, 384)", "TEST.AUG.MAX_SIZE", "576")
 FUSED = ("TEST.AUG.MERGE", "wbf")
 
