@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dyhead.checkpoint.pixels import settle_pixels
 from dyhead.config.load import with_project_keys
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
@@ -38,11 +39,12 @@ class DefaultPredictor:
         Raises:
             UserError: see `dyhead.detector.prepare_detector`.
         """
+        cfg = settle_pixels(with_project_keys(cfg))
+        self.input_format = colour_order(cfg)
         dataset = next(iter(cfg.DATASETS.TEST), None)
-        is_known = dataset is not None and bool(known_classes(with_project_keys(cfg)).names)
+        is_known = dataset is not None and bool(known_classes(cfg).names)
         detector = prepare_detector(cfg, dataset=dataset if is_known else None)
         self.cfg, self.model = detector.cfg, detector.model
-        self.input_format = colour_order(self.cfg)
         if dataset is not None:
             self.metadata = MetadataCatalog.get(dataset)
         short_side = cfg.INPUT.MIN_SIZE_TEST
