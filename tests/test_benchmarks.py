@@ -261,6 +261,7 @@ def test_loader_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert rows[0]["images_per_second"] == pytest.approx(4000 / rows[0]["milliseconds"])
 
 
+@pytest.mark.usefixtures("own_catalogs")
 def test_augmentation_benchmark(tmp_path: Path) -> None:
     arguments = ["--sizes", "48", "64", "--images", "2", "--rounds", "1"]
     rows = run_script(bm_augmentation, arguments, tmp_path / "augmentation.json")

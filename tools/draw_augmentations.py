@@ -1,6 +1,6 @@
-"""Draw what the augmentations of INPUT.AUG do to generated pictures: `python tools/draw_augmentations.py`.
+"""Draw a picture under each part of INPUT.AUG: `python tools/draw_augmentations.py`.
 
-Each part is on alone, with the probability 1, and all see the same picture.
+The picture is generated. Each part is on alone, with the probability 1, on the same picture.
 """
 
 import argparse

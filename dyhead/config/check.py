@@ -65,7 +65,7 @@ def _check_augmentation(cfg: CfgNode) -> None:
         low, high = aug[name].SCALES
         if low > high:
             raise UserError(
-                f"INPUT.AUG.{name}.SCALES is {(low, high)}: give the least factor, then the largest."
+                f"INPUT.AUG.{name}.SCALES is {(low, high)}: give the least, then the largest."
             )
     mixing = [name for name in ("MOSAIC", "COPY_PASTE", "MIXUP") if aug[name].PROB]
     for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):

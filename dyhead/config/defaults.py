@@ -40,8 +40,8 @@ INPUT = DEFAULTS.INPUT = CfgNode()
 # small file may fill the memory. 0: Pillow's own limit, about 179 million.
 INPUT.MAX_PIXELS = 0
 
-# Augmentation of training images besides Detectron2's sizes, CROP and RANDOM_FLIP: docs/augmentation.md.
-# Each part is off until its PROB (a probability for every image) or SIZE is set.
+# Augmentation of training images besides Detectron2's sizes, CROP and RANDOM_FLIP. Each part is off
+# until its PROB, a probability for every image, or its SIZE is set: docs/augmentation.md.
 AUG = INPUT.AUG = CfgNode()
 # Share of the last steps whose images are not mixed: MOSAIC, COPY_PASTE and MIXUP are off in them.
 AUG.OFF_FOR_LAST = 0.1

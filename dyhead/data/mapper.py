@@ -101,7 +101,9 @@ class CheckedMapper(DatasetMapper):
             return objects
         height, width = aug_input.image.shape[:2]
         shares = visible_shares(torch.from_numpy(aug_input.boxes), (0, 0, width, height))
-        return [one for one, share in zip(objects, shares, strict=True) if share >= self.least_visible]
+        return [
+            one for one, share in zip(objects, shares, strict=True) if share >= self.least_visible
+        ]
 
     def _handle_broken(self, file_name: str, error: Exception) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__

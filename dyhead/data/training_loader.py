@@ -53,8 +53,10 @@ def _build_batches(cfg: CfgNode, sets: TrainingSets, timeout: int) -> TrainingBa
     assert sets.make_sampler is not None
     records = DatasetFromList(sets.records, copy=False)  # one for the stream and for mixtures
     mapper, last_mapper = build_training_mappers(cfg, records, sets.weights)
-    batch_size = cfg.SOLVER.IMS_PER_BATCH
-    last_steps = LastSteps(cfg.INPUT.AUG.OFF_FOR_LAST, cfg.SOLVER.MAX_ITER, batch_size)
+    batch_size, ending = cfg.SOLVER.IMS_PER_BATCH, None
+    if mapper is not last_mapper:
+        last_steps = LastSteps(cfg.INPUT.AUG.OFF_FOR_LAST, cfg.SOLVER.MAX_ITER, batch_size)
+        ending = Ending(last_steps, last_mapper)
     return TrainingBatches(
         records,
         mapper,
@@ -64,7 +66,7 @@ def _build_batches(cfg: CfgNode, sets: TrainingSets, timeout: int) -> TrainingBa
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         timeout=timeout,
-        ending=None if mapper is last_mapper else Ending(last_steps, last_mapper),
+        ending=ending,
     )
 
 

@@ -11,9 +11,8 @@ from dyhead.d2.structures import Instances
 from dyhead.data.augmentation import Mix, build_finish, build_mixes
 from dyhead.data.augmentations.sample import Sample
 from dyhead.data.mapper import CheckedMapper
+from dyhead.data.stream import Mapper
 from dyhead.errors import UserError
-
-Mapper = Callable[[dict], dict[str, Any] | None]
 
 
 class TrainingMapper:

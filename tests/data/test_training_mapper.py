@@ -1,4 +1,4 @@
-"""Training images are mixed with others of the same sets, which the sample's random numbers choose."""
+"""Training images are mixed with others of the same sets, which their own random numbers choose."""
 
 import logging
 from collections import Counter
