@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+_NEVER = 2**62  # the position of an image that no training comes to
+
 
 class _Origin(NamedTuple):
     """A step of the run, and how many images were given out before it."""
@@ -34,11 +36,11 @@ class LastSteps:
         self.plan(num_steps)
 
     def plan(self, num_steps: int) -> None:
-        """Take another length of the training, in steps from its beginning."""
+        """Take another length of the training, in steps; sys.maxsize while none is known."""
         self._num_steps = num_steps
         first = num_steps - round(self._share * num_steps)
         steps = first - self._origin.step
-        self._begin.fill_(self._origin.images + steps * self._batch_size)
+        self._begin.fill_(min(self._origin.images + steps * self._batch_size, _NEVER))
 
     def includes(self, position: int) -> bool:
         """Tell whether the image at a position of the stream is of the last steps."""

@@ -1,5 +1,7 @@
 """The last steps are those of the training's length, whatever happens on the way."""
 
+import sys
+
 import pytest
 
 from dyhead.data.last_steps import LastSteps
@@ -23,6 +25,12 @@ def test_another_length_moves_them() -> None:
     steps = LastSteps(0.2, 100, 2)
     steps.plan(50)
     assert first_position(steps) == 40 * 2
+
+
+def test_a_training_without_a_known_length_has_none() -> None:
+    steps = LastSteps(0.2, 100, 2)
+    steps.plan(sys.maxsize)
+    assert not steps.includes(10**15)
 
 
 def test_a_resumed_run_has_the_same() -> None:
