@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 
 class ColorJitter:
@@ -39,6 +40,8 @@ class ColorJitter:
         """Return an image (C, H, W) of uint8 in other colours, or as it is."""
         if torch.rand(()) >= self._probability:
             return image
-        if not self._is_bgr:
-            return self._jitter(image)
-        return self._jitter(image.flip(0)).flip(0)
+        return self._changed(image.flip(0)).flip(0) if self._is_bgr else self._changed(image)
+
+    def _changed(self, image: Tensor) -> Tensor:
+        """Change the colours of an RGB or grey image, by Pillow's functions, the fastest."""
+        return functional.pil_to_tensor(self._jitter(functional.to_pil_image(image)))

@@ -5,6 +5,8 @@ import pytest
 import torch
 from PIL import Image
 from planted_boxes import assert_boxes_are_where_colors_are, find, paint
+from torchvision.transforms import v2
+from torchvision.tv_tensors import BoundingBoxes
 
 from dyhead.d2.data import transforms as T
 from dyhead.d2.structures import BoxMode
@@ -139,6 +141,25 @@ def test_iou_crops_keep_an_object_by_its_centre_and_pictures_without_objects_who
     assert len(sizes) == 2  # some are left whole
     for nothing in (None, np.zeros((0, 4))):
         assert isinstance(IoUCrop(0.3).get_transform(picture, nothing), T.NoOpTransform)
+
+
+def test_iou_crops_are_as_often_whole_and_as_large_as_torchvisions():
+    picture = np.zeros((100, 150, 3), dtype=np.uint8)
+    boxes = np.array([[20.0, 30.0, 60.0, 70.0], [90.0, 10.0, 140.0, 90.0], [5.0, 5.0, 20.0, 15.0]])
+    theirs = v2.RandomIoUCrop()
+    objects = BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=(100, 150))
+    areas, theirs_areas = [], []
+    for _ in range(600):
+        crop = IoUCrop(0.3).get_transform(picture, boxes)
+        areas.append(crop.w * crop.h if isinstance(crop, T.CropTransform) else 0)
+        chosen = theirs.make_params([objects])
+        theirs_areas.append(chosen["width"] * chosen["height"] if chosen else 0)
+    whole, theirs_whole = (np.mean(np.equal(each, 0)) for each in (areas, theirs_areas))
+    assert whole == pytest.approx(theirs_whole, abs=0.06)
+    quantiles = [
+        np.quantile([a for a in each if a], [0.25, 0.5, 0.75]) for each in (areas, theirs_areas)
+    ]
+    np.testing.assert_allclose(*quantiles, rtol=0.15)
 
 
 def test_padding_repeats_the_mean_to_the_right_and_below():
