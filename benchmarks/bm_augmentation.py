@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from measure import time_interleaved
@@ -23,7 +24,7 @@ from dyhead.data.shape_scenes import ShapesSpec
 from dyhead.data.shapes import make_shapes
 from dyhead.data.training_mapper import build_training_mappers
 
-PARTS = {
+PARTS: dict[str, list[Any]] = {
     "none": [],
     "colours": ["INPUT.AUG.COLOR.PROB", 1.0],
     "IoU crop": ["INPUT.AUG.IOU_CROP.PROB", 1.0],

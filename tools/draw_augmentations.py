@@ -81,7 +81,7 @@ def main() -> None:
     """Draw and save the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=TARGET)
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=11)
     args = parser.parse_args()
     draw_all(args.seed).save(args.output, quality=80)
     print(f"{args.output}: {args.output.stat().st_size / 1000:.0f} kB")

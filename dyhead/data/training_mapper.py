@@ -79,18 +79,19 @@ class TrainingMapper:
             image = function(image)
         if image.shape == mapped["image"].shape:
             return {**mapped, "image": image}
-        instances = Instances(tuple(image.shape[-2:]), **mapped["instances"].get_fields())
+        size = image.shape[-2], image.shape[-1]
+        instances = Instances(size, **mapped["instances"].get_fields())
         return {**mapped, "image": image, "instances": instances}
 
 
 class Others:
     """The training images that others are mixed with."""
 
-    def __init__(self, records: Sequence[dict], weights: np.ndarray | None = None) -> None:
+    def __init__(self, records: Any, weights: np.ndarray | None = None) -> None:
         """Take dataset dicts.
 
         Args:
-            records: all training images.
+            records: all training images, a list or a map-style data set.
             weights: (N,), how often each is drawn, in proportion; None: all alike.
         """
         self._records = records
@@ -105,13 +106,13 @@ class Others:
 
 
 def build_training_mappers(
-    cfg: CfgNode, records: Sequence[dict], weights: np.ndarray | None = None
+    cfg: CfgNode, records: Any, weights: np.ndarray | None = None
 ) -> tuple[Mapper, Mapper]:
     """Build the mapper of a training's images, and that of its last steps, which mixes none.
 
     Args:
         cfg: INPUT is read.
-        records: all training images, as dataset dicts.
+        records: the dataset dicts of all training images; see `Others`.
         weights: see `Others`.
     """
     mapper = CheckedMapper(cfg, is_train=True)

@@ -13,14 +13,14 @@ from dyhead.d2.data import transforms as T
 class ScaleJitter(T.Augmentation):
     """Resizes a picture to a random multiple of what fits a size; its aspect ratio stays."""
 
-    def __init__(self, size: Sequence[int], scales: Sequence[float]) -> None:
+    def __init__(self, size: Sequence[int], scales: tuple[float, float]) -> None:
         """Choose sizes.
 
         Args:
             size: height and width in pixels.
             scales: least and greatest multiple; (1, 1) is a letterbox's.
         """
-        self.size, self.scales = tuple(size), tuple(scales)
+        self.size, self.scales = tuple(size), scales
 
     def get_transform(self, image: np.ndarray) -> Any:
         """Return the resize by a newly drawn multiple."""
@@ -28,7 +28,7 @@ class ScaleJitter(T.Augmentation):
         fitting = min(room / side for room, side in zip(self.size, old, strict=True))
         scale = fitting * np.random.uniform(*self.scales)
         height, width = (max(1, round(side * scale)) for side in old)
-        return T.ResizeTransform(*old, height, width)
+        return T.ResizeTransform(old[0], old[1], height, width)
 
 
 class CropToSize(T.Augmentation):

@@ -22,7 +22,7 @@ class Mosaic:
 
     def __init__(
         self,
-        scales: Sequence[float],
+        scales: tuple[float, float],
         size: Sequence[int],
         fill: Sequence[float],
         least_visible: float,
@@ -35,7 +35,7 @@ class Mosaic:
             fill: a value for each channel, 0 to 255.
             least_visible: share of a box's area that has to be left; others are dropped.
         """
-        self._scales, self._size, self._least_visible = tuple(scales), tuple(size), least_visible
+        self._scales, self._size, self._least_visible = scales, tuple(size), least_visible
         self._fill = torch.tensor(fill).round().to(torch.uint8)
 
     def __call__(self, sample: Sample, draw: Callable[[], Sample]) -> Sample:
@@ -61,7 +61,7 @@ class Mosaic:
     ) -> tuple[Tensor, Tensor]:
         """Paint a quarter (XYXY); return its boxes on the canvas, and their classes."""
         left, top, right, bottom = quarter
-        sample = sample.resized(np.random.uniform(*self._scales))
+        sample = sample.resized(float(np.random.uniform(*self._scales)))
         height, width = sample.size
         across = lay(width, right - left, align=float(right == centre[0]))
         down = lay(height, bottom - top, align=float(bottom == centre[1]))

@@ -1,4 +1,4 @@
-"""What is left of boxes in a part of a picture."""
+"""Clips boxes to a part of a picture, and tells how much of each is left."""
 
 import torch
 from torch import Tensor
