@@ -40,7 +40,7 @@ def test_a_mosaics_boxes_are_where_its_objects_are(size, scales):
     assert kept > 120  # of 7 a mosaic
 
 
-def test_what_a_mosaic_drops_shows_less_than_its_share():
+def test_a_mosaic_keeps_the_boxes_of_which_a_share_shows_and_no_others():
     mosaic = Mosaic((1.0, 1.0), (), BLACK, LEAST)
     dropped = 0
     for seed in range(60):
@@ -48,11 +48,11 @@ def test_what_a_mosaic_drops_shows_less_than_its_share():
         mixed = mosaic(FOUR[0], drawing(*FOUR[1:]))
         for sample in FOUR:
             for box, index in zip(sample.boxes, sample.classes.tolist(), strict=True):
-                if index not in mixed.classes.tolist():
-                    found = find(mixed.image, index)
-                    area = float((box[2] - box[0]) * (box[3] - box[1]))
-                    assert found is None or found.pixels < LEAST * area
-                    dropped += 1
+                found = find(mixed.image, index)
+                area = float((box[2] - box[0]) * (box[3] - box[1]))
+                is_kept = index in mixed.classes.tolist()
+                assert is_kept == (found is not None and found.pixels >= LEAST * area)
+                dropped += not is_kept
     assert dropped > 60
 
 
@@ -62,8 +62,17 @@ def test_what_a_mosaic_does_not_cover_is_filled_away_from_its_centre():
     is_white = (mixed.image == 255).all(dim=0)
     assert int(is_white.sum()) == 4 * 4 * 4  # four pictures of 4 x 4
     rows, columns = (is_white.any(dim=axis).nonzero().flatten() for axis in (1, 0))
-    assert len(rows) == len(columns) == 8  # around one point
+    for lines in (rows, columns):  # around one point
+        assert lines.tolist() == list(range(int(lines[0]), int(lines[0]) + 8))
     assert mixed.image[:, ~is_white].unique(dim=1).flatten().tolist() == [7, 8, 9]
+
+
+@pytest.mark.parametrize("scale", [0.13, 0.5, 0.77, 1.9])
+def test_a_box_of_the_whole_picture_is_one_at_any_scale(scale):
+    resized = planted((7, 33), {0: (0, 0, 33, 7)}).resized(scale)
+    height, width = resized.size
+    np.testing.assert_allclose(resized.boxes, [[0, 0, width, height]], rtol=1e-6)
+    assert abs(height - 7 * scale) <= 0.5 and abs(width - 33 * scale) <= 0.5
 
 
 def _no_objects():

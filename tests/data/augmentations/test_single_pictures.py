@@ -75,6 +75,18 @@ def test_boxes_are_where_the_objects_are_and_too_little_is_none(cfg, record, cha
     assert kept > 60
 
 
+def test_boxes_that_have_to_stay_whole_are_whole(cfg, record):
+    cfg.INPUT.AUG.IOU_CROP.PROB, cfg.INPUT.AUG.MIN_VISIBLE = 1.0, 1.0
+    cfg.INPUT.MIN_SIZE_TRAIN = (0,)
+    kept = 0
+    for sample in mapped_samples(cfg, record):
+        for box, index in zip(sample.boxes.tolist(), sample.classes.tolist(), strict=True):
+            whole = OBJECTS[index]
+            assert box[2] - box[0] == whole[2] - whole[0] and box[3] - box[1] == whole[3] - whole[1]
+        kept += len(sample.boxes)
+    assert 30 < kept < 110  # of 120
+
+
 def _touches_the_edge(box, sample):
     """Tell whether a rectangle may go on beyond what is shown, which may end before padding."""
     shown = (sample.image != 0).any(dim=0).nonzero()
