@@ -55,6 +55,7 @@ def _build_batches(cfg: CfgNode, sets: TrainingSets, timeout: int) -> TrainingBa
     mapper, last_mapper = build_training_mappers(cfg, records, sets.weights)
     batch_size, ending = cfg.SOLVER.IMS_PER_BATCH, None
     if mapper is not last_mapper:
+        _describe_mixing(cfg)
         last_steps = LastSteps(cfg.INPUT.AUG.OFF_FOR_LAST, cfg.SOLVER.MAX_ITER, batch_size)
         ending = Ending(last_steps, last_mapper)
     return TrainingBatches(
@@ -67,6 +68,17 @@ def _build_batches(cfg: CfgNode, sets: TrainingSets, timeout: int) -> TrainingBa
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         timeout=timeout,
         ending=ending,
+    )
+
+
+def _describe_mixing(cfg: CfgNode) -> None:
+    """Log which parts of INPUT.AUG mix images, and how long."""
+    aug = cfg.INPUT.AUG
+    parts = {name: aug[name].PROB for name in ("MOSAIC", "COPY_PASTE", "MIXUP")}
+    logger.info(
+        "Images are mixed by INPUT.AUG: %s; not in the last %.0f%% of the steps.",
+        ", ".join(f"{name} with probability {p:g}" for name, p in parts.items() if p),
+        100 * aug.OFF_FOR_LAST,
     )
 
 

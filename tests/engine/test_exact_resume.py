@@ -121,9 +121,13 @@ UNMIXED = {f"INPUT.AUG.{name}.PROB": 0.0 for name in ("MOSAIC", "COPY_PASTE", "M
 
 @pytest.mark.parametrize("workers", [(0, 0), (0, 2), (2, 0)], ids=str)
 def test_mixed_pictures_are_the_same_after_a_resume_and_end_at_the_same_step(
-    make_config: MakeConfig, tmp_path: Path, workers: tuple[int, int]
+    make_config: MakeConfig,
+    tmp_path: Path,
+    workers: tuple[int, int],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = {**SETTINGS, **MIXED}
+    caplog.set_level("INFO", logger="dyhead")
     _, whole_steps = train(make_config(**settings, OUTPUT_DIR=str(tmp_path / "whole")))
     first, second = (make_config(**settings, **{"DATALOADER.NUM_WORKERS": n}) for n in workers)
     torch.manual_seed(0)
@@ -135,6 +139,7 @@ def test_mixed_pictures_are_the_same_after_a_resume_and_end_at_the_same_step(
         trainer.train()
     _, more_steps = train(second, resume=True)
     assert record.steps + more_steps == whole_steps
+    assert "MIXUP with probability 1; not in the last 25% of the steps" in caplog.text
     unmixed = {**settings, **UNMIXED, "OUTPUT_DIR": str(tmp_path / "plain")}
     _, plain_steps = train(make_config(**unmixed))
     pictures, plain = ([images for images, _ in steps] for steps in (whole_steps, plain_steps))
