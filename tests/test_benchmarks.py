@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import bm_augmentation
 import bm_block
 import bm_deform_conv
 import bm_loader
@@ -258,6 +259,14 @@ def test_loader_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     rows = run_script(bm_loader, arguments, tmp_path / "loader.json")
     assert [row["workers"] for row in rows] == ["0"]
     assert rows[0]["images_per_second"] == pytest.approx(4000 / rows[0]["milliseconds"])
+
+
+@pytest.mark.usefixtures("own_catalogs")
+def test_augmentation_benchmark(tmp_path: Path) -> None:
+    arguments = ["--sizes", "48", "64", "--images", "2", "--rounds", "1"]
+    rows = run_script(bm_augmentation, arguments, tmp_path / "augmentation.json")
+    assert [row["task"] for row in rows] == list(bm_augmentation.PARTS)
+    assert all(row["config"] == "48 x 64" and row["milliseconds"] > 0 for row in rows)
 
 
 def run_script(script: Any, arguments: list[str], output: Path) -> list[dict[str, Any]]:

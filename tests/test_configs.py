@@ -216,7 +216,7 @@ def test_what_needs_genuine_detectron2_says_so_in_one_sentence(
 @pytest.mark.skipif(HOST == "embedded", reason="it has no Mask R-CNN")
 def test_mask_rcnn_needs_masks(data_set: list[str], tmp_path: Path) -> None:
     sentence = failing_run(MASK_RCNN, data_set, tmp_path)
-    assert sentence.startswith("Error: MODEL.MASK_ON needs masks, but 'mine' is in DATASETS.SOURCES")
+    assert sentence.startswith("Error: MODEL.MASK_ON needs masks, but 'mine' is in DATASETS.SOURCE")
 
 
 def failing_run(name: str, data_set: list[str], output_dir: Path) -> str:

@@ -17,6 +17,7 @@ def check_config(cfg: CfgNode) -> None:
     _check_channels(cfg)
     _check_sizes(cfg)
     _check_crop(cfg)
+    _check_augmentation(cfg)
 
 
 def _check_channels(cfg: CfgNode) -> None:
@@ -56,3 +57,20 @@ def _check_crop(cfg: CfgNode) -> None:
         raise UserError(
             f"INPUT.CROP.SIZE {list(crop.SIZE)}: give the least side, then the largest."
         )
+
+
+def _check_augmentation(cfg: CfgNode) -> None:
+    aug, model = cfg.INPUT.AUG, cfg.MODEL
+    for name in ("FIXED_SIZE", "MOSAIC"):
+        low, high = aug[name].SCALES
+        if low > high:
+            raise UserError(
+                f"INPUT.AUG.{name}.SCALES is {(low, high)}: give the least, then the largest."
+            )
+    mixing = [name for name in ("MOSAIC", "COPY_PASTE", "MIXUP") if aug[name].PROB]
+    for key in ("MASK_ON", "KEYPOINT_ON", "LOAD_PROPOSALS"):
+        if mixing and model[key]:
+            raise UserError(
+                f"INPUT.AUG.{mixing[0]} mixes boxes alone, and MODEL.{key} is True: set"
+                f" INPUT.AUG.{mixing[0]}.PROB to 0.0."
+            )

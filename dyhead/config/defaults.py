@@ -40,6 +40,43 @@ INPUT = DEFAULTS.INPUT = CfgNode()
 # small file may fill the memory. 0: Pillow's own limit, about 179 million.
 INPUT.MAX_PIXELS = 0
 
+# Augmentation of training images besides Detectron2's sizes, CROP and RANDOM_FLIP. Each part is off
+# until its PROB, a probability for every image, or its SIZE is set: docs/augmentation.md.
+AUG = INPUT.AUG = CfgNode()
+# Share of the last steps whose images are not mixed: MOSAIC, COPY_PASTE and MIXUP are off in them.
+AUG.OFF_FOR_LAST = 0.1
+# Share of a box's area that IOU_CROP, FIXED_SIZE and what mixes images have to leave visible; boxes
+# of which less is left are dropped.
+AUG.MIN_VISIBLE = 0.2
+AUG.IOU_CROP = CfgNode()
+AUG.IOU_CROP.PROB = 0.0  # crop a random part that keeps an object, as SSD does
+AUG.IOU_CROP.MIN_SCALE = 0.3  # least share of each side that such a crop has
+AUG.FIXED_SIZE = CfgNode()
+# Height and width of all training images in pixels, in the place of MIN_SIZE_TRAIN; (): not fixed.
+AUG.FIXED_SIZE.SIZE = ()
+# An image is resized to fit SIZE, times a random factor between these. (1, 1) is a letterbox,
+# (0.1, 2) large-scale jitter. What is larger than SIZE is cropped at random.
+AUG.FIXED_SIZE.SCALES = (1.0, 1.0)
+# Fill what is smaller than SIZE up to it, by MODEL.PIXEL_MEAN; else it stays smaller.
+AUG.FIXED_SIZE.PAD = True
+AUG.MOSAIC = CfgNode()
+AUG.MOSAIC.PROB = 0.0  # put the image and three others round a random point
+AUG.MOSAIC.SCALES = (0.5, 1.0)  # each of the four is resized by a random factor between these
+AUG.COPY_PASTE = CfgNode()
+AUG.COPY_PASTE.PROB = 0.0  # paste boxes of another image at random places
+AUG.COPY_PASTE.MAX_OBJECTS = 5  # at most so many boxes are pasted
+AUG.MIXUP = CfgNode()
+AUG.MIXUP.PROB = 0.0  # blend the image with another one
+# The other's share is drawn from the beta distribution with both parameters this: larger values are
+# nearer to a half.
+AUG.MIXUP.ALPHA = 32.0
+AUG.COLOR = CfgNode()
+AUG.COLOR.PROB = 0.0  # change the colours
+AUG.COLOR.BRIGHTNESS = 0.125  # its factor is between 1 - BRIGHTNESS and 1 + BRIGHTNESS
+AUG.COLOR.CONTRAST = 0.5  # its factor is between 1 - CONTRAST and 1 + CONTRAST
+AUG.COLOR.SATURATION = 0.5  # its factor is between 1 - SATURATION and 1 + SATURATION
+AUG.COLOR.HUE = 0.05  # it turns by at most this share of the circle of colours
+
 LOADER = DEFAULTS.DATALOADER = CfgNode()
 # Seconds that a batch of the loader's processes is waited for before the run ends, as when a disk
 # does not answer; 0: without end.

@@ -58,6 +58,23 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "TRAIN_RATIOS": list_of(POSITIVE, empty=True),
     },
     "INPUT": {"MAX_PIXELS": whole(0)},
+    "INPUT.AUG": {"OFF_FOR_LAST": SHARE, "MIN_VISIBLE": SHARE},
+    "INPUT.AUG.IOU_CROP": {"PROB": SHARE, "MIN_SCALE": number(above=0, most=1)},
+    "INPUT.AUG.FIXED_SIZE": {
+        "SIZE": list_of(whole(1, 2**16), 2, empty=True),
+        "SCALES": list_of(POSITIVE, 2),
+        "PAD": flag(),
+    },
+    "INPUT.AUG.MOSAIC": {"PROB": SHARE, "SCALES": list_of(POSITIVE, 2)},
+    "INPUT.AUG.COPY_PASTE": {"PROB": SHARE, "MAX_OBJECTS": COUNT},
+    "INPUT.AUG.MIXUP": {"PROB": SHARE, "ALPHA": POSITIVE},
+    "INPUT.AUG.COLOR": {
+        "PROB": SHARE,
+        "BRIGHTNESS": SHARE,
+        "CONTRAST": SHARE,
+        "SATURATION": SHARE,
+        "HUE": number(0, 0.5),
+    },
     "DATALOADER": {"TIMEOUT": whole(0)},
     "MODEL": {
         "PIXELS_FROM_WEIGHTS": flag(),

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from dyhead.d2.config import CfgNode, configurable
 from dyhead.d2.data import DatasetMapper
 from dyhead.d2.data import transforms as T
 from dyhead.d2.data.detection_utils import SizeMismatchError, check_image_size
-from dyhead.data.augmentation import build_augmentation
+from dyhead.d2.structures import BoxMode
+from dyhead.data.augmentation import build_augmentation, least_visible_share
+from dyhead.data.augmentations.visibility import visible_shares
 from dyhead.data.reading import read_image
 from dyhead.errors import UserError
 from dyhead.picture_files import allow_pixels
@@ -33,15 +36,19 @@ class CheckedMapper(DatasetMapper):
     Args:
         is_train: see `DatasetMapper`, as for the other arguments.
         max_pixels: see `allow_pixels`.
+        least_visible: share of a box that crops have to leave in training; 0: anything, as the host
+            has it.
     """
 
     skipped = 0
     skipped_in_a_row = 0
 
     @configurable
-    def __init__(self, is_train: bool, *, max_pixels: int = 0, **arguments: Any) -> None:
+    def __init__(
+        self, is_train: bool, *, max_pixels: int = 0, least_visible: float = 0.0, **arguments: Any
+    ) -> None:
         super().__init__(is_train, **arguments)
-        self.max_pixels = max_pixels
+        self.max_pixels, self.least_visible = max_pixels, least_visible
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
@@ -51,6 +58,7 @@ class CheckedMapper(DatasetMapper):
             **arguments,
             "augmentations": build_augmentation(cfg, is_train),
             "max_pixels": cfg.INPUT.MAX_PIXELS,
+            "least_visible": least_visible_share(cfg) if is_train else 0.0,
         }
 
     def __call__(self, dataset_dict: dict) -> dict | None:
@@ -76,15 +84,26 @@ class CheckedMapper(DatasetMapper):
         mapped = copy.deepcopy({k: v for k, v in dataset_dict.items() if k != "annotations"})
         image = read_image(mapped["file_name"], self.image_format)
         check_image_size(mapped, image)
-        aug_input = T.AugInput(image)
+        objects = [a for a in annotations or () if not a.get("iscrowd", 0)]
+        aug_input = T.AugInput(image, boxes=_corners(objects) if self.is_train else None)
         transforms = self.augmentations(aug_input)
         image = np.atleast_3d(aug_input.image)  # a transform may drop the channel of "L"
         # A copy, since Pillow's arrays are read-only and flipped ones have negative strides.
         mapped["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
         if self.is_train and annotations is not None:
-            mapped["annotations"] = [{**annotation} for annotation in annotations]
+            mapped["annotations"] = [{**a} for a in self._visible(objects, aug_input)]
             self._transform_annotations(mapped, transforms, image.shape[:2])
         return mapped
+
+    def _visible(self, objects: Sequence[dict], aug_input: T.AugInput) -> Sequence[dict]:
+        """Leave out the objects of which the transforms have left too little in the image."""
+        if not self.least_visible or not objects:
+            return objects
+        height, width = aug_input.image.shape[:2]
+        shares = visible_shares(torch.from_numpy(aug_input.boxes), (0, 0, width, height))
+        return [
+            one for one, share in zip(objects, shares, strict=True) if share >= self.least_visible
+        ]
 
     def _handle_broken(self, file_name: str, error: Exception) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -106,3 +125,9 @@ class CheckedMapper(DatasetMapper):
                 f"{self.skipped_in_a_row} images in a row can't be read, the last being"
                 f" {file_name} ({reason}): check the image folder."
             ) from error
+
+
+def _corners(annotations: Sequence[dict]) -> np.ndarray:
+    """Return the boxes of annotations, (N, 4) float64 XYXY in pixels."""
+    boxes = [BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)

@@ -19,6 +19,7 @@ from dyhead.d2 import HOST
 from dyhead.d2.data import DatasetFromList, build_batch_data_loader
 from dyhead.d2.data.common import AspectRatioGroupedDataset
 from dyhead.d2.utils import comm
+from dyhead.data.last_steps import LastSteps
 from dyhead.data.seeding import kept_generators, seed_cpu_generators
 from dyhead.errors import UserError
 
@@ -73,11 +74,21 @@ def _outlive_signals() -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
+Mapper = Callable[[Any], dict[str, Any] | None]
+
+
+class Ending(NamedTuple):
+    """The last steps of a training, whose images are mapped in a way of their own."""
+
+    steps: LastSteps
+    mapper: Mapper
+
+
 class MappedStream(Dataset[dict[str, Any]]):
     """Maps the image of a place, with random numbers of the place's own."""
 
     def __init__(
-        self, dataset: Sequence[Any], mapper: Callable[[Any], dict[str, Any] | None], seed: int
+        self, dataset: Sequence[Any], mapper: Mapper, seed: int, ending: Ending | None = None
     ) -> None:
         """Map the dicts of `dataset`.
 
@@ -86,8 +97,9 @@ class MappedStream(Dataset[dict[str, Any]]):
             mapper: to a model's input, or to None for an image that is left out: another one,
                 chosen by chance, takes its place.
             seed: of the run.
+            ending: the mapper of the last steps; None: the same.
         """
-        self._dataset, self._mapper, self.seed = dataset, mapper, seed
+        self._dataset, self._mapper, self.seed, self._ending = dataset, mapper, seed, ending
 
     def __len__(self) -> int:
         """Return the number of images in the data set."""
@@ -99,15 +111,20 @@ class MappedStream(Dataset[dict[str, Any]]):
         Raises:
             UserError: the mapper takes no image of the data set.
         """
+        mapper = self._mapper_at(place.position)
         for index in self._choices(place):
             seed_cpu_generators(self.seed, place.position)
-            mapped = self._mapper(self._dataset[index])
+            mapped = mapper(self._dataset[index])
             if mapped is not None:
                 return {**mapped, POSITION_KEY: place.position}
         raise UserError(
             f"None of the {len(self)} images of the data set can be used: check that the files"
             " exist and can be read."
         )
+
+    def _mapper_at(self, position: int) -> Mapper:
+        ending = self._ending
+        return ending.mapper if ending and ending.steps.includes(position) else self._mapper
 
     def _choices(self, place: Place) -> Iterator[int]:
         """Yield the index of a place, then those of all images in random order."""
@@ -130,7 +147,7 @@ class TrainingBatches:
     def __init__(
         self,
         dataset: Any,
-        mapper: Callable[[Any], dict[str, Any] | None],
+        mapper: Mapper,
         make_sampler: Callable[[int], Iterable[int]],
         *,
         seed: int | None,
@@ -138,6 +155,7 @@ class TrainingBatches:
         aspect_ratio_grouping: bool,
         num_workers: int,
         timeout: int = 0,
+        ending: Ending | None = None,
     ) -> None:
         """Build the host's loader over the stream.
 
@@ -150,13 +168,15 @@ class TrainingBatches:
             aspect_ratio_grouping: make batches of images that are all wider than high, or all not.
             num_workers: loader processes of each process.
             timeout: seconds that these may take for a batch; 0 is no limit.
+            ending: see `MappedStream`.
         """
         if isinstance(dataset, list):
             dataset = DatasetFromList(dataset, copy=False)
         self._make_sampler = make_sampler
         seed = comm.shared_random_seed() if seed is None else seed
         self._stream = StreamSampler(make_sampler(seed))
-        self._images = MappedStream(dataset, mapper, seed)
+        self._images = MappedStream(dataset, mapper, seed, ending)
+        self._last_steps = ending.steps if ending else None
         self._unseen = Unseen()  # as far as this process is concerned
         self.total_batch_size = total_batch_size
         self.is_grouped = aspect_ratio_grouping
@@ -232,13 +252,23 @@ class TrainingBatches:
             "batch": self.total_batch_size,
             "next": whole.next,
             "pending": list(whole.pending),
+            **({"last_steps": self._last_steps.state_dict()} if self._last_steps else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken, in as many processes and batches as there are now."""
         self._images.seed = seed = int(state["seed"])
         self._stream.sampler = self._make_sampler(seed)
-        self.enter(Unseen(int(state["next"]), tuple(state["pending"])))
+        unseen = Unseen(int(state["next"]), tuple(state["pending"]))
+        if self._last_steps:
+            seen, batch = unseen.next - len(unseen.pending), int(state["batch"])
+            self._last_steps.load_state_dict(state.get("last_steps"), batch, seen)
+        self.enter(unseen)
+
+    def plan(self, num_steps: int) -> None:
+        """Take another length of the training, in steps: its last steps move."""
+        if self._last_steps:
+            self._last_steps.plan(num_steps)
 
     def enter(self, unseen: Unseen) -> None:
         """Go on with these positions of all processes together."""

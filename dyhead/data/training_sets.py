@@ -5,8 +5,9 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from torch.utils.data import Sampler
 
 from dyhead.d2.config import CfgNode
@@ -21,13 +22,24 @@ MakeSampler = Callable[[int], Sampler[int]]
 logger = logging.getLogger(__name__)
 
 
-def load_training_sets(cfg: CfgNode) -> tuple[Any, MakeSampler | None]:
-    """Load all of DATASETS.TRAIN.
+class TrainingSets(NamedTuple):
+    """The training images, and how they are drawn.
 
-    Returns:
-        the dataset dicts of all sets together, and what makes the sampler, which
-        DATASETS.TRAIN_RATIOS or else DATALOADER.SAMPLER_TRAIN chooses, of a seed. None stands for
-        a sampler that only the host knows, and for a data set that has an order of its own.
+    Attributes:
+        records: the dataset dicts of all sets together.
+        make_sampler: makes the sampler, which DATASETS.TRAIN_RATIOS or else
+            DATALOADER.SAMPLER_TRAIN chooses, of a seed. None stands for a sampler that only the
+            host knows, and for a data set that has an order of its own.
+        weights: (N,), how often each image is drawn, in proportion; None: all alike.
+    """
+
+    records: Any
+    make_sampler: MakeSampler | None
+    weights: np.ndarray | None = None
+
+
+def load_training_sets(cfg: CfgNode) -> TrainingSets:
+    """Load all of DATASETS.TRAIN.
 
     Raises:
         UserError: the ratios cannot be used, the data sets' classes differ, or one of them has
@@ -36,7 +48,7 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, MakeSampler | None]:
     names = cfg.DATASETS.TRAIN
     if not cfg.DATASETS.TRAIN_RATIOS:
         dataset = _load(cfg, names)
-        return dataset, _choose_sampler(cfg, dataset)
+        return _choose_sampler(cfg, dataset)
     ratios = _checked_ratios(cfg)
     common_classes(names)
     sets = [_load(cfg, name) for name in names]
@@ -48,7 +60,8 @@ def load_training_sets(cfg: CfgNode) -> tuple[Any, MakeSampler | None]:
     sizes = [len(loaded) for loaded in sets]
     _describe_shares(cfg, sizes, ratios)
     together = list(itertools.chain.from_iterable(sets))
-    return together, partial(RatioTrainingSampler, sizes, ratios)
+    weights = np.repeat(np.divide(ratios, sizes), sizes)
+    return TrainingSets(together, partial(RatioTrainingSampler, sizes, ratios), weights)
 
 
 def count_training_images(cfg: CfgNode) -> int:
@@ -57,7 +70,7 @@ def count_training_images(cfg: CfgNode) -> int:
     Raises:
         UserError: as `load_training_sets`, or a data set does not know its length.
     """
-    dataset = load_training_sets(cfg)[0]
+    dataset = load_training_sets(cfg).records
     if not hasattr(dataset, "__len__"):
         raise UserError("SOLVER.EPOCHS needs data sets of a known length: set SOLVER.MAX_ITER.")
     return len(dataset)
@@ -75,18 +88,38 @@ def describe_length(cfg: CfgNode, num_images: int) -> str:
     )
 
 
-def _choose_sampler(cfg: CfgNode, dataset: Any) -> MakeSampler | None:
+def _choose_sampler(cfg: CfgNode, dataset: Any) -> TrainingSets:
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if not isinstance(dataset, list):
-        return None
+        return TrainingSets(dataset, None)
     if name == "TrainingSampler":
-        return partial(TrainingSampler, len(dataset), True)
+        return TrainingSets(dataset, partial(TrainingSampler, len(dataset), True))
     if name == "RepeatFactorTrainingSampler":
         factors = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
             dataset, cfg.DATALOADER.REPEAT_THRESHOLD, sqrt=cfg.DATALOADER.REPEAT_SQRT
         )
-        return partial(_repeat_by_factors, factors)
-    return None
+        _describe_repeats(cfg, factors)
+        return TrainingSets(dataset, partial(_repeat_by_factors, factors), factors.double().numpy())
+    return TrainingSets(dataset, None)
+
+
+def _describe_repeats(cfg: CfgNode, factors: Any) -> None:
+    """Log how much the repeats make of a pass, or that there are none."""
+    threshold = cfg.DATALOADER.REPEAT_THRESHOLD
+    if factors.max() > 1:
+        logger.info(
+            "DATALOADER.REPEAT_THRESHOLD %g repeats %d of %d images: a pass draws about %.0f.",
+            threshold,
+            int((factors > 1).sum()),
+            len(factors),
+            factors.sum(),
+        )
+    else:
+        logger.warning(
+            "RepeatFactorTrainingSampler repeats nothing, for every class is in more than"
+            " DATALOADER.REPEAT_THRESHOLD %g of the images: raise it to draw rare classes more.",
+            threshold,
+        )
 
 
 def _repeat_by_factors(factors: Any, seed: int) -> Sampler[int]:

@@ -8,6 +8,7 @@ beginning to its end, however the machine's speed changes.
 """
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
 from dyhead.d2.engine import HookBase
 from dyhead.d2.utils import comm
+from dyhead.data.stream import TrainingBatches
 from dyhead.engine.by_progress import PeriodsByProgressHook, follow_progress
 from dyhead.engine.progress import TrainingProgress
 from dyhead.engine.time_budget import TimeBudget
@@ -67,7 +69,7 @@ class TimeBudgetHook(HookBase):
         if self.trainer.start_iter and not is_known:
             logger.warning("The checkpoint tells no time: all of SOLVER.MINUTES begins now.")
         left = self._steps_left() if is_known else self._progress.length
-        self.trainer.max_iter = self.trainer.start_iter + left
+        self._end_after(self.trainer.start_iter + left)
 
     def before_step(self) -> None:
         """Note what the checkpoint and the evaluation after the last step have taken."""
@@ -88,9 +90,16 @@ class TimeBudgetHook(HookBase):
         self._budget.add_step(self._take_time())
         done, left = comm.all_gather(self._fit())[0]
         self._progress.move_to(done)
-        self.trainer.max_iter = self.trainer.iter + 1 + left
+        self._end_after(self.trainer.iter + 1 + left)
         if left:
             self._report(left)
+
+    def _end_after(self, num_steps: int) -> None:
+        """Let the training end there, and the loader mix no more images shortly before."""
+        self.trainer.max_iter = num_steps
+        loader = self.trainer.data_loader
+        if isinstance(loader, TrainingBatches):
+            loader.plan(num_steps if self._budget.step.is_known else sys.maxsize)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -168,7 +177,7 @@ class TimeBudgetHook(HookBase):
         self._budget.load_state_dict(state)
         share = state["share"] * state["seconds"] / self._budget.seconds
         self._progress.enter(share * self._progress.length)
-        self.trainer.max_iter = self.trainer.iter + 1 + self._steps_left()
+        self._end_after(self.trainer.iter + 1 + self._steps_left())
 
 
 def build_budget_hooks(

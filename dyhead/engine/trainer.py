@@ -19,24 +19,15 @@ from dyhead.checkpoint.resume import check_optimizer
 from dyhead.config.check import check_config
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data import (
-    MetadataCatalog,
-    build_detection_test_loader,
-    build_detection_train_loader,
-)
+from dyhead.d2.data import MetadataCatalog, build_detection_test_loader
 from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
 from dyhead.d2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
-from dyhead.data.leaks import warn_of_leaks
-from dyhead.data.stream import TrainingBatches
-from dyhead.data.training_sets import (
-    count_training_images,
-    describe_length,
-    load_training_sets,
-)
+from dyhead.data.training_loader import build_training_loader
+from dyhead.data.training_sets import count_training_images
 from dyhead.engine.accumulation import accumulate_gradients
 from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
 from dyhead.engine.by_progress import PrinterByProgress
@@ -371,32 +362,15 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg: CfgNode) -> Iterable[list[dict[str, Any]]]:
         """Build Detectron2's loader, skipping images that cannot be read with a counted warning.
 
-        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from. The loader knows its
-        place, for a resumed run, unless the order of the images is known to the host alone.
+        DATASETS.TRAIN_RATIOS decides how often each data set is drawn from, INPUT.AUG what becomes
+        of the images. The loader knows its place, for a resumed run, unless the order of the images
+        is known to the host alone.
 
         Raises:
-            UserError: the ratios cannot be used, or the data sets' classes differ.
+            UserError: the ratios or the augmentation cannot be used, or the data sets' classes
+                differ.
         """
-        dataset, make_sampler = load_training_sets(cfg)
-        _describe_training(cfg, len(dataset))
-        if comm.is_main_process() and isinstance(dataset, list):
-            warn_of_leaks([image["file_name"] for image in dataset], cfg.DATASETS.TEST)
-        mapper = CheckedMapper(cfg, is_train=True)
-        timeout = _worker_timeout(cfg)
-        if make_sampler is None:
-            return build_detection_train_loader(
-                cfg, mapper=mapper, dataset=dataset, timeout=timeout
-            )
-        return TrainingBatches(
-            dataset,
-            mapper,
-            make_sampler,
-            seed=cfg.SEED if cfg.SEED >= 0 else None,
-            total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
-            aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
-            num_workers=cfg.DATALOADER.NUM_WORKERS,
-            timeout=timeout,
-        )
+        return build_training_loader(cfg, _worker_timeout(cfg))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Iterable[list[dict[str, Any]]]:
@@ -448,15 +422,3 @@ def _insert_before(built: list[Any], kinds: Any, hook: HookBase) -> None:
 def _worker_timeout(cfg: CfgNode) -> int:
     """Return the seconds that the loader waits for its workers; 0, for ever, where it has none."""
     return cfg.DATALOADER.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0
-
-
-def _describe_training(cfg: CfgNode, num_images: int) -> None:
-    """Log one line that tells a newcomer what is about to happen."""
-    logger.info(
-        "Training on %d images of %s, %d classes: %s; results go to %s",
-        num_images,
-        ", ".join(cfg.DATASETS.TRAIN),
-        len(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes),
-        describe_length(cfg, num_images),
-        cfg.OUTPUT_DIR,
-    )

@@ -35,6 +35,13 @@ def test_packaged_configs_suit_themselves(config: str) -> None:
             },
             "the least side, then the largest",
         ),
+        ({"INPUT.AUG.MOSAIC.SCALES": (1.0, 0.5)}, r"MOSAIC.SCALES is \(1.0, 0.5\): give the least"),
+        ({"INPUT.AUG.FIXED_SIZE.SCALES": (2.0, 0.1)}, "FIXED_SIZE.SCALES is"),
+        (
+            {"INPUT.AUG.COPY_PASTE.PROB": 0.5, "MODEL.MASK_ON": True},
+            "COPY_PASTE mixes boxes alone, and MODEL.MASK_ON is True",
+        ),
+        ({"INPUT.AUG.MIXUP.PROB": 0.5, "MODEL.KEYPOINT_ON": True}, "MODEL.KEYPOINT_ON is True"),
         ({"SOLVER.BASE_LR": -1.0}, "SOLVER.BASE_LR can't be -1.0"),
     ],
 )

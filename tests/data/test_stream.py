@@ -11,7 +11,15 @@ import torch
 from torch.utils.data import Sampler
 
 from dyhead.d2.utils import comm
-from dyhead.data.stream import POSITION_KEY, MappedStream, Place, TrainingBatches, join_unseen
+from dyhead.data.last_steps import LastSteps
+from dyhead.data.stream import (
+    POSITION_KEY,
+    Ending,
+    MappedStream,
+    Place,
+    TrainingBatches,
+    join_unseen,
+)
 from dyhead.errors import UserError
 
 SIZE = 7
@@ -47,7 +55,15 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     return become
 
 
-def build(batch: int, *, is_grouped: bool, workers: int = 0, seed: int = 5) -> TrainingBatches:
+def describe_last(record: dict[str, Any]) -> dict[str, Any]:
+    return {**describe(record), "is_last": True}
+
+
+def build(
+    batch: int, *, is_grouped: bool, workers: int = 0, seed: int = 5, num_steps: int = 0
+) -> TrainingBatches:
+    """A stream; with `num_steps`, its last half is mapped by `describe_last`."""
+    last_steps = LastSteps(0.5, num_steps, batch) if num_steps else None
     return TrainingBatches(
         DATASET,
         describe,
@@ -56,6 +72,7 @@ def build(batch: int, *, is_grouped: bool, workers: int = 0, seed: int = 5) -> T
         total_batch_size=batch,
         aspect_ratio_grouping=is_grouped,
         num_workers=workers,
+        ending=Ending(last_steps, describe_last) if last_steps else None,
     )
 
 
@@ -132,3 +149,53 @@ def test_an_image_that_is_left_out_is_replaced_the_same_way_each_time() -> None:
 def test_a_data_set_of_which_nothing_can_be_used_is_refused() -> None:
     with pytest.raises(UserError, match="None of the 7 images"):
         MappedStream(DATASET, lambda record: None, seed=0)[Place(0, 0)]
+
+
+def are_last(batches: Any, number: int) -> list[list[bool]]:
+    """Tell of each image of so many batches whether it was mapped as one of the last steps."""
+    return [["is_last" in image for image in batch] for batch in itertools.islice(batches, number)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_last_steps_have_their_own_mapper(workers: int) -> None:
+    loader = build(2, is_grouped=False, workers=workers, num_steps=6)
+    assert are_last(loader, 7) == [[False] * 2] * 3 + [[True] * 2] * 4
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+@pytest.mark.parametrize("workers", [(0, 0), (0, 2), (2, 0)], ids=str)
+@pytest.mark.parametrize("steps", [2, 5])
+def test_a_resumed_stream_has_the_same_last_steps(
+    is_grouped: bool, workers: tuple[int, int], steps: int
+) -> None:
+    whole = list(itertools.islice(build(2, is_grouped=is_grouped, num_steps=8), 8))
+    first = build(2, is_grouped=is_grouped, workers=workers[0], num_steps=8)
+    before = list(itertools.islice(first, steps))
+    again = build(2, is_grouped=is_grouped, workers=workers[1], num_steps=8)
+    again.load_state_dict(first.state_dict([first.unseen]))
+    assert before + list(itertools.islice(again, 8 - steps)) == whole
+    assert {"is_last" in image for batch in whole for image in batch} == {True, False}
+
+
+def test_batches_of_another_size_begin_the_last_steps_at_the_same_step() -> None:
+    first = build(1, is_grouped=False, num_steps=8)
+    list(itertools.islice(first, 2))
+    again = build(3, is_grouped=False, num_steps=8)
+    again.load_state_dict(first.state_dict([first.unseen]))
+    assert are_last(again, 4) == [[False] * 3] * 2 + [[True] * 3] * 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_see_another_length_of_the_training(workers: int) -> None:
+    loader = build(1, is_grouped=False, workers=workers, num_steps=1000)
+    batches = iter(loader)
+    assert are_last(batches, 3) == [[False]] * 3
+    loader.plan(40)
+    assert are_last(batches, 17 + 2) == [[False]] * 17 + [[True]] * 2
+
+
+def test_a_stream_without_an_ending_goes_on_from_one_that_had_it_and_back() -> None:
+    plain, ending = build(2, is_grouped=False), build(2, is_grouped=False, num_steps=4)
+    plain.load_state_dict(ending.state_dict([ending.unseen]))
+    ending.load_state_dict(plain.state_dict([plain.unseen]))
+    assert are_last(ending, 3) == [[False] * 2] * 2 + [[True] * 2]

@@ -1,10 +1,14 @@
-"""The config filters images out of the training sets."""
+"""The config filters images out of the training sets, and says how often each is drawn."""
 
+import itertools
+import logging
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
 from dyhead.data import training_sets
 
 
@@ -24,6 +28,40 @@ def test_the_configs_filters_reach_the_host(
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
     cfg.MODEL.KEYPOINT_ON = has_key_points
     cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE = 3
-    dataset, make_sampler = training_sets.load_training_sets(cfg)
-    assert dataset == [{}] and make_sampler is not None
+    sets = training_sets.load_training_sets(cfg)
+    assert sets.records == [{}] and sets.make_sampler is not None and sets.weights is None
     assert asked == {"names": ("one", "two"), "filter_empty": False, "min_keypoints": fewest}
+
+
+@pytest.fixture
+def balanced(monkeypatch: pytest.MonkeyPatch) -> CfgNode:
+    """A config that draws from ten images, of which one has the rare class 1 too."""
+    records = [{"annotations": [{"category_id": 0}]} for _ in range(9)]
+    records.append({"annotations": [{"category_id": 0}, {"category_id": 1}]})
+    monkeypatch.setattr(training_sets, "get_detection_dataset_dicts", lambda *_, **__: records)
+    cfg, _ = load_config("")
+    cfg.DATASETS.TRAIN = ("one",)
+    cfg.DATALOADER.SAMPLER_TRAIN = "RepeatFactorTrainingSampler"
+    return cfg
+
+
+def test_images_of_rare_classes_are_drawn_more(
+    balanced: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    balanced.DATALOADER.REPEAT_THRESHOLD = 0.4
+    with caplog.at_level(logging.INFO, logger="dyhead"):
+        sets = training_sets.load_training_sets(balanced)
+    assert sets.weights is not None and sets.weights.tolist() == [1.0] * 9 + [2.0]  # sqrt(4)
+    assert "repeats 1 of 10 images: a pass draws about 11" in caplog.text
+    assert sets.make_sampler is not None
+    drawn = Counter(itertools.islice(sets.make_sampler(3), 11 * 20))
+    assert drawn[9] == 40 and set(drawn.values()) == {20, 40}
+
+
+def test_a_threshold_that_repeats_nothing_is_told(
+    balanced: CfgNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    balanced.DATALOADER.REPEAT_THRESHOLD = 0.05
+    sets = training_sets.load_training_sets(balanced)
+    assert sets.weights is not None and set(sets.weights.tolist()) == {1.0}
+    assert "repeats nothing" in caplog.text and "REPEAT_THRESHOLD 0.05" in caplog.text

@@ -167,6 +167,20 @@ def test_batches_are_drawn_as_the_loader_gives_them(folder: LabelledFolder) -> N
         assert picture.getpixel((x + width // 2, y)) == (230, 159, 0)  # the frame's upper edge
 
 
+def test_batches_show_what_augmentation_makes_of_pictures(folder: LabelledFolder) -> None:
+    path = folder.train.write()
+    overrides = [
+        *("INPUT.AUG.MOSAIC.PROB", "1.0", "INPUT.AUG.MOSAIC.SCALES", "(0.5, 0.5)"),
+        *("INPUT.AUG.FIXED_SIZE.SIZE", "(160, 200)", "SOLVER.IMS_PER_BATCH", "2"),
+    ]
+    report = check_data(
+        CheckSettings([path], [folder.train.images], overrides=overrides, batches=2)
+    )
+    captions = [caption for batch in report.batches for caption, _ in batch.pictures]
+    assert all(": 200 x 160, " in caption for caption in captions)
+    assert max(int(caption.rpartition(", ")[2].split()[0]) for caption in captions) > 3
+
+
 def _first_box(path: Path, name: str) -> list[int]:
     content = json.loads(path.read_text())
     image = next(each["id"] for each in content["images"] if each["file_name"] == name)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from small_program import call, command_line
+from stop_hook import StopAt
 from torch import nn
 
 from dyhead.d2 import HOST
@@ -102,6 +103,48 @@ def test_six_steps_and_six_more_are_twelve(
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], value)
     assert repr(resumed._last_eval_results) == repr(whole._last_eval_results)  # NaN as well
+
+
+MIXED = {
+    "INPUT.AUG.MOSAIC.PROB": 0.5,
+    "INPUT.AUG.COPY_PASTE.PROB": 0.5,
+    "INPUT.AUG.MIXUP.PROB": 1.0,
+    "INPUT.AUG.COLOR.PROB": 0.5,
+    "INPUT.AUG.IOU_CROP.PROB": 0.5,
+    "INPUT.AUG.OFF_FOR_LAST": 0.25,
+    "DATALOADER.SAMPLER_TRAIN": "RepeatFactorTrainingSampler",
+    "DATALOADER.REPEAT_THRESHOLD": 0.9,
+    "SOLVER.MAX_ITER": 12,
+}
+UNMIXED = {f"INPUT.AUG.{name}.PROB": 0.0 for name in ("MOSAIC", "COPY_PASTE", "MIXUP")}
+
+
+@pytest.mark.parametrize("workers", [(0, 0), (0, 2), (2, 0)], ids=str)
+def test_mixed_pictures_are_the_same_after_a_resume_and_end_at_the_same_step(
+    make_config: MakeConfig,
+    tmp_path: Path,
+    workers: tuple[int, int],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = {**SETTINGS, **MIXED}
+    caplog.set_level("INFO", logger="dyhead")
+    _, whole_steps = train(make_config(**settings, OUTPUT_DIR=str(tmp_path / "whole")))
+    first, second = (make_config(**settings, **{"DATALOADER.NUM_WORKERS": n}) for n in workers)
+    torch.manual_seed(0)
+    trainer = Trainer(first)
+    record = Record(trainer.model)
+    trainer.register_hooks([StopAt(6)])
+    trainer.resume_or_load(resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    _, more_steps = train(second, resume=True)
+    assert record.steps + more_steps == whole_steps
+    assert "MIXUP with probability 1; not in the last 25% of the steps" in caplog.text
+    unmixed = {**settings, **UNMIXED, "OUTPUT_DIR": str(tmp_path / "plain")}
+    _, plain_steps = train(make_config(**unmixed))
+    pictures, plain = ([images for images, _ in steps] for steps in (whole_steps, plain_steps))
+    assert pictures[9:] == plain[9:]  # a quarter of twelve
+    assert all(mixed != alone for mixed, alone in zip(pictures[:9], plain[:9], strict=True))
 
 
 @pytest.mark.slow

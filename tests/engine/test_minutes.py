@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import HookBase
+from dyhead.data.stream import TrainingBatches
 from dyhead.engine.stops import Stopped, StopSignals
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
@@ -153,6 +155,23 @@ def test_a_run_ends_in_time_with_all_evaluations_and_a_whole_curve(
     top = trainer.rates.index(max(trainer.rates))
     assert trainer.rates[: top + 1] == sorted(trainer.rates[: top + 1])
     assert trainer.rates[top:] == sorted(trainer.rates[top:], reverse=True)
+
+
+def test_the_last_steps_in_which_images_are_not_mixed_move_with_the_end(
+    make_config: MakeConfig, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[int] = []
+    plan = TrainingBatches.plan
+
+    def note(self: TrainingBatches, num_steps: int) -> None:
+        planned.append(num_steps)
+        plan(self, num_steps)
+
+    monkeypatch.setattr(TrainingBatches, "plan", note)
+    clock.step = slower_from_step_50
+    trainer = train(make_config(**SETTINGS, **{"INPUT.AUG.MOSAIC.PROB": 0.5}))
+    assert planned[0] == sys.maxsize  # nothing is known of the end yet
+    assert planned[10] > planned[-1] == trainer.max_iter
 
 
 def test_on_a_steady_machine_the_rates_are_those_of_as_many_steps(
