@@ -17,6 +17,7 @@ def check_config(cfg: CfgNode) -> None:
     _check_channels(cfg)
     _check_sizes(cfg)
     _check_crop(cfg)
+    _check_padding(cfg)
 
 
 def _check_channels(cfg: CfgNode) -> None:
@@ -56,3 +57,12 @@ def _check_crop(cfg: CfgNode) -> None:
         raise UserError(
             f"INPUT.CROP.SIZE {list(crop.SIZE)}: give the least side, then the largest."
         )
+
+
+def _check_padding(cfg: CfgNode) -> None:
+    if cfg.MODEL.PADDING_IN_STATISTICS or cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY == 0:
+        return
+    raise UserError(
+        f"MODEL.DYHEAD.SIZE_DIVISIBILITY {cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY} pads images, and"
+        " MODEL.PADDING_IN_STATISTICS False does without: set the first to 0 or the second to True."
+    )
