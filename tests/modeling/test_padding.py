@@ -20,7 +20,7 @@ from dyhead.modeling.meta_arch import centerness_detector, reppoints
 from dyhead.modeling.meta_arch.retinanet import DyHeadRetinaNet
 
 DENSE = ["atss", "fcos", "reppoints", "retinanet"]
-SIZES = [(64, 96), (77, 61), (64, 93), (120, 40), (61, 96)]  # the first and the third go together
+SIZES = [(64, 96), (77, 61), (64, 93), (40, 150), (61, 96)]  # three of one padded size
 KEY = "MODEL.PADDING_IN_STATISTICS"
 
 
@@ -142,9 +142,9 @@ def test_losses_and_gradients_of_a_mixed_batch_are_the_sums_of_the_pictures(name
     together = train(model, [pictures()])
     alone = train(model, [[each] for each in pictures()])
     assert together.keys() == alone.keys()
-    scale = max(float(value.norm()) for value in alone.values())
+    scale = max(float(value.norm()) for value in alone.values())  # the focal loss is float32
     for key, value in alone.items():
-        assert (together[key] - value).norm() <= 1e-9 * max(value.norm(), 1e-2 * scale), key
+        assert (together[key] - value).norm() <= 1e-5 * max(value.norm(), 1e-2 * scale), key
 
 
 @pytest.mark.usefixtures("without_divisors")

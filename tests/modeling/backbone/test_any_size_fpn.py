@@ -66,7 +66,7 @@ def test_values_are_the_hosts_where_it_takes_the_image(top: str, norm: str, fuse
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 200), (72, 104), (136, 40), (264, 344)])
 def test_levels_have_whole_positions_for_all_of_the_image(size: tuple[int, int]) -> None:
-    levels = any_size(Halving(), top_block=build_p6p7(config()))(torch.randn(1, 3, *size))
+    levels = any_size(Halving(), top_block=build_p6p7(config())).eval()(torch.randn(1, 3, *size))
     for number, level in enumerate(levels.values()):
         assert level.shape[2:] == tuple(-(-side // (8 << number)) for side in size)
 
