@@ -95,7 +95,7 @@ def test_it_detects_what_the_detector_detects(model, images):
 
 @torch.no_grad()
 def test_what_is_behind_the_last_detection_says_so(images):
-    model = build("ATSS", **DETECTORS["ATSS"])
+    model = build("ATSS", **DETECTORS["ATSS, padded"])
     found = DetectionGraph(model)(images)[1]
     model.test_score_thresh = float(found[:, 10].min())  # of the class alone, so fewer pass
     boxes, scores, classes, counts = DetectionGraph(model)(images)
