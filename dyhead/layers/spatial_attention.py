@@ -6,7 +6,7 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -267,9 +267,9 @@ def _upsample_at_any_size(feature: Tensor, size: Sequence[int]) -> Tensor:
 
     PyTorch asks whether there is more than one, and so torch.export would bind its graph to that.
     """
-    height, width = (torch.sym_max(length, 2) for length in size)
-    upsampled = F.interpolate(feature, (height, width), mode="bilinear", align_corners=True)
-    if is_same_size((height, width), size):
+    larger: Any = tuple(torch.sym_max(length, 2) for length in size)
+    upsampled = F.interpolate(feature, larger, mode="bilinear", align_corners=True)
+    if is_same_size(larger, size):
         return upsampled
     rows, columns = (torch.arange(length, device=feature.device) for length in size)
     return upsampled.index_select(2, rows).index_select(3, columns)

@@ -77,7 +77,7 @@ def rows(output: dict[str, Any]) -> Tensor:
 
 
 def distance(one: Tensor, other: Tensor) -> float:
-    """How far the nearest of the other detections is from each; their order does not count."""
+    """The largest gap from a detection to the nearest of the others, whatever their order."""
     if len(one) != len(other):
         return float("inf")
     distances = (one[:, None] - other[None]).abs().amax(dim=2)
