@@ -18,6 +18,7 @@ def check_config(cfg: CfgNode) -> None:
     _check_sizes(cfg)
     _check_crop(cfg)
     _check_augmentation(cfg)
+    _check_padding(cfg)
 
 
 def _check_channels(cfg: CfgNode) -> None:
@@ -74,3 +75,12 @@ def _check_augmentation(cfg: CfgNode) -> None:
                 f"INPUT.AUG.{mixing[0]} mixes boxes alone, and MODEL.{key} is True: set"
                 f" INPUT.AUG.{mixing[0]}.PROB to 0.0."
             )
+
+
+def _check_padding(cfg: CfgNode) -> None:
+    if cfg.MODEL.PADDING_IN_STATISTICS or cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY == 0:
+        return
+    raise UserError(
+        f"MODEL.DYHEAD.SIZE_DIVISIBILITY {cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY} pads images, and"
+        " MODEL.PADDING_IN_STATISTICS False does without: set the first to 0 or the second to True."
+    )

@@ -82,6 +82,15 @@ LOADER = DEFAULTS.DATALOADER = CfgNode()
 # does not answer; 0: without end.
 LOADER.TIMEOUT = 600
 
+# --- Padding --------------------------------------------------------------------------------------
+
+# Images are padded to the largest of their batch and to a multiple of a number of pixels, and
+# GroupNorm and pooled attentions average over that, as in Detectron2 and for released weights. Off:
+# images of one size are computed at a time, padded by less than the finest level's stride where the
+# backbone allows; losses are those of the whole batch. For GroupNorm or FrozenBN: a trained batch
+# norm would average over few images.
+MODEL.PADDING_IN_STATISTICS = True
+
 # --- Backbones ------------------------------------------------------------------------------------
 
 # Let INPUT.FORMAT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD be those that MODEL.WEIGHTS was trained
@@ -166,7 +175,8 @@ DYHEAD.BIAS = True  # the deformable convolutions have a bias
 # Initial weights of the convolution that gives offsets and masks: "default" or "zero".
 DYHEAD.OFFSET_INIT = "default"
 
-# Images are padded to a multiple of this; 0 stands for the coarsest level's stride.
+# Images are padded to a multiple of this; 0 stands for the coarsest level's stride, or without
+# MODEL.PADDING_IN_STATISTICS for as little as the backbone takes.
 DYHEAD.SIZE_DIVISIBILITY = 0
 # Compute a block's attentions in one pass, where its options allow: the same values, faster.
 DYHEAD.FUSED = True

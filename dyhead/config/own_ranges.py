@@ -78,6 +78,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
     "DATALOADER": {"TIMEOUT": whole(0)},
     "MODEL": {
         "PIXELS_FROM_WEIGHTS": flag(),
+        "PADDING_IN_STATISTICS": flag(),
         "DEFORM_CONV_BACKEND": either(one_of(""), identifier()),
         "CHANNELS_LAST": flag(),
     },

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
+from dyhead.d2.modeling.meta_arch import GeneralizedRCNN, RetinaNet
 from dyhead.errors import UserError
-from dyhead.evaluation.size_groups import compute_by_size
+from dyhead.modeling.meta_arch.dense_detector import DenseDetector
+from dyhead.modeling.size_groups import compute_by_size
 from dyhead.ops import choose_backend, set_default_backend
 from dyhead.ops.backends import BACKEND_VARIABLE
 
@@ -22,12 +24,13 @@ _TENSOR_PARTS = ("backbone", "head")
 def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
     """Apply MODEL.DEFORM_CONV_BACKEND, MODEL.CHANNELS_LAST and MODEL.COMPILE to a built model.
 
-    In evaluation it computes batches of several sizes in groups (see `evaluation.size_groups`).
-    Names and values of its parameters stay as they are. On a CPU channels_last waits for the
-    evaluation (`optimized_for_inference`): GroupNorm's gradient and the optimizer are slower in it.
+    In evaluation, and without MODEL.PADDING_IN_STATISTICS in training too, it computes batches of
+    several sizes in groups (see `modeling.size_groups`). Names and values of its parameters stay as
+    they are. On a CPU channels_last waits for the evaluation (`optimized_for_inference`):
+    GroupNorm's gradient and the optimizer are slower in it.
 
     Raises:
-        UserError: the model has no part to compile.
+        UserError: the model has no part to compile, or cannot train in groups of one size.
         ValueError: the back end that was asked for cannot serve MODEL.DEVICE.
     """
     set_default_backend(cfg.MODEL.DEFORM_CONV_BACKEND)
@@ -41,7 +44,26 @@ def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
         _compile(model, cfg.MODEL.COMPILE.MODE, cfg.MODEL.META_ARCHITECTURE)
         if cfg.MODEL.COMPILE.MODE in _MODES_WITH_CUDA_GRAPHS:
             before_each_pass = _begin_step
-    compute_by_size(model, before_each_pass)
+    compute_by_size(model, before_each_pass, in_training=_trains_by_size(cfg, model))
+
+
+def _trains_by_size(cfg: CfgNode, model: nn.Module) -> bool:
+    """Tell if training batches are to be divided, which dense detectors of the project do alone."""
+    if cfg.MODEL.PADDING_IN_STATISTICS:
+        return False
+    name, key = cfg.MODEL.META_ARCHITECTURE, "MODEL.PADDING_IN_STATISTICS"
+    if not isinstance(model, DenseDetector | GeneralizedRCNN):
+        other = "DyHeadRetinaNet" if isinstance(model, RetinaNet) else "ATSS"
+        raise UserError(
+            f"{key} False: {name} cannot train without padding; set it to True, or use a detector"
+            f" that can, such as MODEL.META_ARCHITECTURE {other}."
+        )
+    if any("SyncBatchNorm" in type(module).__name__ for module in model.modules()):
+        raise UserError(
+            f"{key} False: processes have different numbers of sizes, so synchronised batch norms"
+            " would wait for each other for ever; use GN or FrozenBN."
+        )
+    return not isinstance(model, DenseDetector)
 
 
 def _compile(model: nn.Module, mode: str, name: str) -> None:

@@ -137,9 +137,9 @@ def _record(graph: DetectionGraph) -> ExportedProgram:
     Raises:
         UserError: PyTorch cannot record it, as a part of the model binds it to certain sizes.
     """
-    divisor = graph.size_divisibility
     # Any sizes will do, if they differ, and no level is one pixel wide.
-    shape = 2, len(graph.model.pixel_mean), 3 * divisor - 5, 2 * divisor - 3
+    side = max(graph.size_divisibility, graph.coarsest_stride)
+    shape = 2, len(graph.model.pixel_mean), 3 * side - 5, 2 * side - 3
     dimensions = {0: Dim("batch", min=1), 2: Dim("height", min=1), 3: Dim("width", min=1)}
     images = torch.zeros(shape, dtype=torch.uint8)
     options: Any = torch.fx.experimental._config

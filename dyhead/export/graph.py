@@ -75,6 +75,11 @@ class DetectionGraph(nn.Module):
         own = self.model.backbone.size_divisibility
         return max(1, constraints.get("size_divisibility", own))
 
+    @property
+    def coarsest_stride(self) -> int:
+        """The stride of the coarsest feature map."""
+        return max(int(shape.stride) for shape in self.model.backbone.output_shape().values())
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Detect objects in a batch of pictures.
 

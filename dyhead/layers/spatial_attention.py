@@ -6,7 +6,7 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from dyhead.ops import (
     resize_mask,
     resize_offset,
 )
-from dyhead.ops.recording import is_recorded
+from dyhead.ops.recording import is_exported, is_recorded, is_same_size
 
 NORM_GROUPS = 16
 
@@ -255,14 +255,30 @@ class SpatialAttention(nn.Module):
 
 def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate (N, C, h, w) to (N, C, H, W) bilinearly with aligned corners, unless it is so."""
-    if feature.shape[-2:] == tuple(size):
+    if is_same_size(feature.shape[-2:], size):
         return feature
+    if is_exported():
+        return _upsample_at_any_size(feature, size)
     return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=True)
+
+
+def _upsample_at_any_size(feature: Tensor, size: Sequence[int]) -> Tensor:
+    """Interpolate to two positions at least, of which the first is that of a single one.
+
+    PyTorch asks whether there is more than one, and so torch.export would bind its graph to that.
+    """
+    larger: Any = tuple(torch.sym_max(length, 2) for length in size)
+    upsampled = F.interpolate(feature, larger, mode="bilinear", align_corners=True)
+    if is_same_size(larger, size):
+        return upsampled
+    rows, columns = (torch.arange(length, device=feature.device) for length in size)
+    return upsampled.index_select(2, rows).index_select(3, columns)
 
 
 def _check_halved(finer: Tensor, level: Tensor) -> None:
     height, width = level.shape[-2:]
-    if (height, width) != tuple((length + 1) // 2 for length in finer.shape[-2:]):
+    # In the form in which a recorder writes the size of a convolution of stride 2.
+    if (height, width) != tuple((length - 1) // 2 + 1 for length in finer.shape[-2:]):
         raise ValueError(
             f"A level of {height} x {width} cannot follow one of {finer.shape[2]} x"
             f" {finer.shape[3]}: each level must be half the next finer one, rounded up; pad the"

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dyhead.ops.recording import is_exported, is_same_size
+
 
 def flat_read(offset_map: Tensor, height: int, width: int) -> Tensor:
     """Read the first `channels * height * width` values of each sample as a smaller map.
@@ -25,9 +27,9 @@ def flat_read(offset_map: Tensor, height: int, width: int) -> Tensor:
         ValueError: the map holds fewer positions than are to be read.
     """
     batch, channels, map_height, map_width = offset_map.shape
-    if (map_height, map_width) == (height, width):
+    if is_same_size((map_height, map_width), (height, width)):
         return offset_map
-    if height * width > map_height * map_width:
+    if not is_exported() and height * width > map_height * map_width:
         raise ValueError(
             f"Cannot read a {height} x {width} map from offsets of {map_height} x {map_width}:"
             " the flat read only shrinks, so levels must be ordered from finest to coarsest."
@@ -35,7 +37,7 @@ def flat_read(offset_map: Tensor, height: int, width: int) -> Tensor:
     if torch.compiler.is_compiling():
         # A compiler takes what follows a group norm for contiguous; the graph has to make it so.
         offset_map = offset_map.clone(memory_format=torch.contiguous_format)
-    flat = offset_map.flatten(1)[:, : channels * height * width]
+    flat = offset_map.flatten(1).narrow(1, 0, channels * height * width)
     return flat.unflatten(1, (channels, height, width))
 
 

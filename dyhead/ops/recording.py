@@ -53,6 +53,18 @@ def is_exported() -> bool:
     return exporting() if exporting is not None else torch.compiler._is_compiling_flag
 
 
+def is_same_size(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Tell if two sizes are equal; to torch.export, if they are so for images of any size.
+
+    A comparison that some images answer otherwise would bind its graph to the others.
+    """
+    if not is_exported():
+        return tuple(one) == tuple(other)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # slow to import
+
+    return all(statically_known_true(a == b) for a, b in zip(one, other, strict=True))
+
+
 @torch.library.custom_op(
     "dyhead::modulated_deform_conv2d", mutates_args=(), schema=f"({_TENSORS}, {_OPTIONS}) -> Tensor"
 )

@@ -31,7 +31,7 @@ def test_prints_the_table_and_writes_the_same_numbers(tmp_path, capsys):
     [
         (["--config-file", "missing.yaml"], "missing.yaml"),
         (["--config-file", CONFIG, "MODEL.DYHEAD.NUM_CONV", "1"], "MODEL.DYHEAD.NUM_CONVS"),
-        (["--config-file", CONFIG, "--size", "100", "100"], "use --size 128 128"),
+        (["--config-file", CONFIG, "--size", "100", "100"], "use --size 104 104"),
         (["--config-file", CONFIG, "--size", "64", "64", "--table2"], "leave --size out"),
         (["--config-file", CONFIG, "MODEL.DYHEAD.CHANNELS", "50"], "MODEL.DYHEAD.CHANNELS"),
         (

@@ -43,6 +43,10 @@ def test_packaged_configs_suit_themselves(config: str) -> None:
         ),
         ({"INPUT.AUG.MIXUP.PROB": 0.5, "MODEL.KEYPOINT_ON": True}, "MODEL.KEYPOINT_ON is True"),
         ({"SOLVER.BASE_LR": -1.0}, "SOLVER.BASE_LR can't be -1.0"),
+        (
+            {"MODEL.PADDING_IN_STATISTICS": False, "MODEL.DYHEAD.SIZE_DIVISIBILITY": 32},
+            "SIZE_DIVISIBILITY 32 pads images.*set the first to 0 or the second to True",
+        ),
     ],
 )
 def test_values_that_do_not_suit_each_other_are_refused(

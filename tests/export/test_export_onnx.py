@@ -59,7 +59,7 @@ def test_it_says_what_it_is(exported, ready):
     assert (metadata["min_size"], metadata["max_size"]) == (96, 160)
     assert metadata["input_format"] == "BGR"
     assert metadata["pixel_mean"] == pytest.approx(list(ready.cfg.MODEL.PIXEL_MEAN))
-    assert metadata["size_divisibility"] == 128
+    assert metadata["size_divisibility"] == 32
     assert metadata["architecture"] == "ATSS"
     assert "META_ARCHITECTURE: ATSS" in metadata["config"]
 

@@ -22,6 +22,11 @@ SMALL = {
 }
 DETECTORS = {
     "ATSS": {"MODEL.ATSS.PRIOR_PROB": 0.3, "MODEL.ATSS.NUM_CLASSES": 3},
+    "ATSS, padded": {
+        "MODEL.ATSS.PRIOR_PROB": 0.3,
+        "MODEL.ATSS.NUM_CLASSES": 3,
+        "MODEL.PADDING_IN_STATISTICS": True,
+    },
     "ATSS, clipped first, all detections, one class": {
         "MODEL.ATSS.PRIOR_PROB": 0.3,
         "MODEL.ATSS.NUM_CLASSES": 1,
@@ -40,7 +45,11 @@ DETECTORS = {
         "MODEL.REPPOINTS.NUM_CLASSES": 3,
         "MODEL.REPPOINTS.POINT_CHANNELS": 32,
     },
-    "RetinaNet": {"MODEL.RETINANET.PRIOR_PROB": 0.3, "MODEL.RETINANET.NUM_CLASSES": 3},
+    "RetinaNet": {
+        "MODEL.RETINANET.PRIOR_PROB": 0.3,
+        "MODEL.RETINANET.NUM_CLASSES": 3,
+        "MODEL.PADDING_IN_STATISTICS": True,
+    },
     "DyHeadRetinaNet": {"MODEL.RETINANET.PRIOR_PROB": 0.3, "MODEL.RETINANET.NUM_CLASSES": 3},
 }
 
@@ -86,7 +95,7 @@ def test_it_detects_what_the_detector_detects(model, images):
 
 @torch.no_grad()
 def test_what_is_behind_the_last_detection_says_so(images):
-    model = build("ATSS", **DETECTORS["ATSS"])
+    model = build("ATSS", **DETECTORS["ATSS, padded"])
     found = DetectionGraph(model)(images)[1]
     model.test_score_thresh = float(found[:, 10].min())  # of the class alone, so fewer pass
     boxes, scores, classes, counts = DetectionGraph(model)(images)
@@ -118,8 +127,10 @@ def test_suppression_of_what_precedes_it_gives_the_detections(model, images):
 
 
 def test_the_paddings_size_does_not_show_in_the_result():
-    model = build("ATSS", **DETECTORS["ATSS"])
-    assert DetectionGraph(model).size_divisibility == model.backbone.size_divisibility == 128
+    for padding, divisor in ((True, 128), (False, 8)):
+        model = build("ATSS", **DETECTORS["ATSS"], **{"MODEL.PADDING_IN_STATISTICS": padding})
+        graph = DetectionGraph(model)
+        assert graph.size_divisibility == model.backbone.size_divisibility == divisor
 
 
 def test_a_two_stage_detector_is_refused_in_one_sentence():

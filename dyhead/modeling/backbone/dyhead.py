@@ -72,6 +72,9 @@ class DyHead(Backbone):
 def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
     """Put the DyHead that `cfg.MODEL.DYHEAD` describes on top of `fpn`."""
     dyhead = cfg.MODEL.DYHEAD
+    padded_to = dyhead.SIZE_DIVISIBILITY
+    if not cfg.MODEL.PADDING_IN_STATISTICS:
+        padded_to = fpn.size_divisibility
     return DyHead(
         fpn,
         channels=dyhead.CHANNELS,
@@ -90,6 +93,6 @@ def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
             offset_init=dyhead.OFFSET_INIT,
             fused=dyhead.FUSED,
         ),
-        size_divisibility=dyhead.SIZE_DIVISIBILITY,
+        size_divisibility=padded_to,
         recompute=dyhead.CHECKPOINT,
     )

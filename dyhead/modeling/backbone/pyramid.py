@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,6 +11,7 @@ from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import FPN, Backbone
 from dyhead.d2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from dyhead.errors import UserError
+from dyhead.modeling.backbone.any_size_fpn import AnySizeFPN
 
 
 def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module | None) -> FPN:
@@ -23,14 +25,17 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module | None) ->
     Raises:
         UserError: `bottom_up` has no such features, or their strides do not double.
     """
-    return FPN(
-        bottom_up=bottom_up,
-        in_features=pyramid_features(cfg, bottom_up),
-        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        top_block=top_block,
-        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
-    )
+    arguments: dict[str, Any] = {
+        "bottom_up": bottom_up,
+        "in_features": pyramid_features(cfg, bottom_up),
+        "out_channels": cfg.MODEL.FPN.OUT_CHANNELS,
+        "norm": cfg.MODEL.FPN.NORM,
+        "top_block": top_block,
+        "fuse_type": cfg.MODEL.FPN.FUSE_TYPE,
+    }
+    if cfg.MODEL.PADDING_IN_STATISTICS:
+        return FPN(**arguments)
+    return AnySizeFPN(**arguments, image_channels=len(cfg.MODEL.PIXEL_MEAN))
 
 
 def pyramid_features(cfg: CfgNode, bottom_up: Backbone) -> list[str]:

@@ -8,7 +8,7 @@ Shape letters: N images, T anchors of all levels, P positive anchors of the batc
 image, C candidates per object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,9 @@ from dyhead.errors import UserError
 
 BACKGROUND = -1
 IGNORED = -2  # neither an object's nor background: no part in the losses
+
+# Anchors (R, 4) per level and the objects (M, 4) of an image to an assignment (T,).
+Rule = Callable[[list[Tensor], Tensor], Tensor]
 
 
 class Positives(NamedTuple):
@@ -43,6 +46,30 @@ def find_positives(gt_instances: Sequence[Instances], assignments: Tensor) -> Po
     classes = torch.cat([instances.gt_classes for instances in gt_instances])
     boxes = torch.cat([instances.gt_boxes.tensor for instances in gt_instances])
     return Positives(images, anchors, classes[objects], boxes[objects])
+
+
+def assign_inside(
+    rule: Rule, anchors: Sequence[Tensor], boxes: Tensor, inside: Sequence[Tensor]
+) -> Tensor:
+    """Assign the anchors that lie in an image; the others of its batch are background.
+
+    Args:
+        rule: makes the assignment.
+        anchors: per level (R, 4).
+        boxes: (M, 4), the objects of the image.
+        inside: per level the indices of the anchors that lie in the image.
+
+    Returns:
+        (T,), object indices, BACKGROUND or IGNORED.
+    """
+    own = rule([level[chosen] for level, chosen in zip(anchors, inside, strict=True)], boxes)
+    parts = own.split([len(chosen) for chosen in inside])
+    return torch.cat(
+        [
+            own.new_full((len(level),), BACKGROUND).index_copy(0, chosen, part)
+            for level, chosen, part in zip(anchors, inside, parts, strict=True)
+        ]
+    )
 
 
 def resolve_claims(candidates: Tensor, ious: Tensor, positive: Tensor, num_anchors: int) -> Tensor:

@@ -78,8 +78,7 @@ class CenternessDetector(DenseDetector):
         gt_instances: list[Instances],
     ) -> dict[str, Tensor]:
         """Compute the losses; all three stay connected to the graph without positives."""
-        objects = [instances.gt_boxes.tensor for instances in gt_instances]
-        assignments = torch.stack([self.assign(anchors, boxes) for boxes in objects])
+        assignments = predictions.assign(self.assign, anchors, gt_instances)
         positives = find_positives(gt_instances, assignments)
         chosen = positives.images, positives.anchors
         assert predictions.quality_logits is not None, "a DenseHead gives them"

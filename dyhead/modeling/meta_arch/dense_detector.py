@@ -11,7 +11,7 @@ of a level, T anchors of all levels, K classes.
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -23,7 +23,10 @@ from dyhead.d2.modeling.backbone import Backbone
 from dyhead.d2.modeling.meta_arch.dense_detector import DenseDetector as HostDenseDetector
 from dyhead.d2.structures import ImageList, Instances
 from dyhead.errors import UserError
+from dyhead.modeling.meta_arch.assignment import Rule, assign_inside
 from dyhead.modeling.meta_arch.dense_inference import Candidates, detect, select_candidates
+from dyhead.modeling.meta_arch.joined_groups import anchors_inside, join_maps
+from dyhead.modeling.size_groups import detect_by_size, group_by_size
 from dyhead.ops.recording import is_exported
 
 logger = logging.getLogger(__name__)
@@ -36,6 +39,25 @@ class DensePredictions:
     class_logits: list[Tensor]  # (N, R, K)
     box_deltas: list[Tensor]  # (N, R, 4)
     quality_logits: list[Tensor] | None = None  # (N, R); None: scores are those of the class alone
+    # Per image and level the indices of its own anchors, where others are padding; None: all are.
+    # Logits at the others cost nothing as background: they must not be assigned to objects.
+    inside: list[list[Tensor]] | None = None
+
+    def assign(
+        self, rule: Rule, anchors: list[Tensor], gt_instances: Sequence[Instances]
+    ) -> Tensor:
+        """Assign every image's own anchors to its objects: (N, T).
+
+        Args:
+            rule: makes the assignment of an image.
+            anchors: per level (R, 4), XYXY in pixels.
+            gt_instances: per image, with `gt_boxes`.
+        """
+        boxes = [instances.gt_boxes.tensor for instances in gt_instances]
+        if self.inside is None:
+            return torch.stack([rule(anchors, each) for each in boxes])
+        images = zip(boxes, self.inside, strict=True)
+        return torch.stack([assign_inside(rule, anchors, each, own) for each, own in images])
 
     def of_image(self, index: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Yield the predictions for one image level by level: (R, K), (R, 4) and (R,) or None."""
@@ -69,6 +91,8 @@ class DenseDetector(HostDenseDetector, ABC):
         pixel_mean: per channel, in the order of `input_format`.
         pixel_std: per channel, in the order of `input_format`.
         input_format: channel order of the images, e.g. "BGR".
+        padding_in_statistics: the images of a batch are padded to the largest; else those of one
+            padded size are computed apart, and padding has no part in statistics or losses.
 
     Raises:
         UserError: a name in `head_in_features` is not a feature of the backbone.
@@ -94,6 +118,7 @@ class DenseDetector(HostDenseDetector, ABC):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         input_format: str = "BGR",
+        padding_in_statistics: bool = True,
     ) -> None:
         check_features(head_in_features, backbone.output_shape())
         warn_of_unused_features(head_in_features, backbone.output_shape())
@@ -114,11 +139,45 @@ class DenseDetector(HostDenseDetector, ABC):
         self.rank_by_quality = rank_by_quality
         self.clip_before_nms = clip_before_nms
         self.input_format = input_format
+        self.padding_in_statistics = padding_in_statistics
 
     @classmethod
     def config_key(cls, name: str) -> str:
         """Return the whole name of one of the detector's config keys."""
         return f"MODEL.{cls.config_section or cls.__name__.upper()}.{name}"
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
+        """Compute losses in training, detections otherwise: see the host's `forward`.
+
+        Raises:
+            UserError: an image of a batch of several sizes has no `instances` in training.
+        """
+        if self.padding_in_statistics:
+            return super().forward(batched_inputs)
+        if not self.training:
+            return detect_by_size(self, super().forward, batched_inputs)
+        groups = group_by_size(self, batched_inputs)
+        if len(groups) < 2:
+            return super().forward(batched_inputs)
+        return self._train_by_size(batched_inputs, groups)
+
+    def _train_by_size(
+        self, batched_inputs: list[dict[str, Any]], groups: list[list[int]]
+    ) -> dict[str, Tensor]:
+        """Compute the losses of a batch whose groups of images go through the network apart."""
+        truth = [_instances(each).to(self.device) for each in batched_inputs]
+        of_groups = [self._maps([batched_inputs[i] for i in indices]) for indices in groups]
+        maps = join_maps(of_groups, groups)
+        anchors, predictions = self.place_anchors(maps[0]), self.arrange(maps)
+        per_location = len(anchors[0]) // maps[0][0][0, 0].numel()
+        inside = anchors_inside(of_groups, groups, per_location)
+        return self.losses(anchors, replace(predictions, inside=inside), truth)
+
+    def _maps(self, batched_inputs: list[dict[str, Any]]) -> Sequence[list[Tensor]]:
+        """Compute what the head gives for images of one padded size."""
+        pyramid = self.backbone(self.preprocess_image(batched_inputs).tensor)
+        maps: Sequence[list[Tensor]] = self.head([pyramid[name] for name in self.head_in_features])
+        return maps
 
     def forward_training(
         self,
@@ -214,6 +273,14 @@ class DenseDetector(HostDenseDetector, ABC):
         return Candidates(boxes, scores, classes)
 
 
+def _instances(batched_input: dict[str, Any]) -> Instances:
+    if "instances" not in batched_input:
+        name = batched_input.get("file_name", "an image")
+        raise UserError(f"No ground truth for {name} in training: give 'instances'.")
+    instances: Instances = batched_input["instances"]
+    return instances
+
+
 def flatten_maps(levels: list[Tensor], values_per_anchor: int) -> list[Tensor]:
     """Bring maps (N, A * K, H, W) into the order of the anchors, (N, H * W * A, K)."""
     return [_flatten_map(level, values_per_anchor) for level in levels]
@@ -244,6 +311,7 @@ def trunk_arguments(cfg: CfgNode, section: CfgNode, backbone: Backbone) -> dict[
         "pixel_mean": cfg.MODEL.PIXEL_MEAN,
         "pixel_std": cfg.MODEL.PIXEL_STD,
         "input_format": cfg.INPUT.FORMAT,
+        "padding_in_statistics": cfg.MODEL.PADDING_IN_STATISTICS,
     }
 
 

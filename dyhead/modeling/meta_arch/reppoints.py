@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -138,7 +139,7 @@ class RepPoints(DenseDetector):
         locations = torch.cat(anchors)
         initial = self.boxes(predictions.initial_deltas, locations)
         refined = self.boxes(predictions.box_deltas, locations)
-        by_location, by_overlap = self.assign(anchors, initial.detach(), gt_instances)
+        by_location, by_overlap = self.assign(anchors, predictions, initial.detach(), gt_instances)
         first = find_positives(gt_instances, by_location)
         second = find_positives(gt_instances, by_overlap)
         first_count, second_count = mean_counts(first, second)
@@ -158,33 +159,39 @@ class RepPoints(DenseDetector):
         }
 
     def assign(
-        self, anchors: list[Tensor], initial: Tensor, gt_instances: list[Instances]
+        self,
+        anchors: list[Tensor],
+        predictions: DensePredictions,
+        initial: Tensor,
+        gt_instances: list[Instances],
     ) -> tuple[Tensor, Tensor]:
         """Assign the objects of every image in both stages.
 
         Args:
             anchors: per level (R, 4).
+            predictions: of the batch.
             initial: (N, T, 4), the initial boxes, XYXY in pixels.
             gt_instances: per image, with `gt_boxes` and `gt_classes`, possibly empty.
 
         Returns:
             (N, T) assignments of initial and of refined points.
         """
-        by_location, by_overlap = [], []
-        for proposals, instances in zip(initial, gt_instances, strict=True):
-            boxes = instances.gt_boxes.tensor
-            by_location.append(
-                assign_by_location(anchors, boxes, base_scale=self.base_scale, topk=self.topk)
+        by_location = predictions.assign(
+            partial(assign_by_location, base_scale=self.base_scale, topk=self.topk),
+            anchors,
+            gt_instances,
+        )
+        # What is proposed outside of an image is empty, and so it overlaps nothing.
+        by_overlap = [
+            assign_by_overlap(
+                proposals,
+                instances.gt_boxes.tensor,
+                background_below=self.background_below,
+                positive_from=self.positive_from,
             )
-            by_overlap.append(
-                assign_by_overlap(
-                    proposals,
-                    boxes,
-                    background_below=self.background_below,
-                    positive_from=self.positive_from,
-                )
-            )
-        return torch.stack(by_location), torch.stack(by_overlap)
+            for proposals, instances in zip(initial, gt_instances, strict=True)
+        ]
+        return by_location, torch.stack(by_overlap)
 
     def boxes(self, deltas: list[Tensor], locations: Tensor) -> Tensor:
         """Decode deltas (N, R, 4) per level to boxes (N, T, 4), XYXY in pixels."""

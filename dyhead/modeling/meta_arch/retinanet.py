@@ -176,8 +176,7 @@ class DyHeadRetinaNet(DenseDetector):
     ) -> dict[str, Tensor]:
         """Compute the losses, both divided by a moving average of the number of positives."""
         all_anchors = torch.cat(anchors)
-        objects = [instances.gt_boxes.tensor for instances in gt_instances]
-        assignments = torch.stack([self.assign(all_anchors, boxes) for boxes in objects])
+        assignments = predictions.assign(self.assign, anchors, gt_instances)
         positives = find_positives(gt_instances, assignments)
         count = len(positives.anchors)
         get_event_storage().put_scalar("num_pos_anchors", count / len(gt_instances))
@@ -198,17 +197,17 @@ class DyHeadRetinaNet(DenseDetector):
         }
 
     @torch.no_grad()
-    def assign(self, anchors: Tensor, boxes: Tensor) -> Tensor:
+    def assign(self, anchors: list[Tensor], boxes: Tensor) -> Tensor:
         """Choose the object that every anchor has to detect, by the matcher's rule.
 
         Args:
-            anchors: (T, 4), XYXY in pixels.
+            anchors: per level (R, 4), XYXY in pixels.
             boxes: (M, 4), the objects of one image, possibly none.
 
         Returns:
             (T,), object indices, BACKGROUND or IGNORED.
         """
-        matches, labels = match_boxes(self.anchor_matcher, boxes, anchors, Matcher)
+        matches, labels = match_boxes(self.anchor_matcher, boxes, torch.cat(anchors), Matcher)
         if len(boxes) == 0:
             return torch.full_like(matches, BACKGROUND)
         unmatched = torch.where(labels == 0, BACKGROUND, IGNORED)

@@ -11,7 +11,7 @@ from small_models import make
 from torch import Tensor, nn
 
 from dyhead.engine.trainer import Trainer
-from dyhead.evaluation.size_groups import compute_by_size, group_by_size
+from dyhead.modeling.size_groups import compute_by_size, group_by_size
 
 SIZES = [(100, 130), (192, 256), (120, 128), (192, 256), (97, 129)]
 DETECTORS = {

@@ -1,0 +1,187 @@
+"""Tests what padding does to a small detector, with and without it in its statistics, on BCCD.
+
+    python experiments/padding.py --data BCCD
+
+BCCD holds train.json, val.json and images/ (https://github.com/Shenggan/BCCD_Dataset, in COCO
+format). configs/own_dataset.yaml is trained from random weights with a short schedule, once with
+MODEL.PADDING_IN_STATISTICS and once without. Then each one's weights are tested under more and more
+padding: every picture stands in a batch with a larger one. Besides, steps of both are timed in
+turns. Runs that are complete in --output are not repeated. The report goes to
+experiments/results/padding.{json,md}.
+"""
+
+import argparse
+import copy
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+
+from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
+from dyhead.d2.data import build_detection_train_loader
+from dyhead.d2.utils.events import EventStorage
+from dyhead.data import register_datasets
+from dyhead.detector import load_detector
+from dyhead.engine.optimizer import build_optimizer
+from dyhead.engine.trainer import Trainer
+from dyhead.safe_io.json_text import write_json
+
+PROJECT = Path(__file__).parents[1]
+RESULTS = PROJECT / "experiments" / "results"
+CONFIG = PROJECT / "configs" / "own_dataset.yaml"
+SHORT = ["SOLVER.MAX_ITER", "400", "SOLVER.WARMUP_ITERS", "40", "TEST.EVAL_PERIOD", "0"]
+KEY = "MODEL.PADDING_IN_STATISTICS"
+SHARES = (0.0, 0.1, 0.2, 0.3)  # by which the other picture of a batch is higher and wider
+
+
+class Beside(nn.Module):
+    """A detector whose pictures each stand in a batch with a larger, empty one."""
+
+    def __init__(self, detector: nn.Module, share: float) -> None:
+        """Take the detector, and by what share of its sides the other picture is larger."""
+        super().__init__()
+        self.detector, self.share = detector, share
+        # As in a training: evaluations would keep the two apart.
+        self.forward_together = type(detector).base.forward  # type: ignore[attr-defined]
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> list[Any]:
+        """Detect in one picture after the other."""
+        return [self.forward_together(self.detector, self._pair(x))[0] for x in batched_inputs]
+
+    def _pair(self, picture: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.share == 0:
+            return [picture]
+        image = picture["image"]
+        size = [round(side * (1 + self.share)) for side in image.shape[1:]]
+        return [picture, {"image": image.new_zeros(image.shape[0], *size)}]
+
+
+def own_data(folder: Path) -> list[str]:
+    """Name BCCD's parts as overrides of a config."""
+    images = folder.resolve() / "images"
+    parts = {"own_train": "train.json", "own_val": "val.json"}
+    entries = [[name, str(folder.resolve() / file), str(images)] for name, file in parts.items()]
+    return ["DATASETS.COCO_JSON", str(entries)]
+
+
+def train(output: Path, options: Sequence[str]) -> None:
+    """Train with overrides of the config, unless that is done."""
+    if (output / "model_final.pth").is_file():
+        return
+    command = [sys.executable, "train_net.py", "--config", str(CONFIG), *options]
+    subprocess.run([*command, "OUTPUT_DIR", str(output)], check=True, cwd=PROJECT)
+
+
+def test(run: Path, share: float, options: Sequence[str]) -> dict[str, float]:
+    """Compute the scores of a run's weights, every picture beside one larger by a share."""
+    ready = load_detector(run, overrides=[*options, "OUTPUT_DIR", str(run / "padded")])
+    register_datasets(ready.cfg)
+    scores: dict[str, float] = Trainer.test(ready.cfg, Beside(ready.model, share))["bbox"]
+    return scores
+
+
+def rows_of(run: Path, padded: bool) -> Iterator[tuple[str, dict[str, float]]]:
+    """Test a run's weights: yields what was padded, and the scores."""
+    if padded:
+        yield "multiples of 128", test(run, 0.0, [])
+    least = ["MODEL.DYHEAD.SIZE_DIVISIBILITY", "32"] if padded else []
+    for share in SHARES:
+        yield f"{share:.0%} and more" if share else "least", test(run, share, least)
+
+
+class Stepper:
+    """Times steps of the training that a config describes."""
+
+    def __init__(self, options: Sequence[str], folder: Path) -> None:
+        """Build the detector and its batches."""
+        cfg, _ = load_config(str(CONFIG), [*options, "MODEL.ATSS.NUM_CLASSES", "3"])
+        cfg.MODEL.DEVICE = "cpu"
+        cfg.OUTPUT_DIR = str(folder)  # where faults of labels are mended
+        register_datasets(cfg)
+        torch.manual_seed(0)
+        self.model = Trainer.build_model(cfg).train()
+        self.optimizer = build_optimizer(cfg, self.model)
+        self.batches: Any = iter(self._loader(cfg))
+
+    @staticmethod
+    def _loader(cfg: CfgNode) -> Any:
+        cfg = copy.deepcopy(cfg)
+        cfg.DATALOADER.NUM_WORKERS = 0
+        return build_detection_train_loader(cfg)
+
+    def step(self) -> float:
+        """Return the seconds of a step without its loading."""
+        batch = next(self.batches)
+        start = time.perf_counter()
+        losses: dict[str, Tensor] = self.model(batch)
+        self.optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        self.optimizer.step()
+        return time.perf_counter() - start
+
+
+def time_steps(options: Sequence[str], count: int, folder: Path) -> dict[str, float]:
+    """Return the mean seconds of a step with and without padding, measured in turns."""
+    steppers = {flag: Stepper([*options, KEY, flag], folder) for flag in ("True", "False")}
+    seconds = dict.fromkeys(steppers, 0.0)
+    with EventStorage():
+        for number in range(-3, count):  # the first three only warm up
+            for flag, stepper in steppers.items():
+                seconds[flag] += stepper.step() if number >= 0 else 0.0 * stepper.step()
+    return {flag: total / count for flag, total in seconds.items()}
+
+
+def report(results: dict[str, Any]) -> str:
+    """Format the results as Markdown."""
+    cells = [
+        [form, padding, *(f"{scores[key]:.1f}" for key in ("AP", "AP50", "AP75"))]
+        for form, rows in results["scores"].items()
+        for padding, scores in rows.items()
+    ]
+    headers = [f"{KEY}, in training and test", "padding in the test", "AP", "AP50", "AP75"]
+    seconds = results["seconds"]
+    return "\n\n".join(
+        [
+            "# BCCD: weights tested under more padding",
+            "Written by `python experiments/padding.py`; 400 steps of configs/own_dataset.yaml"
+            f" from random weights, seed 1; torch {torch.__version__}.",
+            tabulate(cells, headers, tablefmt="pipe", disable_numparse=True),
+            f"A step of training takes {seconds['False']:.3f} s without padding and"
+            f" {seconds['True']:.3f} s with it ({seconds['False'] / seconds['True']:.2f} times),"
+            f" on {torch.get_num_threads()} threads, in turns.",
+        ]
+    )
+
+
+def main() -> None:
+    """Train, test and report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="BCCD's folder")
+    parser.add_argument("--output", type=Path, default=PROJECT / "output" / "padding")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the report")
+    parser.add_argument("--steps", type=int, default=40, help="that are timed of each form")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides of all runs")
+    args = parser.parse_args()
+    options = [*SHORT, *own_data(args.data), *args.opts]
+    scores = {}
+    for flag in ("True", "False"):
+        run = args.output.resolve() / flag.lower()
+        train(run, [*options, KEY, flag])
+        scores[flag] = dict(rows_of(run, padded=flag == "True"))
+    results = {"scores": scores, "seconds": time_steps(options, args.steps, args.output)}
+    args.results.mkdir(parents=True, exist_ok=True)
+    write_json(results, args.results / "padding.json")
+    text = report(results)
+    (args.results / "padding.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
