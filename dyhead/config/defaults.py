@@ -258,6 +258,17 @@ SOLVER.OPTIMIZER = "SGD"  # the optimizer: "SGD" or "ADAMW"
 SOLVER.CHECKPOINT_FINAL_STRIPPED = False
 # Passes over the training data: sets MAX_ITER, and STEPS in the same proportion; 0: MAX_ITER holds.
 SOLVER.EPOCHS = 0
+# Minutes that the training may take on this machine, evaluations and checkpoints included; 0: its
+# steps decide. MAX_ITER is stretched to them, and all that counts steps in the same proportion:
+# STEPS, WARMUP_ITERS, CHECKPOINT_PERIOD and TEST.EVAL_PERIOD.
+SOLVER.MINUTES = 0.0
+# Factor of the learning rate of the backbone's own weights, without pyramid and DyHead blocks.
+SOLVER.BACKBONE_LR_FACTOR = 1.0
+# Further factor of the backbone's stages, once for each stage behind it: 0.5 gives the deepest one
+# 1, the one before it 0.5, then 0.25. A stage is what one of its features adds to the finer ones.
+SOLVER.BACKBONE_LR_DECAY = 1.0
+# Factor of the learning rate of the DyHead blocks.
+SOLVER.DYHEAD_LR_FACTOR = 1.0
 # The IMS_PER_BATCH that BASE_LR and BASE_LR_END are meant for: with another one they grow or shrink
 # in proportion; 0: they hold as they are.
 SOLVER.REFERENCE_BATCH_SIZE = 0

@@ -63,6 +63,18 @@ def count_training_images(cfg: CfgNode) -> int:
     return len(dataset)
 
 
+def describe_length(cfg: CfgNode, num_images: int) -> str:
+    """Say how long a training is, such as "1300 steps of 4 images, about 25.4 passes ..."."""
+    solver = cfg.SOLVER
+    if solver.MINUTES:
+        return f"{solver.MINUTES:g} minutes in steps of {solver.IMS_PER_BATCH} images"
+    passes = solver.MAX_ITER * solver.IMS_PER_BATCH / max(1, num_images)
+    return (
+        f"{solver.MAX_ITER} steps of {solver.IMS_PER_BATCH} images, about {passes:.1f} passes over"
+        " the data"
+    )
+
+
 def _choose_sampler(cfg: CfgNode, dataset: Any) -> MakeSampler | None:
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if not isinstance(dataset, list):
@@ -132,7 +144,9 @@ def _describe_shares(cfg: CfgNode, sizes: Sequence[int], ratios: Sequence[float]
     drawn = cfg.SOLVER.MAX_ITER * cfg.SOLVER.IMS_PER_BATCH
     shares = [ratio / sum(ratios) for ratio in ratios]
     parts = [
-        f"{share:.1%} from {name} ({size} images, {drawn * share / size:.1f} passes)"
+        f"{share:.1%} from {name} ({size} images"
+        + ("" if cfg.SOLVER.MINUTES else f", {drawn * share / size:.1f} passes")
+        + ")"
         for name, size, share in zip(cfg.DATASETS.TRAIN, sizes, shares, strict=True)
     ]
     logger.info("Images are drawn by DATASETS.TRAIN_RATIOS: %s", ", ".join(parts))

@@ -54,7 +54,8 @@ class EarlyStoppingHook(HookBase):
         Raises:
             StoppedEarly: it was the last one to wait for.
         """
-        if (self.trainer.iter + 1) % self._period or self.trainer.iter + 1 >= self.trainer.max_iter:
+        is_last = self.trainer.iter + 1 >= self.trainer.max_iter
+        if is_last or not self.trainer.progress.has_passed(self._period):
             return
         value = self._scores.take(self.trainer) if comm.is_main_process() else None
         if value is not None:

@@ -8,13 +8,15 @@ from torch import nn
 from dyhead.d2.config import CfgNode
 from dyhead.d2.solver import get_default_optimizer_params
 from dyhead.d2.solver.build import maybe_add_gradient_clipping
+from dyhead.engine.rate_factors import rate_factors, scale_rates
 from dyhead.errors import UserError
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build `SOLVER.OPTIMIZER` with Detectron2's parameter groups and gradient clipping.
 
-    Normalisation layers get WEIGHT_DECAY_NORM, biases WEIGHT_DECAY_BIAS and BIAS_LR_FACTOR.
+    Normalisation layers get WEIGHT_DECAY_NORM, biases WEIGHT_DECAY_BIAS and BIAS_LR_FACTOR; the
+    factors of BACKBONE_LR_FACTOR, BACKBONE_LR_DECAY and DYHEAD_LR_FACTOR multiply what follows.
     `SOLVER.CLIP_GRADIENTS.CLIP_TYPE` is "value" or "norm" (each parameter by itself, as in
     Detectron2) or "full_model" (the norm over all parameters together, as official DyHead adds).
 
@@ -28,6 +30,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
         weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
     )
+    groups = scale_rates(groups, rate_factors(cfg, model))
     return _add_gradient_clipping(cfg, _create_optimizer(cfg, groups))
 
 

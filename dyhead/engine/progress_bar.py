@@ -54,6 +54,7 @@ class ProgressBarHook(HookBase):
         parts = [f"loss {latest['total_loss'][0]:.4g}"] if "total_loss" in latest else []
         if "time" in latest and latest["time"][0] > 0:
             parts.append(f"{self._images / latest['time'][0]:.1f} images/s")
+        self._bar.total = self.trainer.max_iter  # which SOLVER.MINUTES moves
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update()
 

@@ -137,12 +137,10 @@ class GatherHook(HookBase):
 
     def __init__(self, run_state: RunState, *periods: int) -> None:
         """Gather every so many steps for each of `periods`, 0 for never, and after the last."""
-        self._run_state = run_state
-        self._periods = [period for period in periods if period > 0]
+        self._run_state, self._periods = run_state, periods
 
     def after_step(self) -> None:
         """Gather if a checkpoint is due."""
-        done = self.trainer.iter + 1
-        is_due = any(done % period == 0 for period in self._periods)
-        if is_due or done == self.trainer.max_iter:
+        is_due = any(self.trainer.progress.has_passed(period) for period in self._periods)
+        if is_due or self.trainer.iter + 1 == self.trainer.max_iter:
             self._run_state.gather(self.trainer.iter)

@@ -19,8 +19,13 @@ def settle_schedule(cfg: CfgNode, count_images: Callable[[CfgNode], int]) -> Cfg
         count_images: the number of images of DATASETS.TRAIN; called where it is needed.
 
     Raises:
-        UserError: a value is negative, or the rate would be scaled twice.
+        UserError: a value is negative, the rate would be scaled twice, or two lengths are given.
     """
+    if cfg.SOLVER.EPOCHS and cfg.SOLVER.MINUTES:
+        raise UserError(
+            f"SOLVER.EPOCHS {cfg.SOLVER.EPOCHS} and SOLVER.MINUTES {cfg.SOLVER.MINUTES:g} are two"
+            " lengths of one training: set one of them to 0."
+        )
     for key in ("REFERENCE_BATCH_SIZE", "EPOCHS"):
         if cfg.SOLVER[key] < 0:
             raise UserError(f"SOLVER.{key} is {cfg.SOLVER[key]}: make it positive, or 0 for none.")

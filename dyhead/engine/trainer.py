@@ -2,6 +2,8 @@
 
 import logging
 import os
+import sys
+import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -25,13 +27,18 @@ from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
-from dyhead.d2.utils.events import EventWriter, JSONWriter
+from dyhead.d2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.stream import TrainingBatches
-from dyhead.data.training_sets import count_training_images, load_training_sets
+from dyhead.data.training_sets import (
+    count_training_images,
+    describe_length,
+    load_training_sets,
+)
 from dyhead.engine.accumulation import accumulate_gradients
 from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
+from dyhead.engine.by_progress import PrinterByProgress
 from dyhead.engine.early_stopping import EarlyStoppingHook, StoppedEarly
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
@@ -40,6 +47,7 @@ from dyhead.engine.input_pictures import InputPicturesHook
 from dyhead.engine.kept_checkpoints import adopt_earlier_checkpoints, keep_last_checkpoints
 from dyhead.engine.late_writers import LateWriters
 from dyhead.engine.metrics_file import MetricsWriter
+from dyhead.engine.minutes import build_budget_hooks, check_time_used
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.orderly_end import (
     end_after_failure,
@@ -52,6 +60,7 @@ from dyhead.engine.precision import (
     build_test_precision,
     keep_predictions_in_float32,
 )
+from dyhead.engine.progress import ProgressHook, TrainingProgress
 from dyhead.engine.progress_bar import ProgressBarHook
 from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
@@ -87,16 +96,20 @@ class Trainer(DefaultTrainer):
         scores: of the evaluations, for the cards of the checkpoints.
         average: of the weights, where SOLVER.EMA asks for it.
         run_state: the place in the data, and the seed of all that is random.
+        progress: how far the training is.
+        clock: gives the seconds that SOLVER.MINUTES counts.
         finished_step: the last one that changed the weights, counted from 0; -1 before the first.
         was_stopped_early: by SOLVER.BEST.PATIENCE.
     """
 
     finished_step = -1
     was_stopped_early = False
+    clock = staticmethod(time.monotonic)
 
     checkpointer: SafeCheckpointer
     scores: ScoresHook
     run_state: RunState
+    progress: TrainingProgress
     average: WeightAverage | None
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -151,7 +164,13 @@ class Trainer(DefaultTrainer):
         if self.average is not None:
             built.append(AverageHook(self.average))
         keep_last_checkpoints(built, self.cfg.SOLVER.CHECKPOINTS_KEPT)
-        return built + self._build_best_hooks()
+        return self._build_progress_hooks(built) + built + self._build_best_hooks()
+
+    def _build_progress_hooks(self, built: list[Any]) -> list[HookBase]:
+        """Build the hooks that come first, for the others ask how far the training is."""
+        if not self.cfg.SOLVER.MINUTES:
+            return [ProgressHook(self.progress)]
+        return build_budget_hooks(self.cfg, built, self.scheduler, self.progress, self.clock)
 
     def _build_input_pictures(self) -> HookBase:
         names = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes") or []
@@ -181,6 +200,8 @@ class Trainer(DefaultTrainer):
             if isinstance(writer, JSONWriter):
                 writer.close()
                 built[index] = MetricsWriter(path)
+            elif isinstance(writer, CommonMetricPrinter) and self.cfg.SOLVER.MINUTES:
+                built[index] = PrinterByProgress(lambda: self.max_iter)
         return built + build_trackers(self.cfg, lambda: self.start_iter > 0)
 
     def _replace_parts(self) -> None:
@@ -204,6 +225,7 @@ class Trainer(DefaultTrainer):
             trainer=own_state,
         )
         self.run_state = RunState(self.checkpointer.model, self.data_loader, seed)
+        self.progress = TrainingProgress(cfg.SOLVER.MAX_ITER)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the latest checkpoint if `resume`, else start anew from MODEL.WEIGHTS.
@@ -232,6 +254,8 @@ class Trainer(DefaultTrainer):
         save_missing_end(self)
         if self.start_iter:
             adopt_earlier_checkpoints(self._hooks, self.cfg.OUTPUT_DIR, self.start_iter)
+        if self.cfg.SOLVER.MINUTES and self.max_iter > self.start_iter:
+            self.max_iter = sys.maxsize  # until the first hook begins to fit it
         try:
             return super().train()
         except StoppedEarly:
@@ -244,6 +268,17 @@ class Trainer(DefaultTrainer):
             raise end from error
         finally:
             self._trainer._data_loader_iter_obj = None  # ends the loader's workers
+
+    def before_step(self) -> None:
+        """Run the hooks before an iteration.
+
+        Raises:
+            StoppedEarly: the end has come before the one that the loop began with, which genuine
+                Detectron2 knows alone.
+        """
+        if self.iter >= self.max_iter:
+            raise StoppedEarly
+        super().before_step()
 
     def run_step(self) -> None:
         """Do one iteration, with the random numbers of its own."""
@@ -272,7 +307,10 @@ class Trainer(DefaultTrainer):
         """
         if type(state_dict["iteration"]) is not int:
             raise ValueError("its number of steps is missing")
-        check_length(state_dict["iteration"] + 1, self.max_iter)
+        if self.cfg.SOLVER.MINUTES:
+            check_time_used(self.cfg, state_dict)
+        else:
+            check_length(state_dict["iteration"] + 1, self.max_iter)
         if "average" in state_dict:
             check_average(state_dict["average"], self.checkpointer.model.state_dict())
         names = {parameter: name for name, parameter in self._optimized()}
@@ -413,15 +451,11 @@ def _worker_timeout(cfg: CfgNode) -> int:
 
 def _describe_training(cfg: CfgNode, num_images: int) -> None:
     """Log one line that tells a newcomer what is about to happen."""
-    solver = cfg.SOLVER
     logger.info(
-        "Training on %d images of %s, %d classes: %d steps of %d images, about %.1f passes over the"
-        " data; results go to %s",
+        "Training on %d images of %s, %d classes: %s; results go to %s",
         num_images,
         ", ".join(cfg.DATASETS.TRAIN),
         len(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).thing_classes),
-        solver.MAX_ITER,
-        solver.IMS_PER_BATCH,
-        solver.MAX_ITER * solver.IMS_PER_BATCH / max(1, num_images),
+        describe_length(cfg, num_images),
         cfg.OUTPUT_DIR,
     )

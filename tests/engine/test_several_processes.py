@@ -1,5 +1,6 @@
 """The options of a training act in all of its processes together."""
 
+import json
 import math
 from pathlib import Path
 
@@ -45,3 +46,17 @@ def test_parts_of_a_step_give_the_weights_of_whole_steps(tmp_path: Path) -> None
     for name, value in weights[0].items():
         distance = (weights[1][name].double() - value).norm()
         assert distance <= 1e-5 * value.double().norm() + 1e-6, name
+
+
+def test_two_processes_end_together_when_the_time_is_over(tmp_path: Path) -> None:
+    line = [*command_line(tmp_path), "--num-gpus", "2", "SOLVER.MINUTES", "0.1"]
+    line += ["SOLVER.MAX_ITER", "100", "TEST.EVAL_PERIOD", "50", "SOLVER.CHECKPOINT_PERIOD", "100"]
+    done = call(line)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "run"
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    evaluated = [line["iteration"] for line in lines if "bbox/AP" in line]
+    state = torch.load(folder / "model_final.pth", weights_only=True)["trainer"]
+    time = state["hooks"]["TimeBudgetHook"]
+    assert time["share"] == 1 and time["trained"] + time["paused"] < 1.2 * 6
+    assert len(evaluated) == 2 and evaluated[1] == state["iteration"] + 1

@@ -1,0 +1,311 @@
+"""A training of SOLVER.MINUTES ends in time, by a clock of the tests' own."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer
+from dyhead.d2.config import CfgNode
+from dyhead.d2.engine import HookBase
+from dyhead.engine.stops import Stopped, StopSignals
+from dyhead.engine.trainer import Trainer
+from dyhead.errors import UserError
+
+MakeConfig = Callable[..., CfgNode]
+Seconds = Callable[[int], float]
+BUDGET = 600.0  # seconds
+SETTINGS: dict[str, Any] = {
+    "SOLVER.MINUTES": BUDGET / 60,
+    "SOLVER.MAX_ITER": 1000,
+    "SOLVER.WARMUP_ITERS": 100,
+    "SOLVER.CHECKPOINT_PERIOD": 500,
+    "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
+    "SOLVER.BASE_LR": 0.1,
+    "TEST.EVAL_PERIOD": 250,
+}
+
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.evaluation = 10.0
+        self.checkpoint = 2.0
+        self.step: Seconds = lambda _: 4.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class TimedTrainer(Trainer):
+    """Steps and evaluations take the time of a clock, and leave what they saw."""
+
+    clock: Any
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.rates: list[float] = []
+        self.shares: list[float] = []  # at the evaluations
+        self.times: list[tuple[float, float]] = []  # of all progress: seconds, share
+        super().__init__(cfg)
+        self.register_hooks([Trail(self)])
+
+    def run_step(self) -> None:
+        self.clock.now += self.clock.step(self.iter)
+        self.rates.append(self.optimizer.param_groups[0]["lr"])
+        super().run_step()
+
+    def test(self, *_: Any) -> dict[str, Any]:  # type: ignore[override]
+        self.clock.now += self.clock.evaluation
+        self.shares.append(self.progress.share)
+        return {"bbox": {"AP": 1.0}}
+
+
+class Trail(HookBase):
+    """Notes the progress by the clock."""
+
+    def __init__(self, trainer: TimedTrainer) -> None:
+        self.times, self.progress = trainer.times, trainer.progress
+
+    def after_step(self) -> None:
+        self.times.append((self.trainer.clock.now, self.progress.share))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(TimedTrainer, "clock", clock, raising=False)
+    save = SafeCheckpointer.save
+
+    def take_time(self: SafeCheckpointer, *args: Any, **kwargs: Any) -> None:
+        clock.now += clock.checkpoint
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(SafeCheckpointer, "save", take_time)
+    return clock
+
+
+def train(cfg: CfgNode, *hooks: HookBase, resume: bool = False) -> TimedTrainer:
+    torch.manual_seed(0)
+    trainer = TimedTrainer(cfg)
+    trainer.register_hooks(hooks)
+    trainer.resume_or_load(resume=resume)
+    with StopSignals():
+        trainer.train()
+    return trainer
+
+
+def steady(step: int) -> float:
+    return 4.0
+
+
+def slower_from_step_50(step: int) -> float:
+    return 4.0 if step < 50 else 12.0
+
+
+def faster_from_step_30(step: int) -> float:
+    return 8.0 if step < 30 else 2.0
+
+
+def slow_start(step: int) -> float:
+    return 30.0 if step == 0 else 4.0
+
+
+def one_long_step(step: int) -> float:
+    return 60.0 if step == 70 else 4.0
+
+
+def in_bursts(step: int) -> float:
+    return 13.0 if step % 4 == 3 else 1.0
+
+
+MACHINES = [
+    steady,
+    slower_from_step_50,
+    faster_from_step_30,
+    slow_start,
+    one_long_step,
+    in_bursts,
+]
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_run_ends_in_time_with_all_evaluations_and_a_whole_curve(
+    make_config: MakeConfig, clock: Clock, machine: Seconds
+) -> None:
+    clock.step = machine
+    trainer = train(make_config(**SETTINGS))
+    assert clock.now == pytest.approx(BUDGET, rel=0.05)
+    assert trainer.progress.share == 1 and trainer.finished_step + 1 == trainer.max_iter
+    assert len(trainer.shares) == 4
+    assert trainer.shares == pytest.approx([0.25, 0.5, 0.75, 1], abs=0.05)
+    changes = [abs(b - a) for a, b in zip(trainer.rates, trainer.rates[1:], strict=False)]
+    assert max(changes) < 0.2 * 0.1  # of the largest rate: no jump
+    assert trainer.rates[-1] < 0.1 * 0.1
+    top = trainer.rates.index(max(trainer.rates))
+    assert trainer.rates[: top + 1] == sorted(trainer.rates[: top + 1])
+    assert trainer.rates[top:] == sorted(trainer.rates[top:], reverse=True)
+
+
+def test_on_a_steady_machine_the_rates_are_those_of_as_many_steps(
+    make_config: MakeConfig, clock: Clock, tmp_path: Path
+) -> None:
+    timed = train(make_config(**SETTINGS))
+    steps = timed.finished_step + 1
+    plain = make_config(
+        **SETTINGS
+        | {
+            "SOLVER.MINUTES": 0.0,
+            "SOLVER.MAX_ITER": steps,
+            "SOLVER.WARMUP_ITERS": round(steps / 10),
+            "TEST.EVAL_PERIOD": 0,
+        },
+        OUTPUT_DIR=str(tmp_path / "plain"),
+    )
+    assert timed.rates == pytest.approx(train(plain).rates, abs=0.1 * 0.1)
+
+
+def test_progress_is_that_of_the_time_of_the_steps(make_config: MakeConfig, clock: Clock) -> None:
+    clock.evaluation = clock.checkpoint = 0.0
+    for seconds, share in train(make_config(**SETTINGS)).times:
+        assert share == pytest.approx(seconds / BUDGET, abs=0.02)
+
+
+def test_steps_of_the_schedule_come_at_their_share(make_config: MakeConfig, clock: Clock) -> None:
+    steps = {"SOLVER.LR_SCHEDULER_NAME": "WarmupMultiStepLR", "SOLVER.STEPS": (600, 900)}
+    rates = train(make_config(**SETTINGS | steps)).rates
+    falls = [i / len(rates) for i in range(1, len(rates)) if rates[i] < rates[i - 1]]
+    assert falls == pytest.approx([0.6, 0.9], abs=0.03)
+
+
+def test_without_a_period_the_only_evaluation_is_at_the_end(
+    make_config: MakeConfig, clock: Clock
+) -> None:
+    clock.evaluation = 5.0  # its guess: half a step's time for each of the six images
+    trainer = train(make_config(**SETTINGS | {"TEST.EVAL_PERIOD": 0}))
+    assert trainer.shares == [1] and clock.now == pytest.approx(BUDGET, rel=0.05)
+
+
+def test_checkpoints_come_at_their_share(make_config: MakeConfig, clock: Clock) -> None:
+    cfg = make_config(**SETTINGS | {"SOLVER.CHECKPOINT_PERIOD": 400})
+    steps = train(cfg).finished_step + 1
+    names = [path.name for path in Path(cfg.OUTPUT_DIR).glob("model_0*.pth")]
+    done = sorted(int(name[6:13]) + 1 for name in names)
+    assert [number / steps for number in done] == pytest.approx([0.4, 0.8], abs=0.03)
+    assert Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_patience_counts_the_evaluations(make_config: MakeConfig, clock: Clock) -> None:
+    best = {"SOLVER.BEST.METRIC": "bbox/AP", "SOLVER.BEST.PATIENCE": 2}
+    trainer = train(make_config(**SETTINGS | best))
+    assert trainer.was_stopped_early and len(trainer.shares) == 3
+
+
+class StopAfter(HookBase):
+    """Asks for an orderly stop in a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def before_step(self) -> None:
+        if self.trainer.iter == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals that a process sends itself")
+@pytest.mark.parametrize("step", [0, 3, 40, 100])
+def test_a_resumed_run_has_the_rest_of_the_time(
+    make_config: MakeConfig, clock: Clock, step: int
+) -> None:
+    cfg = make_config(**SETTINGS)
+    first = TimedTrainer(cfg)
+    first.register_hooks([StopAfter(step)])
+    with pytest.raises(Stopped), StopSignals():
+        first.train()
+    clock.step = lambda _: 5.0  # another machine
+    resumed = TimedTrainer(cfg)
+    resumed.resume_or_load(resume=True)
+    places = [trainer.run_state.state_dict(step)["stream"] for trainer in (first, resumed)]
+    assert resumed.start_iter == step + 1 and places[0] == places[1]
+    resumed.train()
+    assert resumed.rates[0] == first.optimizer.param_groups[0]["lr"]
+    assert clock.now == pytest.approx(BUDGET, rel=0.05)
+    assert resumed.progress.share == 1 and resumed.rates[-1] < 0.1 * 0.1
+
+
+def test_a_run_that_came_to_its_end_goes_on_only_with_more_time(
+    make_config: MakeConfig, clock: Clock
+) -> None:
+    steps = train(make_config(**SETTINGS)).finished_step
+    assert train(make_config(**SETTINGS), resume=True).finished_step == steps
+    before = clock.now
+    longer = train(make_config(**SETTINGS | {"SOLVER.MINUTES": 20.0}), resume=True)
+    assert longer.finished_step > 1.8 * steps
+    assert longer.times[0][1] == pytest.approx(0.5, abs=0.02)
+    assert clock.now - before == pytest.approx(600, rel=0.1)
+
+
+def test_less_time_than_is_used_is_refused(make_config: MakeConfig, clock: Clock) -> None:
+    train(make_config(**SETTINGS))
+    with pytest.raises(ValueError, match=r"it has trained 9\.\d minutes, and SOLVER.MINUTES is 2"):
+        train(make_config(**SETTINGS | {"SOLVER.MINUTES": 2.0}), resume=True)
+
+
+def test_a_run_of_steps_may_go_on_for_a_time(
+    make_config: MakeConfig, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(make_config(**SETTINGS | {"SOLVER.MINUTES": 0.0, "SOLVER.MAX_ITER": 4}))
+    before = clock.now
+    trainer = train(make_config(**SETTINGS), resume=True)
+    assert "The checkpoint tells no time" in caplog.text
+    assert trainer.start_iter == 4 and clock.now - before == pytest.approx(BUDGET, rel=0.05)
+
+
+def test_the_log_says_what_the_time_is_worth(
+    make_config: MakeConfig, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "dyhead"):
+        steps = train(make_config(**SETTINGS)).max_iter
+    said = re.search(r"10 minutes are about (\d+) steps of 4 s \(8 are done\)", caplog.text)
+    assert said is not None and int(said[1]) == pytest.approx(steps, rel=0.1)
+    assert "10 minutes in steps of 2 images" in caplog.text
+
+
+def test_evaluations_that_take_most_of_the_time_are_warned_of(
+    make_config: MakeConfig, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.evaluation = 200.0
+    trainer = train(make_config(**SETTINGS))
+    assert caplog.text.count("leave less than half of SOLVER.MINUTES") == 1
+    assert (trainer.finished_step + 1) * 4 >= BUDGET / 2
+    assert len(trainer.shares) == 4
+
+
+def test_a_time_shorter_than_a_step_is_one_step(make_config: MakeConfig, clock: Clock) -> None:
+    clock.step = lambda _: 100.0
+    trainer = train(make_config(**SETTINGS | {"SOLVER.MINUTES": 0.5}))
+    assert trainer.finished_step == 0 and trainer.shares == [1]
+
+
+def test_two_lengths_are_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(UserError, match="EPOCHS 2 and SOLVER.MINUTES 10 are two lengths"):
+        Trainer(make_config(**SETTINGS | {"SOLVER.EPOCHS": 2}))
+
+
+class OwnSchedule(Trainer):
+    @classmethod
+    def build_lr_scheduler(cls, cfg: CfgNode, optimizer: torch.optim.Optimizer) -> Any:
+        return torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+def test_a_schedule_of_ones_own_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(UserError, match="and no ExponentialLR"):
+        OwnSchedule(make_config(**SETTINGS))
