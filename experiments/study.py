@@ -27,8 +27,8 @@ from typing import Any
 import torch
 from comparisons import TABLES, Variant
 from data_sets import find_data_set
-from plan import EQUAL, Length, Run, config_file, fingerprint, make_plan, unique_runs
-from runner import Job, Result, Runner
+from job_runner import Job, Result, Runner
+from study_plan import EQUAL, Length, Run, config_file, fingerprint, make_plan, unique_runs
 from study_tables import as_values, format_study
 
 from dyhead.engine import exit_on_user_error
@@ -64,7 +64,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"some of {', '.join(TABLES)}",
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--hours", type=float, default=10.0, help="the budget (default: %(default)s)")
+    parser.add_argument(
+        "--hours", type=float, default=10.0, help="the budget (default: %(default)s)"
+    )
     _add_length(parser)
     _add_execution(parser)
     parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")

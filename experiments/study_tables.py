@@ -6,9 +6,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from comparisons import Table
-from plan import Entry
-from runner import Result, number
-from seeds import PairedTest, Spread, sign_p_value
+from job_runner import Result, number
+from seed_statistics import PairedTest, Spread, sign_p_value
+from study_plan import Entry
 from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75", "APs")
@@ -126,7 +126,11 @@ def format_study(plan: Sequence[Entry], results: Results) -> str:
     parts = []
     for table, data, entries in by_table(plan):
         if lines := make_lines(entries, results):
-            parts += [f"## {table.caption}: {data}", format_lines(table, lines), summarise(table, lines)]
+            parts += [
+                f"## {table.caption}: {data}",
+                format_lines(table, lines),
+                summarise(table, lines),
+            ]
     return "\n\n".join(filter(None, parts))
 
 

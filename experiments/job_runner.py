@@ -102,8 +102,12 @@ class Runner:
                 for worker in workers:
                     worker.result()
             except BaseException:
-                self._stop.set()
+                self.stop()
                 raise
+
+    def stop(self) -> None:
+        """End what runs, and begin nothing more."""
+        self._stop.set()
 
     def seconds_left(self) -> float:
         """Estimate how long the rest would take, without a budget."""
