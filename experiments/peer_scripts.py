@@ -35,7 +35,7 @@ class Description(NamedTuple):
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the variables of a script's process: `peer_protocol` and the project are importable."""
+    """Return the variables of a script's process, which imports `peer_protocol`."""
     paths = os.pathsep.join((str(FOLDER), str(FOLDER.parent)))
     return {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
 

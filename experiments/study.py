@@ -231,8 +231,8 @@ class Study:
         num_runs = len(unique_runs(self.plan))
         return (
             f"Written by `python experiments/study.py`: {len(self.results())} of {num_runs} runs"
-            f" are complete. {settings}. AP with the range over the seeds; p: two-sided, of a paired"
-            " t-test over the seeds' AP; ahead: seeds with a higher AP than the baseline's."
+            f" are complete. {settings}. AP with the range over the seeds; p: two-sided, of a"
+            " paired t-test over the seeds' AP; ahead: seeds with a higher AP than the baseline's."
         )
 
 

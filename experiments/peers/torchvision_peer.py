@@ -1,4 +1,4 @@
-"""Detectors of torchvision as a peer, trained as its reference scripts do, fitted to some minutes."""
+"""Detectors of torchvision as a peer, trained as its reference scripts do, but for some minutes."""
 
 import math
 import time
