@@ -64,7 +64,9 @@ class TimedPeer:
         """Return the medians over all pictures; None where there are none."""
         if not self._measured:
             return None
-        detecting, whole = (1000 * statistics.median(each) for each in zip(*self._measured, strict=True))
+        detecting, whole = (
+            1000 * statistics.median(each) for each in zip(*self._measured, strict=True)
+        )
         return Milliseconds(detecting, whole)
 
     def end(self) -> None:

@@ -32,6 +32,7 @@ from study_plan import EQUAL, Length, Run, config_file, fingerprint, make_plan, 
 from study_tables import as_values, format_study
 
 from dyhead.engine import exit_on_user_error
+from dyhead.errors import UserError
 from dyhead.info.devices import describe_devices
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
@@ -163,7 +164,8 @@ class Study:
             command = [sys.executable, "-m", "dyhead", "analyze", "--config", str(config)]
             command += ["--size", *SIZE, "--json", str(path), *options]
             print(f"Counting the multiply-adds of {variant.title}", flush=True)
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=PROJECT)
+            if subprocess.run(command, stdout=subprocess.DEVNULL, cwd=PROJECT).returncode:
+                raise UserError(f"{variant.title} has no number of multiply-adds, see above.")
         return float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
 
     def print_plan(self) -> None:
@@ -193,7 +195,7 @@ class Study:
                 "data": run.data,
                 "detector": run.title,
                 "seed": run.seed,
-                "options": " ".join(run.options),
+                "options": without_data(run.options),
                 **results[run.name],
             }
             for run in unique_runs(self.plan)
@@ -234,6 +236,12 @@ class Study:
             f" are complete. {settings}. AP with the range over the seeds; p: two-sided, of a"
             " paired t-test over the seeds' AP; ahead: seeds with a higher AP than the baseline's."
         )
+
+
+def without_data(options: Sequence[str]) -> str:
+    """Format overrides without the paths of this machine."""
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return " ".join(f"{key} {value}" for key, value in pairs if key != "DATASETS.SOURCES")
 
 
 def read_run(folder: Path, keeps_weights: bool) -> Result:
