@@ -58,12 +58,17 @@ def test_all_seeds_are_trained_and_compared(project: Path) -> None:
     assert "22 of 22 runs are complete" in text and "12 of 12 pairs are ahead" in text
 
 
-def test_a_second_call_trains_only_what_is_missing(project: Path) -> None:
+def test_a_second_call_trains_only_what_is_missing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     call(project, "--seeds", "1")
     content = call(project, "--seeds", "2")
     assert len(content["runs"]) == len(calls(project)) == 22
-    call(project, "--seeds", "2", "--minutes", "4")
-    assert len(calls(project)) == 44, "of another length"
+    capsys.readouterr()
+    call(project, "--seeds", "3", "--plan")
+    assert capsys.readouterr().out.count(": complete") == 22
+    call(project, "--seeds", "3", "--plan", "--minutes", "4")
+    assert ": complete" not in capsys.readouterr().out, "of another length"
 
 
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,11 +98,14 @@ def test_a_failed_run_is_named(project: Path) -> None:
     assert len(content["runs"]) == 6
 
 
-def test_weights_are_kept_on_demand(project: Path) -> None:
-    call(project, "--seeds", "1")
-    assert not list((project / "output").rglob("*.pth"))
-    call(project, "--seeds", "1", "--minutes", "4", "--keep-weights")
-    assert len(list((project / "output").rglob("*.pth"))) == 11
+def test_weights_are_kept_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference" / "scores.json").write_text('{"AP": 40}')
+    (tmp_path / "metrics.json").write_text('{"iteration": 19}\n{"iteration": 49}\n')
+    (tmp_path / "model_final.pth").touch()
+    for keeps_weights in (True, False):
+        assert study.read_run(tmp_path, keeps_weights) == {"AP": 40, "steps": 50}
+        assert (tmp_path / "model_final.pth").exists() == keeps_weights
 
 
 def test_unknown_tables_and_data_are_refused_by_name(
