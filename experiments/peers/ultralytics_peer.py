@@ -19,7 +19,7 @@ from peer_protocol import Found, Model, Part, Peer, Task, main  # noqa: E402
 from PIL import Image  # noqa: E402
 from ultralytics.utils import torch_utils  # noqa: E402
 
-OLDEST = 11  # the first version of YOLO that is tried
+CURRENT = {11, 26}  # versions of YOLO
 LOWEST_SCORE = 0.001  # for AP, as in its own validation
 STRIDE = 32
 
@@ -51,11 +51,11 @@ class UltralyticsPeer(Peer):
         return {"ultralytics": ultralytics.__version__, "torch": torch.__version__}
 
     def models(self) -> list[tuple[str, str]]:
-        """Return the models that the installed version describes."""
+        """Return the current models that the package describes, or else its newest."""
         folder = Path(ultralytics.__file__).parent / "cfg" / "models"
         found = (re.fullmatch(r"yolo(\d+)", path.stem) for path in folder.glob("*/yolo*.yaml"))
-        numbers = sorted(int(match[1]) for match in found if match)
-        return [(f"yolo{number}n", "random") for number in numbers if number >= OLDEST]
+        numbers = {int(match[1]) for match in found if match}
+        return [(f"yolo{n}n", "random") for n in sorted(CURRENT & numbers or {max(numbers)})]
 
     def train(self, task: Task) -> None:
         """Train with the default settings; all time goes into training, none into validation."""
