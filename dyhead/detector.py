@@ -17,6 +17,7 @@ from torch import nn
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint.find import find_checkpoint, load_own_config
 from dyhead.checkpoint.model_card import ModelCard, read_card
+from dyhead.checkpoint.pixels import settle_pixels
 from dyhead.checkpoint.whole_checkpointer import WholeCheckpointer
 from dyhead.config import load_config
 from dyhead.config.check import check_config
@@ -128,6 +129,7 @@ def prepare_detector(
     """
     cfg = with_project_keys(cfg)
     check_config(cfg)
+    cfg = settle_pixels(cfg)
     source, card = _look_at_weights(cfg, allow_partial)
     trained = Classes(card.class_names, card.category_ids) if card else Classes()
     wanted = classes_of(dataset) if dataset else Classes()

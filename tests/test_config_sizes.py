@@ -46,7 +46,7 @@ def test_builds_in_full(name: str) -> None:
         assert count(bottom_up.parameters()) == count_of_swin(cfg)
     else:
         ordinary = [v for k, v in bottom_up.named_parameters() if k not in offsets]
-        assert count(v for v in ordinary if v.dim() == 4) == count_of_convolutions(cfg)
+        assert count(convolutions(ordinary)) == count_of_convolutions(cfg)
     blocks = [module for module in model.modules() if isinstance(module, DyHeadBlock)]
     assert len(blocks) == cfg.MODEL.DYHEAD.NUM_CONVS
     if cfg.MODEL.DYHEAD.CHANNELS == 256 and cfg.MODEL.DYHEAD.TASK_AWARE:
@@ -103,9 +103,17 @@ def count_of_swin(cfg: CfgNode) -> int:
 
 
 def count_of_convolutions(cfg: CfgNode) -> int:
-    """By torchvision; norms are frozen in some configs, so they are no parameters."""
+    """By torchvision or timm; norms are frozen in some configs, so they are no parameters."""
     depth, groups = cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.NUM_GROUPS
     name = f"resnet{depth}" if groups == 1 else f"resnext{depth}_{groups}x4d"
     with torch.device("meta"):
+        if "timm" in cfg.MODEL.BACKBONE.NAME:
+            reference = timm.create_model(cfg.MODEL.TIMM.NAME)
+            head = reference.get_submodule("conv_head")  # of the classifier
+            return count(convolutions(reference.parameters())) - count(head.parameters())
         reference = torchvision.models.get_model(name)
-    return count(parameter for parameter in reference.parameters() if parameter.dim() == 4)
+    return count(convolutions(reference.parameters()))
+
+
+def convolutions(parameters: Iterable[Tensor]) -> Iterable[Tensor]:
+    return (parameter for parameter in parameters if parameter.dim() == 4)

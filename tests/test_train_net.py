@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 import yaml
 from PIL import Image
 from small_program import PROJECT, call, command_line, log_of
 
-from dyhead.checkpoint.model_card import describe
+from dyhead.checkpoint.model_card import describe, read_card
 from dyhead.config import load_config
+from dyhead.config.load import load_config_text
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
+from dyhead.detector import load_detector
 from dyhead.engine import Trainer, parse_arguments
 from dyhead.engine.setup import begin_run
 from dyhead.errors import UserError
@@ -91,6 +94,26 @@ def test_random_weights_are_evaluated_for_those_who_mean_it(
     results = run(train_net, ["--eval-only", "--allow-partial", *arguments, "MODEL.WEIGHTS", ""])
     assert "AP" in results["bbox"]
     assert "weights are random" in log_of(tmp_path / "run")
+
+
+def test_colours_follow_from_the_weights_and_stay_for_the_rest_of_the_run(
+    train_net: ModuleType, arguments: list[str], tmp_path: Path
+) -> None:
+    start = tmp_path / "resnet.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), start)
+    arguments += ["MODEL.PIXELS_FROM_WEIGHTS", "True", "MODEL.WEIGHTS", str(start)]
+    run(train_net, arguments)
+    start.unlink()  # a resumed run does not need it
+    run(train_net, ["--resume", *arguments, "SOLVER.MAX_ITER", "3"])
+    final = str(tmp_path / "run" / "model_final.pth")
+    run(train_net, ["--eval-only", *arguments, "MODEL.WEIGHTS", final])
+    saved = load_config(tmp_path / "run" / "config.yaml")[0]
+    card = read_card(final)
+    assert card is not None
+    for cfg in (saved, load_config_text(card.config, final), load_detector(final).cfg):
+        assert (cfg.INPUT.FORMAT, cfg.MODEL.PIXELS_FROM_WEIGHTS) == ("RGB", False)
+        assert cfg.MODEL.PIXEL_STD == [58.395, 57.12, 57.375]
+    assert log_of(tmp_path / "run").count("was trained: INPUT.FORMAT RGB") == 3
 
 
 @pytest.fixture

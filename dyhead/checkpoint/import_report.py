@@ -20,6 +20,7 @@ class ImportReport:
         reshaped: those of `matched` that were brought into another form.
         missing: in the model only; they keep the values they had.
         unexpected: in the file only.
+        left_out: in the file only, and needed by no detector, such as a classifier's; not counted.
         other_shape: in both, but too differently shaped to be taken, such as the class predictor
             for another number of classes; with the file's shape and the model's.
     """
@@ -29,11 +30,12 @@ class ImportReport:
     reshaped: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     other_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Write one line per kind, with a few names."""
-        kinds = ("matched", "reshaped", "missing", "unexpected", "other_shape")
+        kinds = ("matched", "reshaped", "left_out", "missing", "unexpected", "other_shape")
         lines = [f"Weights from {self.source}:"]
         for kind in kinds:
             names = getattr(self, kind)
@@ -62,9 +64,18 @@ def compare(
     weights: Mapping[str, Tensor],
     model: Mapping[str, Tensor],
     reshaped: Collection[str] = (),
+    left_out: Collection[str] = (),
 ) -> ImportReport:
-    """Compare a file's weights with a model's, both by the model's names."""
-    report = ImportReport(source)
+    """Compare a file's weights with a model's, both by the model's names.
+
+    Args:
+        source: where the file comes from, in words.
+        weights: of the file.
+        model: its weights.
+        reshaped: names of the file's weights that were brought into another form.
+        left_out: the file's names of what was not taken from it.
+    """
+    report = ImportReport(source, left_out=list(left_out))
     for name, weight in weights.items():
         if name not in model:
             if not is_counter(name):

@@ -47,14 +47,22 @@ def disagreements(cfg: CfgNode, requirements: Mapping[str, Any]) -> dict[str, An
     return {
         key: value
         for key, value in requirements.items()
-        if not _agree(value_of(cfg, key), value) and _is_used(cfg, key)
+        if not _agree(_given(cfg, key), value) and _is_used(cfg, key)
     }
+
+
+def _given(cfg: CfgNode, key: str) -> Any:
+    """Return the value of a key; of a model's name without its tag, which tells of weights."""
+    value = value_of(cfg, key)
+    return value.partition(".")[0] if key == "MODEL.TIMM.NAME" else value
 
 
 def _is_used(cfg: CfgNode, key: str) -> bool:
     backbone = cfg.MODEL.BACKBONE.NAME
     if key.startswith("MODEL.RESNETS."):
         return "resnet" in backbone
+    if key.startswith("MODEL.TIMM."):
+        return "timm" in backbone
     if key.startswith(("MODEL.DYHEAD.", "MODEL.FPN.RELU_BEFORE_P7")):
         return "dyhead" in backbone
     return True

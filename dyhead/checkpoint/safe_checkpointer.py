@@ -181,12 +181,12 @@ class SafeCheckpointer(SafeFileCheckpointer):
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if self._card is not None and CARD_KEY in checkpoint:
             warn_of_other_classes(checkpoint[CARD_KEY], self._card().class_names)
-        imported = None if self._match_by_suffix else import_weights(checkpoint["model"])
+        model = self.model.state_dict()
+        imported = None if self._match_by_suffix else import_weights(checkpoint["model"], model)
         if imported is None:
             return self._load_unknown(checkpoint)
-        model = self.model.state_dict()
         weights = fit_names(imported, model)
-        report = compare(imported.source, weights, model, imported.reshaped)
+        report = compare(imported.source, weights, model, imported.reshaped, imported.left_out)
         self._judge(report, weights)
         if self._cfg is not None:
             check_requirements(self._cfg, imported)

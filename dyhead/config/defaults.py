@@ -47,6 +47,11 @@ LOADER.TIMEOUT = 600
 
 # --- Backbones ------------------------------------------------------------------------------------
 
+# Let INPUT.FORMAT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD be those that MODEL.WEIGHTS was trained
+# with, where its file or its address tells them; the run writes them into its config, and there
+# this key is False. Random weights leave them as they are.
+MODEL.PIXELS_FROM_WEIGHTS = False
+
 # The Swin Transformer (Liu et al., ICCV 2021), by default Swin-T. EMBED_DIM, DEPTHS and NUM_HEADS
 # of the others: Swin-S 96, [2, 2, 18, 2], [3, 6, 12, 24]; Swin-B 128, [2, 2, 18, 2], [4, 8, 16,
 # 32]; Swin-L 192, [2, 2, 18, 2], [6, 12, 24, 48]. MODEL.BACKBONE.FREEZE_AT counts as in the
@@ -71,8 +76,8 @@ SWINT.USE_CHECKPOINT = False
 # Any model of timm that gives features, for "build_timm_fpn_dyhead_backbone".
 # MODEL.BACKBONE.FREEZE_AT counts its features, finest first: n freezes all that the first n are
 # computed from (ResNet: 1 the stem, 2 the first stage too; ConvNeXt: 1 stem and first stage); -1
-# and 0 freeze nothing. Weights of timm are trained on RGB images: set INPUT.FORMAT,
-# MODEL.PIXEL_MEAN and MODEL.PIXEL_STD to suit them (a warning names the values).
+# and 0 freeze nothing. Weights of timm are trained on RGB images: set PIXELS_FROM_WEIGHTS, or
+# INPUT.FORMAT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD to suit them (a warning names the values).
 TIMM = MODEL.TIMM = CfgNode()
 TIMM.NAME = "convnext_tiny"  # a model of timm.list_models(), with or without tag
 # Features that are given out, by their stride; of several at one stride, the deepest. Whatever lies

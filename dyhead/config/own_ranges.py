@@ -59,7 +59,11 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
     },
     "INPUT": {"MAX_PIXELS": whole(0)},
     "DATALOADER": {"TIMEOUT": whole(0)},
-    "MODEL": {"DEFORM_CONV_BACKEND": either(one_of(""), identifier()), "CHANNELS_LAST": flag()},
+    "MODEL": {
+        "PIXELS_FROM_WEIGHTS": flag(),
+        "DEFORM_CONV_BACKEND": either(one_of(""), identifier()),
+        "CHANNELS_LAST": flag(),
+    },
     "MODEL.SWINT": {
         "EMBED_DIM": CHANNELS,
         "OUT_FEATURES": _NAMES,

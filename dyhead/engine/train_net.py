@@ -6,6 +6,7 @@ from typing import Any
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.checkpoint.find import latest_checkpoint
+from dyhead.checkpoint.pixels import settle_pixels
 from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import verify_results
 from dyhead.d2.utils import comm
@@ -16,6 +17,7 @@ from dyhead.engine.setup import begin_run, prepare_run, set_up_host
 from dyhead.engine.stops import StopSignals
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import user_errors
+from dyhead.safe_io.tag import TAG
 from dyhead.shortages import name_shortages
 
 
@@ -26,17 +28,25 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 def _setup(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace) -> CfgNode:
     prepare_run(cfg, explicit_keys, args)
+    if cfg.MODEL.PIXELS_FROM_WEIGHTS:
+        cfg = settle_pixels(cfg, _weights_to_load(cfg, args))
     cfg.freeze()
     set_up_host(cfg, args)
     return cfg
 
 
+def _weights_to_load(cfg: CfgNode, args: argparse.Namespace) -> str:
+    """Return MODEL.WEIGHTS, or with --resume the latest checkpoint where there is one."""
+    if args.resume and os.path.isfile(os.path.join(cfg.OUTPUT_DIR, TAG)):
+        return str(latest_checkpoint(cfg.OUTPUT_DIR))
+    return str(cfg.MODEL.WEIGHTS)
+
+
 def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     """Evaluate MODEL.WEIGHTS, or with --resume the latest checkpoint, on DATASETS.TEST."""
     tested = cfg.clone()
-    if args.resume and os.path.isfile(os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")):
-        tested.defrost()
-        tested.MODEL.WEIGHTS = str(latest_checkpoint(cfg.OUTPUT_DIR))
+    tested.defrost()
+    tested.MODEL.WEIGHTS = _weights_to_load(cfg, args)
     detector = prepare_detector(
         tested, dataset=cfg.DATASETS.TEST[0], allow_partial=args.allow_partial
     )

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from dyhead.checkpoint import SafeCheckpointer
+from dyhead.checkpoint.pixels import settle_pixels
 from dyhead.checkpoint.resume import check_optimizer
 from dyhead.config.check import check_config
 from dyhead.d2 import HOST
@@ -128,7 +129,7 @@ class Trainer(DefaultTrainer):
             )
         check_best(cfg)
         check_tracking(cfg)
-        super().__init__(settle_schedule(cfg, count_training_images))
+        super().__init__(settle_schedule(settle_pixels(cfg), count_training_images))
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 

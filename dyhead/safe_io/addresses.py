@@ -1,4 +1,4 @@
-"""Files by address: fetched once into a cache, with advice where there is no network."""
+"""Files by address: installed, or fetched once into a cache; with advice where that fails."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,20 @@ from urllib.request import Request, urlopen
 
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager, get_cache_dir
 
+from dyhead.safe_io.library_weights import (
+    TIMM_PREFIX,
+    TORCHVISION_PREFIX,
+    library_address,
+    timm_address,
+    torchvision_address,
+)
+from dyhead.safe_io.packaged_weights import PACKAGE_PREFIX, packaged_file
+
 MODEL_ZOO_PREFIX = "detectron2://"
 MODEL_ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
 HUB_PREFIX = "hf://"
 HUB_ADDRESS = "https://huggingface.co/"
+_KINDS = ("http", "https", "detectron2", "hf", "timm", "torchvision", "pip", "file")
 _MAX_FETCHED = 2**28  # bytes of what is fetched without being kept
 _TIMEOUT = 30.0  # seconds that a server may be silent
 
@@ -31,7 +41,7 @@ class DownloadHandler(HTTPURLHandler):
 
 
 class AliasHandler(PathHandler):
-    """Serves short addresses from the http(s) addresses they stand for."""
+    """Serves short addresses from the other addresses, or the local files, they stand for."""
 
     def __init__(self, prefix: str, to_address: Callable[[str], str]) -> None:
         """Serve all that begins with `prefix` from `to_address(path)`."""
@@ -73,21 +83,34 @@ def cached_path(address: str) -> str:
     return os.path.join(get_cache_dir(), folder, address.split("/")[-1])
 
 
+def full_address(path: str) -> str:
+    """Return a path or an address as it is, but of the bare name of a model its address.
+
+    A name is bare where there is no such file and timm or torchvision has such a model: "resnet50"
+    is timm://resnet50.
+    """
+    return path if not path or os.path.exists(path) else library_address(path)
+
+
 def local_path(path: str) -> str:
-    """The local file of a path or of an address (https://, detectron2://, hf://).
+    """Return the local file of a path, an address or the bare name of a model.
+
+    Addresses are https://, detectron2://, hf://, timm://, torchvision:// and pip://; see
+    docs/weights.md.
 
     Raises:
         FileNotFoundError: an address is not in the cache and cannot be fetched; the message says
-            where to put the file.
-        ValueError: the address is of no known kind.
+            where to put the file. Or the package of pip:// is not installed.
+        ValueError: the address is of no known kind, or nothing has the name that it names.
     """
     prefix, found, _ = path.partition("://")
-    if found and prefix not in ("http", "https", "detectron2", "hf", "file"):
+    if found and prefix not in _KINDS:
         raise ValueError(
-            f"{path} is an address of an unknown kind: use a path, https://, detectron2:// or"
-            " hf://<owner>/<repository>/<file>."
+            f"{path} is an address of an unknown kind: use a path, https://, detectron2://,"
+            " hf://<owner>/<repository>/<file>, timm://<model>, torchvision://<model> or"
+            " pip://<name>."
         )
-    return str(_paths.get_local_path(path))
+    return str(_paths.get_local_path(full_address(path)))
 
 
 def is_web_address(text: str) -> bool:
@@ -129,6 +152,9 @@ def register_handlers(paths: PathManager) -> None:
     paths.register_handler(DownloadHandler())
     paths.register_handler(AliasHandler(MODEL_ZOO_PREFIX, zoo_address))
     paths.register_handler(AliasHandler(HUB_PREFIX, hub_address))
+    paths.register_handler(AliasHandler(TIMM_PREFIX, timm_address))
+    paths.register_handler(AliasHandler(TORCHVISION_PREFIX, torchvision_address))
+    paths.register_handler(AliasHandler(PACKAGE_PREFIX, packaged_file))
 
 
 _paths = PathManager()

@@ -64,8 +64,8 @@ class SafeFileCheckpointer(Checkpointer):
         """Load the model, and the checkpointables named (None: all) that the file holds.
 
         Args:
-            path: a file, or an address: https://, detectron2://, hf://owner/repository/file; ""
-                loads nothing. "?matching_heuristics=True" after it matches names by their endings.
+            path: a file, an address or the bare name of a model, as for `local_path`; "" loads
+                nothing. "?matching_heuristics=True" after it matches names by their endings.
             checkpointables: names.
 
         Returns:

@@ -31,6 +31,14 @@ def make(config: str, *changes: str) -> tuple[CfgNode, nn.Module]:
     return cfg, model.eval()
 
 
+def randomise(model: nn.Module) -> None:
+    """Give every weight and statistic of a network another value, the same ones each time."""
+    torch.manual_seed(1)
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5) if value.dim() == 1 else value.normal_(std=0.05)
+
+
 def assert_same_weights(model: nn.Module, other: nn.Module) -> None:
     ours, theirs = model.state_dict(), other.state_dict()
     assert ours.keys() == theirs.keys()

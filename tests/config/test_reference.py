@@ -50,7 +50,7 @@ def test_a_key_is_explained() -> None:
     text = explain("MODEL.DYHEAD.NUM_CONVS")
     assert text.startswith("MODEL.DYHEAD.NUM_CONVS (default: 6)\n  Number of blocks.")
     assert "dyhead/modeling/backbone/dyhead.py:" in text
-    assert "  Base-R18-small.yaml: 2\n" in text and "quickstart.yaml" not in text
+    assert "  Base-small.yaml: 2\n" in text and "quickstart.yaml" not in text
 
 
 def test_a_key_that_nothing_reads_or_sets_is_explained_too() -> None:

@@ -34,7 +34,7 @@ def test_levels_are_those_that_the_detector_reads(pyramid: Pyramid) -> None:
         ("p7", 128),
     ]
     assert [round(each.object_side) for each in pyramid.levels] == [32, 64, 128, 256, 512]
-    assert (pyramid.min_size, pyramid.max_size, pyramid.max_objects) == (232, 384, 100)
+    assert (pyramid.min_size, pyramid.max_size, pyramid.max_objects) == (256, 384, 100)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_boxes_are_as_large_as_after_the_resizing_of_training(
 
 
 def test_each_box_is_on_the_level_whose_objects_are_nearest(pyramid: Pyramid) -> None:
-    given = content((232, 232), 5, 7.9, 32, 45, 46, 64, 200, 230)
+    given = content((256, 256), 5, 7.9, 32, 45, 46, 64, 200, 230)
     counted = count_levels(given, collect_boxes(given), pyramid)
     assert counted.levels.counts == [4, 2, 0, 2, 0]
     assert counted.below_stride.tolist() == [0, 1]

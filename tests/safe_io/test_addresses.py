@@ -16,6 +16,12 @@ WANTED = {
     "hf://owner/repository/folder/a.safetensors": (
         "owner/repository/resolve/main/folder/a.safetensors"
     ),
+    "timm://tf_efficientnet_lite0.in1k": (
+        "timm/tf_efficientnet_lite0.in1k/resolve/main/model.safetensors"
+    ),
+    "tf_efficientnet_lite1": "timm/tf_efficientnet_lite1.in1k/resolve/main/model.safetensors",
+    "torchvision://resnet50.IMAGENET1K_V1": "models/resnet50-0676ba61.pth",
+    "swin_t": "models/swin_t-704ceda3.pth",
 }
 
 
@@ -34,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_network_the_place_for_a_copy_is_named(
     cache: Path, address: str, wanted: str
 ) -> None:
-    with pytest.raises(FileNotFoundError, match="cannot be downloaded") as error:
+    with pytest.raises(FileNotFoundError, match="https://.* cannot be downloaded") as error:
         local_path(address)
     assert f"put it at {cache / wanted}" in str(error.value)
     (cache / wanted).parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Checkpoints of Detectron2's own detectors that have a pyramid, and its zoo's backbones."""
 
-from dyhead.checkpoint.importers.imported import Imported, Weights
+from dyhead.checkpoint.importers.imported import Imported, Weights, split_off
 from dyhead.checkpoint.importers.own import FPN
 
 _FPN = "backbone."
@@ -28,5 +28,5 @@ def matches_backbone(weights: Weights) -> bool:
 
 def convert_backbone(weights: Weights) -> Imported:
     """Take them as they are, without the classifier; the file does not tell of their training."""
-    own = {name: w for name, w in weights.items() if not name.startswith(_CLASSIFIER)}
-    return Imported("Detectron2's ImageNet", own, is_backbone=True)
+    own, left_out = split_off(weights, _CLASSIFIER)
+    return Imported("Detectron2's ImageNet", own, is_backbone=True, left_out=left_out)

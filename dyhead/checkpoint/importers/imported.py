@@ -27,6 +27,11 @@ RGB_NORMALISED = {  # as torchvision's and timm's models were trained
     "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
     "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
 }
+RGB_HALF = {  # from -1 to 1, as Google trained many of its models
+    "INPUT.FORMAT": "RGB",
+    "MODEL.PIXEL_MEAN": [127.5, 127.5, 127.5],
+    "MODEL.PIXEL_STD": [127.5, 127.5, 127.5],
+}
 
 
 @dataclass
@@ -39,6 +44,7 @@ class Imported:
         is_backbone: there is no detector round the backbone.
         requirements: what the config must say for the weights to mean what they meant, by key.
         reshaped: names of weights that were brought into another form.
+        left_out: the file's names of weights that no detector needs, such as its classifier's.
     """
 
     source: str
@@ -46,11 +52,18 @@ class Imported:
     is_backbone: bool = False
     requirements: dict[str, Any] = field(default_factory=dict)
     reshaped: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def is_foreign(self) -> bool:
         """Tell whether another code wrote the file, so that its weights alone mean something."""
         return self.is_backbone or bool(self.requirements)
+
+
+def split_off(weights: Weights, prefixes: tuple[str, ...]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights whose names begin otherwise than with `prefixes`, and the other names."""
+    kept = {name: weight for name, weight in weights.items() if not name.startswith(prefixes)}
+    return kept, [name for name in weights if name not in kept]
 
 
 def is_weight(name: str) -> bool:

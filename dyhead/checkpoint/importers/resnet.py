@@ -5,7 +5,13 @@ from typing import Any
 
 import torch
 
-from dyhead.checkpoint.importers.imported import BGR_255, RGB_NORMALISED, Imported, Weights
+from dyhead.checkpoint.importers.imported import (
+    BGR_255,
+    RGB_NORMALISED,
+    Imported,
+    Weights,
+    split_off,
+)
 
 _FROZEN_EPSILON = 1e-5  # that Detectron2's frozen normalisation adds to the variance
 _CAFFE_CONVOLUTIONS = {"1": "shortcut", "2a": "conv1", "2b": "conv2", "2c": "conv3"}
@@ -29,9 +35,11 @@ def matches(weights: Weights) -> bool:
 
 def convert(weights: Weights) -> Imported:
     """Rename to Detectron2's names; the classifier is left out."""
-    own = {to_own(name): w for name, w in weights.items() if not name.startswith("fc.")}
+    kept, left_out = split_off(weights, ("fc.",))
+    own = {to_own(name): weight for name, weight in kept.items()}
     needs = {"MODEL.RESNETS.STRIDE_IN_1X1": False, **RGB_NORMALISED}
-    return Imported("torchvision or timm ResNet", own, is_backbone=True, requirements=needs)
+    source = "torchvision or timm ResNet"
+    return Imported(source, own, is_backbone=True, requirements=needs, left_out=left_out)
 
 
 def to_own(name: str) -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from dyhead.checkpoint.importers.imported import RGB_NORMALISED, Imported, Weights
+from dyhead.checkpoint.importers.imported import RGB_NORMALISED, Imported, Weights, split_off
 
 _CLASSIFIER = ("head.", "norm.")
 
@@ -65,5 +65,7 @@ def torchvision_to_own(name: str) -> str:
 
 
 def _convert(weights: Weights, source: str, rename: Callable[[str], str]) -> Imported:
-    own = {rename(n): weight for n, weight in weights.items() if not n.startswith(_CLASSIFIER)}
-    return Imported(source, own, is_backbone=True, requirements=dict(RGB_NORMALISED))
+    kept, left_out = split_off(weights, _CLASSIFIER)
+    own = {rename(name): weight for name, weight in kept.items()}
+    needs = dict(RGB_NORMALISED)
+    return Imported(source, own, is_backbone=True, requirements=needs, left_out=left_out)

@@ -10,6 +10,7 @@ from typing import Any
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
+from dyhead.checkpoint.importers.timm import pixels_of
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import BACKBONE_REGISTRY, Backbone
@@ -20,6 +21,7 @@ from dyhead.modeling.backbone.timm_model import (
     probe,
     probe_size,
 )
+from dyhead.safe_io.library_weights import timm_facts
 
 logger = logging.getLogger(__name__)
 
@@ -137,16 +139,13 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         in_channels=input_shape.channels or 3,
     )
     if options.PRETRAINED:
-        _warn_of_other_pixels(cfg, backbone)
+        _warn_of_other_pixels(cfg)
     return backbone
 
 
-def _warn_of_other_pixels(cfg: CfgNode, backbone: TimmBackbone) -> None:
+def _warn_of_other_pixels(cfg: CfgNode) -> None:
     """Warn of weights trained on other colours or values than the detector's images have."""
-    trained_on = backbone.model.pretrained_cfg
-    wanted: dict[str, Any] = {"INPUT.FORMAT": "RGB"}
-    for key, values in (("MODEL.PIXEL_MEAN", "mean"), ("MODEL.PIXEL_STD", "std")):
-        wanted[key] = [round(255 * value, 3) for value in trained_on[values]]
+    wanted = pixels_of(timm_facts(cfg.MODEL.TIMM.NAME))
     given = {
         "INPUT.FORMAT": cfg.INPUT.FORMAT,
         "MODEL.PIXEL_MEAN": [round(value, 3) for value in cfg.MODEL.PIXEL_MEAN],
