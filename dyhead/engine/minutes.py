@@ -1,8 +1,8 @@
 """SOLVER.MINUTES: a training whose length is a time.
 
 Its end, `max_iter`, is fitted anew after each step. What the config gives in steps (STEPS,
-WARMUP_ITERS and the periods of checkpoints and evaluations) are shares of its MAX_ITER steps, and so
-of the training: `TrainingProgress` moves on after each step by the part of the way that is left,
+WARMUP_ITERS and the periods of checkpoints and evaluations) are shares of its MAX_ITER steps, and
+so of the training: `TrainingProgress` moves on after each step by the part of the way that is left,
 over the steps that are left. So the learning rate follows one curve without a jump from its
 beginning to its end, however the machine's speed changes.
 """
@@ -130,7 +130,8 @@ class TimeBudgetHook(HookBase):
         """Log what the time is worth in steps, when it is known and when it changes."""
         budget, done = self._budget, self.trainer.iter + 1
         is_early = done - self.trainer.start_iter < _STEPS_OF_FIRST_REPORT
-        if is_early and budget.used < _SHARE_OF_FIRST_REPORT * budget.seconds:
+        is_early &= budget.used < _SHARE_OF_FIRST_REPORT * budget.seconds
+        if is_early or not budget.step.is_reliable:
             return
         self._warn_of_evaluations()
         steps = done + left
@@ -138,8 +139,8 @@ class TimeBudgetHook(HookBase):
             return
         self._said_steps = steps
         logger.info(
-            "%g minutes are about %d steps of %.3g s (%d are done), with evaluations of about %.1f s"
-            " (%d are to come).",
+            "%g minutes are about %d steps of %.3g s (%d are done), with evaluations of about %.1f"
+            " s (%d are to come).",
             budget.seconds / 60,
             steps,
             budget.step.seconds,

@@ -1,4 +1,4 @@
-"""How far a training is: one owner for all that changes on the way or is due now and then."""
+"""The progress of a training: the owner of what changes on the way or is due now and then."""
 
 import math
 

@@ -55,12 +55,13 @@ def scale_rates(
     return scaled
 
 
-def _bottom_up(model: nn.Module) -> nn.Module | None:
+def _bottom_up(model: nn.Module) -> Any:
+    """Find the backbone below the pyramid; None where there is none."""
     found = (m for name, m in model.named_modules() if name.rpartition(".")[2] == _BOTTOM_UP)
     return next(found, None)
 
 
-def _backbone_factors(cfg: CfgNode, backbone: nn.Module) -> dict[nn.Parameter, float]:
+def _backbone_factors(cfg: CfgNode, backbone: Any) -> dict[nn.Parameter, float]:
     factor, decay = cfg.SOLVER.BACKBONE_LR_FACTOR, cfg.SOLVER.BACKBONE_LR_DECAY
     factors = dict.fromkeys(backbone.parameters(), factor)
     if decay != 1.0:

@@ -1,4 +1,4 @@
-"""Where the time of a training goes, and how many steps the rest of it has room for."""
+"""The time of a training: what it went to, and how many steps the rest has room for."""
 
 import statistics
 from collections import deque
@@ -7,6 +7,7 @@ from typing import Any
 
 _WINDOW = 100  # steps
 _GROUPS = 5
+_LEAST_STEPS = 3  # whose median one of them cannot move far
 _LEAST_SHARE_OF_STEPS = 0.5
 # Seconds of an image in an evaluation over those in a training step, until one was measured: a step
 # computes forward and about twice as much backward, an evaluation adds reading, NMS and the scores.
@@ -40,6 +41,11 @@ class StepTime:
     def is_known(self) -> bool:
         """Tell whether more than the first step was measured."""
         return bool(self._seconds)
+
+    @property
+    def is_reliable(self) -> bool:
+        """Tell whether one unusual step alone cannot mislead any more."""
+        return len(self._seconds) >= _LEAST_STEPS
 
     @property
     def seconds(self) -> float:

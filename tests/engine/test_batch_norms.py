@@ -1,4 +1,4 @@
-"""Batch norms that are trained: small batches, evaluation by running statistics, and their average."""
+"""Batch norms in training: small batches, evaluation by running statistics, their average."""
 
 from collections.abc import Callable
 from typing import Any

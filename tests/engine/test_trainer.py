@@ -163,6 +163,7 @@ def test_a_trainer_of_ones_own_adds_hooks_as_to_detectron2s(make_config: MakeCon
     names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
     assert parts == (trainer._trainer, trainer.checkpointer, trainer.scores)
     assert names == [
+        "ProgressHook",
         "IterationTimer",
         "LRScheduler",
         "PeriodicCheckpointer",

@@ -25,7 +25,13 @@ FLAGS = ("True", "False")
 ALL = (*NUMBERS, *LISTS, *TEXTS, *FLAGS)
 OF_TYPE = {int: NUMBERS, float: NUMBERS, list: LISTS, tuple: LISTS, str: TEXTS, bool: ALL}
 # A run with these is a legitimate one, but no quick one, or it is judged by other tests.
-NOT_VARIED = {"OUTPUT_DIR", "DATASETS.COCO_JSON", "MODEL.DEVICE", "MODEL.COMPILE.ENABLED"}
+NOT_VARIED = {
+    "OUTPUT_DIR",
+    "DATASETS.COCO_JSON",
+    "MODEL.DEVICE",
+    "MODEL.COMPILE.ENABLED",
+    "SOLVER.MINUTES",
+}
 LIMIT = 300  # seconds of a run of one step, on a machine that does much else
 
 

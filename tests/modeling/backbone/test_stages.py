@@ -1,5 +1,6 @@
 """The stages of backbones, found by what their features are computed from."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ def names_of(backbone: nn.Module) -> list[set[str]]:
 def changed_features(backbone: nn.Module, parameter: nn.Parameter) -> list[bool]:
     """Tell which features another value of a parameter changes, finest first."""
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, 128, 128, generator=generator, dtype=torch.float64)
+    image = torch.rand(1, 3, 64, 64, generator=generator, dtype=torch.float64)
     with torch.no_grad():
         before = list(backbone(image).values())
         kept = parameter.clone()
@@ -46,8 +47,10 @@ def test_each_parameter_stands_where_it_first_changes_a_feature(name: str) -> No
     stages = find_stages(backbone, 3)
     assert len(stages) == len(backbone.output_shape())
     backbone.double()  # in place: the parameters stay
+    for parameter in backbone.parameters():  # factors that begin at zero would hide others
+        nn.init.normal_(parameter, 0.1, 0.3)
     for index, stage in enumerate(stages):
-        for parameter in stage:
+        for parameter in random.Random(0).sample(stage, 6):
             assert changed_features(backbone, parameter).index(True) == index
 
 
