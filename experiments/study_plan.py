@@ -82,7 +82,7 @@ class Length:
         steps = float(self.steps)
         if self.equal == "multiply-adds":
             steps *= self.multiply_adds(PLAIN_ATSS) / self.multiply_adds(variant)
-        return ("SOLVER.MAX_ITER", str(max(1, round(steps))))
+        return ("SOLVER.MINUTES", "0", "SOLVER.MAX_ITER", str(max(1, round(steps))))
 
 
 def make_plan(

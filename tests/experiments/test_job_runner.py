@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -98,7 +99,10 @@ def test_results_are_reported_after_each_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_an_interrupt_ends_the_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_processes(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(job_runner, "GRACE", 0.5)
     code = "import os, pathlib, sys, time; p = pathlib.Path(sys.argv[1], 'pid');"
     code += "p.with_name('t').write_text(str(os.getpid())); p.with_name('t').rename(p);"
@@ -108,11 +112,12 @@ def test_an_interrupt_ends_the_processes(tmp_path: Path, monkeypatch: pytest.Mon
     def interrupt() -> None:
         while not (job.folder / "pid").exists():
             time.sleep(0.05)
-        runner.stop()
+        os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt).start()
     start = time.monotonic()
-    runner.run()
+    with pytest.raises(KeyboardInterrupt):
+        runner.run()
     assert time.monotonic() - start < 30
     with pytest.raises(ProcessLookupError):
         os.kill(int((job.folder / "pid").read_text()), 0)
