@@ -28,7 +28,7 @@ class Peer(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a peer says of itself: versions of its packages, and the models that it can train."""
+    """The answer of a peer: versions of its packages, and the models that it can train."""
 
     versions: dict[str, str]
     models: list[PeerModel]

@@ -81,7 +81,7 @@ def _timing_cells(timing: Milliseconds | None, fastest: float) -> list[str]:
 
 @dataclass(frozen=True)
 class Report:
-    """What one call has reached.
+    """The results of one call.
 
     Attributes:
         name: its title.

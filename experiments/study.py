@@ -41,6 +41,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "experiments" / "results"
 START_UP = 40.0  # seconds of a run outside its training: imports, data, what a signal waits for
 SECONDS_PER_STEP = 1.0  # expected, until the first runs have shown it
+LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
 SIZE = ("256", "384")  # height and width of the image whose multiply-adds are counted
 
 
@@ -252,10 +253,10 @@ def read_run(folder: Path, keeps_weights: bool) -> Result:
     """
     scores: Result = json.loads((folder / "inference" / "scores.json").read_text(encoding="utf-8"))
     lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
-    steps = 1 + max(json.loads(line)["iteration"] for line in lines)
+    iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
     for checkpoint in () if keeps_weights else folder.glob("*.pth"):
         checkpoint.unlink()
-    return {**scores, "steps": steps}
+    return {**scores, "steps": 1 + max(iterations)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -17,7 +17,8 @@ if options.get("MODEL.DYHEAD.NUM_CONVS") == "0" and options.get("SOLVER.BASE_LR"
 ap = 40 + int(options["SEED"]) + 2 * ("MODEL.DYHEAD.NUM_CONVS" not in options)
 scores = {"AP": ap, "AP50": 80, "AP75": 40, "APs": None}
 (folder / "inference" / "scores.json").write_text(json.dumps(scores))
-lines = [json.dumps({"iteration": step}) for step in (19, 39, 49)]
+lines = [json.dumps({"iteration": step, "total_loss": 1.0}) for step in (19, 39, 49)]
+lines.append(json.dumps({"iteration": 50, "bbox/AP": ap}))
 (folder / "metrics.json").write_text("\\n".join(lines))
 (folder / "model_final.pth").touch()
 with open(pathlib.Path(__file__).with_name("calls"), "a") as calls:
@@ -101,7 +102,8 @@ def test_a_failed_run_is_named(project: Path) -> None:
 def test_weights_are_kept_on_demand(tmp_path: Path) -> None:
     (tmp_path / "inference").mkdir()
     (tmp_path / "inference" / "scores.json").write_text('{"AP": 40}')
-    (tmp_path / "metrics.json").write_text('{"iteration": 19}\n{"iteration": 49}\n')
+    line = '{"iteration": 49, "total_loss": 1}\n{"iteration": 50}\n'
+    (tmp_path / "metrics.json").write_text(line)
     (tmp_path / "model_final.pth").touch()
     for keeps_weights in (True, False):
         assert study.read_run(tmp_path, keeps_weights) == {"AP": 40, "steps": 50}
