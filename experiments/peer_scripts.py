@@ -36,8 +36,11 @@ class Description(NamedTuple):
 
 def environment(threads: int) -> dict[str, str]:
     """Return the variables of a script's process, which imports `peer_protocol`."""
-    paths = os.pathsep.join((str(FOLDER), str(FOLDER.parent)))
-    return {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": paths}
+    paths = (str(FOLDER), str(FOLDER.parent), os.environ.get("PYTHONPATH", ""))
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
 
 
 def describe(peer: Peer, variables: Mapping[str, str], weights: Sequence[str] = ()) -> Description:
