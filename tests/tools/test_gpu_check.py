@@ -14,6 +14,7 @@ from typing import Any
 import gpu_check
 import gpu_stages
 import pytest
+import study
 from gpu_stages import STAGES, Outcome, Setup, Stage
 
 PROJECT = Path(__file__).parents[2]
@@ -261,6 +262,15 @@ def test_data_that_are_not_there_are_refused_at_once(tmp_path: Path) -> None:
     setup = Setup("cpu", tmp_path, tmp_path, tmp_path / "cells", 0)
     assert stage.why_not(setup) == f"--data: there is no {tmp_path / 'cells'}"
     assert stage.why_not(replace(setup, data=tmp_path)) == ""
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_study_takes_the_arguments_of_its_stage(device: str, tmp_path: Path) -> None:
+    script, *arguments = gpu_stages.study_command(Setup(device, tmp_path, tmp_path, tmp_path, 0))
+    assert script.endswith("study.py") and arguments[-1] == "--hours"
+    args = study.parse([*arguments, "0.05"])
+    assert (args.device, args.hours, args.tables) == (device, 0.05, ["detectors"])
+    assert args.equal == ("steps" if device == "cpu" else "minutes")
 
 
 def test_runs_of_the_study_survive_tables_that_failed(tmp_path: Path) -> None:
