@@ -75,7 +75,7 @@ setup(
     package_data={
         "dyhead": ["py.typed"],
         "dyhead.data_report": ["page.html"],
-        "dyhead.configs": ["*.yaml", "*/*.yaml"],
+        "dyhead.configs": ["*.yaml"],
         "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },
     python_requires=">=3.10",

@@ -94,14 +94,14 @@ def test_installed_configs_are_found_with_their_bases(installed: Path, tmp_path:
 import dyhead
 from dyhead.config import find_config, load_config
 print(dyhead.__file__)
-for name in ("quickstart", "configs/bccd/atss.yaml"):
+for name in ("quickstart", "configs/own_dataset.yaml"):
     print(find_config(name), load_config(name)[0].MODEL.DYHEAD.NUM_CONVS)
 """
     lines = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
     assert lines == [
         str(installed / "dyhead" / "__init__.py"),
         f"{installed / 'dyhead' / 'configs' / 'quickstart.yaml'} 2",
-        f"{installed / 'dyhead' / 'configs' / 'bccd' / 'atss.yaml'} 2",
+        f"{installed / 'dyhead' / 'configs' / 'own_dataset.yaml'} 2",
     ]
 
 

@@ -129,8 +129,8 @@ class Check:
     def _run_process(self, stage: Stage) -> Outcome:
         limit = min(stage.limit, self.deadline - time.monotonic())
         command = [python(), *stage.command(self.setup)]
-        if command[-1] == "--budget":  # a stage that fits its own work into the time
-            command.append(str(max(1, round(limit) - 15)))
+        if command[-1] == "--hours":  # a stage that fits its own work into the time
+            command.append(f"{max(1.0, limit - 15) / 3600:.5f}")
         if (old := stage.leaves(self.setup)) is not None:
             old.unlink(missing_ok=True)  # or an earlier check's results would be taken for these
         log = self.setup.output / f"{stage.name}.log"
@@ -377,7 +377,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--output", type=Path, default=Path("gpu_check"), metavar="FOLDER")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="with BCCD in COCO's format")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="with labelled pictures")
     parser.add_argument(
         "--jobs",
         type=int,

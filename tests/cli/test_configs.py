@@ -23,7 +23,7 @@ def test_list_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
     main(["configs", "list"])
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("quickstart  ") for line in lines)
-    assert any(line.startswith("bccd/atss  ") for line in lines)
+    assert any(line.startswith("own_dataset  ") for line in lines)
     for line in lines:
         name, _, description = line.partition("  ")
         load_config(name)

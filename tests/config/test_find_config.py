@@ -23,9 +23,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("quickstart", "quickstart.yaml"),
         ("quickstart.yaml", "quickstart.yaml"),
         ("configs/quickstart.yaml", "quickstart.yaml"),
-        ("bccd/atss", "bccd/atss.yaml"),
-        ("bccd/atss.yaml", "bccd/atss.yaml"),
-        (Path("configs", "bccd", "atss.yaml"), "bccd/atss.yaml"),
+        (Path("configs", "quickstart.yaml"), "quickstart.yaml"),
         ("Base-ATSS.yaml", "Base-ATSS.yaml"),
     ],
 )
@@ -65,9 +63,9 @@ def test_a_path_may_begin_with_the_home_folder(
     ("unknown", "nearest"),
     [
         ("quikstart", "quickstart"),
-        ("atss", "bccd/atss"),
+        ("atss_r50", "atss_r50_fpn_1x"),
         ("somewhere/else/quickstart.yaml", "quickstart"),
-        ("/configs/bccd/atss.yaml", "bccd/atss"),
+        ("/configs/quickstart.yaml", "quickstart"),
         ("../quickstart.yaml", "quickstart"),
         ("dyhead_r50_atss.yaml", "dyhead_r50_atss_fpn_1x"),
     ],

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_configs import FOLDER, damp, shrink
+from small_configs import PROJECT, damp, shrink
 from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
@@ -35,7 +35,7 @@ def storage() -> Iterator[None]:
 def small_config(name: str, parts: int = NUM_PARTS) -> CfgNode:
     opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.ACCUMULATION_STEPS", str(parts)]
     opts += ["MODEL.BACKBONE.FREEZE_AT", "-1"]
-    cfg, _ = load_config(str(FOLDER / "bccd" / f"{name}.yaml"), opts)
+    cfg, _ = load_config(str(PROJECT / "experiments" / "configs" / f"{name}.yaml"), opts)
     shrink(cfg)
     return cfg
 

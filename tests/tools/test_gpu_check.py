@@ -14,6 +14,7 @@ from typing import Any
 import gpu_check
 import gpu_stages
 import pytest
+import study
 from gpu_stages import STAGES, Outcome, Setup, Stage
 
 PROJECT = Path(__file__).parents[2]
@@ -256,28 +257,33 @@ def test_needed_packages_are_those_of_the_installation() -> None:
     assert named == packages | {"portalocker"}
 
 
-@pytest.mark.parametrize("content, missing", [((), "train.json"), (("train.json",), "val.json")])
-def test_data_that_are_not_bccd_are_refused_at_once(
-    content: tuple[str, ...], missing: str, tmp_path: Path
-) -> None:
-    for name in content:
-        (tmp_path / name).write_text("{}")
-    setup = Setup("cpu", tmp_path, tmp_path, tmp_path, 0)
-    (stage,) = [stage for stage in STAGES if stage.name == "bccd"]
-    assert stage.why_not(setup) == f"--data: there is no {tmp_path / missing}"
+def test_data_that_are_not_there_are_refused_at_once(tmp_path: Path) -> None:
+    (stage,) = [stage for stage in STAGES if stage.name == "study"]
+    setup = Setup("cpu", tmp_path, tmp_path, tmp_path / "cells", 0)
+    assert stage.why_not(setup) == f"--data: there is no {tmp_path / 'cells'}"
+    assert stage.why_not(replace(setup, data=tmp_path)) == ""
 
 
-def test_runs_on_bccd_survive_a_table_that_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_study_takes_the_arguments_of_its_stage(device: str, tmp_path: Path) -> None:
+    script, *arguments = gpu_stages.study_command(Setup(device, tmp_path, tmp_path, tmp_path, 0))
+    assert script.endswith("study.py") and arguments[-1] == "--hours"
+    args = study.parse([*arguments, "0.05"])
+    assert (args.device, args.hours, args.tables) == (device, 0.05, ["detectors"])
+    assert args.equal == ("steps" if device == "cpu" else "minutes")
+
+
+def test_runs_of_the_study_survive_tables_that_failed(tmp_path: Path) -> None:
     setup = Setup("cpu", tmp_path / "output", tmp_path, tmp_path, 0)
     setup.output.mkdir()
-    (setup.output / "bccd.log").write_text("no memory\n")
-    (tmp_path / "bccd" / "good").mkdir(parents=True)
-    (tmp_path / "bccd" / "good" / "experiment.json").write_text('{"AP": 12.5}')
+    (setup.output / "study.log").write_text("no memory\n")
+    (tmp_path / "study" / "good").mkdir(parents=True)
+    (tmp_path / "study" / "good" / "run.json").write_text('{"AP": 12.5}')
     for name in ("good", "bad"):
-        (tmp_path / "bccd" / f"{name}.txt").write_text("its log")
-    outcome = gpu_stages.read_bccd(setup, 1)
+        (tmp_path / "study" / f"{name}.log").write_text("its log")
+    outcome = gpu_stages.read_study(setup, 1)
     assert outcome == Outcome("failed", "status 1: no memory", {"good": {"AP": 12.5}})
-    assert sorted(path.name for path in setup.output.iterdir()) == ["bccd-bad.txt", "bccd.log"]
+    assert sorted(path.name for path in setup.output.iterdir()) == ["study-bad.log", "study.log"]
 
 
 def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path) -> None:
@@ -318,8 +324,8 @@ def test_the_command_describes_measures_and_ends_with_a_table(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_every_stage_passes_small_on_the_cpu(tmp_path: Path) -> None:
-    """The whole check but BCCD; kernels in the interpreter."""
+    """The whole check but the study; kernels in the interpreter."""
     pytest.importorskip("triton")
     _, stages = run_on_the_cpu(tmp_path, "--budget", "3600")
-    expected = {stage.name: "passed" for stage in STAGES} | {"bccd": "skipped"}
+    expected = {stage.name: "passed" for stage in STAGES} | {"study": "skipped"}
     assert {name: stage["state"] for name, stage in stages.items()} == expected

@@ -1,0 +1,97 @@
+"""The tables of the study as data: detectors with and without DyHead, its attentions, its depth."""
+
+from itertools import product
+from typing import NamedTuple
+
+
+class Variant(NamedTuple):
+    """A detector: what to call it, its config of experiments/configs by name, and overrides."""
+
+    title: str
+    config: str
+    options: tuple[str, ...] = ()
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        labels: its first cells.
+        variant: the detector.
+        baseline: the detector that it is compared with; None for one that is a baseline itself.
+    """
+
+    labels: tuple[str, ...]
+    variant: Variant
+    baseline: Variant | None = None
+
+
+class Table(NamedTuple):
+    """A table: a name for the command line, a caption, headings of the labels, and the rows."""
+
+    name: str
+    caption: str
+    headings: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+DETECTORS = {
+    "ATSS": "atss",
+    "FCOS": "fcos",
+    "RepPoints": "reppoints",
+    "RetinaNet": "retinanet",
+    "Faster R-CNN": "rcnn",
+}
+WITHOUT_DYHEAD = ("MODEL.DYHEAD.NUM_CONVS", "0")
+ATTENTIONS = {
+    "scale": "MODEL.DYHEAD.SCALE_AWARE",
+    "spatial": "MODEL.DYHEAD.SPATIAL_AWARE",
+    "task": "MODEL.DYHEAD.TASK_AWARE",
+}
+DEPTHS = (1, 2, 4, 6, 8, 10)  # of the paper's Table 2
+PLAIN_ATSS = Variant("ATSS without DyHead", "atss", WITHOUT_DYHEAD)
+
+
+def detectors_table() -> Table:
+    """List every detector without and with DyHead, and Figure 2c's form of Faster R-CNN."""
+    rows = []
+    for name, config in DETECTORS.items():
+        without = Variant(f"{name} without DyHead", config, WITHOUT_DYHEAD)
+        rows.append(Row((name, "without"), without))
+        rows.append(Row((name, "with"), Variant(f"{name} with DyHead", config), without))
+    figure = Variant("Faster R-CNN with DyHead as in Figure 2c", "rcnn_figure2c")
+    rows.append(Row(("Faster R-CNN", "with, Figure 2c"), figure, without))
+    caption = "Detectors with and without DyHead (the paper's Table 3)"
+    return Table("detectors", caption, ("detector", "DyHead"), tuple(rows))
+
+
+def attentions_table() -> Table:
+    """List ATSS with each subset of the attentions; the whole and none are as in other tables."""
+    rows = [
+        Row(tuple("yes" if on else "" for on in chosen), _with_attentions(chosen), PLAIN_ATSS)
+        for chosen in product((False, True), repeat=len(ATTENTIONS))
+    ]
+    rows[0] = Row(rows[0].labels, PLAIN_ATSS)
+    caption = "Attentions of ATSS with DyHead (the paper's Table 1)"
+    return Table("attentions", caption, tuple(ATTENTIONS), tuple(rows))
+
+
+def _with_attentions(chosen: tuple[bool, ...]) -> Variant:
+    """Return ATSS with some attentions."""
+    names = [name for name, on in zip(ATTENTIONS, chosen, strict=True) if on]
+    off = [ATTENTIONS[name] for name in ATTENTIONS if name not in names]
+    options = tuple(part for key in off for part in (key, "False"))
+    return Variant(f"ATSS with {', '.join(names) or 'no'} attention", "atss", options)
+
+
+def depth_table() -> Table:
+    """List ATSS with towers and with one to ten DyHead blocks."""
+    rows = [Row(("0, towers",), PLAIN_ATSS)]
+    for depth in DEPTHS:
+        options = ("MODEL.DYHEAD.NUM_CONVS", str(depth))
+        variant = Variant(f"ATSS with DyHead, {depth} blocks", "atss", options)
+        rows.append(Row((str(depth),), variant, PLAIN_ATSS))
+    return Table("depth", "Blocks of ATSS (the paper's Table 2)", ("blocks",), tuple(rows))
+
+
+TABLES = {table.name: table for table in (detectors_table(), attentions_table(), depth_table())}

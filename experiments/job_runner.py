@@ -1,0 +1,241 @@
+"""Runs commands of an experiment one after the other, or some at a time, within a budget of time.
+
+A run that is complete has a file `run.json` in its folder and is not repeated.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dyhead.safe_io.json_text import write_json
+
+DONE = "run.json"
+GRACE = 5.0  # seconds between asking a process to end and ending it
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command of a process of its own that leaves a result.
+
+    Attributes:
+        title: for people.
+        command: the program and its arguments.
+        folder: of its files; the log stands beside it.
+        seconds: that it is expected to take.
+        read: finds the result in the folder when the command has succeeded: plain values, with the
+            scores "AP" and "AP50".
+    """
+
+    title: str
+    command: tuple[str, ...]
+    folder: Path
+    seconds: float
+    read: Callable[[Path], Result]
+
+    @property
+    def log(self) -> Path:
+        """The file of what the command prints."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def result(self) -> Result | None:
+        """Return the result of a complete run."""
+        path = self.folder / DONE
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+class Runner:
+    """Runs jobs, as many at a time as it is told, as long as the budget has room for them.
+
+    Attributes:
+        failures: the last line of the log of every job that failed, by its title.
+
+    Args:
+        groups: jobs that say nothing without each other; a group is begun only if all of it fits.
+        budget: seconds.
+        workers: jobs at a time.
+        environment: variables of the processes besides those of this one.
+        report: called after each job that was complete.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[Sequence[Job]],
+        budget: float,
+        workers: int = 1,
+        environment: Mapping[str, str] | None = None,
+        report: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.failures: dict[str, str] = {}
+        self._groups = [list(group) for group in groups]
+        self._deadline = time.monotonic() + budget
+        self._workers = workers
+        self._environment = {**os.environ, **(environment or {})}
+        self._report = report
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._begun: set[Path] = set()
+        self._paces: list[float] = []  # seconds taken over those expected
+
+    def run(self) -> None:
+        """Run what is not complete.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, when the processes have ended.
+        """
+        queue = self._jobs_that_fit()
+        with _terminated_as_interrupted(), ThreadPoolExecutor(self._workers) as pool:
+            workers = [pool.submit(self._work, queue) for _ in range(self._workers)]
+            try:
+                for worker in workers:
+                    worker.result()
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self) -> None:
+        """End what runs, and begin nothing more."""
+        self._stop.set()
+
+    def seconds_left(self) -> float:
+        """Estimate how long the rest would take, without a budget."""
+        jobs = {job.folder: job for group in self._groups for job in group}
+        rest = [job for job in jobs.values() if job.result() is None]
+        return self._pace() * sum(job.seconds for job in rest) / self._workers
+
+    def _pace(self) -> float:
+        return statistics.median(self._paces) if self._paces else 1.0
+
+    def _jobs_that_fit(self) -> Iterator[Job]:
+        """Yield what is to be run; the budget is looked at when a group's turn comes."""
+        for group in self._groups:
+            rest = [job for job in dict.fromkeys(group) if self._is_open(job)]
+            rounds = -(-len(rest) // self._workers)
+            needed = rounds * self._pace() * max((job.seconds for job in rest), default=0.0)
+            if needed > self._deadline - time.monotonic():
+                continue
+            for job in rest:
+                self._begun.add(job.folder)
+                yield job
+
+    def _is_open(self, job: Job) -> bool:
+        return job.folder not in self._begun and job.result() is None
+
+    def _work(self, queue: Iterator[Job]) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                job = next(queue, None)
+            if job is None:
+                return
+            start = time.monotonic()
+            failure = self._run(job)
+            with self._lock:
+                self._finish(job, failure, time.monotonic() - start)
+
+    def _run(self, job: Job) -> str:
+        """Run a job; return why it failed, or an empty text."""
+        shutil.rmtree(job.folder, ignore_errors=True)
+        job.folder.mkdir(parents=True)
+        start = time.monotonic()
+        limit = 2 * self._pace() * job.seconds + 600  # what takes longer hangs
+        with job.log.open("w", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                job.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+            try:
+                self._wait(process, start + limit)
+            finally:
+                _end(process)
+        return last_line(job.log) if process.returncode else ""
+
+    def _wait(self, process: subprocess.Popen[bytes], end: float) -> None:
+        while not self._stop.is_set() and time.monotonic() < end:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+                return
+
+    def _finish(self, job: Job, failure: str, seconds: float) -> None:
+        """Write the result down and say it."""
+        try:
+            result = {} if failure else {**job.read(job.folder), "seconds": round(seconds, 1)}
+        except (OSError, ValueError, LookupError) as error:
+            failure = f"its result cannot be read: {error}"
+        if failure:
+            if not self._stop.is_set():
+                self.failures[job.title] = failure
+                print(f"{job.title}: failed: {failure} ({job.log})", flush=True)
+            return
+        write_json(result, job.folder / DONE, indent=1)
+        self._paces.append(seconds / job.seconds)
+        print(f"{self._count()} {job.title}: {scores_line(result)}; {self._eta()}", flush=True)
+        self._report()
+
+    def _count(self) -> str:
+        jobs = {job.folder: job for group in self._groups for job in group}
+        complete = sum(job.result() is not None for job in jobs.values())
+        return f"[{complete}/{len(jobs)}]"
+
+    def _eta(self) -> str:
+        """Say how long it takes until all is done, or the budget is spent."""
+        left = self.seconds_left()
+        until_deadline = max(0.0, self._deadline - time.monotonic())
+        end = time.strftime("%a %H:%M", time.localtime(time.time() + min(left, until_deadline)))
+        short = " (the budget ends before)" if left > until_deadline else ""
+        return f"{left / 3600:.1f} h left{short}, until {end}"
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end what runs, too: the processes are in groups of their own."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, if it has not ended, with all that it started."""
+    for name in ("SIGINT", "SIGKILL"):
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, getattr(signal, name))
+        elif process.poll() is None:  # Windows
+            process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that is not empty."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = (line.strip() for line in reversed(text.splitlines()))
+    return next((line for line in lines if line), "its log is empty")
+
+
+def scores_line(result: Result) -> str:
+    """Say AP, AP50 and the minutes of a result."""
+    scores = (f"{key} {number(result.get(key))}" for key in ("AP", "AP50"))
+    return f"{', '.join(scores)}, {result['seconds'] / 60:.1f} min"
+
+
+def number(value: float | None, form: str = ".1f") -> str:
+    """Format a score; one that is not defined is empty."""
+    return "" if value is None else format(value, form)

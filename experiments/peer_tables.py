@@ -1,0 +1,145 @@
+"""Formats what the peers reached as one Markdown table per data set."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from job_runner import Result, number
+from peer_timing import Milliseconds
+from tabulate import tabulate
+
+SCORES = ("AP", "AP50", "AP75")
+
+
+@dataclass(frozen=True)
+class PeerModel:
+    """A row: a model of a peer with the weights that it starts from."""
+
+    peer: str
+    model: str
+    weights: str
+
+    @property
+    def name(self) -> str:
+        """A name for files and logs."""
+        weights = self.weights.rpartition("/")[2]
+        return f"{self.peer}-{self.model}-{weights}"
+
+
+@dataclass(frozen=True)
+class PeerRun:
+    """A complete training of some minutes."""
+
+    model: PeerModel
+    data: str
+    minutes: float
+    seed: int
+    result: Result
+
+
+def format_table(
+    runs: Sequence[PeerRun],
+    minutes: Sequence[float],
+    timings: Mapping[PeerModel, Milliseconds],
+) -> str:
+    """Format the runs on one data set; scores of several seeds are averaged."""
+    lengths = [f"{value:g} min" for value in minutes]
+    headings = ["detector", "weights", *lengths, "ms", "x fastest", "ms with loading", "parameters"]
+    fastest = min((timing.detecting for timing in timings.values()), default=0.0)
+    rows = []
+    for model in dict.fromkeys(run.model for run in runs):
+        own = [run for run in runs if run.model == model]
+        cells = [scores_cell([r.result for r in own if r.minutes == value]) for value in minutes]
+        timing = timings.get(model)
+        parameters = f"{own[-1].result['parameters'] / 1e6:.1f} M"
+        rows.append(
+            [f"{model.peer} {model.model}", model.weights.rpartition("/")[2], *cells]
+            + _timing_cells(timing, fastest)
+            + [parameters]
+        )
+    return tabulate(rows, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def scores_cell(results: Sequence[Result]) -> str:
+    """Format the mean AP / AP50 / AP75 of the seeds of one length."""
+    if not results:
+        return ""
+    means = [statistics.mean(result[key] or 0.0 for result in results) for key in SCORES]
+    return " / ".join(number(mean) for mean in means)
+
+
+def _timing_cells(timing: Milliseconds | None, fastest: float) -> list[str]:
+    if timing is None:
+        return ["", "", ""]
+    return [
+        f"{timing.detecting:.1f}",
+        f"{timing.detecting / fastest:.2f}",
+        f"{timing.with_loading:.1f}",
+    ]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of one call.
+
+    Attributes:
+        name: its title.
+        device: that all ran on.
+        threads: of each.
+        sizes: height and width of the input, by data set.
+        versions: of the packages of every peer.
+        minutes: of the trainings.
+        runs: those that are complete.
+        timings: by data set.
+        failures: the last line of a log, by the title of what failed.
+    """
+
+    name: str
+    device: str
+    threads: int
+    sizes: Mapping[str, tuple[int, int]]
+    versions: Mapping[str, Mapping[str, str]]
+    minutes: Sequence[float]
+    runs: Sequence[PeerRun]
+    timings: Mapping[str, Mapping[PeerModel, Milliseconds]]
+    failures: Mapping[str, str]
+
+    def as_values(self) -> dict[str, Any]:
+        """Return plain values."""
+        timings = [
+            {"data": data, **asdict(model), **asdict(measured)}
+            for data, of_data in self.timings.items()
+            for model, measured in of_data.items()
+        ]
+        return {
+            "device": self.device,
+            "threads": self.threads,
+            "input (height, width)": dict(self.sizes),
+            "versions": dict(self.versions),
+            "runs": [asdict(run) for run in self.runs],
+            "milliseconds": timings,
+            "failures": dict(self.failures),
+        }
+
+    def as_text(self) -> str:
+        """Format a Markdown page."""
+        parts = [f"# {self.name}", self._introduction()]
+        for data, (height, width) in self.sizes.items():
+            if runs := [run for run in self.runs if run.data == data]:
+                table = format_table(runs, self.minutes, self.timings.get(data, {}))
+                parts += [f"## {data}, input {height} x {width}", table]
+        parts += [f"- {title} failed: {line}" for title, line in self.failures.items()]
+        return "\n\n".join(parts) + "\n"
+
+    def _introduction(self) -> str:
+        versions = "; ".join(
+            f"{name}: {', '.join(f'{package} {version}' for package, version in each.items())}"
+            for name, each in self.versions.items()
+        )
+        return (
+            f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
+            " AP / AP50 / AP75 by pycocotools after minutes of training; medians of milliseconds"
+            " per picture, one at a time, all detectors in turns, each with its library's own"
+            f" lowest score. {versions}."
+        )

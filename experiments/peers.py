@@ -1,0 +1,237 @@
+"""Compares this project with the detectors that a user would take instead, in the same minutes.
+
+    python experiments/peers.py --data bccd --data deeppcb --plan
+    python experiments/peers.py --data bccd --ultralytics-python ~/ultralytics/bin/python
+
+Every peer is trained on the same pictures for 5, 10 and 20 minutes of wall clock with the same
+threads, by a script of experiments/peers that runs in an environment of its own, where the user has
+installed it. pycocotools scores the detections of all; at the end all of them are timed in turns,
+one picture at a time, at the same input size: that of this project's recipe. Runs that are complete
+are not repeated. Results: experiments/results/<name>.json and .md.
+"""
+
+import argparse
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from data_sets import find_data_set
+from job_runner import Job, Result, Runner
+from peer_data import input_size, prepare_data, score
+from peer_protocol import Task
+from peer_scripts import Description, Peer, describe, environment
+from peer_tables import PeerModel, PeerRun, Report
+from peer_timing import Milliseconds, time_in_turns
+
+from dyhead.engine import exit_on_user_error
+from dyhead.info.devices import describe_devices
+from dyhead.safe_io.json_text import write_json
+from dyhead.safe_io.save import write_text_atomically
+
+PROJECT = Path(__file__).resolve().parents[1]
+RECIPE = "own_dataset"  # whose input size all get
+OVERHEAD = 90.0  # seconds of a run outside its training: imports, detection
+
+
+class PlannedRun(NamedTuple):
+    """A training to do."""
+
+    model: PeerModel
+    data: str
+    minutes: float
+    seed: int
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, action="append", required=True, metavar="FOLDER")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 10.0, 20.0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--hours", type=float, default=10.0, help="the budget")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every peer")
+    parser.add_argument(
+        "--torchvision-python", default=sys.executable, metavar="PATH", help="default: this one"
+    )
+    parser.add_argument("--ultralytics-python", metavar="PATH", help="default: without Ultralytics")
+    parser.add_argument(
+        "--ultralytics-weights", nargs="*", default=[], metavar="FILE", help="to start from as well"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="NAME", help="parts of rows' names"
+    )
+    parser.add_argument("--rounds", type=int, default=10, help="of the timing, 5 pictures each")
+    parser.add_argument("--name", default="peers", help="of the results (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="folder of the runs (default: output/<name>)")
+    parser.add_argument("--results", type=Path, default=PROJECT / "experiments" / "results")
+    parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")
+    return parser.parse_args(arguments)
+
+
+class Contest:
+    """One call of the command: its peers, its runs and its results."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Prepare the data and ask every peer for its models.
+
+        Raises:
+            UserError: data or a peer cannot be used.
+        """
+        self.args = args
+        self.output = (args.output or PROJECT / "output" / args.name).resolve()
+        data_sets = [find_data_set(folder) for folder in args.data]
+        self.data = {each.name: prepare_data(each, self.output / "data") for each in data_sets}
+        self.sizes = {name: input_size(path, RECIPE) for name, path in self.data.items()}
+        self.environment = environment(args.threads)
+        self.peers = {peer.name: peer for peer in self._peers()}
+        self.descriptions = {name: self._describe(peer) for name, peer in self.peers.items()}
+        self.plan = list(self._plan())
+        self.timings: dict[str, dict[PeerModel, Milliseconds]] = {}
+        self.runner = Runner(
+            self._groups(), 3600 * args.hours, 1, self.environment, self.write_results
+        )
+
+    def _peers(self) -> Iterator[Peer]:
+        yield Peer("own", sys.executable)
+        yield Peer("torchvision", self.args.torchvision_python)
+        if self.args.ultralytics_python:
+            yield Peer("ultralytics", self.args.ultralytics_python)
+
+    def _describe(self, peer: Peer) -> Description:
+        more = self.args.ultralytics_weights if peer.name == "ultralytics" else []
+        found = describe(peer, self.environment, more)
+        return Description(found.versions, [each for each in found.models if self._is_wanted(each)])
+
+    def _is_wanted(self, model: PeerModel) -> bool:
+        return not self.args.only or any(part in model.name for part in self.args.only)
+
+    def _plan(self) -> Iterator[PlannedRun]:
+        """Yield the shortest trainings of all models first."""
+        models = [model for each in self.descriptions.values() for model in each.models]
+        seeds = range(1, self.args.seeds + 1)
+        for seed, minutes, data in product(seeds, self.args.minutes, self.data):
+            for model in models:
+                yield PlannedRun(model, data, minutes, seed)
+
+    def _groups(self) -> list[list[Job]]:
+        """List runs of the same seed, minutes and data together: a comparison of all models."""
+        groups: dict[tuple[str, float, int], list[Job]] = {}
+        for planned in self.plan:
+            groups.setdefault(planned[1:], []).append(self.job(planned))
+        return list(groups.values())
+
+    def task(self, planned: PlannedRun) -> Task:
+        """Return the options of the peer's script."""
+        height, width = self.sizes[planned.data]
+        args = self.args
+        options: tuple[Any, ...] = (planned.model.model, planned.model.weights)
+        options += (str(self.data[planned.data]), planned.minutes, height, width, planned.seed)
+        options += (args.threads, args.device)
+        key = hashlib.sha256(repr(options).encode()).hexdigest()[:8]
+        folder = self.output / f"{planned.data}-{planned.model.name}-{planned.minutes:g}min-{key}"
+        return Task(*options, str(folder))
+
+    @functools.cache  # noqa: B019  (one contest a process)
+    def job(self, planned: PlannedRun) -> Job:
+        """Make the command of a training."""
+        task = self.task(planned)
+        return Job(
+            f"{planned.data}: {planned.model.name}, {planned.minutes:g} min, seed {planned.seed}",
+            (*self.peers[planned.model.peer].command, "train", *task.arguments()),
+            Path(task.output),
+            OVERHEAD + 60 * planned.minutes,
+            functools.partial(read_peer, self.data[planned.data]),
+        )
+
+    def runs(self) -> list[PeerRun]:
+        """Return the complete runs."""
+        found = ((planned, self.job(planned).result()) for planned in self.plan)
+        return [PeerRun(*planned, result) for planned, result in found if result is not None]
+
+    def time(self) -> None:
+        """Time every model's longest training, data set by data set."""
+        for data in self.data:
+            longest: dict[PeerModel, PlannedRun] = {}
+            for planned in sorted(self.plan, key=lambda each: (each.minutes, -each.seed)):
+                if planned.data == data and self.job(planned).result() is not None:
+                    longest[planned.model] = planned
+            commands = {
+                model.name: (*self.peers[model.peer].command, "time", *self.task(it).arguments())
+                for model, it in longest.items()
+            }
+            print(f"Timing {len(commands)} detectors in turns on {data}", flush=True)
+            measured = time_in_turns(commands, self.environment, self.output, self.args.rounds, 5)
+            self.timings[data] = {m: measured[m.name] for m in longest if m.name in measured}
+
+    def write_results(self) -> None:
+        """Write the results of what is complete by now."""
+        self.args.results.mkdir(parents=True, exist_ok=True)
+        path = self.args.results / self.args.name
+        write_json(self.report().as_values(), path.with_suffix(".json"), indent=1)
+        write_text_atomically(self.report().as_text(), path.with_suffix(".md"))
+
+    def report(self) -> Report:
+        """Collect what is complete by now."""
+        device = "cuda:0" if self.args.device.startswith("cuda") else "cpu"
+        found = self.descriptions.items()
+        return Report(
+            name=self.args.name,
+            device=describe_devices()[device]["name"],
+            threads=self.args.threads,
+            sizes=self.sizes,
+            versions={name: description.versions for name, description in found},
+            minutes=self.args.minutes,
+            runs=self.runs(),
+            timings=self.timings,
+            failures=self.runner.failures,
+        )
+
+    def print_plan(self) -> None:
+        """Print the runs in their order, which are complete, and how long the rest takes."""
+        for number, planned in enumerate(self.plan, start=1):
+            job = self.job(planned)
+            state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
+            print(f"{number:4} {job.title}: {state}")
+        hours = self.runner.seconds_left() / 3600
+        print(f"{len(self.plan)} runs: about {hours:.1f} hours to go.", flush=True)
+
+
+def read_peer(data: Path, folder: Path) -> Result:
+    """Read what a peer has left, and score its detections.
+
+    Raises:
+        OSError: something is missing.
+    """
+    facts: Result = json.loads((folder / "peer.json").read_text(encoding="utf-8"))
+    return {**facts, **score(data, folder / "detections.json")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is not complete and fits, time what there is, and write the tables."""
+    args = parse(arguments)
+    with exit_on_user_error():
+        contest = Contest(args)
+    contest.print_plan()
+    if args.plan:
+        return
+    try:
+        contest.runner.run()
+        contest.time()
+    except KeyboardInterrupt:
+        raise SystemExit("Interrupted: call it again to go on.") from None
+    finally:
+        contest.write_results()
+    print(contest.report().as_text())
+
+
+if __name__ == "__main__":
+    main()

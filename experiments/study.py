@@ -1,0 +1,280 @@
+"""Trains detectors with and without DyHead on small data, within a budget of hours.
+
+    python experiments/study.py --data bccd --data deeppcb --plan
+    python experiments/study.py --data bccd --data deeppcb                   # one night on 2 cores
+    python experiments/study.py --data bccd --device cuda --minutes 0.3 --hours 0.17 --jobs 4
+    python experiments/study.py --data bccd --equal multiply-adds --steps 600 --tables detectors
+
+It makes three tables per data set (experiments/comparisons.py): five detectors with and without
+DyHead, the attentions, the number of blocks. Every training has the same minutes, steps or
+multiply-adds. Runs that are complete are not repeated: call it again to go on, with more hours or
+seeds as well. The first seed of all comparisons comes before the second of any, and a comparison is
+begun only if it fits into the hours. Results: experiments/results/<name>.json and .md, written
+after each run.
+"""
+
+import argparse
+import functools
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from comparisons import TABLES, Variant
+from data_sets import find_data_set
+from job_runner import Job, Result, Runner
+from study_plan import EQUAL, Length, Run, config_file, fingerprint, make_plan, unique_runs
+from study_tables import as_values, format_study
+
+from dyhead.engine import exit_on_user_error
+from dyhead.errors import UserError
+from dyhead.info.devices import describe_devices
+from dyhead.safe_io.json_text import write_json
+from dyhead.safe_io.save import write_text_atomically
+
+PROJECT = Path(__file__).resolve().parents[1]
+RESULTS = PROJECT / "experiments" / "results"
+START_UP = 40.0  # seconds of a run outside its training: imports, data, what a signal waits for
+SECONDS_PER_STEP = 1.0  # expected, until the first runs have shown it
+LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
+SIZE = ("256", "384")  # height and width of the image whose multiply-adds are counted
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FOLDER",
+        help="labelled data, with train.json and val.json or in another format; repeatable",
+    )
+    parser.add_argument(
+        "--tables",
+        type=_table_names,
+        default=list(TABLES),
+        metavar="NAME,...",
+        help=f"some of {', '.join(TABLES)}",
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--hours", type=float, default=10.0, help="the budget (default: %(default)s)"
+    )
+    _add_length(parser)
+    _add_execution(parser)
+    parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides of all runs")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _table_names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in TABLES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is unknown: use {', '.join(TABLES)}")
+    return names
+
+
+def _add_length(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--equal", choices=EQUAL, default="minutes", help="of all trainings")
+    parser.add_argument(
+        "--minutes", type=float, default=7.5, help="of a training (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=600,
+        help="of a training; with --equal multiply-adds of ATSS without DyHead",
+    )
+
+
+def _add_execution(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu or cuda (default: the config's, or what there is)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default: the cores)"
+    )
+    parser.add_argument("--name", default="study", help="of the results (default: %(default)s)")
+    parser.add_argument("--output", type=Path, help="folder of the runs (default: output/<name>)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the tables")
+    parser.add_argument("--keep-weights", action="store_true", help="of every run")
+
+
+class Study:
+    """One call of the command: its plan, its runs and its results."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Plan the runs."""
+        self.args = args
+        self.output = (args.output or PROJECT / "output" / args.name).resolve()
+        device = ("MODEL.DEVICE", args.device) if args.device else ()
+        self.plan = make_plan(
+            [TABLES[name] for name in args.tables],
+            [find_data_set(folder) for folder in args.data],
+            range(1, args.seeds + 1),
+            Length(args.equal, args.minutes, args.steps, self._multiply_adds),
+            (*device, *args.opts),
+        )
+        self.runner = Runner(
+            self.groups(),
+            3600 * args.hours,
+            args.jobs,
+            {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
+            self.write_results,
+        )
+
+    def groups(self) -> list[list[Job]]:
+        """List the comparisons; a row without baseline is a part of the others."""
+        return [[self.job(run) for run in entry.runs] for entry in self.plan if entry.baseline]
+
+    @functools.cache  # noqa: B019  (one study a process)
+    def job(self, run: Run) -> Job:
+        """Make the command of a run."""
+        folder = self.output / run.name
+        command = (sys.executable, str(PROJECT / "train_net.py"), "--config", str(run.config))
+        options = (*run.options, "SEED", str(run.seed), "OUTPUT_DIR", str(folder))
+        return Job(
+            f"{run.data}: {run.title}, seed {run.seed}",
+            (*command, *options),
+            folder,
+            self._expected_seconds(run),
+            functools.partial(read_run, keeps_weights=self.args.keep_weights),
+        )
+
+    def _expected_seconds(self, run: Run) -> float:
+        if self.args.equal == "minutes":
+            return START_UP + 60 * self.args.minutes
+        steps = run.options[run.options.index("SOLVER.MAX_ITER") + 1]
+        return START_UP + SECONDS_PER_STEP * int(steps)
+
+    @functools.cache  # noqa: B019
+    def _multiply_adds(self, variant: Variant) -> float:
+        """Have `dyhead analyze` count a detector's multiply-adds; known ones are kept in a file."""
+        config = config_file(variant)
+        options = (*variant.options, *self.args.opts)
+        path = self.output / "costs" / f"{config.stem}-{fingerprint(config, options)}.json"
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, "-m", "dyhead", "analyze", "--config", str(config)]
+            command += ["--size", *SIZE, "--json", str(path), *options]
+            print(f"Counting the multiply-adds of {variant.title}", flush=True)
+            if subprocess.run(command, stdout=subprocess.DEVNULL, cwd=PROJECT).returncode:
+                raise UserError(f"{variant.title} has no number of multiply-adds, see above.")
+        return float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
+
+    def print_plan(self) -> None:
+        """Print the runs in their order, which are complete, and how long the rest takes."""
+        runs = unique_runs(self.plan)
+        for number, run in enumerate(runs, start=1):
+            job = self.job(run)
+            state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
+            print(f"{number:4} {job.title}: {state}")
+        hours = self.runner.seconds_left() / 3600
+        print(
+            f"{len(runs)} runs, {self.args.jobs} at a time: about {hours:.1f} hours to go, of a"
+            f" budget of {self.args.hours:g}."
+        )
+
+    def results(self) -> dict[str, Result]:
+        """Return the results of the complete runs, by name."""
+        found = {run.name: self.job(run).result() for run in unique_runs(self.plan)}
+        return {name: result for name, result in found.items() if result is not None}
+
+    def write_results(self) -> None:
+        """Write the results of what is complete by now."""
+        self.args.results.mkdir(parents=True, exist_ok=True)
+        results = self.results()
+        runs = [
+            {
+                "data": run.data,
+                "detector": run.title,
+                "seed": run.seed,
+                "options": without_data(run.options),
+                **results[run.name],
+            }
+            for run in unique_runs(self.plan)
+            if run.name in results
+        ]
+        content = {
+            "settings": self.settings(),
+            "tables": as_values(self.plan, results),
+            "runs": runs,
+            "failures": self.runner.failures,
+        }
+        write_json(content, self.args.results / f"{self.args.name}.json", indent=1)
+        text = f"# {self.args.name}\n\n{self.describe()}\n\n{format_study(self.plan, results)}\n"
+        write_text_atomically(text, self.args.results / f"{self.args.name}.md")
+
+    def settings(self) -> dict[str, Any]:
+        """Describe the length of the runs and the machine."""
+        args = self.args
+        length = args.minutes if args.equal == "minutes" else args.steps
+        devices = describe_devices()
+        device = "cuda:0" if args.device != "cpu" and "cuda:0" in devices else "cpu"
+        return {
+            "equal": args.equal,
+            "minutes" if args.equal == "minutes" else "steps": length,
+            "device": devices[device]["name"],
+            "cores": os.cpu_count(),
+            "runs at a time": args.jobs,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+
+    def describe(self) -> str:
+        """Say in a paragraph what the tables hold."""
+        settings = ", ".join(f"{key}: {value}" for key, value in self.settings().items())
+        num_runs = len(unique_runs(self.plan))
+        return (
+            f"Written by `python experiments/study.py`: {len(self.results())} of {num_runs} runs"
+            f" are complete. {settings}. AP with the range over the seeds; p: two-sided, of a"
+            " paired t-test over the seeds' AP; ahead: seeds with a higher AP than the baseline's."
+        )
+
+
+def without_data(options: Sequence[str]) -> str:
+    """Format overrides without the paths of this machine."""
+    pairs = zip(options[::2], options[1::2], strict=True)
+    return " ".join(f"{key} {value}" for key, value in pairs if key != "DATASETS.SOURCES")
+
+
+def read_run(folder: Path, keeps_weights: bool) -> Result:
+    """Read the scores and the number of steps of a training, and delete its checkpoints.
+
+    Raises:
+        OSError: there are none.
+    """
+    scores: Result = json.loads((folder / "inference" / "scores.json").read_text(encoding="utf-8"))
+    lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
+    iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
+    for checkpoint in () if keeps_weights else folder.glob("*.pth"):
+        checkpoint.unlink()
+    return {**scores, "steps": 1 + max(iterations)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what is not complete and fits, and write the tables."""
+    args = parse(arguments)
+    with exit_on_user_error():
+        study = Study(args)
+    study.print_plan()
+    if args.plan:
+        return
+    try:
+        study.runner.run()
+    except KeyboardInterrupt:
+        raise SystemExit("Interrupted: call it again to go on.") from None
+    finally:
+        study.write_results()
+    print((args.results / f"{args.name}.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The runs of the study and their order: seed after seed, comparison after comparison."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from comparisons import PLAIN_ATSS, Row, Table, Variant
+from data_sets import DataSet
+
+from dyhead.config import load_config
+from dyhead.config.load import leaf_keys, value_of
+
+CONFIGS = Path(__file__).parent / "configs"
+EQUAL = ("minutes", "steps", "multiply-adds")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its evaluation; two are equal where they train the same.
+
+    Attributes:
+        title: the detector's, for people.
+        data: the data set's name.
+        config: its file.
+        options: overrides.
+        seed: of the training.
+        key: a hash of the whole config without the seed.
+    """
+
+    title: str = field(compare=False)
+    data: str
+    config: Path = field(compare=False)
+    options: tuple[str, ...] = field(compare=False)
+    seed: int
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder below the output folder."""
+        return f"{self.data}-{self.config.stem}-{self.key}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row's run on one data set with one seed, and that of the row's baseline."""
+
+    table: Table
+    row: Row
+    run: Run
+    baseline: Run | None
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that say nothing without each other."""
+        return (self.run,) if self.baseline is None else (self.baseline, self.run)
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of every training.
+
+    Attributes:
+        equal: what the trainings have in common, of `EQUAL`.
+        minutes: of wall clock, where these are equal.
+        steps: where these are equal; where multiply-adds are, the steps of ATSS without DyHead.
+        multiply_adds: counts those of a detector for one image; called only where they are equal.
+    """
+
+    equal: str
+    minutes: float
+    steps: int
+    multiply_adds: Callable[[Variant], float]
+
+    def options(self, variant: Variant) -> tuple[str, ...]:
+        """Return the overrides that give a detector its length."""
+        if self.equal == "minutes":
+            return ("SOLVER.MINUTES", f"{self.minutes:g}")
+        steps = float(self.steps)
+        if self.equal == "multiply-adds":
+            steps *= self.multiply_adds(PLAIN_ATSS) / self.multiply_adds(variant)
+        return ("SOLVER.MINUTES", "0", "SOLVER.MAX_ITER", str(max(1, round(steps))))
+
+
+def make_plan(
+    tables: Sequence[Table],
+    data_sets: Sequence[DataSet],
+    seeds: Sequence[int],
+    length: Length,
+    options: Sequence[str] = (),
+) -> list[Entry]:
+    """List the runs in such an order that its beginning holds whole comparisons.
+
+    Args:
+        tables: in order of value.
+        data_sets: every row is trained on each.
+        seeds: the first one of all comes before the second one of any.
+        length: of every training.
+        options: overrides of all runs.
+    """
+
+    def make_run(variant: Variant, data: DataSet, seed: int) -> Run:
+        config = config_file(variant)
+        all_options = (*length.options(variant), *variant.options, *data.options, *options)
+        return Run(
+            variant.title,
+            data.name,
+            config,
+            all_options,
+            seed,
+            fingerprint(config, all_options),
+        )
+
+    return [
+        Entry(
+            table,
+            row,
+            make_run(row.variant, data, seed),
+            make_run(row.baseline, data, seed) if row.baseline else None,
+        )
+        for seed, table in product(seeds, tables)
+        for row, data in product(table.rows, data_sets)
+    ]
+
+
+def config_file(variant: Variant) -> Path:
+    """Return the path of a detector's config."""
+    return CONFIGS / f"{variant.config}.yaml"
+
+
+@functools.cache
+def fingerprint(config: Path, options: tuple[str, ...]) -> str:
+    """Hash all keys of a config that are not at their defaults.
+
+    A run of the same fingerprint and seed would give the same again; keys that the project gets
+    later, with defaults that change nothing, leave it as it is.
+    """
+    cfg, default = load_config(config, options)[0], load_config("")[0]
+    values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key != "OUTPUT_DIR"}
+    changed = {key: value for key, value in values.items() if value != value_of(default, key)}
+    return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
+
+
+def unique_runs(plan: Sequence[Entry]) -> list[Run]:
+    """List the runs of a plan in its order, each once."""
+    return list(dict.fromkeys(run for entry in plan for run in entry.runs))

@@ -1,0 +1,156 @@
+"""Formats the results of the study: a Markdown table per comparison and data set."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from comparisons import Table
+from job_runner import Result, number
+from seed_statistics import PairedTest, Spread, sign_p_value
+from study_plan import Entry
+from tabulate import tabulate
+
+SCORES = ("AP", "AP50", "AP75", "APs")
+
+
+class Line(NamedTuple):
+    """A row of a table with what its seeds gave.
+
+    Attributes:
+        labels: its first cells.
+        title: of the detector.
+        scores: by name, over the seeds that are complete and where the score is defined.
+        steps: of the trainings.
+        test: its AP against the baseline's, over the seeds that both have; None without any.
+    """
+
+    labels: tuple[str, ...]
+    title: str
+    scores: dict[str, Spread]
+    steps: Spread
+    test: PairedTest | None
+
+
+Results = dict[str, Result]  # by the name of the run
+
+
+def make_lines(entries: Sequence[Entry], results: Results) -> list[Line]:
+    """Summarise the entries of one table and data set, all seeds, in the order of the rows."""
+    lines = []
+    for row in dict.fromkeys(entry.row for entry in entries):
+        of_row = [entry for entry in entries if entry.row == row]
+        found = [results[entry.run.name] for entry in of_row if entry.run.name in results]
+        if found:
+            scores = {key: Spread.of(values) for key in SCORES if (values := _values(found, key))}
+            steps = Spread.of([result["steps"] for result in found])
+            test = _paired_test(of_row, results)
+            lines.append(Line(row.labels, row.variant.title, scores, steps, test))
+    return lines
+
+
+def _values(results: Sequence[Result], key: str) -> list[float]:
+    return [result[key] for result in results if result.get(key) is not None]
+
+
+def _paired_test(entries: Sequence[Entry], results: Results) -> PairedTest | None:
+    pairs = [
+        tuple(results[run.name]["AP"] for run in (entry.run, entry.baseline))
+        for entry in entries
+        if entry.baseline and all(run.name in results for run in entry.runs)
+    ]
+    return PairedTest.of(pairs) if pairs else None  # type: ignore[arg-type]
+
+
+def by_table(plan: Sequence[Entry]) -> Iterator[tuple[Table, str, list[Entry]]]:
+    """Yield every table and data set with its entries."""
+
+    def key(entry: Entry) -> tuple[str, str]:
+        return entry.table.name, entry.run.data
+
+    order = list(dict.fromkeys(map(key, plan)))
+    for _, group in groupby(sorted(plan, key=lambda entry: order.index(key(entry))), key):
+        entries = list(group)
+        yield entries[0].table, entries[0].run.data, entries
+
+
+def format_lines(table: Table, lines: Sequence[Line]) -> str:
+    """Format lines as a Markdown table."""
+    headings = [*table.headings, *SCORES, "against its baseline", "p", "ahead", "steps", "seeds"]
+    cells = [
+        [*line.labels]
+        + [format_spread(line.scores.get(key), key == "AP") for key in SCORES]
+        + [*_test_cells(line.test), f"{line.steps.mean:.0f}", str(line.steps.n)]
+        for line in lines
+    ]
+    return tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def format_spread(spread: Spread | None, with_range: bool) -> str:
+    """Format a mean, and the range of several values."""
+    if spread is None:
+        return ""
+    ends = f" ({spread.low:.1f} to {spread.high:.1f})" if with_range and spread.n > 1 else ""
+    return f"{spread.mean:.1f}{ends}"
+
+
+def _test_cells(test: PairedTest | None) -> list[str]:
+    if test is None:
+        return ["", "", ""]
+    difference, n = test.difference, test.difference.n
+    ends = f" ({difference.low:+.1f} to {difference.high:+.1f})" if n > 1 else ""
+    p_value = number(test.p_value, ".3f")
+    return [f"{difference.mean:+.1f}{ends}", p_value, f"{test.ahead:g} of {n}"]
+
+
+def summarise(table: Table, lines: Sequence[Line]) -> str:
+    """Say in one sentence how many pairs of all rows are ahead of their baselines.
+
+    Returns:
+        an empty text where all rows have one baseline: such pairs are not independent.
+    """
+    tests = [line.test for line in lines if line.test]
+    n = sum(test.difference.n for test in tests)
+    if not n or len({row.baseline for row in table.rows if row.baseline}) == 1:
+        return ""
+    ahead = sum(test.ahead for test in tests)
+    mean = sum(test.difference.mean * test.difference.n for test in tests) / n
+    return (
+        f"Over all rows {ahead:g} of {n} pairs are ahead of their baselines, by {mean:+.1f} AP on"
+        f" average (sign test: p = {sign_p_value(ahead, n):.3f})."
+    )
+
+
+def format_study(plan: Sequence[Entry], results: Results) -> str:
+    """Format all tables that have a result."""
+    parts = []
+    for table, data, entries in by_table(plan):
+        if lines := make_lines(entries, results):
+            parts += [
+                f"## {table.caption}: {data}",
+                format_lines(table, lines),
+                summarise(table, lines),
+            ]
+    return "\n\n".join(filter(None, parts))
+
+
+def as_values(plan: Sequence[Entry], results: Results) -> list[dict[str, Any]]:
+    """Return the same as plain values."""
+    return [
+        {
+            "table": table.name,
+            "data": data,
+            "rows": [_line_values(line) for line in make_lines(entries, results)],
+        }
+        for table, data, entries in by_table(plan)
+    ]
+
+
+def _line_values(line: Line) -> dict[str, Any]:
+    return {
+        "labels": line.labels,
+        "detector": line.title,
+        "scores": {key: asdict(spread) for key, spread in line.scores.items()},
+        "steps": asdict(line.steps),
+        "against its baseline": asdict(line.test) if line.test else None,
+    }

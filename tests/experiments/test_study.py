@@ -1,0 +1,120 @@
+"""The command trains what its plan says, goes on where it was stopped, and leaves its tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import study
+
+TRAIN_NET = """
+import json, pathlib, sys
+options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+folder = pathlib.Path(options["OUTPUT_DIR"])
+if options.get("MODEL.DYHEAD.NUM_CONVS") == "0" and options.get("SOLVER.BASE_LR") == "9.0":
+    raise SystemExit("Error: no such detector")
+(folder / "inference").mkdir()
+ap = 40 + int(options["SEED"]) + 2 * ("MODEL.DYHEAD.NUM_CONVS" not in options)
+scores = {"AP": ap, "AP50": 80, "AP75": 40, "APs": None}
+(folder / "inference" / "scores.json").write_text(json.dumps(scores))
+lines = [json.dumps({"iteration": step, "total_loss": 1.0}) for step in (19, 39, 49)]
+lines.append(json.dumps({"iteration": 50, "bbox/AP": ap}))
+(folder / "metrics.json").write_text("\\n".join(lines))
+(folder / "model_final.pth").touch()
+with open(pathlib.Path(__file__).with_name("calls"), "a") as calls:
+    print(*sys.argv[1:], file=calls)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a train_net.py that writes scores, and the data set cells."""
+    (tmp_path / "train_net.py").write_text(TRAIN_NET)
+    for name in ("train", "val"):
+        (tmp_path / "cells").mkdir(exist_ok=True)
+        (tmp_path / "cells" / f"{name}.json").write_text("{}")
+    monkeypatch.setattr(study, "PROJECT", tmp_path)
+    return tmp_path
+
+
+def call(project: Path, *arguments: str) -> dict[str, Any]:
+    data = ["--data", str(project / "cells"), "--tables", "detectors", "--jobs", "1"]
+    study.main([*data, "--results", str(project), *arguments])
+    return json.loads((project / "study.json").read_text())
+
+
+def calls(project: Path) -> list[str]:
+    path = project / "calls"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_all_seeds_are_trained_and_compared(project: Path) -> None:
+    content = call(project, "--seeds", "2")
+    assert len(content["runs"]) == len(calls(project)) == 11 * 2
+    assert {run["steps"] for run in content["runs"]} == {50}
+    (table,) = content["tables"]
+    with_dyhead = table["rows"][1]
+    assert with_dyhead["against its baseline"]["difference"]["mean"] == 2
+    text = (project / "study.md").read_text()
+    assert "22 of 22 runs are complete" in text and "12 of 12 pairs are ahead" in text
+
+
+def test_a_second_call_trains_only_what_is_missing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(project, "--seeds", "1")
+    content = call(project, "--seeds", "2")
+    assert len(content["runs"]) == len(calls(project)) == 22
+    capsys.readouterr()
+    call(project, "--seeds", "3", "--plan")
+    assert capsys.readouterr().out.count(": complete") == 22
+    call(project, "--seeds", "3", "--plan", "--minutes", "4")
+    assert ": complete" not in capsys.readouterr().out, "of another length"
+
+
+def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(project / "cells"), "--data", str(project)]
+    study.main([*data, "--plan", "--jobs", "2", "--minutes", "7.5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("cells: ATSS without DyHead, seed 1: 8.2 min")
+    assert lines[-1].startswith("132 runs, 2 at a time: about 9.0 hours to go")
+    assert not calls(project)
+
+
+def test_one_night_on_two_cores_is_the_default() -> None:
+    args = study.parse(["--data", "cells"])
+    runs = 3 * 22 * 2  # seeds, detectors, data sets
+    assert 0.8 * args.hours < runs * (60 * args.minutes + study.START_UP) / 2 / 3600 < args.hours
+
+
+def test_without_time_nothing_is_begun(project: Path) -> None:
+    content = call(project, "--hours", "0.01")
+    assert not content["runs"] and not calls(project)
+
+
+def test_a_failed_run_is_named(project: Path) -> None:
+    content = call(project, "--seeds", "1", "SOLVER.BASE_LR", "9.0")
+    assert len(content["failures"]) == 5
+    assert set(content["failures"].values()) == {"Error: no such detector"}
+    assert len(content["runs"]) == 6
+
+
+def test_weights_are_kept_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference" / "scores.json").write_text('{"AP": 40}')
+    line = '{"iteration": 49, "total_loss": 1}\n{"iteration": 50}\n'
+    (tmp_path / "metrics.json").write_text(line)
+    (tmp_path / "model_final.pth").touch()
+    for keeps_weights in (True, False):
+        assert study.read_run(tmp_path, keeps_weights) == {"AP": 40, "steps": 50}
+        assert (tmp_path / "model_final.pth").exists() == keeps_weights
+
+
+def test_unknown_tables_and_data_are_refused_by_name(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        study.main(["--data", "x", "--tables", "towers"])
+    assert "'towers' is unknown: use detectors, attentions, depth" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="--data .*nowhere does not exist: name the folder"):
+        study.main(["--data", str(project / "nowhere")])
