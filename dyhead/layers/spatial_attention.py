@@ -25,6 +25,7 @@ from dyhead.ops import (
     resize_mask,
     resize_offset,
 )
+from dyhead.ops.narrow_maps import widened
 from dyhead.ops.recording import is_exported, is_recorded, is_same_size
 
 NORM_GROUPS = 16
@@ -67,7 +68,7 @@ class DeformableBranch(nn.Module):
                 mask (N, 9, Y, X); None for an ordinary convolution.
         """
         if offset_and_mask is None:
-            return F.conv2d(feature, self.weight, self.bias, self.stride, PADDING)
+            return _static_conv(feature, self.weight, self.bias, self.stride)
         return modulated_deform_conv2d(
             feature, *offset_and_mask, self.weight, self.bias, self.stride, PADDING
         )
@@ -184,7 +185,7 @@ class SpatialAttention(nn.Module):
         ]
         if self.offset_and_mask is None:
             images = [
-                F.conv2d(each.feature, *kernels.of_branch[each.branch], each.branch.stride, PADDING)
+                _static_conv(each.feature, *kernels.of_branch[each.branch], each.branch.stride)
                 for each in convolutions
             ]
             return Convolved(images, None)
@@ -251,6 +252,10 @@ class SpatialAttention(nn.Module):
         fit_offset, fit_mask = _FITS[self.coarser_offsets]
         height, width = coarser.shape[-2:]
         return coarser, (fit_offset(offset, height, width), fit_mask(mask, height, width))
+
+
+def _static_conv(feature: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    return F.conv2d(widened(feature) if stride == 2 else feature, weight, bias, stride, PADDING)
 
 
 def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:

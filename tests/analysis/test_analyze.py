@@ -92,7 +92,7 @@ def test_the_head_of_every_dense_detector_is_measured(analyze, name):
 
 
 def test_size_that_the_pyramid_cannot_take_is_refused_with_the_fix(analyze):
-    with pytest.raises(UserError, match="multiples of 32 pixels, not 64 x 70: use --size 64 96"):
+    with pytest.raises(UserError, match="multiples of 8 pixels, not 64 x 70: use --size 64 72"):
         analyze(size=(64, 70))
 
 

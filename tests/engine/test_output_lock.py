@@ -61,3 +61,15 @@ def test_a_file_system_without_locks_is_a_warning(
     monkeypatch.setattr(output_lock, "FileLock", fail)
     with caplog.at_level(logging.WARNING, "dyhead"), held_output_folder(str(tmp_path)):
         assert "cannot be locked" in caplog.text
+
+
+def test_the_other_processes_of_a_run_wait_and_are_refused_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output_lock.comm, "is_main_process", lambda: False)
+    monkeypatch.setattr(output_lock.comm, "all_gather", lambda _: ["it is in use", ""])
+    with pytest.raises(UserError, match="it is in use"), held_output_folder(str(tmp_path / "run")):
+        pass
+    monkeypatch.setattr(output_lock.comm, "all_gather", lambda _: ["", ""])
+    with held_output_folder(str(tmp_path / "run")):
+        assert not (tmp_path / "run").exists()

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyhead.d2.config import CfgNode
@@ -12,6 +13,7 @@ from dyhead.d2.modeling import FPN, Backbone
 from dyhead.d2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from dyhead.errors import UserError
 from dyhead.modeling.backbone.any_size_fpn import AnySizeFPN
+from dyhead.ops.narrow_maps import widened
 
 
 def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module | None) -> FPN:
@@ -61,13 +63,25 @@ def _check_strides(names: Sequence[str], shapes: Mapping[str, ShapeSpec]) -> Non
         )
 
 
-class LinearP6P7(LastLevelP6P7):
-    """P6 from a pyramid level and P7 from P6, without the ReLU between them, as MMDetection."""
+class P6P7(LastLevelP6P7):
+    """P6 from a pyramid level and P7 from P6, on maps of any width: see `widened`."""
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def __init__(self, channels: int, in_feature: str, relu_before_p7: bool) -> None:
+        """Build both convolutions.
+
+        Args:
+            channels: of all levels.
+            in_feature: name of the level that P6 is computed from.
+            relu_before_p7: a ReLU comes between, as in Detectron2; else none, as in MMDetection.
+        """
+        super().__init__(channels, channels, in_feature=in_feature)
+        self.relu_before_p7 = relu_before_p7
+
+    def forward(self, c5: Tensor) -> list[Tensor]:
         """Map (N, C, H, W) to [P6, P7]."""
-        p6 = self.p6(x)
-        return [p6, self.p7(p6)]
+        p6 = self.p6(widened(c5))
+        before_p7 = F.relu(p6) if self.relu_before_p7 else p6
+        return [p6, self.p7(widened(before_p7))]
 
 
 def build_p6p7(cfg: CfgNode, in_feature: str = "p5") -> LastLevelP6P7:
@@ -76,9 +90,7 @@ def build_p6p7(cfg: CfgNode, in_feature: str = "p5") -> LastLevelP6P7:
     MODEL.FPN.RELU_BEFORE_P7 tells whether a ReLU comes between. A pyramid that ends in another
     level than P5 names it by `in_feature`, and the two levels are the next coarser ones.
     """
-    channels = cfg.MODEL.FPN.OUT_CHANNELS
-    top_block = LastLevelP6P7 if cfg.MODEL.FPN.RELU_BEFORE_P7 else LinearP6P7
-    return top_block(channels, channels, in_feature=in_feature)
+    return P6P7(cfg.MODEL.FPN.OUT_CHANNELS, in_feature, cfg.MODEL.FPN.RELU_BEFORE_P7)
 
 
 def build_max_pool(in_feature: str = "p5") -> LastLevelMaxPool:
