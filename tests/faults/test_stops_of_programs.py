@@ -42,7 +42,7 @@ def group_of(process: subprocess.Popen[str]) -> list[str]:
 
 
 def left_of(process: subprocess.Popen[str]) -> list[str]:
-    """What is left of a group after a while: one that is ending may outlive its parent a little."""
+    """The rest of a group after a while: one that is ending may outlive its parent a little."""
     deadline = time.monotonic() + 20
     while (left := group_of(process)) and time.monotonic() < deadline:
         time.sleep(0.1)
