@@ -33,7 +33,7 @@ def run(groups: Sequence[Sequence[Job]], budget: float = 100.0, **options: Any) 
 
 
 def test_a_complete_job_is_not_repeated(tmp_path: Path) -> None:
-    job = make_job(tmp_path / "a")
+    job = make_job(tmp_path / "a", SCORE + "; import time; time.sleep(0.2)")
     run([[job]])
     first = job.result()
     assert first is not None and first["AP"] == 40 and first["seconds"] > 0
@@ -101,9 +101,14 @@ def test_results_are_reported_after_each_job(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_processes(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setattr(job_runner, "GRACE", 0.5)
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, earlier))  # ignores it
     code = "import os, pathlib, sys, time; p = pathlib.Path(sys.argv[1], 'pid');"
     code += "p.with_name('t').write_text(str(os.getpid())); p.with_name('t').rename(p);"
     job = make_job(tmp_path / "long", code + "time.sleep(60)")

@@ -19,6 +19,7 @@ from dyhead.errors import UserError
 from dyhead.modeling.meta_arch import centerness_detector, reppoints
 from dyhead.modeling.meta_arch.retinanet import DyHeadRetinaNet
 
+CONFIGS = FOLDER.parent / "experiments" / "configs"
 DENSE = ["atss", "fcos", "reppoints", "retinanet"]
 SIZES = [(64, 96), (77, 61), (64, 93), (40, 150), (61, 96)]  # three of one padded size
 KEY = "MODEL.PADDING_IN_STATISTICS"
@@ -32,7 +33,7 @@ def storage() -> Iterator[None]:
 
 def small_config(name: str, *changes: str) -> CfgNode:
     opts = ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", KEY, "False", *changes]
-    cfg, _ = load_config(str(FOLDER / "bccd" / f"{name}.yaml"), opts)
+    cfg, _ = load_config(str(CONFIGS / f"{name}.yaml"), opts)
     shrink(cfg)
     return cfg
 
