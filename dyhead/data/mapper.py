@@ -91,7 +91,9 @@ class CheckedMapper(DatasetMapper):
         # A copy, since Pillow's arrays are read-only and flipped ones have negative strides.
         mapped["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
         if self.is_train and annotations is not None:
-            mapped["annotations"] = [{**a} for a in self._visible(objects, aug_input)]
+            visible = self._visible(objects, aug_input)
+            # Genuine Detectron2 would cut off transformed boxes of whole numbers to whole numbers.
+            mapped["annotations"] = [{**a, "bbox": [float(v) for v in a["bbox"]]} for a in visible]
             self._transform_annotations(mapped, transforms, image.shape[:2])
         return mapped
 
