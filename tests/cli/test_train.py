@@ -15,6 +15,7 @@ from PIL import Image
 from dyhead.cli import eval as eval_command
 from dyhead.cli import train
 from dyhead.cli.main import main
+from dyhead.d2 import HOST
 from dyhead.engine import argument_parser
 
 pytestmark = pytest.mark.usefixtures("own_catalogs")
@@ -110,6 +111,9 @@ def test_mistakes_end_with_one_sentence(data: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    HOST == "detectron2", reason="genuine Detectron2 trains several processes on GPUs only"
+)
 @pytest.mark.parametrize(
     "command",
     [
