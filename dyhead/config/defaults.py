@@ -39,6 +39,9 @@ INPUT = DEFAULTS.INPUT = CfgNode()
 # Pixels, width times height, of the largest picture that is read: larger ones are refused, for a
 # small file may fill the memory. 0: Pillow's own limit, about 179 million.
 INPUT.MAX_PIXELS = 0
+# Draw one size of MIN_SIZE_TRAIN for all images of a step. Sizes vary less within a batch, which is
+# faster where images of different sizes are computed apart (MODEL.PADDING_IN_STATISTICS False).
+INPUT.ONE_SIZE_PER_BATCH = False
 
 # Augmentation of training images besides Detectron2's sizes, CROP and RANDOM_FLIP. Each part is off
 # until its PROB, a probability for every image, or its SIZE is set: docs/augmentation.md.

@@ -57,7 +57,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "COCO_JSON": list_of(list_of(name()), empty=True),
         "TRAIN_RATIOS": list_of(POSITIVE, empty=True),
     },
-    "INPUT": {"MAX_PIXELS": whole(0)},
+    "INPUT": {"MAX_PIXELS": whole(0), "ONE_SIZE_PER_BATCH": flag()},
     "INPUT.AUG": {"OFF_FOR_LAST": SHARE, "MIN_VISIBLE": SHARE},
     "INPUT.AUG.IOU_CROP": {"PROB": SHARE, "MIN_SCALE": number(above=0, most=1)},
     "INPUT.AUG.FIXED_SIZE": {

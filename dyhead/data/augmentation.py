@@ -13,7 +13,7 @@ from dyhead.data.augmentations.iou_crop import IoUCrop
 from dyhead.data.augmentations.mixup import Mixup
 from dyhead.data.augmentations.mosaic import Mosaic
 from dyhead.data.augmentations.sample import Sample
-from dyhead.data.resizing import ResizeShortestEdge
+from dyhead.data.resizing import ResizeBatch, ResizeShortestEdge
 
 Mix = Callable[[Sample, Callable[[], Sample]], Sample]  # of a sample, and what draws others
 
@@ -86,7 +86,7 @@ def _resizing(cfg: CfgNode) -> list[T.Augmentation]:
     if fixed.SIZE:
         return [ScaleJitter(fixed.SIZE, fixed.SCALES), CropToSize(fixed.SIZE)]
     sizes = inputs.MIN_SIZE_TRAIN, inputs.MAX_SIZE_TRAIN, inputs.MIN_SIZE_TRAIN_SAMPLING
-    return [ResizeShortestEdge(*sizes)]
+    return [ResizeBatch(*sizes) if inputs.ONE_SIZE_PER_BATCH else ResizeShortestEdge(*sizes)]
 
 
 def _of_evaluation(cfg: CfgNode) -> list[T.Augmentation]:

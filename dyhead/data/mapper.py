@@ -16,6 +16,7 @@ from dyhead.d2.structures import BoxMode
 from dyhead.data.augmentation import build_augmentation, least_visible_share
 from dyhead.data.augmentations.visibility import visible_shares
 from dyhead.data.reading import read_image
+from dyhead.data.stream import BATCH_KEY
 from dyhead.errors import UserError
 from dyhead.picture_files import allow_pixels
 
@@ -86,6 +87,7 @@ class CheckedMapper(DatasetMapper):
         check_image_size(mapped, image)
         objects = [a for a in annotations or () if not a.get("iscrowd", 0)]
         aug_input = T.AugInput(image, boxes=_corners(objects) if self.is_train else None)
+        aug_input.batch_seed = mapped.pop(BATCH_KEY, None)  # for ResizeBatch
         transforms = self.augmentations(aug_input)
         image = np.atleast_3d(aug_input.image)  # a transform may drop the channel of "L"
         # A copy, since Pillow's arrays are read-only and flipped ones have negative strides.

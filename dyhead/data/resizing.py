@@ -1,6 +1,9 @@
 """Resizes pictures by their shorter side, and leaves something of extreme shapes."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from dyhead.d2.data import transforms as T
 
@@ -32,3 +35,33 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
             oldh, oldw, short_edge_length, max_size
         )
         return max(height, 1), max(width, 1)
+
+
+class ResizeBatch(T.Augmentation):
+    """Resizes all images of a batch by one length of the shorter side.
+
+    It needs an input with `batch_seed`, numbers that are the same for all images of the batch; None
+    for an image that stands in no batch, such as one that is mixed into another.
+    """
+
+    def __init__(
+        self, short_edge_length: Sequence[int], max_size: int, sample_style: str = "choice"
+    ) -> None:
+        """Take the arguments of `ResizeShortestEdge`."""
+        super().__init__()
+        self.short_edge_length, self.max_size = tuple(short_edge_length), max_size
+        self.sample_style = sample_style
+
+    def get_transform(self, image: Any, batch_seed: Sequence[int] | None) -> Any:
+        """Return the resize to the batch's length."""
+        random = np.random if batch_seed is None else _generator(batch_seed)
+        lengths = self.short_edge_length
+        if self.sample_style == "range":
+            length = int(random.randint(lengths[0], lengths[-1] + 1))
+        else:
+            length = int(random.choice(lengths))
+        return ResizeShortestEdge(length, self.max_size).get_transform(image)
+
+
+def _generator(seed: Sequence[int]) -> np.random.RandomState:
+    return np.random.RandomState(np.random.SeedSequence(seed).generate_state(4))

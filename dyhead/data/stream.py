@@ -24,6 +24,7 @@ from dyhead.data.seeding import kept_generators, seed_cpu_generators
 from dyhead.errors import UserError
 
 POSITION_KEY = "stream_position"
+BATCH_KEY = "stream_batch"
 _SECONDS_AFTER_SIGTERM = 20  # that a loader worker lives on, to let a step be finished
 
 
@@ -88,7 +89,12 @@ class MappedStream(Dataset[dict[str, Any]]):
     """Maps the image of a place, with random numbers of the place's own."""
 
     def __init__(
-        self, dataset: Sequence[Any], mapper: Mapper, seed: int, ending: Ending | None = None
+        self,
+        dataset: Sequence[Any],
+        mapper: Mapper,
+        seed: int,
+        ending: Ending | None = None,
+        total_batch_size: int = 1,
     ) -> None:
         """Map the dicts of `dataset`.
 
@@ -98,8 +104,11 @@ class MappedStream(Dataset[dict[str, Any]]):
                 chosen by chance, takes its place.
             seed: of the run.
             ending: the mapper of the last steps; None: the same.
+            total_batch_size: positions that are a batch; the mapper finds under BATCH_KEY, beside
+                the dict's own keys, the run's seed and the number of the image's batch.
         """
         self._dataset, self._mapper, self.seed, self._ending = dataset, mapper, seed, ending
+        self._total_batch_size = total_batch_size
 
     def __len__(self) -> int:
         """Return the number of images in the data set."""
@@ -112,9 +121,10 @@ class MappedStream(Dataset[dict[str, Any]]):
             UserError: the mapper takes no image of the data set.
         """
         mapper = self._mapper_at(place.position)
+        batch = self.seed, place.position // self._total_batch_size
         for index in self._choices(place):
             seed_cpu_generators(self.seed, place.position)
-            mapped = mapper(self._dataset[index])
+            mapped = mapper({**self._dataset[index], BATCH_KEY: batch})
             if mapped is not None:
                 return {**mapped, POSITION_KEY: place.position}
         raise UserError(
@@ -175,7 +185,7 @@ class TrainingBatches:
         self._make_sampler = make_sampler
         seed = comm.shared_random_seed() if seed is None else seed
         self._stream = StreamSampler(make_sampler(seed))
-        self._images = MappedStream(dataset, mapper, seed, ending)
+        self._images = MappedStream(dataset, mapper, seed, ending, total_batch_size)
         self._last_steps = ending.steps if ending else None
         self._unseen = Unseen()  # as far as this process is concerned
         self.total_batch_size = total_batch_size

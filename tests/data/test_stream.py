@@ -13,6 +13,7 @@ from torch.utils.data import Sampler
 from dyhead.d2.utils import comm
 from dyhead.data.last_steps import LastSteps
 from dyhead.data.stream import (
+    BATCH_KEY,
     POSITION_KEY,
     Ending,
     MappedStream,
@@ -199,3 +200,10 @@ def test_a_stream_without_an_ending_goes_on_from_one_that_had_it_and_back() -> N
     plain.load_state_dict(ending.state_dict([ending.unseen]))
     ending.load_state_dict(plain.state_dict([plain.unseen]))
     assert are_last(ending, 3) == [[False] * 2] * 2 + [[True] * 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_know_their_batch(workers: int) -> None:
+    batches = iter(build(3, is_grouped=False, workers=workers))
+    known = [[image[BATCH_KEY] for image in next(batches)] for _ in range(5)]
+    assert known == [[(5, number)] * 3 for number in range(5)]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
@@ -110,13 +111,16 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map (N, in_channels, H, W) to the features asked for: (N, C, H / stride, W / stride)."""
+        if images.device.type == "cpu":
+            # Depthwise convolutions take a third less time so: nothing has to be laid out anew.
+            images = images.contiguous(memory_format=torch.channels_last)
         outputs = self.model(images)
         features = {}
         for name, index in self._indices.items():
             feature = outputs[index]
             if self._channels_last[name]:
-                feature = feature.permute(0, 3, 1, 2).contiguous()
-            features[name] = feature
+                feature = feature.permute(0, 3, 1, 2)
+            features[name] = feature.contiguous()
         return features
 
 
