@@ -111,12 +111,14 @@ class _Check:
     def _read_area(self, annotation: dict) -> None:
         """Keep an area that the box can have, for it may be a mask's; else compute the box's."""
         _, _, width, height = annotation["bbox"]
-        area = read_number(annotation.get("area"))
+        written = annotation.get("area")
+        area = read_number(written)
         # Some tools count the pixels at both ends.
-        if area is not None and not 0 < area <= (width + 1) * (height + 1):
-            self.report.add(kinds.WRONG_AREA, annotation_item(annotation, self.images))
-            area = None
-        annotation["area"] = width * height if area is None else area
+        if area is None or not 0 < area <= (width + 1) * (height + 1):
+            if written is not None:
+                self.report.add(kinds.WRONG_AREA, annotation_item(annotation, self.images))
+            area = width * height
+        annotation["area"] = area
 
     def _clip(self, annotation: dict) -> None:
         """Clip a box that leaves its image, and bound its area."""

@@ -216,7 +216,7 @@ UNCLEAR_FLAG = Kind(
 )
 WRONG_AREA = Kind(
     "wrong-area",
-    "area of 0 or less, or larger than the box",
+    "area that is no number above 0, or larger than the box",
     "computed from the box, for areas decide APs, APm and APl",
     "Correct the area, or leave it out.",
 )

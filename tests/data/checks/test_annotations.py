@@ -84,6 +84,21 @@ def test_an_area_that_the_box_cannot_have_is_computed_and_counted(coco, area):
     assert last(checked)["area"] == 90 and report.count(kinds.WRONG_AREA) == 1
 
 
+@pytest.mark.parametrize(
+    "area", [float("nan"), float("inf"), 10**400, "1e999", "big", "", True, [90], {}]
+)
+def test_an_area_that_is_no_number_is_computed_and_counted(coco, area):
+    coco.add_box(90, bbox=[5, 5, 9, 10], area=area)
+    checked, report = check_coco(coco.content, coco.write(), coco.images)
+    assert last(checked)["area"] == 90 and report.count(kinds.WRONG_AREA) == 1
+
+
+def test_null_is_no_area_and_nothing_to_count(coco):
+    coco.add_box(90, bbox=[5, 5, 9, 10], area=None)
+    checked, report = check(coco)
+    assert last(checked)["area"] == 90 and not report.findings
+
+
 @pytest.mark.parametrize("area", [30.5, 90, 110])
 def test_the_area_of_a_mask_and_one_with_both_borders_stay(coco, area):
     coco.add_box(90, bbox=[5, 5, 9, 10], area=area)
