@@ -39,6 +39,20 @@ def test_numbers_and_flags_in_quotes_are_read_and_counted(coco, written):
     assert not report.has_faults and report.repaired
 
 
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ({"area": "big"}, kinds.WRONG_AREA),
+        ({"iscrowd": "maybe"}, kinds.UNCLEAR_FLAG),
+        ({"ignore": "maybe"}, kinds.UNCLEAR_FLAG),
+    ],
+)
+def test_text_that_is_no_number_is_not_counted_as_one(coco, written, kind):
+    coco.add_box(90, bbox=[8, 6, 20, 10], **written)
+    _, report = check(coco)
+    assert report.counts == {kind: 1}
+
+
 @pytest.mark.parametrize("written", [{"image_id": 1.0}, {"category_id": 3.0}, {"iscrowd": False}])
 def test_whole_floats_and_truth_values_become_integers_in_a_copy(coco, written):
     coco.add_box(90, **written)
