@@ -69,8 +69,10 @@ def find_files(
 
 
 def _files(image_root: Path) -> Iterable[str]:
-    for folder, _, files in os.walk(image_root):
+    for folder, _, names in os.walk(image_root):
         inside = os.path.relpath(folder, image_root).replace(os.sep, "/")
+        # A link may lead to no file.
+        files = (name for name in names if os.path.isfile(os.path.join(folder, name)))
         yield from (posixpath.normpath(posixpath.join(inside, file)) for file in files)
 
 

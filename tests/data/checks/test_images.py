@@ -113,6 +113,16 @@ def test_links_within_the_folder_are_followed(coco):
     assert not report.findings
 
 
+@pytest.mark.parametrize("name", ["1.png", "old/1.png", "1.PNG"])
+def test_a_link_to_no_file_is_a_missing_image_and_no_other_names_file(coco, name):
+    (coco.images / "1.png").unlink()
+    (coco.images / "1.png").symlink_to(coco.folder / "gone.png")
+    coco.content["images"][0]["file_name"] = name
+    _, report = check(coco)
+    assert report.counts == {kinds.MISSING_IMAGE: 1, kinds.LOST_IMAGE: 1}
+    assert "1.png meant" not in str(report)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes")
 def test_a_pipe_is_no_picture(coco):
     (coco.images / "1.png").unlink()
