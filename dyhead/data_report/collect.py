@@ -44,6 +44,11 @@ class CheckedSource:
     levels: LevelCounts
     undecodable: set[str] = field(default_factory=set)
 
+    @property
+    def is_usable(self) -> bool:
+        """False if the checks left nothing of it that could be trained on or evaluated."""
+        return not self.report.count(kinds.NOTHING_USABLE)
+
 
 @dataclass(frozen=True)
 class DrawnBatch:
@@ -61,12 +66,15 @@ class DataReport:
         pyramid: the levels that boxes are compared with.
         between: what was found between pictures, of one source or of several.
         batches: training batches as the model sees them.
+        refusal: why a training with such faults gives no batches; "" where it does, or none were
+            asked for.
     """
 
     sources: Sequence[CheckedSource]
     pyramid: Pyramid
     between: CheckReport
     batches: Sequence[DrawnBatch] = field(default_factory=list)
+    refusal: str = ""
 
     @property
     def reports(self) -> list[CheckReport]:
@@ -102,7 +110,7 @@ def check_source(
         progress: called now and then with the number of files that were looked at, and of all.
 
     Raises:
-        UserError: it cannot be read, or nothing of it can be used.
+        UserError: it cannot be read.
     """
     division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
     source = read_source(named.path, named.image_root, division)

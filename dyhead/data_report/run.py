@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
 from dyhead.data.sources import part_names
 from dyhead.data.sources.parts import MARK
 from dyhead.data_report.as_json import report_as_dict
@@ -40,7 +41,7 @@ class CheckSettings:
         overrides: KEY VALUE pairs for it.
         html: the page to write.
         json: the report to write as JSON.
-        write: the mended copy to write.
+        write: the mended copy to write, unless nothing usable is left.
         batches: training batches to draw into the page.
         by_pixels: decode all pictures, and find those that are nearly the same.
     """
@@ -78,11 +79,10 @@ def check_data(settings: CheckSettings) -> DataReport:
     compare_classes(checked)
     with progress_of("comparing") as progress:
         between = compare_pictures(checked, progress, settings.by_pixels)
-    batches = []
+    report = DataReport(checked, pyramid, between)
     if settings.batches:
         given = sources[0] if settings.sources else None
-        batches = draw_batches(cfg, settings.batches, given)
-    report = DataReport(checked, pyramid, between, batches)
+        report = _with_batches(report, cfg, settings.batches, given)
     _write(report, settings)
     return report
 
@@ -133,6 +133,18 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
             yield NamedSource(role, path, root)
 
 
+def _with_batches(
+    report: DataReport, cfg: CfgNode, number: int, given: NamedSource | None
+) -> DataReport:
+    """Draw training batches; where data with faults is refused, the report says so and stays."""
+    try:
+        return replace(report, batches=draw_batches(cfg, number, given))
+    except UserError as error:
+        if not report.count(is_fault=True):
+            raise
+        return replace(report, refusal=str(error).partition("\n")[0])
+
+
 def _write(report: DataReport, settings: CheckSettings) -> None:
     if settings.json:
         with user_errors(str(settings.json)):
@@ -140,5 +152,5 @@ def _write(report: DataReport, settings: CheckSettings) -> None:
     if settings.html:
         with user_errors(str(settings.html)):
             write_text_atomically(format_page(report), settings.html)
-    if settings.write:
+    if settings.write and report.sources[0].is_usable:
         write_mended(report.sources[0], settings.write)

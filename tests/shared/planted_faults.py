@@ -376,6 +376,13 @@ def crowds(folder: LabelledFolder) -> int:
     return len(marked)
 
 
+@plants(kinds.NOTHING_USABLE, kinds.DEGENERATE_BOX, is_of_whole_set=True)
+def no_box_with_a_width(folder: LabelledFolder) -> int:
+    for annotation in folder.train.content["annotations"]:
+        annotation["bbox"][2] = 0
+    return 1
+
+
 @plants(kinds.SAME_BOX)
 def same_box(folder: LabelledFolder) -> int:
     box = folder.train.take_box()

@@ -280,6 +280,14 @@ SIMILAR_CATEGORIES = Kind(
     changes_content=False,
 )
 
+NOTHING_USABLE = Kind(
+    "nothing-usable",
+    "set without usable images or objects",
+    "refused in training and evaluation",
+    "Mend what the other faults name, the image folder and the form of the boxes first.",
+    changes_content=False,
+)
+
 # Labels of other formats than COCO's.
 
 DAMAGED_LABEL = Kind(
