@@ -253,7 +253,7 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     )
     refuse_unusable(report)
     used = source.path
-    lack = _lack_of_objects(checked["annotations"])
+    lack = lack_of_objects(checked["annotations"])
     if lack:  # of a json without annotations the hosts write the results, and score nothing
         del checked["annotations"]
         if _is_new(f"{used}: {lack}"):
@@ -279,7 +279,7 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     return dataset_dicts
 
 
-def _lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
+def lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
     """Say what a data set has in the place of objects; "" where it has some."""
     if has_objects(annotations):
         return ""

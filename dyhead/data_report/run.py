@@ -8,7 +8,7 @@ from pathlib import Path
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
 from dyhead.data.sources import part_names
-from dyhead.data.sources.parts import MARK
+from dyhead.data.sources.parts import MARK, split_path
 from dyhead.data_report.as_json import report_as_dict
 from dyhead.data_report.collect import (
     ROLES,
@@ -16,6 +16,7 @@ from dyhead.data_report.collect import (
     check_source,
     compare_classes,
     compare_pictures,
+    note_sets_without_objects,
 )
 from dyhead.data_report.configured import NamedSource, configured_sources
 from dyhead.data_report.mend import check_targets, write_mended
@@ -28,6 +29,7 @@ from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
 DEFAULT_CONFIG = "own_dataset"
+_NOT_FOR_TRAINING = ("val", "test")  # parts, even where they are checked alone
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def check_data(settings: CheckSettings) -> DataReport:
     for source in sources:
         with progress_of(f"{source.role}, files") as progress:
             checked.append(check_source(source, pyramid, cfg, progress))
+    note_sets_without_objects(checked, cfg)
     compare_classes(checked)
     with progress_of("comparing") as progress:
         between = compare_pictures(checked, progress, settings.by_pixels)
@@ -127,10 +130,12 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
         if {"train", "val"} <= set(parts):
             parts = [part for part in parts if part != "trainval"]  # VOC's list of both
         if len(parts) > 1:
-            yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), root) for p in parts)
+            for part in parts:
+                yield NamedSource(part, Path(f"{path}{MARK}{part}"), root, part == ROLES[0])
         else:
             role = ROLES[index] if index < len(ROLES) else f"source {index + 1}"
-            yield NamedSource(role, path, root)
+            is_for_training = index == 0 and split_path(path)[1] not in _NOT_FOR_TRAINING
+            yield NamedSource(role, path, root, is_for_training)
 
 
 def _with_batches(

@@ -67,6 +67,20 @@ def test_data_of_which_nothing_can_be_used_is_reported_like_any_other(
     assert f"Not written: {mended}" in text and not mended.exists()
 
 
+@pytest.mark.parametrize("lacking", ["no annotations", "crowds alone"])
+def test_a_training_set_without_objects_is_a_fault_as_the_training_refuses_it(
+    folder: LabelledFolder, capsys: pytest.CaptureFixture[str], lacking: str
+) -> None:
+    for annotation in folder.train.content["annotations"]:
+        annotation["ignore"] = 1
+    if lacking == "no annotations":
+        folder.train.content["annotations"] = []
+    assert run(folder, "--batches", "1", "--html", str(folder.train.path.parent / "a.html")) == 3
+    text = capsys.readouterr().out
+    assert kinds.NOTHING_TO_LEARN.problem in text and f"has {lacking}" in text
+    assert "A training gives no batches" in text
+
+
 def test_a_wrong_image_folder_is_reported_by_the_files_that_it_lacks(
     folder: LabelledFolder, tmp_path: Path
 ) -> None:

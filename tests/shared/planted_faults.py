@@ -417,6 +417,18 @@ def classes_in_another_order(folder: LabelledFolder) -> int:
     return 1
 
 
+@plants(kinds.NOTHING_TO_LEARN, is_of_whole_set=True)
+def training_set_without_labels(folder: LabelledFolder) -> int:
+    folder.train.content["annotations"] = []
+    return 1
+
+
+@plants(kinds.NO_GROUND_TRUTH, is_of_whole_set=True)
+def validation_set_without_labels(folder: LabelledFolder) -> int:
+    del folder.val.content["annotations"]
+    return 1
+
+
 @plants(kinds.SMALL_BOX)
 def box_below_the_stride(folder: LabelledFolder) -> int:
     box = folder.train.take_box()

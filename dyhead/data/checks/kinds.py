@@ -372,6 +372,21 @@ UNDECODABLE_PICTURE = Kind(
     "skipped in training; stops an evaluation",
     "Save the picture anew as JPEG or PNG, or take its entry out.",
 )
+NOTHING_TO_LEARN = Kind(
+    "nothing-to-learn",
+    "training set without an object to learn",
+    "refused in training",
+    "Label objects in it, or leave it out of the training sets.",
+    changes_content=False,
+)
+NO_GROUND_TRUTH = Kind(
+    "no-ground-truth",
+    "set without an object to learn or score",
+    "predicted on without a score; beside other training sets, its pictures are background",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+    changes_content=False,
+)
 SMALL_BOX = Kind(
     "box-below-stride",
     "box smaller than a cell of the finest level, in pictures as they are resized for training",
