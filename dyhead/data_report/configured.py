@@ -38,11 +38,12 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
     if not names:
         raise UserError("The config names no data sets: set DATASETS.TRAIN, or name a source.")
     own = {name: paths for name, *paths in named_sources(cfg)}
-    found = [
-        NamedSource(name, *(Path(path) for path in own[name])) if name in own else _find(name)
-        for name in names
-    ]
+    found = [_given(name, *own[name]) if name in own else _find(name) for name in names]
     return [replace(each, is_for_training=each.role in cfg.DATASETS.TRAIN) for each in found]
+
+
+def _given(name: str, path: str, image_root: str = "") -> NamedSource:
+    return NamedSource(name, Path(path), Path(image_root) if image_root else None)
 
 
 def _find(name: str) -> NamedSource:
