@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dyhead.config import load_config
-from dyhead.data.checks import check_coco
+from dyhead.data.checks import check_coco, refuse_unusable
 from dyhead.data.model_input import resized_size
 from dyhead.data.sources import read_source
 from dyhead.evaluation.average_precision import METRICS, average_precision, no_detections
@@ -29,7 +29,8 @@ def prepare_data(data: DataSet, folder: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for part in ("train", "val"):
         source = read_source(Path(getattr(data, part)))
-        content, _ = check_coco(source.content, source.path, source.image_root)
+        content, report = check_coco(source.content, source.path, source.image_root)
+        refuse_unusable(report)
         images = [
             {**image, "file_name": str(source.image_root / image["file_name"])}
             for image in content["images"]

@@ -113,6 +113,10 @@ def run(args: argparse.Namespace) -> int:
             by_pixels=not args.headers_only,
         )
     )
-    written = [f"Written: {each}" for each in (html, args.json, args.write) if each]
+    written = [f"Written: {each}" for each in (html, args.json) if each]
+    if args.write and report.sources[0].is_usable:
+        written.append(f"Written: {args.write}")
+    elif args.write:
+        written.append(f"Not written: {args.write}, for nothing usable is left.")
     print_whole("\n".join([format_report(report), *written]))
     return FAULTS_FOUND if report.count(is_fault=True) else 0

@@ -11,7 +11,7 @@ from typing import Any
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.data.datasets import load_coco_json
-from dyhead.data.checks import CheckReport, check_coco, kinds
+from dyhead.data.checks import CheckReport, check_coco, kinds, refuse_unusable
 from dyhead.data.checks.coco import has_objects
 from dyhead.data.checks.identifiers import ORIGINAL_IDS
 from dyhead.data.checks.progress import log_progress
@@ -251,8 +251,9 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
         files.allow_outside,
         source.report,
     )
+    refuse_unusable(report)
     used = source.path
-    lack = _lack_of_objects(checked["annotations"])
+    lack = lack_of_objects(checked["annotations"])
     if lack:  # of a json without annotations the hosts write the results, and score nothing
         del checked["annotations"]
         if _is_new(f"{used}: {lack}"):
@@ -278,7 +279,7 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     return dataset_dicts
 
 
-def _lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
+def lack_of_objects(annotations: Sequence[Mapping[str, Any]]) -> str:
     """Say what a data set has in the place of objects; "" where it has some."""
     if has_objects(annotations):
         return ""

@@ -139,10 +139,20 @@ def _load(cfg: CfgNode, names: str | Sequence[str]) -> Any:
         _refuse_sets_without_objects(cfg)
 
 
+def refuses_sets_without_objects(cfg: CfgNode, lacks: Sequence[str]) -> bool:
+    """Tell if a training refuses its sets that have nothing to learn.
+
+    Args:
+        cfg: of the training.
+        lacks: `dyhead.data.coco_json.lack_of_objects` of each of its sets.
+    """
+    return bool(cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS or all(lacks))
+
+
 def _refuse_sets_without_objects(cfg: CfgNode) -> None:
     """Refuse loaded sets with nothing to learn; as background beside others they may be wanted."""
     lacks = [MetadataCatalog.get(name).get("lack_of_objects", "") for name in cfg.DATASETS.TRAIN]
-    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS or all(lacks):
+    if refuses_sets_without_objects(cfg, lacks):
         for name, lack in zip(cfg.DATASETS.TRAIN, lacks, strict=True):
             if lack:
                 raise UserError(

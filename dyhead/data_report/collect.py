@@ -9,8 +9,10 @@ from PIL import Image
 from dyhead.d2.config import CfgNode
 from dyhead.data.checks import CheckReport, Item, Kind, check_coco, kinds
 from dyhead.data.checks.contents import PictureSet, check_contents
+from dyhead.data.coco_json import lack_of_objects
 from dyhead.data.num_classes import difference
 from dyhead.data.sources import Division, Source, read_source
+from dyhead.data.training_sets import refuses_sets_without_objects
 from dyhead.data_report.configured import NamedSource
 from dyhead.data_report.pyramid import LevelCounts, Pyramid, count_levels
 from dyhead.data_report.statistics import Boxes, Statistics, collect_boxes, describe
@@ -33,6 +35,7 @@ class CheckedSource:
         report: what is wrong.
         statistics: what it is made of.
         levels: its boxes on the pyramid's levels.
+        is_for_training: it is one of those to train on.
         undecodable: file names of images that only decoding shows to be damaged, once it was done.
     """
 
@@ -42,7 +45,13 @@ class CheckedSource:
     report: CheckReport
     statistics: Statistics
     levels: LevelCounts
+    is_for_training: bool
     undecodable: set[str] = field(default_factory=set)
+
+    @property
+    def is_usable(self) -> bool:
+        """False if the checks left nothing of it that could be trained on or evaluated."""
+        return not self.report.count(kinds.NOTHING_USABLE)
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,15 @@ class DataReport:
         pyramid: the levels that boxes are compared with.
         between: what was found between pictures, of one source or of several.
         batches: training batches as the model sees them.
+        refusal: why a training with such faults gives no batches; "" where it does, or none were
+            asked for.
     """
 
     sources: Sequence[CheckedSource]
     pyramid: Pyramid
     between: CheckReport
     batches: Sequence[DrawnBatch] = field(default_factory=list)
+    refusal: str = ""
 
     @property
     def reports(self) -> list[CheckReport]:
@@ -102,7 +114,7 @@ def check_source(
         progress: called now and then with the number of files that were looked at, and of all.
 
     Raises:
-        UserError: it cannot be read, or nothing of it can be used.
+        UserError: it cannot be read.
     """
     division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
     source = read_source(named.path, named.image_root, division)
@@ -118,7 +130,25 @@ def check_source(
     levels = count_levels(content, boxes, pyramid)
     _note_small_boxes(content, boxes, levels, report)
     _note_crowded_images(content, boxes, pyramid, report)
-    return CheckedSource(named.role, source, content, report, describe(content, boxes), levels)
+    counted = describe(content, boxes)
+    return CheckedSource(
+        named.role, source, content, report, counted, levels, named.is_for_training
+    )
+
+
+def note_sets_without_objects(sources: Sequence[CheckedSource], cfg: CfgNode) -> None:
+    """Report sets that have no object: a fault of those to train on, if the training refuses them.
+
+    Where the checks left nothing usable, that has been reported.
+    """
+    lacks = [lack_of_objects(each.content["annotations"]) for each in sources]
+    to_learn = [lack for each, lack in zip(sources, lacks, strict=True) if each.is_for_training]
+    is_refused = refuses_sets_without_objects(cfg, to_learn)
+    for source, lack in zip(sources, lacks, strict=True):
+        if lack and source.is_usable:
+            is_fault = source.is_for_training and is_refused
+            kind = kinds.NOTHING_TO_LEARN if is_fault else kinds.NO_GROUND_TRUTH
+            source.report.add(kind, f"{source.source.path} has {lack}")
 
 
 def compare_classes(sources: Sequence[CheckedSource]) -> None:

@@ -1,6 +1,6 @@
 """Finds the files of the data sets that a config names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dyhead.d2.config import CfgNode
@@ -12,11 +12,19 @@ from dyhead.errors import UserError
 
 @dataclass(frozen=True)
 class NamedSource:
-    """A source as it is named: what it is for, its file or folder, and its image folder if told."""
+    """A source as it is named.
+
+    Attributes:
+        role: what it is for, "train", "val" or a name.
+        path: its file or folder.
+        image_root: its image folder, if told.
+        is_for_training: it is one of those to train on.
+    """
 
     role: str
     path: Path
     image_root: Path | None = None
+    is_for_training: bool = False
 
 
 def configured_sources(cfg: CfgNode) -> list[NamedSource]:
@@ -30,10 +38,12 @@ def configured_sources(cfg: CfgNode) -> list[NamedSource]:
     if not names:
         raise UserError("The config names no data sets: set DATASETS.TRAIN, or name a source.")
     own = {name: paths for name, *paths in named_sources(cfg)}
-    return [
-        NamedSource(name, *(Path(path) for path in own[name])) if name in own else _find(name)
-        for name in names
-    ]
+    found = [_given(name, *own[name]) if name in own else _find(name) for name in names]
+    return [replace(each, is_for_training=each.role in cfg.DATASETS.TRAIN) for each in found]
+
+
+def _given(name: str, path: str, image_root: str = "") -> NamedSource:
+    return NamedSource(name, Path(path), Path(image_root) if image_root else None)
 
 
 def _find(name: str) -> NamedSource:

@@ -40,7 +40,8 @@ def format_page(report: DataReport) -> str:
         between=between,
         charts=[chart for chart in all_charts(report) if chart.rows],
         batches=[_batch(batch) for batch in report.batches],
-        sections=list(_sections(sources, bool(between), bool(report.batches))),
+        refusal=report.refusal,
+        sections=list(_sections(sources, bool(between), bool(report.batches or report.refusal))),
     )
     return "\n".join(line for line in page.splitlines() if line.strip()) + "\n"
 

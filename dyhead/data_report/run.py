@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
 from dyhead.data.sources import part_names
-from dyhead.data.sources.parts import MARK
+from dyhead.data.sources.parts import MARK, split_path
 from dyhead.data_report.as_json import report_as_dict
 from dyhead.data_report.collect import (
     ROLES,
@@ -15,6 +16,7 @@ from dyhead.data_report.collect import (
     check_source,
     compare_classes,
     compare_pictures,
+    note_sets_without_objects,
 )
 from dyhead.data_report.configured import NamedSource, configured_sources
 from dyhead.data_report.mend import check_targets, write_mended
@@ -27,6 +29,7 @@ from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
 DEFAULT_CONFIG = "own_dataset"
+_NOT_FOR_TRAINING = ("val", "test")  # parts, even where they are checked alone
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class CheckSettings:
         overrides: KEY VALUE pairs for it.
         html: the page to write.
         json: the report to write as JSON.
-        write: the mended copy to write.
+        write: the mended copy to write, unless nothing usable is left.
         batches: training batches to draw into the page.
         by_pixels: decode all pictures, and find those that are nearly the same.
     """
@@ -75,14 +78,14 @@ def check_data(settings: CheckSettings) -> DataReport:
     for source in sources:
         with progress_of(f"{source.role}, files") as progress:
             checked.append(check_source(source, pyramid, cfg, progress))
+    note_sets_without_objects(checked, cfg)
     compare_classes(checked)
     with progress_of("comparing") as progress:
         between = compare_pictures(checked, progress, settings.by_pixels)
-    batches = []
+    report = DataReport(checked, pyramid, between)
     if settings.batches:
         given = sources[0] if settings.sources else None
-        batches = draw_batches(cfg, settings.batches, given)
-    report = DataReport(checked, pyramid, between, batches)
+        report = _with_batches(report, cfg, settings.batches, given)
     _write(report, settings)
     return report
 
@@ -127,10 +130,24 @@ def _given(settings: CheckSettings) -> Iterator[NamedSource]:
         if {"train", "val"} <= set(parts):
             parts = [part for part in parts if part != "trainval"]  # VOC's list of both
         if len(parts) > 1:
-            yield from (NamedSource(p, Path(f"{path}{MARK}{p}"), root) for p in parts)
+            for part in parts:
+                yield NamedSource(part, Path(f"{path}{MARK}{part}"), root, part == ROLES[0])
         else:
             role = ROLES[index] if index < len(ROLES) else f"source {index + 1}"
-            yield NamedSource(role, path, root)
+            is_for_training = index == 0 and split_path(path)[1] not in _NOT_FOR_TRAINING
+            yield NamedSource(role, path, root, is_for_training)
+
+
+def _with_batches(
+    report: DataReport, cfg: CfgNode, number: int, given: NamedSource | None
+) -> DataReport:
+    """Draw training batches; where data with faults is refused, the report says so and stays."""
+    try:
+        return replace(report, batches=draw_batches(cfg, number, given))
+    except UserError as error:
+        if not report.count(is_fault=True):
+            raise
+        return replace(report, refusal=str(error).partition("\n")[0])
 
 
 def _write(report: DataReport, settings: CheckSettings) -> None:
@@ -140,5 +157,5 @@ def _write(report: DataReport, settings: CheckSettings) -> None:
     if settings.html:
         with user_errors(str(settings.html)):
             write_text_atomically(format_page(report), settings.html)
-    if settings.write:
+    if settings.write and report.sources[0].is_usable:
         write_mended(report.sources[0], settings.write)

@@ -20,6 +20,8 @@ def format_report(report: DataReport) -> str:
     if report.between.findings:
         lines += [report.between.source, *_findings(report.between), ""]
     lines += [*_classes(report.sources), "", *_sizes(report), "", *_worst(report.sources)]
+    if report.refusal:
+        lines += [f"A training gives no batches: {report.refusal}", ""]
     return printable("\n".join([*lines, verdict(report)]))
 
 

@@ -12,6 +12,7 @@ from dyhead.checkpoint.model_card import ModelCard, describe
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.data import register_datasets
 from dyhead.data.coco_json import category_ids, class_names
+from dyhead.errors import UserError
 
 
 def test_gaps_in_category_ids_become_contiguous_classes(coco, cfg):
@@ -42,6 +43,15 @@ def test_registering_twice_changes_nothing_and_new_files_replace(coco, cfg, make
     cfg.DATASETS.COCO_JSON = [["pets", str(other.write()), str(other.images)]]
     register_datasets(cfg)
     assert len(DatasetCatalog.get("pets")) == 4
+
+
+def test_a_set_of_which_nothing_usable_is_left_is_refused_with_the_cause(coco, cfg):
+    for annotation in coco.content["annotations"]:
+        annotation["bbox"][2] = 0
+    cfg.DATASETS.COCO_JSON = [["pets", str(coco.write()), str(coco.images)]]
+    register_datasets(cfg)
+    with pytest.raises(UserError, match=r"(?s)no usable annotations.*3 x box without width"):
+        DatasetCatalog.get("pets")
 
 
 def test_training_and_evaluation_use_the_repaired_copy(coco, cfg, caplog):

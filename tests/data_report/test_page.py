@@ -55,7 +55,7 @@ def page(folder: LabelledFolder, check: Check) -> Page:
 def test_items_without_a_picture_are_named_on_paper_too(
     folder: LabelledFolder, check: Check
 ) -> None:
-    """A closed list is not printed; a picture has its caption."""
+    """Not every browser prints a closed list; a picture has its caption."""
     for kind, is_open in ((kinds.MISSING_IMAGE, True), (kinds.CLIPPED_BOX, False)):
         PLANTERS[kind.name].plant(folder)
         text = format_page(check())

@@ -146,6 +146,40 @@ def test_without_sources_the_data_sets_of_the_config_are_checked(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("filtered", [True, False])
+def test_sets_without_objects_are_faults_where_the_config_trains_on_them_and_refuses_them(
+    folder: LabelledFolder, filtered: bool
+) -> None:
+    for each in (folder.train, folder.val):
+        each.content["annotations"] = []
+    bare, bare_test = folder.write()
+    labelled = LabelledFolder(bare.parent / "labelled", num_images=4).train
+    entries = [
+        ["labelled", str(labelled.write()), str(labelled.images)],
+        ["bare", str(bare), str(folder.train.images)],
+        ["bare_test", str(bare_test), str(folder.val.images)],
+    ]
+    overrides = [
+        *("DATASETS.COCO_JSON", str(entries), "DATASETS.TEST", "('bare_test',)"),
+        *("DATASETS.TRAIN", "('labelled', 'bare')"),
+        *("DATALOADER.FILTER_EMPTY_ANNOTATIONS", str(filtered)),
+    ]
+    report = check_data(CheckSettings([], config="own_dataset", overrides=overrides))
+    sound, train, test = (set(each.report.findings) for each in report.sources)
+    assert train == {kinds.NOTHING_TO_LEARN if filtered else kinds.NO_GROUND_TRUTH}
+    assert test == {kinds.NO_GROUND_TRUTH} and not sound
+
+
+def test_a_part_for_validation_may_be_without_objects_when_it_is_checked_alone(
+    folder: LabelledFolder,
+) -> None:
+    folder.train.content["annotations"] = []
+    for part, kind in (("val", kinds.NO_GROUND_TRUTH), ("train", kinds.NOTHING_TO_LEARN)):
+        path = Path(f"{folder.train.write()}#{part}")
+        (source,) = check_data(CheckSettings([path], [folder.train.images])).sources
+        assert set(source.report.findings) == {kind}
+
+
 def test_batches_are_drawn_as_the_loader_gives_them(folder: LabelledFolder) -> None:
     path = folder.train.write()
     overrides = [
@@ -202,5 +236,6 @@ def test_labels_without_any_picture_are_named_where_nothing_is_left(tmp_path: Pa
     write_voc(tmp_path)
     for picture in (tmp_path / "JPEGImages").iterdir():
         picture.unlink()
-    with pytest.raises(UserError, match="(?s)no usable images.*4 x label file without its image"):
-        check_data(CheckSettings([tmp_path]))
+    (report, _) = check_data(CheckSettings([tmp_path])).reports
+    assert report.counts == {kinds.LABEL_WITHOUT_IMAGE: 4, kinds.NOTHING_USABLE: 1}
+    assert "no usable images" in str(report)

@@ -376,6 +376,13 @@ def crowds(folder: LabelledFolder) -> int:
     return len(marked)
 
 
+@plants(kinds.NOTHING_USABLE, kinds.DEGENERATE_BOX, is_of_whole_set=True)
+def no_box_with_a_width(folder: LabelledFolder) -> int:
+    for annotation in folder.train.content["annotations"]:
+        annotation["bbox"][2] = 0
+    return 1
+
+
 @plants(kinds.SAME_BOX)
 def same_box(folder: LabelledFolder) -> int:
     box = folder.train.take_box()
@@ -407,6 +414,18 @@ def similar_categories(folder: LabelledFolder) -> int:
 def classes_in_another_order(folder: LabelledFolder) -> int:
     first, second, _ = folder.val.content["categories"]
     first["name"], second["name"] = second["name"], first["name"]
+    return 1
+
+
+@plants(kinds.NOTHING_TO_LEARN, is_of_whole_set=True)
+def training_set_without_labels(folder: LabelledFolder) -> int:
+    folder.train.content["annotations"] = []
+    return 1
+
+
+@plants(kinds.NO_GROUND_TRUTH, is_of_whole_set=True)
+def validation_set_without_labels(folder: LabelledFolder) -> int:
+    del folder.val.content["annotations"]
     return 1
 
 

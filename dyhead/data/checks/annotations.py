@@ -1,6 +1,6 @@
 """Checks the annotations of a set in COCO's form: references, boxes (x, y, width, height), ids."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,12 +111,14 @@ class _Check:
     def _read_area(self, annotation: dict) -> None:
         """Keep an area that the box can have, for it may be a mask's; else compute the box's."""
         _, _, width, height = annotation["bbox"]
-        area = read_number(annotation.get("area"))
+        written = annotation.get("area")
+        area = read_number(written)
         # Some tools count the pixels at both ends.
-        if area is not None and not 0 < area <= (width + 1) * (height + 1):
-            self.report.add(kinds.WRONG_AREA, annotation_item(annotation, self.images))
-            area = None
-        annotation["area"] = width * height if area is None else area
+        if area is None or not 0 < area <= (width + 1) * (height + 1):
+            if written is not None:
+                self.report.add(kinds.WRONG_AREA, annotation_item(annotation, self.images))
+            area = width * height
+        annotation["area"] = area
 
     def _clip(self, annotation: dict) -> None:
         """Clip a box that leaves its image, and bound its area."""
@@ -152,15 +154,19 @@ class _Check:
 
 
 def _has_quotes(annotation: dict, read: dict) -> bool:
-    """Return True if a number or a flag was written as text."""
-    box = annotation.get("bbox") or ()
-    numbers = annotation.get("area"), annotation.get("iscrowd"), annotation.get("ignore"), *box
-    if str in map(type, numbers):
+    """Return True if a number or a flag was written as text, and can be read."""
+    numbers = annotation.get("area"), *(annotation.get("bbox") or ())
+    flags = annotation.get("iscrowd"), annotation.get("ignore")
+    if _any_text(numbers, read_number) or _any_text(flags, read_flag):
         return True
     references = annotation["image_id"], annotation["category_id"]
     if str not in map(type, references):
         return False
     return references != (read["image_id"], read["category_id"])
+
+
+def _any_text(values: Iterable[Any], read: Callable[[Any], Any]) -> bool:
+    return any(isinstance(value, str) and read(value) is not None for value in values)
 
 
 def _with_unique_ids(

@@ -1,7 +1,7 @@
 """Checks a COCO json against itself and its image files before anything is trained on it.
 
-A single bad item is repaired or left out, counted and named. A file that is no COCO json, or of
-which nothing usable is left, is refused.
+A single bad item is repaired or left out, counted and named. So is it if nothing usable is left,
+which training and evaluation refuse.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from dyhead.data.checks.annotations import check_annotations
 from dyhead.data.checks.identifiers import read_entries, with_exact_ids
 from dyhead.data.checks.images import Progress, check_images, is_image
 from dyhead.data.checks.objects import check_objects
-from dyhead.data.checks.report import CheckReport
+from dyhead.data.checks.report import CheckReport, Item
 from dyhead.data.checks.turned_labels import turn_labels
 from dyhead.data.checks.values import Id
 from dyhead.errors import UserError
@@ -45,11 +45,12 @@ def check_coco(
 
     Returns:
         A checked copy that COCO's own tools can read, and what was found. Its list of annotations
-        is empty, or of crowds alone, where the source's is. Where ids were numbered, its
-        "original_ids" has the source's (`identifiers.restore_ids` brings them back).
+        is empty, or of crowds alone, where the source's is, or where nothing usable is left
+        (`refuse_unusable`). Where ids were numbered, its "original_ids" has the source's
+        (`identifiers.restore_ids` brings them back).
 
     Raises:
-        UserError: the image folder is missing, or of the images or annotations nothing is left.
+        UserError: the image folder is missing.
     """
     if not image_root.is_dir():
         raise UserError(
@@ -68,9 +69,9 @@ def check_coco(
     annotations, original_ids = check_annotations(turned, images, lost_images, category_ids, report)
     check_objects(annotations, categories, images, report)
     if not images:
-        raise UserError(_nothing_usable("images", coco["images"], report))
-    if not has_objects(annotations) and len(annotations) < len(listed):
-        raise UserError(_nothing_usable("annotations", listed, report))
+        report.add(kinds.NOTHING_USABLE, _nothing_usable("images", coco["images"], report))
+    elif not has_objects(annotations) and len(annotations) < len(listed):
+        report.add(kinds.NOTHING_USABLE, _nothing_usable("annotations", listed, report))
     report.completed |= "info" not in coco  # pycocotools copies it into every result
     lists = {"images": list(images.values()), "annotations": annotations, "categories": categories}
     written: dict[str, Mapping[Any, Id]] = {
@@ -86,7 +87,17 @@ def has_objects(annotations: Iterable[Mapping[str, Any]]) -> bool:
     return any(not annotation.get("iscrowd") for annotation in annotations)
 
 
-def _nothing_usable(key: str, listed: list, report: CheckReport) -> str:
+def refuse_unusable(report: CheckReport) -> None:
+    """Refuse a set of which `check_coco` found that nothing usable is left.
+
+    Raises:
+        UserError: it is, with all that was found.
+    """
+    for item in report.findings.get(kinds.NOTHING_USABLE, []):
+        raise UserError(f"{item.description}.\n{report}")
+
+
+def _nothing_usable(key: str, listed: list, report: CheckReport) -> Item:
     if not listed and not any(kind in report.findings for kind in _LOSE_IMAGES):
-        return f"{report.source} lists no {key}: name its pictures under '{key}'."
-    return f"{report.source} has no usable {key}: correct the file. {report}"
+        return Item(f"{report.source} lists no {key}: name its pictures under '{key}'")
+    return Item(f"{report.source} has no usable {key}: correct the file")

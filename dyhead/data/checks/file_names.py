@@ -5,6 +5,7 @@ accented letter, another letter case, or folders of the machine where they were 
 """
 
 import difflib
+import itertools
 import os
 import posixpath
 import unicodedata
@@ -23,7 +24,8 @@ class NameSearch:
 
     Attributes:
         found: name -> the only file that fits, its path in the image folder with slashes.
-        likely: name -> files that may be meant, for a message; for the first names only.
+        likely: name -> files that may be meant, for a message; for the first names only, and none
+            for names of files that are there, outside the image folder.
     """
 
     found: dict[str, str]
@@ -64,13 +66,24 @@ def find_files(
         for name, files in fitting.items()
         if len(files) == 1 and uses[files[0]] == 1 and files[0] not in own
     }
-    lost = [name for name in fitting if name not in found][:max_likely]
-    return NameSearch(found, {name: fitting[name] or _similar(name, by_file_name) for name in lost})
+    lost = (name for name in fitting if name not in found and not _exists(name, image_root))
+    first = itertools.islice(lost, max_likely)
+    likely = {name: fitting[name] or _similar(name, by_file_name) for name in first}
+    return NameSearch(found, likely)
+
+
+def _exists(name: str, image_root: Path) -> bool:
+    try:
+        return os.path.exists(os.path.join(image_root, name))
+    except ValueError:  # no name of a file, such as one with a null character
+        return False
 
 
 def _files(image_root: Path) -> Iterable[str]:
-    for folder, _, files in os.walk(image_root):
+    for folder, _, names in os.walk(image_root):
         inside = os.path.relpath(folder, image_root).replace(os.sep, "/")
+        # A link may lead to no file.
+        files = (name for name in names if os.path.isfile(os.path.join(folder, name)))
         yield from (posixpath.normpath(posixpath.join(inside, file)) for file in files)
 
 

@@ -216,7 +216,7 @@ UNCLEAR_FLAG = Kind(
 )
 WRONG_AREA = Kind(
     "wrong-area",
-    "area of 0 or less, or larger than the box",
+    "area that is no number above 0, or larger than the box",
     "computed from the box, for areas decide APs, APm and APl",
     "Correct the area, or leave it out.",
 )
@@ -277,6 +277,14 @@ SIMILAR_CATEGORIES = Kind(
     "kept as a class of its own",
     "Make them one category if they are the same class.",
     is_fault=False,
+    changes_content=False,
+)
+
+NOTHING_USABLE = Kind(
+    "nothing-usable",
+    "set without usable images or objects",
+    "refused in training and evaluation",
+    "Mend what the other faults name, the image folder and the form of the boxes first.",
     changes_content=False,
 )
 
@@ -363,6 +371,21 @@ UNDECODABLE_PICTURE = Kind(
     "picture whose header can be read and whose pixels cannot",
     "skipped in training; stops an evaluation",
     "Save the picture anew as JPEG or PNG, or take its entry out.",
+)
+NOTHING_TO_LEARN = Kind(
+    "nothing-to-learn",
+    "training set without an object to learn",
+    "refused in training",
+    "Label objects in it, or leave it out of the training sets.",
+    changes_content=False,
+)
+NO_GROUND_TRUTH = Kind(
+    "no-ground-truth",
+    "set without an object to learn or score",
+    "predicted on without a score; beside other training sets, its pictures are background",
+    "Nothing, if it is meant so.",
+    is_fault=False,
+    changes_content=False,
 )
 SMALL_BOX = Kind(
     "box-below-stride",

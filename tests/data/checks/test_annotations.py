@@ -39,6 +39,20 @@ def test_numbers_and_flags_in_quotes_are_read_and_counted(coco, written):
     assert not report.has_faults and report.repaired
 
 
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [
+        ({"area": "big"}, kinds.WRONG_AREA),
+        ({"iscrowd": "maybe"}, kinds.UNCLEAR_FLAG),
+        ({"ignore": "maybe"}, kinds.UNCLEAR_FLAG),
+    ],
+)
+def test_text_that_is_no_number_is_not_counted_as_one(coco, written, kind):
+    coco.add_box(90, bbox=[8, 6, 20, 10], **written)
+    _, report = check(coco)
+    assert report.counts == {kind: 1}
+
+
 @pytest.mark.parametrize("written", [{"image_id": 1.0}, {"category_id": 3.0}, {"iscrowd": False}])
 def test_whole_floats_and_truth_values_become_integers_in_a_copy(coco, written):
     coco.add_box(90, **written)
@@ -82,6 +96,21 @@ def test_an_area_that_the_box_cannot_have_is_computed_and_counted(coco, area):
     coco.add_box(90, bbox=[5, 5, 9, 10], area=area)
     checked, report = check(coco)
     assert last(checked)["area"] == 90 and report.count(kinds.WRONG_AREA) == 1
+
+
+@pytest.mark.parametrize(
+    "area", [float("nan"), float("inf"), 10**400, "1e999", "big", "", True, [90], {}]
+)
+def test_an_area_that_is_no_number_is_computed_and_counted(coco, area):
+    coco.add_box(90, bbox=[5, 5, 9, 10], area=area)
+    checked, report = check_coco(coco.content, coco.write(), coco.images)
+    assert last(checked)["area"] == 90 and report.count(kinds.WRONG_AREA) == 1
+
+
+def test_null_is_no_area_and_nothing_to_count(coco):
+    coco.add_box(90, bbox=[5, 5, 9, 10], area=None)
+    checked, report = check(coco)
+    assert last(checked)["area"] == 90 and not report.findings
 
 
 @pytest.mark.parametrize("area", [30.5, 90, 110])

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from dyhead.data.checks import check_coco, kinds
+from dyhead.data.checks import check_coco, kinds, refuse_unusable
 from dyhead.data.sources.coco import read_coco
 
 
@@ -196,15 +196,24 @@ def test_a_turned_photograph_has_the_size_it_is_shown_with(coco):
     assert not report.findings
 
 
-def test_nothing_usable_is_an_error(coco):
+def test_nothing_usable_is_found_and_can_be_refused(coco):
     for annotation in coco.content["annotations"]:
         annotation["bbox"][2] = 0
+    checked, report = check(coco)
+    assert checked["annotations"] == [] and report.count(kinds.NOTHING_USABLE) == 1
     with pytest.raises(ValueError, match=r"(?s)no usable annotations.*3 x box without width"):
-        check(coco)
+        refuse_unusable(report)
     for image in coco.images.iterdir():
         image.unlink()
+    checked, report = check(coco)
+    assert checked["images"] == [] and report.count(kinds.NOTHING_USABLE) == 1
     with pytest.raises(ValueError, match=r"(?s)no usable images.*3 x image file missing"):
-        check(coco)
+        refuse_unusable(report)
+
+
+def test_what_is_usable_is_not_refused(coco):
+    coco.content["annotations"][0]["bbox"][2] = 0
+    refuse_unusable(check(coco)[1])
 
 
 def test_a_missing_image_folder_is_one_error(coco):
@@ -268,7 +277,7 @@ def test_crowds_beside_broken_boxes_alone_are_refused_with_the_fault(coco):
     for annotation in coco.content["annotations"][1:]:
         annotation["bbox"][2] = 0
     with pytest.raises(ValueError, match=r"(?s)no usable annotations.*2 x box without width"):
-        check(coco)
+        refuse_unusable(check(coco)[1])
 
 
 @pytest.mark.parametrize("key", ["images", "annotations"])
@@ -276,7 +285,7 @@ def test_no_refusal_calls_the_file_sound(coco, key):
     """A refusal that ends in "is sound" contradicts itself."""
     coco.content[key] = [] if key == "images" else [{"bbox": [0, 0, 9, 9]}]
     with pytest.raises(ValueError, match="lists no images|no usable annotations") as refusal:
-        check(coco)
+        refuse_unusable(check(coco)[1])
     assert "is sound" not in str(refusal.value)
 
 

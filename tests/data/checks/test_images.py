@@ -106,11 +106,32 @@ def test_names_that_lead_outside_are_refused_unless_allowed(coco, is_absolute):
     assert checked["images"][0]["file_name"] == name and not report.findings
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_other_files_are_suggested_for_a_name_outside_only_if_nothing_is_there(coco, is_there):
+    (coco.images / "1.png").rename(coco.images / "photo_1.png")
+    if is_there:
+        Image.new("RGB", (60, 40)).save(coco.folder / "photo_2.png")
+    coco.content["images"][0]["file_name"] = "../photo_2.png"
+    _, report = check(coco)
+    assert report.count(kinds.OUTSIDE_FOLDER) == 1
+    assert ("photo_1.png meant?" in str(report)) != is_there
+
+
 def test_links_within_the_folder_are_followed(coco):
     (coco.images / "1.png").rename(coco.folder / "elsewhere.png")
     (coco.images / "1.png").symlink_to(coco.folder / "elsewhere.png")
     _, report = check(coco)
     assert not report.findings
+
+
+@pytest.mark.parametrize("name", ["1.png", "old/1.png", "1.PNG"])
+def test_a_link_to_no_file_is_a_missing_image_and_no_other_names_file(coco, name):
+    (coco.images / "1.png").unlink()
+    (coco.images / "1.png").symlink_to(coco.folder / "gone.png")
+    coco.content["images"][0]["file_name"] = name
+    _, report = check(coco)
+    assert report.counts == {kinds.MISSING_IMAGE: 1, kinds.LOST_IMAGE: 1}
+    assert "1.png meant" not in str(report)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes")
