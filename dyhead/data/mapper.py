@@ -86,7 +86,7 @@ class CheckedMapper(DatasetMapper):
         image = read_image(mapped["file_name"], self.image_format)
         check_image_size(mapped, image)
         objects = [a for a in annotations or () if not a.get("iscrowd", 0)]
-        aug_input = T.AugInput(image, boxes=_corners(objects) if self.is_train else None)
+        aug_input: Any = T.AugInput(image, boxes=_corners(objects) if self.is_train else None)
         aug_input.batch_seed = mapped.pop(BATCH_KEY, None)  # for ResizeBatch
         transforms = self.augmentations(aug_input)
         image = np.atleast_3d(aug_input.image)  # a transform may drop the channel of "L"

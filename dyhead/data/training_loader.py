@@ -46,6 +46,11 @@ def _build_hosts_loader(cfg: CfgNode, records: Any, timeout: int) -> Any:
             " RepeatFactorTrainingSampler: choose one of these as DATALOADER.SAMPLER_TRAIN, or set"
             " the PROB of MOSAIC, MIXUP and COPY_PASTE to 0."
         )
+    if cfg.INPUT.ONE_SIZE_PER_BATCH:
+        raise UserError(
+            "INPUT.ONE_SIZE_PER_BATCH True needs TrainingSampler or RepeatFactorTrainingSampler as"
+            " DATALOADER.SAMPLER_TRAIN: choose one of these, or set it to False."
+        )
     return build_detection_train_loader(cfg, mapper=mapper, dataset=records, timeout=timeout)
 
 
