@@ -7,8 +7,8 @@
 
 It makes three tables per data set (experiments/comparisons.py): five detectors with and without
 DyHead, the attentions, the number of blocks. Every training has the same minutes, steps or
-multiply-adds. Runs that are complete are not repeated: call it again to go on, with more hours or
-seeds as well. The first seed of all comparisons comes before the second of any, and a comparison is
+multiply-adds. Runs that are complete, by their folder or by the results of an earlier call, are not
+repeated: call it again to go on, with more hours or seeds as well. The first seed of all comparisons comes before the second of any, and a comparison is
 begun only if it fits into the hours. Results: experiments/results/<name>.json and .md, written
 after each run.
 """
@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from comparisons import TABLES, Variant
 from data_sets import find_data_set
-from job_runner import Job, Result, Runner
+from job_runner import DONE, Job, Result, Runner
 from study_plan import EQUAL, Length, Run, config_file, fingerprint, make_plan, unique_runs
 from study_tables import as_values, format_study
 
@@ -41,6 +41,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "experiments" / "results"
 START_UP = 40.0  # seconds of a run outside its training: imports, data, what a signal waits for
 SECONDS_PER_STEP = 1.0  # expected, until the first runs have shown it
+DESCRIPTION = ("data", "detector", "seed", "options")  # of a run among its results
 LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
 SIZE = ("256", "384")  # height and width of the image whose multiply-adds are counted
 
@@ -64,6 +65,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=list(TABLES),
         metavar="NAME,...",
         help=f"some of {', '.join(TABLES)}",
+    )
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="TEXT",
+        help='run only what has this in its name, such as "ATSS with DyHead", with its baseline',
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
@@ -122,6 +129,7 @@ class Study:
             Length(args.equal, args.minutes, args.steps, self._multiply_adds),
             (*device, *args.opts),
         )
+        self._restore()
         self.runner = Runner(
             self.groups(),
             3600 * args.hours,
@@ -131,8 +139,25 @@ class Study:
         )
 
     def groups(self) -> list[list[Job]]:
-        """List the comparisons; a row without baseline is a part of the others."""
-        return [[self.job(run) for run in entry.runs] for entry in self.plan if entry.baseline]
+        """List the comparisons to run; a row without baseline is a part of the others."""
+        return [
+            [self.job(run) for run in entry.runs]
+            for entry in self.plan
+            if entry.baseline and self.args.only in self.job(entry.run).title
+        ]
+
+    def _restore(self) -> None:
+        """Take runs as complete whose results were written, where their folders are gone."""
+        path = self.args.results / f"{self.args.name}.json"
+        if not path.is_file():
+            return
+        known = {run.pop("name"): run for run in json.loads(path.read_text("utf-8"))["runs"]}
+        for run in unique_runs(self.plan):
+            folder = self.job(run).folder
+            if run.name in known and not (folder / DONE).is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                result = {k: v for k, v in known[run.name].items() if k not in DESCRIPTION}
+                write_json(result, folder / DONE, indent=1)
 
     @functools.cache  # noqa: B019  (one study a process)
     def job(self, run: Run) -> Job:
@@ -193,6 +218,7 @@ class Study:
         results = self.results()
         runs = [
             {
+                "name": run.name,
                 "data": run.data,
                 "detector": run.title,
                 "seed": run.seed,

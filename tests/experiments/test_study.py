@@ -1,6 +1,7 @@
 """The command trains what its plan says, goes on where it was stopped, and leaves its tables."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,25 @@ def test_a_second_call_trains_only_what_is_missing(
     assert capsys.readouterr().out.count(": complete") == 22
     call(project, "--seeds", "3", "--plan", "--minutes", "4")
     assert ": complete" not in capsys.readouterr().out, "of another length"
+
+
+def test_results_that_were_written_are_complete_without_their_folders(project: Path) -> None:
+    first = call(project, "--seeds", "1")
+    shutil.rmtree(project / "output")
+    again = call(project, "--seeds", "2")
+    assert len(calls(project)) == 22
+    assert [run for run in again["runs"] if run["seed"] == 1] == first["runs"]
+
+
+def test_only_the_runs_of_a_name_are_trained_and_others_stay_in_the_tables(project: Path) -> None:
+    call(project, "--seeds", "1", "--only", "FCOS with")
+    assert len(calls(project)) == 2
+    content = call(project, "--seeds", "1", "--only", "ATSS with")
+    assert len(calls(project)) == 4
+    names = {run["detector"] for run in content["runs"]}
+    assert names == {
+        f"{name} {how} DyHead" for name in ("ATSS", "FCOS") for how in ("with", "without")
+    }
 
 
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
