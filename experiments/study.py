@@ -8,9 +8,9 @@
 It makes three tables per data set (experiments/comparisons.py): five detectors with and without
 DyHead, the attentions, the number of blocks. Every training has the same minutes, steps or
 multiply-adds. Runs that are complete, by their folder or by the results of an earlier call, are not
-repeated: call it again to go on, with more hours or seeds as well. The first seed of all comparisons comes before the second of any, and a comparison is
-begun only if it fits into the hours. Results: experiments/results/<name>.json and .md, written
-after each run.
+repeated: call it again to go on, with more hours or seeds as well. The first seed of all
+comparisons comes before the second of any, and a comparison is begun only if it fits into the
+hours. Results: experiments/results/<name>.json and .md, written after each run.
 """
 
 import argparse
