@@ -13,7 +13,8 @@ from dyhead.data_report.statistics import collect_boxes
 
 @pytest.fixture(scope="module")
 def pyramid() -> Pyramid:
-    cfg, _ = load_config("own_dataset")
+    sizes = ["INPUT.MIN_SIZE_TRAIN", "(224, 256, 288)", "INPUT.MAX_SIZE_TRAIN", "384"]
+    cfg, _ = load_config("own_dataset", sizes)
     return read_pyramid("own_dataset", cfg)
 
 

@@ -111,8 +111,9 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Map (N, in_channels, H, W) to the features asked for: (N, C, H / stride, W / stride)."""
-        if images.device.type == "cpu":
-            # Depthwise convolutions take a third less time so: nothing has to be laid out anew.
+        if images.device.type == "cpu" and not torch.compiler.is_compiling():
+            # Depthwise convolutions take a third less time so: nothing has to be laid out anew. A
+            # compiler chooses layouts by itself, and an export would hold for larger sizes alone.
             images = images.contiguous(memory_format=torch.channels_last)
         outputs = self.model(images)
         features = {}
