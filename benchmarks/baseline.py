@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from dyhead.layers import DeformableBranch, DyHeadBlock, DyReLU, ScaleAttention
-from dyhead.layers.hard_sigmoid import official_hard_sigmoid
+from dyhead.layers.attention_coefficients import official_hard_sigmoid
 from dyhead.ops.backends import BACKEND_VARIABLE
 
 TAPS = 9
@@ -113,7 +113,7 @@ class BaselineBlock(nn.Module):
 
 
 def _beginning(offset_map: Tensor, height: int, width: int) -> Tensor:
-    """Read the beginning of a larger map as the official kernel does (`dyhead.ops.flat_read`)."""
+    """Read the beginning of a larger map as the official kernel does (`layers.map_sizes`)."""
     batch, channels = offset_map.shape[:2]
     flat = offset_map.flatten(1)[:, : channels * height * width]
     return flat.reshape(batch, channels, height, width)

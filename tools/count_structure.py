@@ -100,18 +100,25 @@ def count_comments(paths: Iterable[Path]) -> tuple[int, int, int]:
 
 
 def find_imports(path: Path, package: Path) -> set[Path]:
-    """List the modules of a package that a file imports, within functions too."""
-    found = set()
+    """List the modules of a package that a file imports, within functions too.
+
+    A sub-package stands for its `__init__.py`, from which names are imported.
+    """
     root = package.parents[len(_dotted(package).split(".")) - 1]
+
+    def find_module(name: str) -> Path | None:
+        place = root.joinpath(*name.split("."))
+        module = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        return module if module.is_file() and package in module.parents else None
+
+    found: set[Path | None] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [node.module]
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {find_module(name) or find_module(node.module) for name in names}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        modules = [root.joinpath(*name.split(".")).with_suffix(".py") for name in names]
-        found |= {module for module in modules if module.is_file() and package in module.parents}
-    return found - {path}
+            found |= {find_module(alias.name) for alias in node.names}
+    return {module for module in found if module not in (None, path)}
 
 
 def _dotted(package: Path) -> str:

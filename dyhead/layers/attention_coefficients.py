@@ -20,12 +20,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dyhead.layers.scale_attention import ScaleAttention
-from dyhead.layers.spatial_attention import SpatialAttention
-from dyhead.layers.task_attention import DyReLU
-from dyhead.ops.device_constants import device_constant
+from dyhead.ops.pytorch.device_constants import device_constant
 
 Parameters = dict[str, Tensor]
 Sigmoid = Callable[[Tensor], Tensor]
@@ -59,7 +56,7 @@ def attention_coefficients(
     Args:
         moments: (L, B, 3, N, C): mean, variance, mean after upsampling; finite where a level lacks
             a branch.
-        attentions, parameters: from `describe`.
+        attentions, parameters: of a block, see `fused_attention`.
 
     Returns:
         scales (L, B, N, C), zero where a level lacks a branch, and shift and DyReLU coefficients
@@ -90,47 +87,23 @@ def attention_coefficients(
     return scales, torch.stack((shift, 2 * slope1 + 1, intercept1, 2 * slope2, intercept2), dim=1)
 
 
-def describe(
-    spatial: SpatialAttention,
-    scale: ScaleAttention | None,
-    task: nn.Module,
-    part: Sequence[int],
-    count: int,
-) -> tuple[Attentions, Parameters]:
-    """Gather what the attentions of a block do after the convolutions of some levels.
+def official_hard_sigmoid(x: Tensor) -> Tensor:
+    """Compute relu6(x + 3) / 6, in [0, 1].
 
-    Args:
-        spatial: whose branches are mixed.
-        scale: None if there is no scale attention after the convolutions.
-        task: `DyReLU`, or ReLU.
-        part: indices of the levels.
-        count: of the levels of the pyramid.
+    Not `F.hardsigmoid`: on CPU that one rounds 1/6 to float32 even for float64 tensors.
     """
-    norm = spatial.same.norm
-    branches = [spatial.finer, spatial.same, spatial.coarser] if count > 1 else [spatial.same]
-    parameters: Parameters = {
-        "norm.weight": torch.stack([branch.norm.weight for branch in branches]),
-        "norm.bias": torch.stack([branch.norm.bias for branch in branches]),
-    }
-    scale_sigmoid = task_sigmoid = None
-    if scale is not None:
-        scale_sigmoid = scale.hard_sigmoid
-        parameters["score.weight"] = scale.score.weight.flatten(1)
-        parameters["score.bias"] = scale.score.get_parameter("bias")
-    if isinstance(task, DyReLU):
-        task_sigmoid = task.hard_sigmoid
-        parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
-        parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
-    present = tuple(_present_branches(level, count) for level in part)
-    attentions = Attentions(
-        present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid
-    )
-    return attentions, parameters
+    return F.relu6(x + 3) / 6
 
 
-def _present_branches(level: int, count: int) -> range:
-    """Return the indices of a level's branches: the outer levels have one neighbour only."""
-    return range(1) if count == 1 else range(int(level == 0), 3 - int(level == count - 1))
+def paper_hard_sigmoid(x: Tensor) -> Tensor:
+    """Compute max(0, min(1, (x + 1) / 2)) (Dai et al., CVPR 2021, equation 3)."""
+    return ((x + 1) / 2).clamp(0, 1)
+
+
+HARD_SIGMOIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "official": official_hard_sigmoid,
+    "paper": paper_hard_sigmoid,
+}
 
 
 def _branch_shares(branches: Sequence[range], moments: Tensor) -> Tensor:

@@ -6,13 +6,12 @@ from typing import Any, TypeVar, overload
 import torch
 from torch import Tensor, nn
 
-from dyhead.layers.dispatch import Execution, choose_execution, parts_of_pyramid
-from dyhead.layers.fused_attention import attend
+from dyhead.layers.dispatch import Execution, choose_execution
+from dyhead.layers.fused_attention import attend_fused
 from dyhead.layers.options import BlockOptions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
-from dyhead.ops.recording import is_exported
 
 # The attentions by the names that `BlockOptions` takes: a variant needs an entry here and no more.
 # They are built with their channels (spatial attention: of its input and of its output) and all
@@ -98,7 +97,7 @@ class DyHeadBlock(nn.Module):
         execution = choose_execution(self.fused, attentions)
         if execution is Execution.PLAIN:
             return [_attend(features, index, *attentions) for index in range(len(features))]
-        return _attend_fused(features, attentions, execution)
+        return attend_fused(features, attentions, execution)
 
 
 def _attend(levels: Sequence[Tensor], index: int, spatial: Any, scale: Any, task: Any) -> Tensor:
@@ -107,40 +106,7 @@ def _attend(levels: Sequence[Tensor], index: int, spatial: Any, scale: Any, task
     return task(torch.stack(branches).mean(dim=0) if scale is None else scale(branches))
 
 
-def _attend_fused(
-    levels: Sequence[Tensor], attentions: tuple[Any, Any, Any], execution: Execution
-) -> list[Tensor]:
-    """Attend to every level, with the steps after the convolutions fused."""
-    spatial, *_ = attentions
-    sizes = [(level.shape[2], level.shape[3]) for level in levels]
-    prepared = _prepare(levels)
-    kernels = spatial.kernels(prepared[0].dtype)
-    outputs: list[Tensor] = []
-    for part in parts_of_pyramid(levels, execution):
-        # No name holds a part's maps: they are let go before the next part is convolved.
-        outputs += attend(
-            spatial.convolve(prepared, part, kernels), part, sizes, attentions, execution
-        )
-    return outputs
-
-
 def _named(table: Mapping[str, Builder], name: str, key: str) -> Builder:
     if name not in table:
         raise ValueError(f"MODEL.DYHEAD.{key} {name!r} is unknown: use one of {', '.join(table)}.")
     return table[name]
-
-
-def _prepare(levels: Sequence[Tensor]) -> list[Tensor]:
-    """Bring levels to the convolutions' type and layout, once for all that read them."""
-    device_type = levels[0].device.type
-    autocast = None
-    if torch.is_autocast_enabled(device_type):
-        autocast = torch.get_autocast_dtype(device_type)
-    dtypes = [
-        level.dtype if autocast is None or level.dtype == torch.float64 else autocast
-        for level in levels
-    ]
-    pairs = list(zip(levels, dtypes, strict=True))
-    if is_exported():  # which would bind the graph to a layout
-        return [level.to(dtype) for level, dtype in pairs]
-    return [level.to(dtype, memory_format=torch.channels_last) for level, dtype in pairs]

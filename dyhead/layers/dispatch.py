@@ -6,11 +6,10 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from dyhead.layers.offset_conv import OffsetConv
 from dyhead.layers.scale_attention import ScaleAttention
-from dyhead.layers.spatial_attention import DeformableBranch, SpatialAttention
+from dyhead.layers.spatial_attention import DeformableBranch, OffsetConv, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
 
 logger = logging.getLogger(__name__)
@@ -19,9 +18,6 @@ logger = logging.getLogger(__name__)
 # `fused_attention` knows. Types are compared exactly: a subclass may compute something else.
 _FUSED_ATTENTIONS = (SpatialAttention,), (ScaleAttention, type(None)), (DyReLU, nn.ReLU)
 _FUSED_PARTS = (DeformableBranch, OffsetConv, nn.GroupNorm, nn.Conv2d, nn.Linear)
-
-# From this many values of the finest level on, saving memory is worth an extra pass.
-LARGE_LEVEL = 2**21
 
 
 class Execution(enum.Enum):
@@ -53,22 +49,6 @@ def choose_execution(fused: bool, attentions: Sequence[nn.Module | None]) -> Exe
     if torch.compiler.is_compiling():
         return Execution.COMPILED
     return Execution.AUTOGRAD if torch.is_grad_enabled() else Execution.INFERENCE
-
-
-def parts_of_pyramid(levels: Sequence[Tensor], execution: Execution) -> list[range]:
-    """Choose which levels to finish together: all, but for large ones on a CPU in inference.
-
-    There the finest level, which has most of the memory, is finished before the others are
-    convolved. On a GPU few launches count for more than memory does.
-    """
-    count, finest = len(levels), levels[0]
-    is_apart = (
-        execution is Execution.INFERENCE
-        and count > 1
-        and finest.device.type == "cpu"
-        and finest.numel() >= LARGE_LEVEL
-    )
-    return [range(1), range(1, count)] if is_apart else [range(count)]
 
 
 def _find_obstacle(attentions: Sequence[nn.Module | None]) -> str:

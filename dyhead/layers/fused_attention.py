@@ -21,22 +21,88 @@ from dyhead.layers.attention_coefficients import (
     Parameters,
     attention_coefficients,
     constant_table,
-    describe,
 )
 from dyhead.layers.dispatch import Execution
+from dyhead.layers.map_sizes import upsample
 from dyhead.layers.scale_attention import ScaleAttention
-from dyhead.layers.spatial_attention import Convolved, SpatialAttention, upsample
+from dyhead.layers.spatial_attention import Convolved, SpatialAttention
+from dyhead.layers.task_attention import DyReLU
 from dyhead.ops import branch_mix
 from dyhead.ops.branch_mix import Maps, stack_levels
+from dyhead.ops.recording import is_exported
 
 Size = tuple[int, int]
+Modules = tuple[SpatialAttention, ScaleAttention | None, nn.Module]
+
+# From this many values of the finest level on, saving memory is worth an extra pass.
+LARGE_LEVEL = 2**21
+
+
+def attend_fused(levels: Sequence[Tensor], modules: Modules, execution: Execution) -> list[Tensor]:
+    """Attend to every level of a pyramid, with the steps after the convolutions fused.
+
+    Args:
+        levels: (N, C, H, W), finest first.
+        modules: spatial attention; scale attention, None to average the branches; task attention,
+            `DyReLU` or ReLU.
+        execution: a fused one.
+
+    Returns:
+        (N, O, H, W) per level, channels_last, of the convolutions' type.
+
+    Raises:
+        ValueError: the levels' sizes do not fit.
+    """
+    spatial, *_ = modules
+    sizes = [(level.shape[2], level.shape[3]) for level in levels]
+    prepared = _prepare(levels)
+    kernels = spatial.kernels(prepared[0].dtype)
+    outputs: list[Tensor] = []
+    for part in _parts_of_pyramid(levels, execution):
+        # No name holds a part's maps: they are let go before the next part is convolved.
+        outputs += attend(
+            spatial.convolve(prepared, part, kernels), part, sizes, modules, execution
+        )
+    return outputs
+
+
+def _prepare(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Bring levels to the convolutions' type and layout, once for all that read them."""
+    device_type = levels[0].device.type
+    autocast = None
+    if torch.is_autocast_enabled(device_type):
+        autocast = torch.get_autocast_dtype(device_type)
+    dtypes = [
+        level.dtype if autocast is None or level.dtype == torch.float64 else autocast
+        for level in levels
+    ]
+    pairs = list(zip(levels, dtypes, strict=True))
+    if is_exported():  # which would bind the graph to a layout
+        return [level.to(dtype) for level, dtype in pairs]
+    return [level.to(dtype, memory_format=torch.channels_last) for level, dtype in pairs]
+
+
+def _parts_of_pyramid(levels: Sequence[Tensor], execution: Execution) -> list[range]:
+    """Choose which levels to finish together: all, but for large ones on a CPU in inference.
+
+    There the finest level, which has most of the memory, is finished before the others are
+    convolved. On a GPU few launches count for more than memory does.
+    """
+    count, finest = len(levels), levels[0]
+    is_apart = (
+        execution is Execution.INFERENCE
+        and count > 1
+        and finest.device.type == "cpu"
+        and finest.numel() >= LARGE_LEVEL
+    )
+    return [range(1), range(1, count)] if is_apart else [range(count)]
 
 
 def attend(
     convolved: Convolved,
     part: Sequence[int],
     sizes: Sequence[Size],
-    modules: tuple[SpatialAttention, ScaleAttention | None, nn.Module],
+    modules: Modules,
     execution: Execution,
 ) -> list[Tensor]:
     """Normalise, weight, average and activate the outputs of the convolutions of some levels.
@@ -54,7 +120,7 @@ def attend(
         (N, C, H, W) per level of the part, channels_last, of the type given; statistics and
         coefficients are float32 at least.
     """
-    attentions, parameters = describe(*modules, part, len(sizes))
+    attentions, parameters = _describe(*modules, part, len(sizes))
     sizes = [sizes[index] for index in part]
     first = convolved.images[0]
     with torch.autocast(first.device.type, enabled=False):
@@ -74,6 +140,49 @@ def attend(
             maps = _by_level(images, attentions)
             outputs = _mix(maps, moments, sizes, attentions, parameters, overwrite=True)
     return [output.permute(0, 3, 1, 2) for output in outputs]
+
+
+def _describe(
+    spatial: SpatialAttention,
+    scale: ScaleAttention | None,
+    task: nn.Module,
+    part: Sequence[int],
+    count: int,
+) -> tuple[Attentions, Parameters]:
+    """Gather what the attentions of a block do after the convolutions of some levels.
+
+    Args:
+        spatial: whose branches are mixed.
+        scale: None if there is no scale attention after the convolutions.
+        task: `DyReLU`, or ReLU.
+        part: indices of the levels.
+        count: of the levels of the pyramid.
+    """
+    norm = spatial.same.norm
+    branches = [spatial.finer, spatial.same, spatial.coarser] if count > 1 else [spatial.same]
+    parameters: Parameters = {
+        "norm.weight": torch.stack([branch.norm.weight for branch in branches]),
+        "norm.bias": torch.stack([branch.norm.bias for branch in branches]),
+    }
+    scale_sigmoid = task_sigmoid = None
+    if scale is not None:
+        scale_sigmoid = scale.hard_sigmoid
+        parameters["score.weight"] = scale.score.weight.flatten(1)
+        parameters["score.bias"] = scale.score.get_parameter("bias")
+    if isinstance(task, DyReLU):
+        task_sigmoid = task.hard_sigmoid
+        parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
+        parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
+    present = tuple(_present_branches(level, count) for level in part)
+    attentions = Attentions(
+        present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid
+    )
+    return attentions, parameters
+
+
+def _present_branches(level: int, count: int) -> range:
+    """Return the indices of a level's branches: the outer levels have one neighbour only."""
+    return range(1) if count == 1 else range(int(level == 0), 3 - int(level == count - 1))
 
 
 @torch.no_grad()

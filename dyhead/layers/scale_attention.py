@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dyhead.layers.hard_sigmoid import HARD_SIGMOIDS
+from dyhead.layers.attention_coefficients import HARD_SIGMOIDS
 
 
 class ScaleAttention(nn.Module):

@@ -5,39 +5,80 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from dyhead.layers.offset_conv import KERNEL_SIZE, PADDING, TAPS, OffsetConv
+from dyhead.layers.map_sizes import read_at_size, upsample, widened
 from dyhead.layers.options import BlockOptions
 from dyhead.ops import (
     DeformConv,
     PackedKernels,
-    crop,
-    flat_read,
     foreach_deform_conv_with_moments,
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
-    resize_mask,
-    resize_offset,
 )
-from dyhead.ops.narrow_maps import widened
-from dyhead.ops.recording import is_exported, is_recorded, is_same_size
+from dyhead.ops.recording import is_recorded
 
+KERNEL_SIZE = 3
+PADDING = KERNEL_SIZE // 2
+TAPS = KERNEL_SIZE * KERNEL_SIZE
 NORM_GROUPS = 16
 
 OffsetAndMask = tuple[Tensor, Tensor]
 
-# How offset and mask of a level come to the size of the coarser level.
-_FITS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    "flat_read": (flat_read, flat_read),
-    "crop": (crop, crop),
-    "resize": (resize_offset, resize_mask),
-}
+
+class OffsetConv(nn.Conv2d):
+    """A 3x3 convolution to 18 offsets and 9 mask logits per position, accurate in any layout.
+
+    An error of an offset is multiplied by the level's gradient. On CPU, oneDNN's float32
+    convolution of a channels_last level is four times less accurate than that of an NCHW one, at
+    the same speed. So such a level is copied to NCHW's order; backward keeps it as it came, which
+    the deformable convolutions keep too.
+    """
+
+    def __init__(self, in_channels: int, offset_init: str = "default") -> None:
+        """Take the initialisation, "default" or "zero", from `BlockOptions.offset_init`."""
+        super().__init__(in_channels, 3 * TAPS, KERNEL_SIZE, padding=PADDING)
+        if offset_init == "zero":
+            nn.init.zeros_(self.weight)
+            nn.init.zeros_(self.get_parameter("bias"))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute (N, 27, H, W) from (N, C, H, W)."""
+        is_inaccurate = (
+            type(input) is Tensor
+            and input.device.type == "cpu"
+            and input.dtype == torch.float32
+            and not torch.is_autocast_enabled("cpu")
+            and not input.is_contiguous()
+        )
+        is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if is_recorded or not is_inaccurate:
+            return super().forward(input)
+        return _ContiguousConv2d.apply(input, self.weight, self.bias)
+
+
+class _ContiguousConv2d(torch.autograd.Function):
+    """A 3x3 convolution, padding 1, of a contiguous copy; for backward it keeps the original."""
+
+    @staticmethod
+    def forward(ctx: Any, level: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(level, weight)
+        return F.conv2d(level.contiguous(), weight, bias, padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        level, weight = ctx.saved_tensors
+        return torch.ops.aten.convolution_backward(
+            grad, level, weight, [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1,
+            list(ctx.needs_input_grad),
+        )  # fmt: skip
 
 
 class DeformableBranch(nn.Module):
@@ -213,6 +254,7 @@ class SpatialAttention(nn.Module):
             yield Convolution(self.finer, levels[index - 1], own, size)
         yield Convolution(self.same, level, own, size)
         if index < len(levels) - 1:
+            _check_halved(level, levels[index + 1])
             yield Convolution(self.coarser, *self._fit_coarser(levels[index + 1], level, own), size)
 
     def offsets(self, level: Tensor, overwrite: bool = False) -> OffsetAndMask | None:
@@ -248,36 +290,11 @@ class SpatialAttention(nn.Module):
             return upsample(coarser, level.shape[-2:]), offset_and_mask
         if offset_and_mask is None:
             return coarser, None
-        offset, mask = offset_and_mask
-        fit_offset, fit_mask = _FITS[self.coarser_offsets]
-        height, width = coarser.shape[-2:]
-        return coarser, (fit_offset(offset, height, width), fit_mask(mask, height, width))
+        return coarser, read_at_size(self.coarser_offsets, *offset_and_mask, *coarser.shape[-2:])
 
 
 def _static_conv(feature: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     return F.conv2d(widened(feature) if stride == 2 else feature, weight, bias, stride, PADDING)
-
-
-def upsample(feature: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate (N, C, h, w) to (N, C, H, W) bilinearly with aligned corners, unless it is so."""
-    if is_same_size(feature.shape[-2:], size):
-        return feature
-    if is_exported():
-        return _upsample_at_any_size(feature, size)
-    return F.interpolate(feature, tuple(size), mode="bilinear", align_corners=True)
-
-
-def _upsample_at_any_size(feature: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate to two positions at least, of which the first is that of a single one.
-
-    PyTorch asks whether there is more than one, and so torch.export would bind its graph to that.
-    """
-    larger: Any = tuple(torch.sym_max(length, 2) for length in size)
-    upsampled = F.interpolate(feature, larger, mode="bilinear", align_corners=True)
-    if is_same_size(larger, size):
-        return upsampled
-    rows, columns = (torch.arange(length, device=feature.device) for length in size)
-    return upsampled.index_select(2, rows).index_select(3, columns)
 
 
 def _check_halved(finer: Tensor, level: Tensor) -> None:

@@ -1,9 +1,9 @@
 """Operators and their back ends, free of Detectron2 and of the rest of the project."""
 
 from dyhead.ops import branch_mix
-from dyhead.ops.arguments import DeformConv
 from dyhead.ops.backends import (
     BACKENDS,
+    DeformConv,
     PackedKernels,
     choose_backend,
     register_backend,
@@ -16,7 +16,6 @@ from dyhead.ops.deform_conv import (
     foreach_modulated_deform_conv2d,
     modulated_deform_conv2d,
 )
-from dyhead.ops.offset_maps import crop, flat_read, resize_mask, resize_offset
 from dyhead.ops.pytorch.branch_mix import PyTorchPasses
 from dyhead.ops.pytorch.embedding_bag import PyTorchBackend
 from dyhead.ops.suppression import non_max_suppression
@@ -29,15 +28,11 @@ __all__ = [
     "DeformConv",
     "PackedKernels",
     "choose_backend",
-    "crop",
-    "flat_read",
     "foreach_deform_conv_with_moments",
     "foreach_modulated_deform_conv2d",
     "modulated_deform_conv2d",
     "non_max_suppression",
     "register_backend",
-    "resize_mask",
-    "resize_offset",
     "set_default_backend",
 ]
 

@@ -23,6 +23,7 @@ CPU where the extension is there, both level by level; Triton on CUDA where its 
 for all levels at once.
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -95,14 +96,19 @@ _registered: list[Passes] = []
 def register_passes(passes: Passes) -> None:
     """Add passes, which from then on are chosen where they serve before those that are there."""
     _registered.insert(0, passes)
+    _serving.cache_clear()
 
 
 def passes_for(images: Sequence[Tensor]) -> Passes:
     """Choose the passes for maps and gradients of one type and device."""
-    device, dtype = images[0].device, images[0].dtype
     if any(type(image) is not Tensor for image in images):
         # Tensors without data, as in tracing, are of a subclass: only PyTorch's operators know it.
         return _registered[-1]
+    return _serving(images[0].device, images[0].dtype)
+
+
+@functools.cache  # asked several times in a block's forward pass
+def _serving(device: torch.device, dtype: torch.dtype) -> Passes:
     fitting = (passes for passes in _registered if passes.device_type in ("", device.type))
     return next(passes for passes in fitting if passes.serves(device, dtype))
 

@@ -11,8 +11,16 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dyhead.ops.arguments import DeformConv, Pair, check_level_sizes, check_together
-from dyhead.ops.backends import BACKENDS, Backend, Outputs, PackedKernels, choose_backend
+from dyhead.ops.backends import (
+    BACKENDS,
+    Backend,
+    DeformConv,
+    Outputs,
+    PackedKernels,
+    Pair,
+    check_together,
+    choose_backend,
+)
 from dyhead.ops.recording import deform_conv_as_operator, is_exported, is_recorded
 
 
@@ -62,6 +70,55 @@ def modulated_deform_conv2d(
     convolution = DeformConv(input, offset, mask, weight, bias, stride, padding, dilation)
     (output,) = foreach_modulated_deform_conv2d([convolution], backend)
     return output
+
+
+def grouped_deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+) -> Tensor:
+    """Convolve with groups of channels and of offsets, modulated or not.
+
+    Dai et al., ICCV 2017 (arXiv:1703.06211); Zhu et al., CVPR 2019 (arXiv:1811.11168). One group
+    goes through `modulated_deform_conv2d`, several through torchvision, in float32 or better:
+    coordinates need it, also under autocast.
+
+    Shape letters: N batch, C input channels, O output channels, H x W input size, Y x X output
+    size, K taps, D groups of offsets.
+
+    Args:
+        input: (N, C, H, W).
+        offset: (N, 2 K D, Y, X), interleaved (dy, dx) in pixels of `input`, group by group; each
+            group of offsets serves its share of the input's channels.
+        mask: (N, K D, Y, X), the weight of each tap; None for 1.
+        weight: (O, C / groups, kernel height, kernel width).
+        bias: (O,) or None.
+        stride, padding, dilation: one int, or (vertical, horizontal).
+
+    Returns:
+        (N, O, Y, X).
+    """
+    from torchvision.ops import deform_conv2d  # takes a second to import
+
+    taps = weight.shape[2] * weight.shape[3]
+    geometry = (stride, padding, dilation)
+    if weight.shape[1] == input.shape[1] and offset.shape[1] == 2 * taps:
+        if mask is None:
+            mask = offset.new_ones(len(offset), taps, *offset.shape[2:])
+        return modulated_deform_conv2d(input, offset, mask, weight, bias, *geometry)
+    dtype = torch.promote_types(input.dtype, torch.float32)
+    as_wide = [None if t is None else t.to(dtype) for t in (input, offset, weight, bias, mask)]
+    wide_input, wide_offset, wide_weight, wide_bias, wide_mask = as_wide
+    with torch.autocast(input.device.type, enabled=False):
+        output = deform_conv2d(
+            wide_input, wide_offset, wide_weight, wide_bias, *geometry, mask=wide_mask
+        )
+    return output.to(input.dtype)
 
 
 def foreach_modulated_deform_conv2d(
@@ -118,8 +175,7 @@ def foreach_deform_conv_with_moments(
         ValueError: as `foreach_modulated_deform_conv2d` does, or a level's size is missing or
             smaller than the output.
     """
-    calls = check_together(convolutions)
-    check_level_sizes(calls, level_sizes)
+    calls = check_together(convolutions, level_sizes)
     chosen = choose_backend(calls[0].input.device, backend, calls[0].input.dtype)
     return convolve(BACKENDS[chosen], calls, level_sizes, packed)
 
@@ -134,7 +190,7 @@ def convolve(
 
     Args:
         backend: one that serves the device and the type.
-        convolutions: from `arguments.check_together`; at least one.
+        convolutions: from `check_together`; at least one.
         level_sizes, packed: as for `foreach_deform_conv_with_moments`; without sizes no moments.
 
     Returns:

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dyhead.ops.arguments import DeformConv
-from dyhead.ops.backends import BACKENDS, choose_backend
+from dyhead.ops.backends import BACKENDS, DeformConv, choose_backend
 
 _PLAIN = (Tensor, nn.Parameter)
 _TENSORS = "Tensor input, Tensor offset, Tensor mask, Tensor weight, Tensor? bias"

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dyhead.ops.arguments import DeformConv
-from dyhead.ops.backends import Backend, Gradients, PackedKernels
+from dyhead.ops.backends import Backend, DeformConv, Gradients, PackedKernels
 
 
 class TorchvisionBackend(Backend):

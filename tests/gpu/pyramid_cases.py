@@ -12,7 +12,8 @@ import torch
 from gpu_cases import CHANNELS, normals
 from torch import Tensor
 
-from dyhead.ops import DeformConv, flat_read
+from dyhead.layers.map_sizes import flat_read
+from dyhead.ops import DeformConv
 
 Size = tuple[int, int]
 TAPS = 9

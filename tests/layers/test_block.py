@@ -136,7 +136,7 @@ def test_levels_that_are_not_halved_are_refused():
     block = DyHeadBlock(16, 16)
     with pytest.raises(ValueError, match="level of 5 x 4 cannot follow one of 8 x 8"):
         block([torch.randn(1, 16, 8, 8), torch.randn(1, 16, 5, 4)])
-    with pytest.raises(ValueError, match="Cannot read a 8 x 8 map from offsets of 4 x 4"):
+    with pytest.raises(ValueError, match="level of 8 x 8 cannot follow one of 4 x 4"):
         block([torch.randn(1, 16, 4, 4), torch.randn(1, 16, 8, 8)])
 
 

@@ -9,7 +9,7 @@ from small_blocks import PYRAMIDS, assert_same, make_block, make_levels, outputs
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from dyhead.layers import DyHeadBlock, dispatch
+from dyhead.layers import DyHeadBlock, fused_attention
 from dyhead.ops import backends
 from dyhead.ops.cpp import extension as cpp_extension
 
@@ -154,7 +154,7 @@ def test_frozen_parts(trained):
 
 @pytest.mark.parametrize("large_level", [0, 2**21])  # the finest level apart, or all together
 def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
-    monkeypatch.setattr(dispatch, "LARGE_LEVEL", large_level)
+    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", large_level)
     fused, plain = make_blocks()
     levels = make_levels(PYRAMIDS["odd"])
     for mode in (torch.no_grad, torch.inference_mode):
@@ -167,7 +167,7 @@ def test_nothing_is_recorded_without_gradients(large_level, monkeypatch):
 
 
 def test_maps_of_a_large_level_are_let_go_before_the_others_are_convolved(monkeypatch):
-    monkeypatch.setattr(dispatch, "LARGE_LEVEL", 0)
+    monkeypatch.setattr(fused_attention, "LARGE_LEVEL", 0)
     fused, _ = make_blocks()
     alive, spatial = weakref.WeakSet(), fused.spatial_attention
     convolve, parts = spatial.convolve, []

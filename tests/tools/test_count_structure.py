@@ -48,6 +48,12 @@ def test_imports_within_functions_and_of_the_package_count_once_each(source: Pat
     assert rooms == "3, 3"
 
 
+def test_names_out_of_a_sub_package_are_imports_of_its_init(source: Path) -> None:
+    (source / "dyhead/ops/alone.py").write_text("from dyhead.ops.cpp import NAME\n", "utf-8")
+    (modules, rooms) = (value for _, value in count_ops(source))
+    assert (modules, rooms) == ("6, 6", "4, 4")
+
+
 def test_without_an_embedded_package_the_sub_packages_are_the_host(source: Path) -> None:
     door, both, names = (value for _, value in count_host(source))
     assert (door, both, names) == ("2", "8", "1: Same")

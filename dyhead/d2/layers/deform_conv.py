@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
-from dyhead.ops.grouped_deform_conv import grouped_deform_conv2d
+from dyhead.ops.deform_conv import grouped_deform_conv2d
 
 Activation = Callable[[Tensor], Tensor]
 

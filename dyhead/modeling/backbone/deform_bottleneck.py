@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dyhead.d2.layers import CNNBlockBase, Conv2d, get_norm
-from dyhead.ops.grouped_deform_conv import grouped_deform_conv2d
+from dyhead.ops.deform_conv import grouped_deform_conv2d
 
 _TAPS = 9
 

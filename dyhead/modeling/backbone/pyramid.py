@@ -12,8 +12,8 @@ from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import FPN, Backbone
 from dyhead.d2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from dyhead.errors import UserError
+from dyhead.layers.map_sizes import widened
 from dyhead.modeling.backbone.any_size_fpn import AnySizeFPN
-from dyhead.ops.narrow_maps import widened
 
 
 def build_fpn(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module | None) -> FPN:

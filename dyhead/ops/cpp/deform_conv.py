@@ -6,6 +6,7 @@ computes all gradients in one pass, without atomic operations. Nothing but the i
 between.
 """
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -13,13 +14,22 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from dyhead.ops.arguments import DeformConv, Pair
-from dyhead.ops.backends import Backend, Gradients, Outputs, PackedKernels, pack_once
+from dyhead.ops.backends import (
+    Backend,
+    DeformConv,
+    Gradients,
+    Outputs,
+    PackedKernels,
+    Pair,
+    pack_once,
+)
 from dyhead.ops.cpp import extension
 
 # torch.get_float32_matmul_precision() says how float32 operands enter the products of forward:
 # bf16x3 splits each in two bfloat16 and adds three products: nearly float32, on a matrix unit.
 PRECISIONS = {"highest": "float32", "high": "bf16x3", "medium": "bf16"}
+
+_as_channels_last = functools.partial(torch.Tensor.contiguous, memory_format=torch.channels_last)
 
 
 class CppBackend(Backend):
@@ -67,7 +77,7 @@ def _forward(
     inputs, offsets, masks, weights, biases, *geometry = zip(*convolutions, strict=True)
     precision = _precision(inputs[0].dtype)
     return torch.ops.dyhead.deform_conv_forward(
-        _each_once(inputs, _to_channels_last),
+        _each_once(inputs, _as_channels_last),
         _each_once(offsets, torch.Tensor.contiguous),
         _each_once(masks, torch.Tensor.contiguous),
         weights,
@@ -105,10 +115,6 @@ def _each_once(tensors: Sequence[Tensor], convert: Callable[[Tensor], Tensor]) -
     """Convert all; what several convolutions share stays shared."""
     converted = {id(tensor): convert(tensor) for tensor in {id(t): t for t in tensors}.values()}
     return [converted[id(tensor)] for tensor in tensors]
-
-
-def _to_channels_last(image: Tensor) -> Tensor:
-    return image.contiguous(memory_format=torch.channels_last)
 
 
 def _precision(dtype: torch.dtype) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dyhead.ops.branch_mix import ByLevel, Size
-from dyhead.ops.device_constants import device_constant
+from dyhead.ops.pytorch.device_constants import device_constant
 
 Chunk = tuple[slice, slice]  # images, rows
 

@@ -26,9 +26,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dyhead.ops.arguments import DeformConv, Pair
-from dyhead.ops.backends import Backend, Gradients, PackedKernels, pack_once
-from dyhead.ops.device_constants import device_constant
+from dyhead.ops.backends import (
+    Backend,
+    DeformConv,
+    Gradients,
+    PackedKernels,
+    Pair,
+    pack_once,
+)
+from dyhead.ops.pytorch.device_constants import device_constant
 from dyhead.ops.pytorch.matmul import matmul_nt, matmul_tn
 
 # Values of the columns in one chunk: 8 MB in float32. Large enough to keep every core busy, small

@@ -16,8 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyhead.ops.arguments import DeformConv, Pair
-from dyhead.ops.backends import Backend, Gradients, Outputs, PackedKernels
+from dyhead.ops.backends import Backend, DeformConv, Gradients, Outputs, PackedKernels, Pair
 from dyhead.ops.deform_conv import convolve
 from dyhead.ops.pytorch.branch_mix import channel_moments
 from dyhead.ops.pytorch.embedding_bag import PyTorchBackend

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dyhead.ops.device_constants import device_constant
+from dyhead.ops.pytorch.device_constants import device_constant
 
 Rows = tuple[tuple[int, ...], ...]
 

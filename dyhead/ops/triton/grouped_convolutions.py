@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dyhead.ops.arguments import DeformConv
+from dyhead.ops.backends import DeformConv
 from dyhead.ops.triton.descriptors import (
     WIDE,
     Place,

@@ -8,7 +8,7 @@ import torch
 from compared_blocks import make_cotangents, make_levels, make_stack, outcome, plain_double
 from gpu_cases import DEVICE, EXACT, IMAGE, IS_REAL, assert_near, level_sizes
 
-from dyhead.ops import device_constants
+from dyhead.ops.pytorch import device_constants
 from dyhead.ops.triton import self_check
 
 pytestmark = pytest.mark.usefixtures("triton_everywhere", "float32_convolutions")

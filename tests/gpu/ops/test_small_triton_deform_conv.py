@@ -9,7 +9,8 @@ import torch
 from convolve_by import all_by, by_pytorch, by_triton
 from gpu_cases import DEVICE, IS_REAL, normals
 
-from dyhead.ops import DeformConv, flat_read
+from dyhead.layers.map_sizes import flat_read
+from dyhead.ops import DeformConv
 from dyhead.ops.pytorch.branch_mix import channel_moments
 from dyhead.ops.triton import branch_mix as triton_branch_mix
 from dyhead.ops.triton import deform_conv as triton_deform_conv

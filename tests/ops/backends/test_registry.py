@@ -6,7 +6,6 @@ import torch
 from dyhead.ops import (
     BACKENDS,
     DeformConv,
-    backends,
     choose_backend,
     foreach_deform_conv_with_moments,
     modulated_deform_conv2d,
@@ -14,7 +13,7 @@ from dyhead.ops import (
 )
 from dyhead.ops import set_default_backend as set_default
 from dyhead.ops import torchvision as torchvision_module
-from dyhead.ops.backends import Backend, pack_once
+from dyhead.ops.backends import Backend, pack_once, registry
 from dyhead.ops.cpp import extension
 from dyhead.ops.triton import deform_conv as triton_module
 
@@ -26,12 +25,12 @@ def fresh(monkeypatch):
     """No wish, no memory of earlier choices, and none left behind."""
     for variable in ("DYHEAD_DEFORM_CONV", "DYHEAD_CPP", "TRITON_INTERPRET"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(backends, "_logged", set())
-    backends.why_not.cache_clear()
+    monkeypatch.setattr(registry, "_logged", set())
+    registry.why_not.cache_clear()
     set_default("")
     yield
     set_default("")
-    backends.why_not.cache_clear()
+    registry.why_not.cache_clear()
 
 
 def pretend(monkeypatch, cpp=False, triton=False, torchvision=True):
@@ -40,7 +39,7 @@ def pretend(monkeypatch, cpp=False, triton=False, torchvision=True):
     monkeypatch.setattr(torchvision_module, "has_kernel", lambda device: torchvision)
     monkeypatch.setattr(triton_module, "is_installed", lambda: True)
     monkeypatch.setattr(triton_module, "serves", lambda device: triton)
-    backends.why_not.cache_clear()
+    registry.why_not.cache_clear()
 
 
 @pytest.mark.parametrize(("cpp", "expected"), [(True, "cpp"), (False, "pytorch")])
@@ -144,7 +143,7 @@ def test_log_names_device_choice_and_reason_once(monkeypatch, caplog):
 
 @pytest.mark.parametrize("way", ["argument", "variable", "config"])
 def test_the_old_name_of_plain_pytorch_is_read_and_said_once(monkeypatch, caplog, way):
-    backends._warn_of_old_name.cache_clear()
+    registry._warn_of_old_name.cache_clear()
     argument = "bags" if way == "argument" else None
     if way == "variable":
         monkeypatch.setenv("DYHEAD_DEFORM_CONV", "bags")
@@ -171,8 +170,8 @@ class Doubling(Backend):
 
 
 def test_a_back_end_that_is_registered_is_chosen_and_differentiated(monkeypatch):
-    monkeypatch.setattr(backends, "BACKENDS", dict(BACKENDS))
-    monkeypatch.setattr("dyhead.ops.deform_conv.BACKENDS", backends.BACKENDS)
+    monkeypatch.setattr(registry, "BACKENDS", dict(BACKENDS))
+    monkeypatch.setattr("dyhead.ops.deform_conv.BACKENDS", registry.BACKENDS)
     register_backend(Doubling())
     shapes = ((1, 2, 3, 3), (1, 2, 3, 3), (1, 1, 3, 3), (2, 2, 1, 1))
     tensors = [torch.rand(shape, requires_grad=True) for shape in shapes]
@@ -216,7 +215,7 @@ def test_a_new_kernel_never_gets_what_an_old_one_left():
 
 @pytest.mark.parametrize("backend", ["pytorch", "cpp"])
 def test_calls_that_share_packed_kernels_pack_once(backend):
-    if reason := backends.why_not(backend, CPU):
+    if reason := registry.why_not(backend, CPU):
         pytest.skip(reason)
     shapes = ((1, 2, 3, 3), (1, 2, 3, 3), (1, 1, 3, 3), (2, 2, 1, 1))
     call, packed = DeformConv(*map(torch.rand, shapes)), {}

@@ -31,19 +31,28 @@ class DeformConv(NamedTuple):
         return _pair(self.stride), _pair(self.padding), _pair(self.dilation)
 
 
-def check_together(convolutions: Sequence[DeformConv]) -> list[DeformConv]:
+def check_together(
+    convolutions: Sequence[DeformConv], level_sizes: Sequence[Pair] | None = None
+) -> list[DeformConv]:
     """Check convolutions that run together, and bring them to the types of `Backend.forward`.
 
     Tensors that several of them share stay shared.
 
+    Args:
+        convolutions: at least one.
+        level_sizes: for each of them the height and width to which its output is upsampled.
+
     Raises:
-        ValueError: shapes do not fit each other, or the inputs' devices or types differ.
+        ValueError: shapes do not fit each other, the inputs' devices or types differ, or a level's
+            size is missing or smaller than the output.
     """
     converted: Converted = {}
     calls = [_checked(convolution, converted) for convolution in convolutions]
     device, dtype = calls[0].input.device, calls[0].input.dtype
     if any((call.input.device, call.input.dtype) != (device, dtype) for call in calls):
         raise ValueError("Convolutions that run together need inputs of one device and one type.")
+    if level_sizes is not None:
+        _check_level_sizes(calls, level_sizes)
     return calls
 
 
@@ -74,12 +83,8 @@ def _checked(convolution: DeformConv, converted: Converted) -> DeformConv:
     )
 
 
-def check_level_sizes(calls: Sequence[DeformConv], level_sizes: Sequence[Pair]) -> None:
-    """Refuse sizes (height, width) to which the outputs of `calls` cannot be upsampled.
-
-    Raises:
-        ValueError: a size is missing, or smaller than the output.
-    """
+def _check_level_sizes(calls: Sequence[DeformConv], level_sizes: Sequence[Pair]) -> None:
+    """Refuse sizes (height, width) to which the outputs of `calls` cannot be upsampled."""
     if len(calls) != len(level_sizes):
         raise ValueError(f"{len(calls)} convolutions need as many sizes, got {len(level_sizes)}.")
     for call, (height, width) in zip(calls, level_sizes, strict=True):
@@ -140,5 +145,5 @@ def _check_shapes(
             raise ValueError(
                 f"{name} must be {expected} for this input, kernel and stride, got"
                 f" {tuple(tensor.shape)}; a larger map needs an explicit reading, such as"
-                " dyhead.ops.flat_read."
+                " dyhead.layers.map_sizes.flat_read."
             )

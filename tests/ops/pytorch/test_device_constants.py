@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from dyhead.ops import device_constants
-from dyhead.ops.device_constants import device_constant
+from dyhead.ops.pytorch import device_constants
+from dyhead.ops.pytorch.device_constants import device_constant
 
 LIKE = torch.empty(0)
 

@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dyhead.ops.arguments import DeformConv, Pair
+from dyhead.ops.backends.arguments import DeformConv, Pair
 
 logger = logging.getLogger(__name__)
 

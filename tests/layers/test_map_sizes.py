@@ -1,10 +1,41 @@
-"""Convolutions of stride 2 on maps of one column."""
+"""Maps of other sizes: the official kernel's reading of offset maps, and maps of one column."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from dyhead.ops.narrow_maps import widened
+from dyhead.layers.map_sizes import READINGS, flat_read, read_at_size, widened
+
+
+def test_reads_each_samples_memory_from_its_beginning():
+    offsets = torch.arange(2 * 3 * 4 * 5).view(2, 3, 4, 5)
+    read = flat_read(offsets, 2, 3)
+    for sample in range(2):
+        memory = offsets[sample].flatten().tolist()
+        for channel in range(3):
+            for y in range(2):
+                for x in range(3):
+                    assert read[sample, channel, y, x] == memory[(channel * 2 + y) * 3 + x]
+
+
+def test_memory_format_does_not_change_the_reading():
+    offsets = torch.randn(2, 3, 4, 5)
+    expected = flat_read(offsets, 2, 3)
+    assert flat_read(offsets.to(memory_format=torch.channels_last), 2, 3).equal(expected)
+    wider = torch.cat((offsets, offsets), dim=1)
+    assert flat_read(wider[:, :3], 2, 3).equal(expected)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_maps_of_the_size_wanted_are_read_as_they_are(reading):
+    offset, mask = torch.randn(2, 18, 4, 5), torch.rand(2, 9, 4, 5)
+    assert read_at_size(reading, offset, mask, 4, 5) == (offset, mask)
+
+
+def test_gradient_reaches_only_what_was_read():
+    offsets = torch.randn(1, 3, 4, 5, requires_grad=True)
+    flat_read(offsets, 2, 3).sum().backward()
+    assert offsets.grad.flatten().tolist() == [1] * 18 + [0] * 42
 
 
 @pytest.mark.parametrize("height", [1, 2, 5])
