@@ -13,6 +13,7 @@ import bm_block
 import bm_deform_conv
 import bm_loader
 import bm_model
+import compare_checkouts
 import goals
 import measure
 import pytest
@@ -333,3 +334,21 @@ def test_gpu_goals_compare_with_the_baseline_under_autocast() -> None:
     found = {goal.text: goal.measured(results) for goal in goals.GOALS}
     assert found["GPU, block, bf16: forward"] == 10
     assert found["GPU, block, bf16: forward + backward"] is None
+
+
+def test_checkouts_are_compared_in_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    size = ["--channels", "16", "--height", "8", "--width", "8", "--device", "cpu"]
+    before, after = (
+        compare_checkouts.Worker(FOLDER.parent, "bm_deform_conv", size) for _ in range(2)
+    )
+    compare_checkouts.compare(before, after, rounds=2)
+    before.close()
+    after.close()
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert "forward | operator, torchvision, float32" in lines[0]
+    assert len(lines) == len(before.calls) and all(" to " in line for line in lines)
+
+
+def test_a_checkout_without_the_benchmark_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f"benchmark of {tmp_path} ended"):
+        compare_checkouts.Worker(tmp_path, "bm_deform_conv", [])

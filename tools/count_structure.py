@@ -118,7 +118,7 @@ def find_imports(path: Path, package: Path) -> set[Path]:
             found |= {find_module(name) or find_module(node.module) for name in names}
         elif isinstance(node, ast.Import):
             found |= {find_module(alias.name) for alias in node.names}
-    return {module for module in found if module not in (None, path)}
+    return {module for module in found if module is not None and module != path}
 
 
 def _dotted(package: Path) -> str:

@@ -181,7 +181,7 @@ DYHEAD.OFFSET_INIT = "default"
 # Images are padded to a multiple of this; 0 stands for the coarsest level's stride, or without
 # MODEL.PADDING_IN_STATISTICS for as little as the backbone takes.
 DYHEAD.SIZE_DIVISIBILITY = 0
-# Compute a block's attentions in one pass, where its options allow: the same values, faster.
+# What follows a block's convolutions takes two passes over memory: the same values, faster.
 DYHEAD.FUSED = True
 # Recompute each block's inside in the backward pass: less memory, more time, same gradients.
 DYHEAD.CHECKPOINT = False

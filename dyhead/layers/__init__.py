@@ -1,4 +1,4 @@
-"""The DyHead block and its three attentions, in plain PyTorch: usable in any project."""
+"""The DyHead block and its three attentions, on PyTorch and torchvision: usable in any project."""
 
 from dyhead.layers.block import (
     SCALE_ATTENTIONS,

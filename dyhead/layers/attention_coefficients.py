@@ -1,4 +1,4 @@
-"""The three attentions after the convolutions, as coefficients per image and channel.
+"""GroupNorm, scale and task attention of a block as coefficients per image and channel.
 
 Once the statistics of a GroupNorm are known it is affine per channel; scale attention multiplies by
 a scalar; the mean over branches is linear; DyReLU is the larger of two affine functions. So from
@@ -10,6 +10,8 @@ the convolutions' outputs y_b to the block's output there is only
 with coefficients per image and channel. What the attentions pool are means of affine functions of
 the y_b, hence affine functions of their means. So coefficients need no more than every channel's
 mean, its variance, and its mean after upsampling where a coarser level's output is upsampled.
+
+The hard sigmoids are those of the attentions' own modules too.
 
 Shape letters: L levels; B branches: finer, same, coarser (one level alone has only "same"); N
 images; C channels; G groups of the norm.

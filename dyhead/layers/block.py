@@ -13,11 +13,11 @@ from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import NORM_GROUPS, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
 
-# The attentions by the names that `BlockOptions` takes: a variant needs an entry here and no more.
-# They are built with their channels (spatial attention: of its input and of its output) and all
-# options. A block calls spatial attention with the levels and the index of one, for a tuple of
-# branches of that level's size; scale attention with such branches, for their weighted mean; and
-# task attention with that.
+# The attentions by the names that `BlockOptions` takes: a variant needs an entry here, and then
+# runs plainly. They are built with their channels (spatial attention: of its input and of its
+# output) and all options. A block calls spatial attention with the levels and the index of one, for
+# a tuple of branches of that level's size; scale attention with such branches, for their weighted
+# mean; and task attention with that.
 SPATIAL_ATTENTIONS: dict[str, Callable[[int, int, BlockOptions], Any]] = {
     "SpatialAttention": SpatialAttention
 }

@@ -32,7 +32,7 @@ class Execution(enum.Enum):
 def choose_execution(fused: bool, attentions: Sequence[nn.Module | None]) -> Execution:
     """Choose the form for a forward pass that begins now.
 
-    A tracer gets the operators that were written, not the functions that fuse them. An attention
+    Under torch.jit.trace the plain form runs, whose operators a trace can hold. An attention
     that the fused forms do not know runs plainly, and so does one with hooks, which fire then; the
     log has one line about it.
 

@@ -1,4 +1,4 @@
-"""The three attentions after the convolutions, in two passes over memory instead of some thirty.
+"""GroupNorm, scale and task attention of a block, fused: two passes over memory, not some thirty.
 
 One pass takes every channel's moments, while the convolutions write their outputs where the back
 end can; small computations make coefficients of them (`attention_coefficients`), and one pass
@@ -59,8 +59,8 @@ def attend_fused(levels: Sequence[Tensor], modules: Modules, execution: Executio
     kernels = spatial.kernels(prepared[0].dtype)
     outputs: list[Tensor] = []
     for part in _parts_of_pyramid(levels, execution):
-        # No name holds a part's maps: they are let go before the next part is convolved.
-        outputs += attend(
+        # Not assigned to a variable: a part's maps are freed before the next part is convolved.
+        outputs += _attend(
             spatial.convolve(prepared, part, kernels), part, sizes, modules, execution
         )
     return outputs
@@ -98,7 +98,7 @@ def _parts_of_pyramid(levels: Sequence[Tensor], execution: Execution) -> list[ra
     return [range(1), range(1, count)] if is_apart else [range(count)]
 
 
-def attend(
+def _attend(
     convolved: Convolved,
     part: Sequence[int],
     sizes: Sequence[Size],

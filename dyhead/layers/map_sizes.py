@@ -75,13 +75,11 @@ def read_at_size(
     Args:
         reading: a key of `READINGS`.
         offset, mask: (N, 2 * taps, H, W) and (N, taps, H, W).
-        height, width: of the coarser level; where they are H and W, nothing changes.
+        height, width: of the coarser level, at most H and W; where they are these, the values stay.
 
     Returns:
         (N, 2 * taps, height, width) and (N, taps, height, width).
     """
-    if is_same_size(mask.shape[-2:], (height, width)):
-        return offset, mask
     read_offset, read_mask = READINGS[reading]
     return read_offset(offset, height, width), read_mask(mask, height, width)
 

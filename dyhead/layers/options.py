@@ -30,7 +30,7 @@ class BlockOptions:
         order: of the attentions. "spatial_scale_task" as the official code, which weights every
             branch; "scale_spatial_task" as the paper's equation 2, which weights every level.
         coarser_offsets: how the coarser level's convolution, whose output is smaller than the
-            level's offset map, gets its offsets. "flat_read": see `flat_read`. "crop": the map's
+            level's offset map, gets its offsets. "flat_read": see `map_sizes`. "crop": the map's
             top left. "resize": the map resized, offsets with it. "upsample_features": the coarser
             level is upsampled before it is convolved (paper, section 3.1), so the map fits.
         hard_sigmoid: "official" relu6(x + 3) / 6, "paper" max(0, min(1, (x + 1) / 2)).

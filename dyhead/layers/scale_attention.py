@@ -1,4 +1,4 @@
-"""Scale-aware attention: a weight for each pyramid level, computed from the image.
+"""Scale-aware attention: a weight for each branch of a level, computed from the image.
 
 DyHead (Dai et al., CVPR 2021), section 3.2, equation 3, with the ReLU that the official code puts
 before the hard-sigmoid.

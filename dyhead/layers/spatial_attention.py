@@ -182,8 +182,8 @@ class SpatialAttention(nn.Module):
         """Compute the branches of `levels[index]`, all of its size.
 
         Args:
-            levels: features (N, C, H_i, W_i), finest first. A level must have the size of the next
-                finer one's stride-2 convolution, and at least as many positions as the coarser.
+            levels: features (N, C, H_i, W_i), finest first. Each must have the size of the next
+                finer one's stride-2 convolution.
             index: which level.
 
         Returns:

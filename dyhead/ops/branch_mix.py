@@ -23,7 +23,6 @@ CPU where the extension is there, both level by level; Triton on CUDA where its 
 for all levels at once.
 """
 
-import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -84,7 +83,7 @@ class Passes(Protocol):
         maps: Maps,
         scales: Tensor,
         dyrelu: Tensor,
-        moments: Tensor,
+        moment_gradients: Tensor,
     ) -> list[list[Tensor | None]]:
         """Compute the gradients of the maps."""
         ...
@@ -96,19 +95,14 @@ _registered: list[Passes] = []
 def register_passes(passes: Passes) -> None:
     """Add passes, which from then on are chosen where they serve before those that are there."""
     _registered.insert(0, passes)
-    _serving.cache_clear()
 
 
 def passes_for(images: Sequence[Tensor]) -> Passes:
     """Choose the passes for maps and gradients of one type and device."""
+    device, dtype = images[0].device, images[0].dtype
     if any(type(image) is not Tensor for image in images):
         # Tensors without data, as in tracing, are of a subclass: only PyTorch's operators know it.
         return _registered[-1]
-    return _serving(images[0].device, images[0].dtype)
-
-
-@functools.cache  # asked several times in a block's forward pass
-def _serving(device: torch.device, dtype: torch.dtype) -> Passes:
     fitting = (passes for passes in _registered if passes.device_type in ("", device.type))
     return next(passes for passes in fitting if passes.serves(device, dtype))
 
@@ -172,7 +166,7 @@ def mix_reductions(
 
 
 def mix_backward(
-    grads: Sequence[Tensor], maps: Maps, scales: Tensor, dyrelu: Tensor, moments: Tensor
+    grads: Sequence[Tensor], maps: Maps, scales: Tensor, dyrelu: Tensor, moment_gradients: Tensor
 ) -> list[list[Tensor | None]]:
     """Compute the gradients of the maps, those through their moments included.
 
@@ -181,14 +175,14 @@ def mix_backward(
 
     Args:
         grads, maps, scales, dyrelu: as for `mix_reductions`.
-        moments: (3, L, B, N, C): pooled, constant, slope: what one position gets from the gradients
-            of the three moments.
+        moment_gradients: (3, L, B, N, C): pooled, constant, slope: what one position gets from the
+            gradients of the three moments.
 
     Returns:
         L lists of B, each gradient of its map's shape and type, contiguous; None for None.
     """
     chosen = passes_for((*grads, *_present(maps)))
-    return chosen.mix_backward(grads, maps, scales, dyrelu, moments)
+    return chosen.mix_backward(grads, maps, scales, dyrelu, moment_gradients)
 
 
 def _present(maps: Maps) -> list[Tensor]:
@@ -204,8 +198,8 @@ class ByLevel(Passes):
             (5, N, C) to (N, H, W, C), written to `out` unless that is None: a map of the level's
             size, which is then lost;
         mix_reductions(grad_output, branches, scales, dyrelu): the gradients of both;
-        mix_backward(grad_output, branches, scales, dyrelu, moments): B gradients, from moments
-            (3, B, N, C).
+        mix_backward(grad_output, branches, scales, dyrelu, moment_gradients): B gradients; those
+            of the moments are (3, B, N, C).
     """
 
     def __init__(self, operators: Any) -> None:
@@ -265,7 +259,7 @@ class ByLevel(Passes):
         maps: Maps,
         scales: Tensor,
         dyrelu: Tensor,
-        moments: Tensor,
+        moment_gradients: Tensor,
     ) -> list[list[Tensor | None]]:
         """Compute `mix_backward` level by level."""
         gradients = []
@@ -277,7 +271,7 @@ class ByLevel(Passes):
                     branches,
                     scales[index, present],
                     dyrelu[index],
-                    moments[:, index, present].contiguous(),
+                    moment_gradients[:, index, present].contiguous(),
                 )
             )
             gradients.append([image if image is None else next(found) for image in level])

@@ -1,6 +1,6 @@
 """Modulated deformable convolution (DCNv2, Zhu et al., CVPR 2019, equation 1).
 
-Shape letters: as in `arguments`.
+Shape letters: as in `backends.arguments`.
 """
 
 import itertools
@@ -103,14 +103,14 @@ def grouped_deform_conv2d(
     Returns:
         (N, O, Y, X).
     """
-    from torchvision.ops import deform_conv2d  # takes a second to import
-
     taps = weight.shape[2] * weight.shape[3]
     geometry = (stride, padding, dilation)
     if weight.shape[1] == input.shape[1] and offset.shape[1] == 2 * taps:
         if mask is None:
             mask = offset.new_ones(len(offset), taps, *offset.shape[2:])
         return modulated_deform_conv2d(input, offset, mask, weight, bias, *geometry)
+    from torchvision.ops import deform_conv2d  # takes a second to import
+
     dtype = torch.promote_types(input.dtype, torch.float32)
     as_wide = [None if t is None else t.to(dtype) for t in (input, offset, weight, bias, mask)]
     wide_input, wide_offset, wide_weight, wide_bias, wide_mask = as_wide
@@ -209,13 +209,13 @@ def convolve(
             tensors = [tensor for call in together for tensor in call[:5]]
             geometries = [call[5:] for call in together]
             computed = [outputs[index] for index in group]
-            recorded = _Convolved.apply(backend, geometries, computed, *tensors)
+            recorded = _DeformConvFunction.apply(backend, geometries, computed, *tensors)
             for index, output in zip(group, recorded, strict=True):
                 outputs[index] = output
     return outputs, moments
 
 
-class _Convolved(torch.autograd.Function):
+class _DeformConvFunction(torch.autograd.Function):
     """Convolutions as one node of autograd's graph, which asks a back end for their gradients.
 
     It keeps what they read and nothing else: all the rest is cheap to compute again.

@@ -27,9 +27,11 @@ def test_memory_format_does_not_change_the_reading():
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_maps_of_the_size_wanted_are_read_as_they_are(reading):
-    offset, mask = torch.randn(2, 18, 4, 5), torch.rand(2, 9, 4, 5)
-    assert read_at_size(reading, offset, mask, 4, 5) == (offset, mask)
+@pytest.mark.parametrize("size", [(4, 5), (1, 1)])
+def test_maps_of_the_size_wanted_keep_their_values(reading, size):
+    offset, mask = torch.randn(2, 18, *size), torch.rand(2, 9, *size)
+    read = read_at_size(reading, offset, mask, *size)
+    assert read[0].equal(offset) and read[1].equal(mask)
 
 
 def test_gradient_reaches_only_what_was_read():

@@ -100,13 +100,17 @@ class Backend(Protocol):
         return [[index] for index in range(len(convolutions))]
 
 
-BACKENDS: dict[str, Backend] = {}  # by name; of two that serve a device, the later one is chosen
+BACKENDS: dict[str, Backend] = {}  # by name; of two chosen on a device, the later one wins
 _default_backend = ""
 _logged: set[tuple[torch.device, str]] = set()
 
 
 def register_backend(backend: Backend) -> None:
-    """Add a back end, which from then on is chosen where it serves before those that are there."""
+    """Add a back end, to be chosen by its name.
+
+    On the types of devices in its `chosen_on` it is the automatic choice from then on, before those
+    that are there.
+    """
     BACKENDS[backend.name] = backend
     why_not.cache_clear()
 

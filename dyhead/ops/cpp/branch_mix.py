@@ -1,4 +1,4 @@
-"""The passes of a fused block by the C++ extension, on CPU: `branch_mix.cpp`."""
+"""The passes of a fused block by the C++ extension, on CPU: `branch_mix*.cpp`."""
 
 import torch
 

@@ -25,8 +25,9 @@ from dyhead.ops.backends import (
 )
 from dyhead.ops.cpp import extension
 
-# torch.get_float32_matmul_precision() says how float32 operands enter the products of forward:
-# bf16x3 splits each in two bfloat16 and adds three products: nearly float32, on a matrix unit.
+# torch.get_float32_matmul_precision() says how float32 operands enter the products of forward
+# (backward has bfloat16 for "medium", else float32). bf16x3 splits each in two bfloat16 and adds
+# three products: nearly float32, on a matrix unit.
 PRECISIONS = {"highest": "float32", "high": "bf16x3", "medium": "bf16"}
 
 _as_channels_last = functools.partial(torch.Tensor.contiguous, memory_format=torch.channels_last)

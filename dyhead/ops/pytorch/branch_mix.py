@@ -95,13 +95,13 @@ def mix_backward(
     branches: Sequence[Tensor],
     scales: Tensor,
     dyrelu: Tensor,
-    moments: Tensor,
+    moment_gradients: Tensor,
 ) -> list[Tensor]:
     """Compute `branch_mix.mix_backward` of one level."""
     size = _size(grad_output)
     gradients = [
         (_Gradient if _size(branch) == size else _UpsampledGradient)(
-            branch, size, moments[:, index]
+            branch, size, moment_gradients[:, index]
         )
         for index, branch in enumerate(branches)
     ]
@@ -196,8 +196,8 @@ class _Source:
 class _Gradient:
     """The gradient of a branch of the level's size, chunk by chunk."""
 
-    def __init__(self, branch: Tensor, size: Size, moments: Tensor) -> None:
-        pooled, constant, slope = moments
+    def __init__(self, branch: Tensor, size: Size, moment_gradients: Tensor) -> None:
+        pooled, constant, slope = moment_gradients
         self.coefficients = torch.stack((pooled + constant, slope))
         self.gradient = torch.empty_like(branch)
 
@@ -214,22 +214,22 @@ class _Gradient:
 class _UpsampledGradient:
     """The gradient of a smaller branch: `_Source` transposed."""
 
-    def __init__(self, branch: Tensor, size: Size, moments: Tensor) -> None:
-        self.branch, self.moments = branch, moments
+    def __init__(self, branch: Tensor, size: Size, moment_gradients: Tensor) -> None:
+        self.branch, self.moment_gradients = branch, moment_gradients
         batch, height, width, channels = branch.shape
         self.rows = _neighbours(height, size[0], branch)
         self.columns = _neighbours(width, size[1], branch)
-        self.widened = moments.new_zeros(batch, height, size[1], channels)
+        self.widened = moment_gradients.new_zeros(batch, height, size[1], channels)
 
     def add(self, grad: Tensor, part: Tensor, chunk: Chunk) -> None:
         """Take the gradient (n, r, W, C) through the mix."""
         images, rows = chunk
-        pooled = _rows(self.moments, chunk)[0]
+        pooled = _rows(self.moment_gradients, chunk)[0]
         _collect(self.widened[images], 1, grad.add_(pooled), [values[rows] for values in self.rows])
 
     def finish(self) -> Tensor:
         """(N, h, w, C)."""
-        _, constant, slope = self.moments[:, :, None, None]
+        _, constant, slope = self.moment_gradients[:, :, None, None]
         gradient = torch.addcmul(constant, self.branch, slope)
         _collect(gradient, 2, self.widened, self.columns)
         return gradient.to(self.branch.dtype)

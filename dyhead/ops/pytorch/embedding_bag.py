@@ -15,7 +15,8 @@ Types: input, kernel, bias and result share one, offset and mask have another of
 Samples are weighted and summed in the latter, so that nothing but the operands of the matrix
 products is ever rounded to 16 bits.
 
-Shape letters: as in `arguments`; P = N * Y * X output positions, R = N * H * W rows of the table.
+Shape letters: as in `backends.arguments`; P = N * Y * X output positions, R = N * H * W rows
+of the table.
 """
 
 import itertools

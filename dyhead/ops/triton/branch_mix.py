@@ -138,11 +138,16 @@ class TritonPasses(Passes):
         return grad_scales, grad_dyrelu
 
     def mix_backward(
-        self, grads: Sequence[Tensor], maps: Maps, scales: Tensor, dyrelu: Tensor, moments: Tensor
+        self,
+        grads: Sequence[Tensor],
+        maps: Maps,
+        scales: Tensor,
+        dyrelu: Tensor,
+        moment_gradients: Tensor,
     ) -> list[list[Tensor | None]]:
         """Compute `branch_mix.mix_backward` for all levels at once."""
         if _unfit(maps):
-            return _PYTORCH.mix_backward(grads, maps, scales, dyrelu, moments)
+            return _PYTORCH.mix_backward(grads, maps, scales, dyrelu, moment_gradients)
         from dyhead.ops.triton.mix_backward_kernels import backward_kernel, finish_upsampled_kernel
 
         pyramid = Pyramid(maps, _sizes(grads))
@@ -161,7 +166,7 @@ class TritonPasses(Passes):
                 scales,
                 dyrelu,
                 grad_rows,
-                moments,
+                moment_gradients,
                 gradients,
                 collected,
                 pyramid.num_images,
@@ -174,7 +179,7 @@ class TritonPasses(Passes):
                 finish_upsampled_kernel[_grid(blocks, pyramid, tiles)](
                     pyramid.map_descriptors,
                     pyramid.table,
-                    moments,
+                    moment_gradients,
                     collected,
                     gradients,
                     pyramid.num_images,

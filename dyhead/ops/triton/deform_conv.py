@@ -7,7 +7,8 @@ convolutions, as those of all levels and branches of a DyHead block, share their
 
 Triton is optional: without it, or where it does not work, `serves` says so and nothing raises.
 
-Shape letters: as in `arguments`; P output positions and R input pixels of all convolutions.
+Shape letters: as in `backends.arguments`; P output positions and R input pixels of all
+convolutions.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Deformable convolutions of different sizes that share one launch of a Triton kernel.
 
-Shape letters: as in `arguments`; P output positions and R input pixels of all convolutions, W
-kernels.
+Shape letters: as in `backends.arguments`; P output positions and R input pixels of all
+convolutions, W kernels.
 """
 
 import itertools

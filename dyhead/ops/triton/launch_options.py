@@ -12,7 +12,7 @@ FEW_POSITIONS = 4096
 def forward_options(
     dtype: torch.dtype, channels: int, outputs: int, positions: int
 ) -> dict[str, int]:
-    """Choose options of the forward kernel: all output channels at once, so as to sample once."""
+    """Choose options of the forward kernel: many output channels at once, as each tile samples."""
     wide = dtype == torch.float32
     if positions <= FEW_POSITIONS:
         return _options(32, _tile(channels, 32 if wide else 64), _tile(outputs, 64), 4, 4)

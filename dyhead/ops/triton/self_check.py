@@ -26,7 +26,7 @@ def passes_check(device: torch.device, outcomes: Outcomes, instead: str) -> bool
     Args:
         device: a CUDA device without a number is the current one.
         outcomes: a function of a module.
-        instead: what the warning says will be used, such as "The mix uses plain PyTorch".
+        instead: what the warning says will be used: "The passes of fused blocks use plain PyTorch".
     """
     if device.type != "cuda" and not (device.type == "cpu" and is_interpreted()):
         return False
