@@ -125,7 +125,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--benchmark", choices=BENCHMARKS, default="bm_block")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("arguments", nargs="*", help="of the benchmark, after --")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # the last ones come after options
 
 
 def main() -> None:

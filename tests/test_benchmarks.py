@@ -352,3 +352,10 @@ def test_checkouts_are_compared_in_turns(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_checkout_without_the_benchmark_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=f"benchmark of {tmp_path} ended"):
         compare_checkouts.Worker(tmp_path, "bm_deform_conv", [])
+
+
+def test_a_benchmark_gets_the_arguments_behind_the_dashes() -> None:
+    line = ["one", "two", "--benchmark", "bm_block", "--rounds", "3", "--", "--size", "64", "64"]
+    args = compare_checkouts.parse(line)
+    assert (args.before, args.after, args.rounds) == (Path("one"), Path("two"), 3)
+    assert args.arguments == ["--size", "64", "64"]
