@@ -96,11 +96,11 @@ def _current_name(name: str) -> str:
     return name
 
 
-def compare(before: Worker, after: Worker, rounds: int) -> None:
-    """Print for every call that both have the medians, and the median ratio of the pairs."""
+def compare(before: Worker, after: Worker, rounds: int, only: str = "") -> None:
+    """Print for the calls that both have the medians, and the median ratio of the pairs."""
     print(f"{'call':52} {'before ms':>10} {'after ms':>10} {'after / before':>14}  quartiles")
     for name in before.calls:
-        if name not in after.calls:
+        if name not in after.calls or only not in name:
             continue
         pairs = []
         for index in range(rounds):
@@ -124,6 +124,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("after", type=Path, help="another one")
     parser.add_argument("--benchmark", choices=BENCHMARKS, default="bm_block")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--only", default="", metavar="TEXT", help="calls whose name has this")
     parser.add_argument("arguments", nargs="*", help="of the benchmark, after --")
     return parser.parse_intermixed_args(arguments)  # the last ones come after options
 
@@ -133,7 +134,7 @@ def main() -> None:
     args = parse()
     before = Worker(args.before.resolve(), args.benchmark, args.arguments)
     after = Worker(args.after.resolve(), args.benchmark, args.arguments)
-    compare(before, after, args.rounds)
+    compare(before, after, args.rounds, args.only)
     before.close()
     after.close()
 
