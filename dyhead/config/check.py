@@ -19,6 +19,7 @@ def check_config(cfg: CfgNode) -> None:
     _check_crop(cfg)
     _check_augmentation(cfg)
     _check_padding(cfg)
+    _check_group_norm(cfg)
 
 
 def _check_channels(cfg: CfgNode) -> None:
@@ -84,3 +85,17 @@ def _check_padding(cfg: CfgNode) -> None:
         f"MODEL.DYHEAD.SIZE_DIVISIBILITY {cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY} pads images, and"
         " MODEL.PADDING_IN_STATISTICS False does without: set the first to 0 or the second to True."
     )
+
+
+def _check_group_norm(cfg: CfgNode) -> None:
+    fpn, resnets = cfg.MODEL.FPN, cfg.MODEL.RESNETS
+    for norm_key, norm, key, channels in (
+        ("FPN.NORM", fpn.NORM, "FPN.OUT_CHANNELS", fpn.OUT_CHANNELS),
+        ("RESNETS.NORM", resnets.NORM, "RESNETS.STEM_OUT_CHANNELS", resnets.STEM_OUT_CHANNELS),
+        ("RESNETS.NORM", resnets.NORM, "RESNETS.RES2_OUT_CHANNELS", resnets.RES2_OUT_CHANNELS),
+    ):
+        if norm == "GN" and channels % 32:
+            raise UserError(
+                f"MODEL.{norm_key} 'GN' takes a multiple of 32 channels, and MODEL.{key} is"
+                f" {channels}: change one of them."
+            )

@@ -44,6 +44,14 @@ def test_packaged_configs_suit_themselves(config: str) -> None:
         ({"INPUT.AUG.MIXUP.PROB": 0.5, "MODEL.KEYPOINT_ON": True}, "MODEL.KEYPOINT_ON is True"),
         ({"SOLVER.BASE_LR": -1.0}, "SOLVER.BASE_LR can't be -1.0"),
         (
+            {"MODEL.FPN.NORM": "GN", "MODEL.FPN.OUT_CHANNELS": 48},
+            "FPN.NORM 'GN' takes a multiple of 32 channels, and MODEL.FPN.OUT_CHANNELS is 48",
+        ),
+        (
+            {"MODEL.RESNETS.NORM": "GN", "MODEL.RESNETS.STEM_OUT_CHANNELS": 3},
+            "multiple of 32 channels, and MODEL.RESNETS.STEM_OUT_CHANNELS is 3",
+        ),
+        (
             {"MODEL.PADDING_IN_STATISTICS": False, "MODEL.DYHEAD.SIZE_DIVISIBILITY": 32},
             "SIZE_DIVISIBILITY 32 pads images.*set the first to 0 or the second to True",
         ),

@@ -15,10 +15,15 @@ from small_program import command_line, start
 from small_program import wait_for as read_until
 from tiny_training import run_training, sentence_of, start_training
 
+from dyhead.d2 import HOST
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="limits and processes are Linux's"),
 ]
+several_on_cpu = pytest.mark.skipif(
+    HOST == "detectron2", reason="genuine Detectron2 trains several processes on GPUs only"
+)
 AS_NOBODY = """
 import os, runpy
 import dyhead.engine.train_net  # while all of Python's own files can be read
@@ -179,6 +184,7 @@ def test_the_disk_of_the_images_does_not_answer(
 
 
 @pytest.mark.fault("a killed process of several, own launcher")
+@several_on_cpu
 def test_one_of_several_processes_is_killed(
     arguments: list[str], tmp_path: Path, fault: ShownFault
 ) -> None:
@@ -199,6 +205,7 @@ def test_one_of_several_processes_is_killed(
 
 
 @pytest.mark.fault("a killed launcher of several processes")
+@several_on_cpu
 def test_the_process_that_started_the_others_is_killed(
     arguments: list[str], tmp_path: Path, fault: ShownFault
 ) -> None:
@@ -238,6 +245,7 @@ def test_a_folder_that_cannot_be_written(
 
 
 @pytest.mark.fault("a killed process of several, torchrun")
+@several_on_cpu
 def test_one_of_torchruns_processes_is_killed(tmp_path: Path, fault: ShownFault) -> None:
     line = ["--resume", *command_line(tmp_path), "SOLVER.MAX_ITER", "40"]
     process = start(line, *UNDER_TORCHRUN)
