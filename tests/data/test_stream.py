@@ -1,6 +1,8 @@
 """The stream of training images: nothing is seen twice or left out, whoever reads it."""
 
 import itertools
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +22,7 @@ from dyhead.data.stream import (
     Place,
     TrainingBatches,
     join_unseen,
+    print_unless_disconnected,
 )
 from dyhead.errors import UserError
 
@@ -207,3 +210,31 @@ def test_images_know_their_batch(workers: int) -> None:
     batches = iter(build(3, is_grouped=False, workers=workers))
     known = [[image[BATCH_KEY] for image in next(batches)] for _ in range(5)]
     assert known == [[(5, number)] * 3 for number in range(5)]
+
+
+# A worker's server of file descriptors, whose client hangs up as soon as it is connected.
+HANG_UP = """
+import socket, sys, time
+from multiprocessing.reduction import DupFd
+{hook}
+address, _ = DupFd(1)._id
+client = socket.socket(socket.AF_UNIX)
+client.connect(address)
+client.close()
+time.sleep(1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file descriptors are handed over by sockets")
+@pytest.mark.parametrize("is_worker", [False, True])
+def test_a_run_that_ends_while_a_batch_is_handed_over_prints_nothing(is_worker: bool) -> None:
+    hook = "from dyhead.data import stream; sys.excepthook = stream.print_unless_disconnected"
+    code = HANG_UP.format(hook=hook if is_worker else "")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ("Traceback" in done.stderr) is not is_worker, done.stderr
+
+
+def test_other_errors_of_a_worker_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ValueError("something else")
+    print_unless_disconnected(ValueError, error, None)
+    assert "ValueError: something else" in capsys.readouterr().err
