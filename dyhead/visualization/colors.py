@@ -37,6 +37,11 @@ def _hue(i: int) -> Color:
     return red, green, blue
 
 
+def css_color(color: Color) -> str:
+    """Write a colour as pages need it, such as #e69f00."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def text_color(ground: Color) -> Color:
     """Black or white, whichever is read better on a colour (contrast as in WCAG 2.1)."""
     luminance = relative_luminance(ground)
