@@ -86,7 +86,7 @@ function counted(picture) {
   if (info.sets[state.set].predictions === null) return `${picture.truth.length} objects`;
   const errors = picture.found.filter((row) => isError(row[6])).length;
   const missed = picture.truth.filter((row) => row[5] === STATE_MISSED).length;
-  return `${picture.found.length} found, ${errors + missed} wrong`;
+  return `${errors + missed} wrong`;
 }
 
 export function cardOf(id) {
