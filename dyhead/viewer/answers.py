@@ -10,6 +10,8 @@ from importlib.resources import files
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+from PIL import UnidentifiedImageError
+
 from dyhead import __version__
 from dyhead.pages import base_style
 from dyhead.safe_io.json_text import strict_json
@@ -153,6 +155,8 @@ def _index(text: str, length: int) -> int:
 
 
 def _why(error: OSError) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its message is about a Python object
+        return "the file holds no picture of a known format"
     return error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 
