@@ -3,9 +3,9 @@
 import base64
 import json
 import os
-import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,14 @@ _OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
     *("--no-first-run", "--disable-extensions", "--disable-background-networking"),
 )
+# Chromium reads from file 3 and writes to file 4.
+_START = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, pipe in enumerate(pipes, start=3):
+    os.dup2(pipe, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
 _KEYS |= {"ArrowDown": 40, "Tab": 9}
 
@@ -30,9 +38,9 @@ class Browser:
     def __init__(self, profile: Path, width: int = 1200, height: int = 800) -> None:
         to_read, self._to_browser = os.pipe()
         self._from_browser, to_write = os.pipe()
-        command = shlex.join([str(CHROMIUM), *_OPTIONS, f"--user-data-dir={profile}"])
+        command = [str(CHROMIUM), *_OPTIONS, f"--user-data-dir={profile}"]
         self._process = subprocess.Popen(
-            ["sh", "-c", f"exec {command} 3<&{to_read} 4>&{to_write}"],
+            [sys.executable, "-c", _START, str(to_read), str(to_write), *command],
             pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
