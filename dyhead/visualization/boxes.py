@@ -18,7 +18,9 @@ _MIN_SIDE = 320  # a picture whose longer side is shorter is enlarged to be read
 _MIN_FONT_SIZE = 11  # pixels
 _DIAGONAL_OVER_FONT_SIZE = 68
 _DIAGONAL_OVER_LINE_WIDTH = 320
+_MIN_LINE_WIDTH = 2  # pixels, save for small boxes
 _SIDE_OVER_LINE_WIDTH = 10  # a thicker line would hide a small object
+_LINE_OVER_CASING = 3  # width of a line over that of what surrounds it
 _PADDING = 2  # pixels around a label's text, at the smallest font
 
 
@@ -48,9 +50,10 @@ def draw_boxes(
     """Draw boxes, the most certain on top, with their names and scores.
 
     Lines and text are as thick and large as the picture's size asks for, and thinner around small
-    boxes. A label lies where it hides the least of the objects, within the picture. Where it could
-    only lie on the label of a more certain box, or where labels would hide more than an eighth of
-    the picture, it is left out; the colour still tells the class.
+    boxes. A black or white line around each is seen where the ground has the box's colour. A label
+    lies where it hides the least of the objects, within the picture. Where it could only lie on a
+    small object or on the label of a more certain box, or where labels would hide more than an
+    eighth of the picture, it is left out; the colour still tells the class.
 
     Args:
         image: of any mode; it stays as it is.
@@ -67,7 +70,7 @@ def draw_boxes(
     ordered = sorted(
         visible_boxes(boxes, zoom, picture.size), key=lambda b: (b[0].score or 0, -_area(b[1]))
     )
-    width = max(round(math.hypot(*picture.size) / _DIAGONAL_OVER_LINE_WIDTH), 1)
+    width = max(round(math.hypot(*picture.size) / _DIAGONAL_OVER_LINE_WIDTH), _MIN_LINE_WIDTH)
     for box, area in ordered:
         _draw_outline(draw, area, box, width)
     _draw_labels(draw, ordered[::-1], font_scale)
@@ -112,10 +115,14 @@ def _area(area: Rectangle) -> int:
 
 
 def _draw_outline(draw: ImageDraw.ImageDraw, area: Rectangle, box: DrawnBox, width: int) -> None:
-    """Draw lines inside the box's edges."""
+    """Draw lines inside the box's edges, and around them thin ones that any ground shows."""
     side = min(area.right - area.left, area.bottom - area.top)
     width = max(min(width, side // _SIDE_OVER_LINE_WIDTH), 1)
     inclusive = (area.left, area.top, area.right - 1, area.bottom - 1)  # as PIL counts
+    casing = max(round(width / _LINE_OVER_CASING), 1)
+    around = (area.left - casing, area.top - casing, area.right - 1 + casing)
+    lowest = area.bottom - 1 + casing
+    draw.rectangle((*around, lowest), outline=text_color(box.color), width=casing)
     if not box.is_dashed:
         draw.rectangle(inclusive, outline=box.color, width=width)
         return
