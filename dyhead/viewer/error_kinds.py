@@ -26,7 +26,7 @@ BACKGROUND_IOU = 0.1
 
 
 class Kind(IntEnum):
-    """What a detection is, see above; `MISSED` is of objects alone."""
+    """The kinds of detections, see above; `MISSED` is of objects alone."""
 
     MATCHED = 0
     WRONG_CLASS = 1

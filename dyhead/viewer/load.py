@@ -142,4 +142,3 @@ def _truth(
     labels = np.array([classes[each["category_id"]] for each in annotations], dtype=np.int64)
     crowds = np.array([bool(each.get("iscrowd")) for each in annotations], dtype=bool)
     return pictures[order], Objects(boxes[order], labels[order], crowds[order])
-

@@ -18,7 +18,7 @@ _SCORE_DIGITS = 4
 
 
 class State(IntEnum):
-    """What has become of an object of the ground truth at a score threshold."""
+    """The fate of an object of the ground truth at a score threshold."""
 
     FOUND = 0
     MISTAKEN = 1  # for another class, or badly placed
@@ -110,7 +110,7 @@ def describe_picture(pictures: PictureSet, place: int, query: Query) -> dict[str
 
 @dataclass(frozen=True)
 class _Marks:
-    """What is true of detections (D,) and objects (T,) under a query."""
+    """The detections (D,) and objects (T,) that fit each part of a query."""
 
     of_score: np.ndarray  # (D,)
     of_class: np.ndarray  # (D,)
@@ -182,9 +182,7 @@ def _weights(pictures: PictureSet, query: Query, marks: _Marks) -> np.ndarray:
         counted = counted & ~np.isin(pictures.errors.kinds, _NO_ERRORS)
     weights = np.bincount(pictures.found_pictures[counted], minlength=length)
     if not query.kinds or Kind.MISSED in query.kinds:
-        weights = weights + np.bincount(
-            pictures.truth_pictures[marks.missed], minlength=length
-        )
+        weights = weights + np.bincount(pictures.truth_pictures[marks.missed], minlength=length)
     return weights
 
 

@@ -17,9 +17,7 @@ RESULTS = "inference/coco_instances_results.json"
 @pytest.mark.parametrize(
     "write", [value for name, value in vars(label_files).items() if name.startswith("write_")]
 )
-def test_every_format_gives_the_same_boxes(
-    tmp_path: Path, write: Callable[[Path], Path]
-) -> None:
+def test_every_format_gives_the_same_boxes(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     (files,) = find_sets(write(tmp_path / "data"))
     loaded = load_set(files)
     assert not loaded.has_predictions
@@ -28,7 +26,7 @@ def test_every_format_gives_the_same_boxes(
         rows = loaded.truth_of(place)
         boxes, labels = loaded.truth.boxes[rows], loaded.truth.classes[rows]
         read[Path(entry.name).name] = sorted(
-            (loaded.class_names[label], tuple((box[:2].tolist() + (box[2:] - box[:2]).tolist())))
+            (loaded.class_names[label], tuple(box[:2].tolist() + (box[2:] - box[:2]).tolist()))
             for box, label in zip(boxes, labels, strict=True)
         )
     assert sorted(read) == sorted(label_files.LABELS)

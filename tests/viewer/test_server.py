@@ -82,7 +82,7 @@ def test_sets_tell_classes_with_the_colours_of_drawings(served: Served) -> None:
         6,
     )
     assert [each["name"] for each in only["classes"]] == ["ant", "bee", "fly"]
-    colors = ["#%02x%02x%02x" % color for color in class_colors(3)]
+    colors = [f"#{bytes(color).hex()}" for color in class_colors(3)]
     assert [each["color"] for each in only["classes"]] == colors
 
 

@@ -87,7 +87,9 @@ def lab(color, matrix):
     channels = seen(color, matrix)
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     relative = to_xyz @ linear / to_xyz.sum(axis=1)
-    x, y, z = np.where(relative > 216 / 24389, np.cbrt(relative), (24389 / 27 * relative + 16) / 116)
+    x, y, z = np.where(
+        relative > 216 / 24389, np.cbrt(relative), (24389 / 27 * relative + 16) / 116
+    )
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
