@@ -67,7 +67,7 @@ def draw_crop(
         )
         for box in near
     ]
-    crop = draw_boxes(shown, [line for place in places for line in _frame(place)])
+    crop = draw_boxes(shown, [DrawnBox(place, _COLOR) for place in places])
     _point_at_small_ones(crop, places)
     return crop
 
@@ -77,15 +77,6 @@ def as_data_uri(picture: Image.Image) -> str:
     file = io.BytesIO()
     picture.save(file, format="JPEG", quality=_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _frame(place: Region) -> list[DrawnBox]:
-    """Return two lines of colour within a black one, which are seen on any picture."""
-    left, top, right, bottom = place
-    lines = [DrawnBox((left - 1, top - 1, right + 1, bottom + 1), _BLACK), DrawnBox(place, _COLOR)]
-    if min(right - left, bottom - top) > _SMALL:
-        lines.append(DrawnBox((left + 1, top + 1, right - 1, bottom - 1), _COLOR))
-    return lines
 
 
 def _point_at_small_ones(crop: Image.Image, places: Sequence[Region]) -> None:

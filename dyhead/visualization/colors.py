@@ -15,19 +15,29 @@ _OKABE_ITO: tuple[Color, ...] = (
     (213, 94, 0),  # vermilion
     (0, 114, 178),  # blue
 )
+# Each of these is, of the colours that are neither near black nor near white, the farthest from all
+# before it, in CIELAB, as the one of normal, protanopic and deuteranopic sight sees it that tells
+# it least (simulated as by Machado, Oliveira and Fernandes, 2009).
+_FARTHEST: tuple[Color, ...] = (
+    *((0, 0, 255), (187, 255, 170), (85, 34, 0), (34, 51, 68), (34, 17, 153), (255, 238, 255)),
+    *((119, 102, 255), (102, 187, 102), (0, 51, 119), (51, 85, 68), (119, 102, 51)),
+    *((85, 221, 170), (102, 153, 255), (204, 238, 119), (17, 85, 187), (102, 85, 119)),
+    (0, 34, 204),
+)
+CLASS_COLORS = _OKABE_ITO + _FARTHEST  # by class index: the one table of all drawings and pages
 _GOLDEN_RATIO = 0.618034  # hues this far apart stay distinct however many there are
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 
 
 def class_colors(num_classes: int) -> list[Color]:
-    """Distinct colours: those that are safe for the colour-blind, then as many hues as it takes.
+    """Return a colour for each class: 24 that are safe for the colour-blind, then as many hues.
 
-    The hues that follow differ in brightness from one to the next, which everybody sees. A class
-    has the same colour whatever the number of classes.
+    The hues differ in brightness from one to the next, but with so many classes it is the labels
+    that tell them apart. A class has the same colour whatever the number of classes.
     """
-    more = [_hue(i) for i in range(max(num_classes - len(_OKABE_ITO), 0))]
-    return [*_OKABE_ITO, *more][:num_classes]
+    more = [_hue(i) for i in range(max(num_classes - len(CLASS_COLORS), 0))]
+    return [*CLASS_COLORS, *more][:num_classes]
 
 
 def _hue(i: int) -> Color:
@@ -35,6 +45,11 @@ def _hue(i: int) -> Color:
     channels = colorsys.hsv_to_rgb(i * _GOLDEN_RATIO % 1, saturation, value)
     red, green, blue = (round(255 * channel) for channel in channels)
     return red, green, blue
+
+
+def css_color(color: Color) -> str:
+    """Write a colour as pages need it, such as #e69f00."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def text_color(ground: Color) -> Color:

@@ -1,4 +1,4 @@
-"""Places for labels: where they hide the least of the objects, and no other label."""
+"""Places for labels: where they hide nothing small, the least of what is large, and no label."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 _MAX_COVERED = 0.125  # of the picture's area, by all labels together
+_SMALL = 4  # times a label's area: objects below it are not hidden, others by a quarter at most
 _LESS_USUAL = 0.03  # what a place costs more than the one before it in `_candidates`
 
 
@@ -32,7 +33,8 @@ def place_labels(
 
     Returns:
         One place for each box, within the picture; None where there is no label, or no place that
-        is free of the labels before it, or where the labels would cover too much of the picture.
+        is free of small objects and of the labels before it, or where the labels would cover too
+        much of the picture.
     """
     objects = np.array(boxes, dtype=np.int64).reshape(-1, 4)
     places: list[Rectangle | None] = []
@@ -57,23 +59,26 @@ def _best_place(
     taken: np.ndarray,
 ) -> Rectangle | None:
     """Return the free candidate that hides the least of the objects, relative to their sizes."""
-    candidates = _candidates(box, size, picture_size)  # (8, 4)
+    candidates = _candidates(box, size, picture_size)  # (K, 4)
     if not len(candidates):
         return None
     areas = (objects[:, 2] - objects[:, 0]) * (objects[:, 3] - objects[:, 1])
-    hidden = (_overlaps(candidates, objects) / areas).sum(axis=1)
-    cost = hidden + _LESS_USUAL * np.arange(len(candidates))
+    hidden = _overlaps(candidates, objects)
+    cost = (hidden / areas).sum(axis=1) + _LESS_USUAL * np.arange(len(candidates))
+    is_small = areas < _SMALL * size[0] * size[1]
+    cost[(hidden[:, is_small] > 0).any(axis=1)] = np.inf
     cost[(_overlaps(candidates, taken) > 0).any(axis=1)] = np.inf
     best = int(cost.argmin())
     return Rectangle(*candidates[best].tolist()) if np.isfinite(cost[best]) else None
 
 
 def _candidates(box: Rectangle, size: tuple[int, int], picture_size: tuple[int, int]) -> np.ndarray:
-    """Return rectangles (8, 4) around and in a box, the most usual first; none if too large."""
+    """Return rectangles (16, 4) around and in a box, the most usual first; none if too large."""
     (width, height), (picture_width, picture_height) = size, picture_size
     if width > picture_width or height > picture_height:
         return np.zeros((0, 4), dtype=np.int64)
     left, top, right, bottom = box
+    middle_x, middle_y = (left + right - width) // 2, (top + bottom - height) // 2
     corners = np.array(
         [
             (left, top - height),  # above
@@ -84,6 +89,14 @@ def _candidates(box: Rectangle, size: tuple[int, int], picture_size: tuple[int, 
             (left, bottom - height),
             (right, top),  # beside
             (left - width, top),
+            (right, bottom - height),
+            (left - width, bottom - height),
+            (middle_x, top - height),
+            (middle_x, bottom),
+            (right, middle_y),
+            (left - width, middle_y),
+            (right - width, top),  # inside
+            (right - width, bottom - height),
         ]
     )
     corners = corners.clip(min=0, max=[picture_width - width, picture_height - height])

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dyhead.visualization.boxes import DrawnBox, draw_boxes, readable_zoom
+from dyhead.visualization.colors import class_colors, relative_luminance, text_color
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -48,6 +49,30 @@ def test_boxes_beyond_the_picture_are_cut_and_others_are_left_out():
     assert where(thin, RED) == (10, 10, 11, 20)
 
 
+@pytest.mark.parametrize("color", class_colors(24))
+@pytest.mark.parametrize("is_dashed", [False, True])
+def test_a_box_is_seen_on_a_ground_of_its_own_colour(color, is_dashed):
+    ground = Image.new("RGB", (320, 280), color)
+    box = DrawnBox((100, 50, 300, 250), color, is_dashed=is_dashed)
+    seen = (np.asarray(draw_boxes(ground, [box])) != color).any(axis=2)
+    rows, columns = np.nonzero(seen)
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (99, 49, 300, 250)
+    line, other = (relative_luminance(c) for c in (color, text_color(color)))
+    assert (max(line, other) + 0.05) / (min(line, other) + 0.05) >= 4.5
+
+
+def test_labels_of_a_crowded_picture_hide_no_small_object():
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 600, (40, 2))
+    boxes = [DrawnBox((x, y, x + 14, y + 12), BLUE) for x, y in corners]
+    named = [DrawnBox(box.corners, BLUE, "platelet", 0.5) for box in boxes]
+    plain, labelled = drawn((640, 640), *boxes), drawn((640, 640), *named)
+    changed = (plain != labelled).any(axis=2)
+    assert changed.sum() > 10_000, "most have a label"
+    for x, y in corners:
+        assert not changed[round(y) : round(y + 12), round(x) : round(x + 14)].any()
+
+
 def test_the_most_certain_is_on_top_whatever_the_order():
     sure, unsure = (DrawnBox((20, 20, 60, 60), c, score=s) for c, s in ((RED, 0.9), (BLUE, 0.4)))
     for boxes in ([sure, unsure], [unsure, sure]):
@@ -76,7 +101,7 @@ def test_labels_are_readable_and_stay_inside_at_any_size(size, zoomed):
     if zoomed:
         heights = np.nonzero(text.any(axis=1))[0]
         assert len(heights) >= 11
-    edges = (picture[[0, -1]] == 0).all(axis=2)
+    edges = (picture[[0, -1]] == 0).all(axis=2) & text[[0, -1]]
     assert not edges.any(), "no letter is cut off at the upper or lower edge"
 
 

@@ -5,7 +5,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from dyhead.visualization.colors import class_colors, relative_luminance, text_color
+from dyhead.visualization.colors import (
+    CLASS_COLORS,
+    class_colors,
+    css_color,
+    relative_luminance,
+    text_color,
+)
 
 # Machado, Oliveira and Fernandes (2009), severity 1: how a missing kind of cone changes linear RGB
 _DEUTERANOPIA = np.array(
@@ -67,3 +73,34 @@ def test_text_has_the_contrast_that_wcag_asks_for():
     for color in class_colors(80):
         ground, text = relative_luminance(color), relative_luminance(text_color(color))
         assert (max(ground, text) + 0.05) / (min(ground, text) + 0.05) >= 4.5
+
+
+def lab(color, matrix):
+    """The colour in CIELAB (D65), as somebody without one kind of cones sees it."""
+    to_xyz = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    channels = seen(color, matrix)
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    relative = to_xyz @ linear / to_xyz.sum(axis=1)
+    x, y, z = np.where(
+        relative > 216 / 24389, np.cbrt(relative), (24389 / 27 * relative + 16) / 116
+    )
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("matrix", [_DEUTERANOPIA, _PROTANOPIA, np.eye(3)])
+def test_all_of_the_table_is_told_apart_with_any_colour_vision(matrix):
+    colors = [lab(color, matrix) for color in CLASS_COLORS]
+    nearest = min(np.linalg.norm(a - b) for a, b in combinations(colors, 2))
+    assert len(colors) == 24 and nearest > 15  # 2.3 is what is just noticed
+
+
+def test_pages_have_the_same_colours_as_drawings():
+    for color in CLASS_COLORS:
+        text = css_color(color)
+        assert tuple(bytes.fromhex(text.removeprefix("#"))) == color

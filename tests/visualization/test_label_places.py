@@ -1,8 +1,9 @@
-"""Labels lie within the picture, on no other label, and on small objects only for lack of room."""
+"""Labels lie within the picture, on no other label and on no small object."""
 
 import itertools
 
 import numpy as np
+import pytest
 
 from dyhead.visualization.label_places import Rectangle, place_labels
 
@@ -66,6 +67,18 @@ def test_a_label_leaves_a_small_object_visible_where_there_is_room_elsewhere():
     (place, _) = place_labels([large, small], [SIZE, None], PICTURE)
     assert common(place, small) == 0
     assert common(Rectangle(100, 86, 160, 100), small) > 0, "its usual place would hide it"
+
+
+@pytest.mark.parametrize("size", [(30, 12), SIZE, (90, 20)])
+def test_labels_hide_nothing_small_and_a_quarter_of_the_others_at_most(size):
+    boxes = list(random_boxes(20))
+    places = [p for p in place_labels(boxes, [size] * 20, PICTURE) if p is not None]
+    assert places
+    for place, box in itertools.product(places, boxes):
+        area = (box.right - box.left) * (box.bottom - box.top)
+        hidden = common(place, box)
+        assert hidden <= area / 4
+        assert not hidden or area >= 4 * size[0] * size[1]
 
 
 def test_without_room_there_is_no_label():

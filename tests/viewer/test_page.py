@@ -1,0 +1,165 @@
+"""The page in a browser: filters, thresholds, keys, and the address that holds them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, Browser
+from viewed_run import Served
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome"),
+]
+
+NAMES = "[...document.querySelectorAll('.card .name')].map((each) => each.textContent[0]).join('')"
+HASH = "decodeURIComponent(location.hash)"
+LARGE = "document.getElementById('large').open && document.getElementById('name').textContent"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    started = Browser(tmp_path_factory.mktemp("profile"))
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def page(browser: Browser, served: Served) -> Iterator[Browser]:
+    """The page, wide, without filters; it has reported no error at the end."""
+    browser.messages.clear()
+    browser.resize(1200, 800)
+    browser.open(served.server.url)
+    browser.wait(f"{NAMES} === 'abcd'")
+    yield browser
+    assert browser.messages == []
+
+
+def move(browser: Browser, slider: str, value: float) -> None:
+    browser.run(
+        f"{{ const each = document.getElementById('{slider}'); each.value = {value};"
+        " each.dispatchEvent(new Event('input')); }"
+    )
+
+
+def lines(browser: Browser, which: str) -> int:
+    return browser.run(f"document.querySelectorAll('#grid .line{which}').length")
+
+
+def test_thresholds_move_the_boxes_live(page: Browser) -> None:
+    assert lines(page, ".found") == 5 and lines(page, ".truth") == 6
+    for value in (0.65, 0.2, 0.85, 0.55):
+        move(page, "low", value)
+    page.wait("document.querySelectorAll('#grid .line.found').length === 4")
+    assert page.run(HASH) == "#low=0.55"
+    move(page, "high", 0.75)
+    page.wait("document.querySelectorAll('#grid .line.found').length === 2")
+    assert page.run(HASH) == "#low=0.55&high=0.75"
+
+
+def test_kinds_classes_and_names_choose_pictures(page: Browser) -> None:
+    page.run("document.querySelector('#kinds input[value=\"6\"]').click()")
+    page.wait(f"{NAMES} === 'cd'")
+    page.run("document.querySelector('#classes input[value=\"1\"]').click()")
+    page.wait(f"{NAMES} === 'd'")
+    assert page.run(HASH) == "#classes=1&kinds=6"
+    page.run("document.getElementById('clear').click()")
+    page.wait(f"{NAMES} === 'abcd'")
+    page.press("/")
+    page.press("b")
+    page.wait(f"{NAMES} === 'b'")
+    assert page.run(HASH) == "#text=b"
+
+
+def test_the_address_gives_the_same_view_again(page: Browser, served: Served) -> None:
+    page.open("about:blank")
+    page.open(f"{served.server.url}#low=0.2&kinds=0&order=most&picture=2&truth=0")
+    page.wait(f"({LARGE}) === 'c.png'")
+    page.wait("document.querySelectorAll('#boxes li').length === 1")
+    assert page.run(NAMES) == "ac" and lines(page, ".truth") == 0
+    assert page.run("document.getElementById('low').value") == "0.2"
+    assert page.run("document.getElementById('truth').checked") is False
+
+
+def test_all_is_done_by_keys(page: Browser) -> None:
+    for _ in range(2):
+        page.press("ArrowRight")
+    assert page.run("document.activeElement.title") == "b.png"
+    page.press("Enter")
+    page.wait(f"({LARGE}) === 'b.png'")
+    page.press("ArrowRight")
+    page.wait(f"({LARGE}) === 'c.png'")
+    page.press("ArrowLeft")
+    page.press("ArrowLeft")
+    page.wait(f"({LARGE}) === 'a.png' && !!document.querySelector('#stage .labels')")
+    page.press("ArrowDown")
+    page.press("ArrowDown")
+    page.wait("document.querySelectorAll('#stage .chosen').length === 1")
+    assert "80%" in page.run("document.activeElement.textContent")
+    page.press("+")
+    page.wait(f"{HASH}.includes('low=0.35')")
+    page.press("l")
+    page.wait("!document.querySelector('#stage .labels')")
+    page.press("Escape")
+    page.wait("!document.getElementById('large').open")
+    assert page.run(HASH) == "#low=0.35&labels=0"
+    assert page.run("document.activeElement.title") == "a.png"
+    page.press("7")
+    page.wait(f"{NAMES} === 'cd'")
+    page.press("0")
+    page.wait(f"{NAMES} === 'abcd'")
+    page.press("?")
+    assert page.run("document.getElementById('help').open")
+    page.press("Escape")
+    page.wait("!document.getElementById('help').open")
+
+
+def test_a_step_back_closes_the_picture(page: Browser) -> None:
+    page.run("document.querySelector('.card').click()")
+    page.wait(f"({LARGE}) === 'a.png'")
+    page.run("history.back()")
+    page.wait("!document.getElementById('large').open")
+    assert page.run(HASH) in ("", "#")
+
+
+@pytest.mark.parametrize("width", [360, 700, 1600])
+def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
+    page.resize(width, 700)
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.run(overflow) == 0
+    page.run("document.querySelector('.card').click()")
+    page.wait("document.querySelectorAll('#boxes li').length > 0")
+    assert page.run("large.scrollWidth - large.clientWidth") == 0
+    assert page.run("large.scrollHeight - large.clientHeight") == 0
+
+
+def test_light_and_dark_are_readable(page: Browser) -> None:
+    colors = "['backgroundColor', 'color'].map((key) => getComputedStyle(document.body)[key])"
+    seen = []
+    for is_dark in (False, True):
+        page.set_dark(is_dark)
+        ground, text = (sum(map(int, c[4:-1].split(","))) for c in page.run(colors))
+        seen.append((ground > 600 and text < 150, ground < 150 and text > 600))
+    page.set_dark(False)
+    assert seen == [(True, False), (False, True)]
+
+
+def test_boxes_lie_where_the_objects_are(page: Browser) -> None:
+    place = page.run(
+        "(() => { const card = document.querySelector('.card');"
+        " const image = card.querySelector('img').getBoundingClientRect();"
+        " const box = card.querySelector('.line.truth').getBoundingClientRect();"
+        " const scale = Math.min(image.width / 64, image.height / 48);"
+        " const left = image.left + (image.width - 64 * scale) / 2;"
+        " const top = image.top + (image.height - 48 * scale) / 2;"
+        " return [(box.left - left) / scale, (box.top - top) / scale, box.width / scale]; })()"
+    )
+    assert place == pytest.approx([3, 4, 20], abs=0.6)
+
+
+def test_a_picture_that_is_gone_is_told(page: Browser, served: Served, tmp_path: Path) -> None:
+    (served.sets[0].image_root / "d.png").unlink()
+    page.resize(1210, 800)
+    page.run("document.querySelectorAll('.card')[3].click()")
+    page.wait("(document.querySelector('#stage .failed')?.textContent ?? '').includes('No such')")
+    page.messages.clear()  # the browser's own, of the failed request
