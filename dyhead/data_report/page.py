@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from dyhead import __version__
 from dyhead.data.checks import CheckReport, Item, Kind
@@ -14,6 +15,7 @@ from dyhead.data_report.charts import all_charts
 from dyhead.data_report.collect import CheckedSource, DataReport, DrawnBatch, worst_pictures
 from dyhead.data_report.crops import as_data_uri, draw_crop, read_picture
 from dyhead.data_report.text import printable, verdict
+from dyhead.pages import base_style
 
 _MAX_CROPS = 6  # of each kind
 _MAX_ITEMS = 50  # that are named
@@ -33,6 +35,7 @@ def format_page(report: DataReport) -> str:
     sources = [_source(source, index) for index, source in enumerate(report.sources)]
     between = _findings(report.between, None, "between")
     page = environment.get_template("page.html").render(
+        base_style=Markup(base_style()),
         verdict=verdict(report),
         faults=report.count(is_fault=True),
         version=__version__,
