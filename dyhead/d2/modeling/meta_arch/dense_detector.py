@@ -151,7 +151,7 @@ class DenseDetector(ImageDetector, ABC):
         topk_candidates: int,
         image_size: tuple[int, int],
     ) -> Instances:
-        """Decode the pairs of all levels of one image, level by level, and name it: `pred_levels`."""
+        """Decode the pairs of all levels of one image; `pred_levels` are the levels' indices."""
         found = [
             self._decode_per_level_predictions(*level, score_thresh, topk_candidates, image_size)
             for level in zip(anchors, pred_scores, pred_deltas, strict=True)

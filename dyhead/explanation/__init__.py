@@ -1,0 +1,1 @@
+"""Explains detections: what the attentions of DyHead did for each of them."""
