@@ -1,0 +1,99 @@
+"""`dyhead explain` shows what the attentions do for each detection."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
+from dyhead.cli.output import log_to_terminal
+
+if TYPE_CHECKING:
+    from dyhead.explanation.run import Explained
+
+DESCRIPTION = """
+Show for each detection the level of the pyramid that it came from, the weights that the scale
+attention gave the branches of that level block by block, the points that the spatial attention
+sampled for it, traced back to the picture, and the channels that the task attention switched.
+
+The output folder gets explanations.html, a page in which a click on a box shows all of this,
+explanations.json with the same values, and pictures. All values are those of the forward pass that
+found the detections.
+"""
+
+EXAMPLE = """
+dyhead explain output/cells photos/1.jpg photos/2.jpg --output explained
+dyhead explain model_best.pth photo.jpg --output explained --block 1 --threshold 0.5
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_checkpoint(parser, "a run's folder or a checkpoint")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="PICTURE",
+        help="pictures, folders (with all below them), patterns such as 'a/**/*.jpg', http(s)"
+        " addresses",
+    )
+    parser.add_argument(
+        "--output", type=path, required=True, metavar="DIR", help="folder for what is written"
+    )
+    parser.add_argument(
+        "--block",
+        type=positive,
+        metavar="N",
+        help="the DyHead block whose sampling points are traced (default: the last one)",
+    )
+    add_threshold(parser, 0.3, of="what is explained")
+    add_config(parser, help="the config, for a checkpoint that holds none")
+    parser.add_argument(
+        "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
+    )
+    add_set(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain, and print what was written.
+
+    Returns:
+        the exit status: 1 if a picture could not be read, else 0.
+
+    Raises:
+        UserError: the detector cannot be explained, or no picture is found.
+    """
+    from dyhead.explanation.run import explain_pictures
+    from dyhead.prediction import Detector
+    from dyhead.prediction.sources import find_sources
+
+    log_to_terminal()
+    sources = find_sources(args.sources, args.output)
+    detector = Detector(
+        args.checkpoint,
+        args.config_file or None,
+        device=args.device,
+        threshold=args.threshold,
+        overrides=args.set,
+    )
+    outcome = explain_pictures(
+        detector, sources, args.output, source=str(args.checkpoint), block=args.block
+    )
+    print(_summary(outcome, args))
+    return 1 if outcome.unreadable else 0
+
+
+def _summary(outcome: "Explained", args: argparse.Namespace) -> str:
+    from dyhead.explanation.run import MAX_DRAWN, PAGE_NAME
+
+    lines = [
+        f"{outcome.detections} detections in {outcome.pictures} pictures",
+        f"Page: {args.output / PAGE_NAME}",
+    ]
+    if outcome.not_drawn:
+        lines.append(
+            f"{outcome.not_drawn} detections have no drawing of their own, for a picture gets"
+            f" {MAX_DRAWN} of them: the page has all."
+        )
+    if outcome.unreadable:
+        lines.append(f"{len(outcome.unreadable)} could not be read:")
+        lines += [f"  {reason}" for reason in outcome.unreadable.values()]
+    return "\n".join(lines)
