@@ -85,7 +85,8 @@ def _summary(outcome: "Explained", args: argparse.Namespace) -> str:
     from dyhead.explanation.run import MAX_DRAWN, PAGE_NAME
 
     lines = [
-        f"{outcome.detections} detections in {outcome.pictures} pictures",
+        f"{outcome.detections} detections in {outcome.pictures}"
+        f" picture{'s' if outcome.pictures != 1 else ''}",
         f"Page: {args.output / PAGE_NAME}",
     ]
     if outcome.not_drawn:
