@@ -17,11 +17,15 @@ sampled for it, traced back to the picture, and the channels that the task atten
 The output folder gets explanations.html, a page in which a click on a box shows all of this,
 explanations.json with the same values, and pictures. All values are those of the forward pass that
 found the detections.
+
+--figures draws figures of the DyHead paper over all pictures instead: 3, histograms of the scale
+attention's ratios per level, and 4, feature maps before and after the blocks.
 """
 
 EXAMPLE = """
 dyhead explain output/cells photos/1.jpg photos/2.jpg --output explained
 dyhead explain model_best.pth photo.jpg --output explained --block 1 --threshold 0.5
+dyhead explain output/cells cells/images --figures 3,4 --output figures
 """
 
 
@@ -44,12 +48,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="the DyHead block whose sampling points are traced (default: the last one)",
     )
+    parser.add_argument(
+        "--figures",
+        type=_figures,
+        default=(),
+        metavar="3,4",
+        help="draw these figures of the paper over all pictures, and explain none of them",
+    )
     add_threshold(parser, 0.3, of="what is explained")
     add_config(parser, help="the config, for a checkpoint that holds none")
     parser.add_argument(
         "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
     )
     add_set(parser)
+
+
+def _figures(text: str) -> tuple[int, ...]:
+    """Read numbers of figures, with commas between them: a `type` of arguments."""
+    numbers = [word.strip() for word in text.split(",")]
+    if not set(numbers) <= {"3", "4"}:
+        raise argparse.ArgumentTypeError(f"{text!r} names no figures: give 3, 4 or 3,4")
+    return tuple(map(int, numbers))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the detector cannot be explained, or no picture is found.
     """
+    from dyhead.explanation.figures import draw_figures
     from dyhead.explanation.run import explain_pictures
     from dyhead.prediction import Detector
     from dyhead.prediction.sources import find_sources
@@ -74,6 +94,10 @@ def run(args: argparse.Namespace) -> int:
         threshold=args.threshold,
         overrides=args.set,
     )
+    if args.figures:
+        for written in draw_figures(detector.runner, sources, args.output, args.figures):
+            print(f"Written: {written}")
+        return 0
     outcome = explain_pictures(
         detector, sources, args.output, source=str(args.checkpoint), block=args.block
     )

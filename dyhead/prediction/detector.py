@@ -72,6 +72,11 @@ class Detector:
         return detector
 
     @property
+    def runner(self) -> Runner:
+        """What it computes by."""
+        return self._runner
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of their indices; empty where unknown."""
         return self._runner.class_names
