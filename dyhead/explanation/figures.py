@@ -95,7 +95,9 @@ def draw_figures(
 def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True) -> Measured:
     """Run the detector on every picture, and keep the ratios, and the maps of the first ones."""
     checked = check_runner(runner)
-    names = tuple(checked.model.backbone.output_shape())  # type: ignore[operator, union-attr]
+    model: Any = checked.model
+    shapes = model.backbone.output_shape()
+    names, strides = tuple(shapes), [shape.stride for shape in shapes.values()]
     ratios, drawn = [], []
     with closing(Progress(len(sources))) as progress:
         for index, source in enumerate(sources):
@@ -103,15 +105,17 @@ def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True
                 raise UserError(f"{source.location} is no picture: figures are of pictures only.")
             picture = read_picture(source.location, wanted_order=checked.input_format)
             with ExitStack() as stack:
-                records = stack.enter_context(record_attentions(checked.model))
+                records = stack.enter_context(record_attentions(model))
                 maps: list[list[Tensor]] = []
                 if index < DRAWN_PICTURES:
-                    maps = stack.enter_context(collect_maps(checked.model))
+                    maps = stack.enter_context(collect_maps(model))
                 checked.detect([picture.pixels])
             if wants_ratios:
                 ratios.append(_ratios_of(records, len(names)))
             if maps:
-                drawn.append(DrawnMaps(picture, [list(map(_norm, levels)) for levels in maps]))
+                drawn.append(
+                    DrawnMaps(picture, _norms(maps, checked.seen_size(*picture.size), strides))
+                )
             progress.advance()
     return Measured(names, np.array(ratios), drawn)
 
@@ -167,9 +171,22 @@ def _ratios_of(records: Sequence[BlockRecord], num_levels: int) -> list[list[flo
     return [scale_ratios(record) for record in records]
 
 
-def _norm(level: Tensor) -> np.ndarray:
-    norm: np.ndarray = level[0].float().norm(dim=0).cpu().numpy()
-    return norm
+def _norms(
+    maps: Sequence[Sequence[Tensor]], seen_size: tuple[int, int], strides: Sequence[int]
+) -> list[list[np.ndarray]]:
+    """Compute the norms over channels, (H, W), of each level's part that is no padding."""
+    height, width = seen_size
+    return [
+        [
+            level[0, :, : -(-height // stride), : -(-width // stride)]
+            .float()
+            .norm(dim=0)
+            .cpu()
+            .numpy()
+            for level, stride in zip(levels, strides, strict=True)
+        ]
+        for levels in maps
+    ]
 
 
 def _draw_ratios(measured: Measured, output: Path) -> Path:
@@ -177,7 +194,9 @@ def _draw_ratios(measured: Measured, output: Path) -> Path:
     count, num_blocks, _ = measured.ratios.shape
     columns = min(num_blocks, 3)
     rows = -(-num_blocks // columns)
-    figure = Figure(figsize=(4.6 * columns + 1.4, 3.4 * rows + 0.8), dpi=_DPI, layout="constrained")
+    figure = Figure(
+        figsize=(max(4.6 * columns, 7), 3.4 * rows + 0.8), dpi=_DPI, layout="constrained"
+    )
     canvas = FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     low, high = measured.ratios.min(), measured.ratios.max()
@@ -187,8 +206,6 @@ def _draw_ratios(measured: Measured, output: Path) -> Path:
             axes.set_axis_off()
             continue
         _draw_block_ratios(axes, measured, block, bins)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, title="level", loc="outside right center", fontsize=10)
     pictures = f"{count} picture{'s' if count != 1 else ''}"
     figure.suptitle(f"Scale ratios over {pictures}: weight of the finest over the coarsest branch")
     path = output / "figure3.png"
@@ -197,15 +214,37 @@ def _draw_ratios(measured: Measured, output: Path) -> Path:
 
 
 def _draw_block_ratios(axes: Axes, measured: Measured, block: int, bins: np.ndarray) -> None:
-    for level, color in enumerate(level_colors(len(measured.level_names))):
-        plain = [value / 255 for value in color]
+    """Draw the levels' histograms above each other, the finest on top, each as high as its row."""
+    count = len(measured.level_names)
+    for level, color in enumerate(level_colors(count)):
         values = measured.ratios[:, block, level]
-        axes.hist(values, bins.tolist(), color=(*plain, 0.45), label=measured.level_names[level])
-        axes.hist(values, bins.tolist(), histtype="step", color="black", linewidth=0.7)
+        pictures, _ = np.histogram(values, bins)
+        base = count - 1 - level
+        axes.bar(
+            bins[:-1],
+            0.85 * pictures / pictures.max(),
+            np.diff(bins),
+            bottom=base,
+            align="edge",
+            color=[value / 255 for value in color],
+            edgecolor="black",
+            linewidth=0.5,
+        )
+        axes.axhline(base, color="black", linewidth=0.5)
+        axes.annotate(
+            f"{values.mean():.2f}",
+            (1, (base + 0.45) / count),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
     axes.axvline(1, color="black", linestyle=":", linewidth=1)
-    axes.set_title(f"block {block + 1}", fontsize=11)
+    axes.set_ylim(0, count)
+    axes.set_yticks([count - 0.55 - level for level in range(count)], measured.level_names)
+    axes.set_title(f"block {block + 1} (means at the right)", fontsize=11)
     axes.set_xlabel("finest / coarsest", fontsize=10)
-    axes.set_ylabel("pictures", fontsize=10)
     axes.tick_params(labelbottom=True, labelleft=True)
 
 
@@ -246,7 +285,6 @@ def _draw_maps(measured: Measured, level: int, output: Path) -> Path:
         width, height = picture.size[::-1]
         axes_of_row[0].imshow(picture.as_image())
         for axes, depth in zip(axes_of_row[1:], depths, strict=True):
-            # stretched over the padding too, which lies at the right and the bottom
             axes.imshow(maps[depth][level], cmap="viridis", interpolation="nearest")
             axes.set_box_aspect(height / width)
             axes.set_aspect("auto")
