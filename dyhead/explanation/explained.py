@@ -32,7 +32,7 @@ DEFINITIONS = {
 
 @dataclass(frozen=True, eq=False)
 class LevelAttention:
-    """What a block's attentions did on one level.
+    """The effect of a block's attentions on one level.
 
     Attributes:
         level: the level's name.
@@ -116,7 +116,7 @@ class SampledPoints:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedDetection:
-    """Where one detection is from.
+    """The origin of one detection.
 
     Attributes:
         level: index of the level, the finest is 0.
@@ -147,7 +147,7 @@ class ExplainedDetection:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What the attentions did for the detections of one picture.
+    """The effect of the attentions on the detections of one picture.
 
     Attributes:
         detections: as the detector gives them.

@@ -40,14 +40,14 @@ _DPI = 100
 
 
 class DrawnMaps(NamedTuple):
-    """What figure 4 shows of a picture."""
+    """A picture and its maps, as figure 4 shows them."""
 
     picture: Picture
     maps: list[list[np.ndarray]]  # before the first block and after each: (H, W) of each level
 
 
 class Measured(NamedTuple):
-    """What was measured in pictures.
+    """The measurements in some pictures.
 
     Attributes:
         level_names: the finest first.

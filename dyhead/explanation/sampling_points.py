@@ -49,7 +49,7 @@ class Points(NamedTuple):
 
 
 class TracedBlock(NamedTuple):
-    """What a location sees of the maps that a block reads.
+    """The points that a location sees of the maps that a block reads.
 
     Attributes:
         block: index of the block, from 0.

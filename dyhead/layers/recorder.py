@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass
 class BlockRecord:
-    """What one block computed in one forward pass, level by level, finest first.
+    """The computations of one block in one forward pass, level by level, finest first.
 
     A list stays empty where the block has no such attention, where a class of one's own takes its
     place, and where a compiler, an exporter or a tracer records the pass.

@@ -73,7 +73,7 @@ class Detector:
 
     @property
     def runner(self) -> Runner:
-        """What it computes by."""
+        """The runner that it computes by."""
         return self._runner
 
     @property

@@ -41,7 +41,7 @@ def record(stack, sizes=SIZES):
 
 
 def listen(block, record, levels):
-    """What a block would hear of maps (1, 1, H, W) with kernels of ones and nothing after them."""
+    """Compute a block on maps (1, 1, H, W) with kernels of ones and nothing after them."""
     kernel = torch.ones(1, 1, 3, 3, dtype=torch.float64)
     scaled = levels
     if block.scale_first and record.shares:

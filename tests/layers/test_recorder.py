@@ -1,4 +1,4 @@
-"""What a block records is what its pass used, and recording changes nothing."""
+"""A block records just what its pass used, and recording changes nothing."""
 
 import copy
 import io
