@@ -16,6 +16,7 @@ from dyhead.explanation.explained import DEFINITIONS, Explanation
 from dyhead.explanation.page import ShownPicture, format_page, show_picture
 from dyhead.output_folder import make_output_folder
 from dyhead.prediction.detector import Detector
+from dyhead.prediction.inputs import Picture
 from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.progress import Progress
 from dyhead.safe_io.save import write_bytes_atomically, write_text_atomically
@@ -72,15 +73,19 @@ def explain_pictures(
                 outcome.unreadable[each.location] = str(error)
                 progress.say(f"Left out: {error}")
             else:
-                explanation = detector.explain(picture, block=block)
-                image = picture.as_image()
-                _draw(explanation, image, target.with_suffix(".png"), outcome)
-                shown.append(show_picture(explanation, image, each.location))
+                shown.append(_explain(detector, picture, block, target, outcome))
             progress.advance()
-        if not shown:
-            raise UserError(f"None of the pictures can be read: {_first(outcome.unreadable)}")
-        _write(shown, source, output)
+        _write(shown, source, output, outcome)
     return outcome
+
+
+def _explain(
+    detector: Detector, picture: Picture, block: int | None, target: Path, outcome: Explained
+) -> ShownPicture:
+    explanation = detector.explain(picture, block=block)
+    image = picture.as_image()
+    _draw(explanation, image, target.with_suffix(".png"), outcome)
+    return show_picture(explanation, image, picture.file_name or "")
 
 
 def _draw(explanation: Explanation, image: Image.Image, target: Path, outcome: Explained) -> None:
@@ -100,8 +105,11 @@ def _draw(explanation: Explanation, image: Image.Image, target: Path, outcome: E
         )
 
 
-def _write(shown: Sequence[ShownPicture], source: str, output: Path) -> None:
+def _write(shown: Sequence[ShownPicture], source: str, output: Path, outcome: Explained) -> None:
     """Write the page, and the json of the same values."""
+    if not shown:
+        reason = next(iter(outcome.unreadable.values()))
+        raise UserError(f"None of the pictures can be read: {reason}")
     write_text_atomically(format_page(shown, source), output / PAGE_NAME)
     content = {
         "detector": source,
@@ -109,7 +117,3 @@ def _write(shown: Sequence[ShownPicture], source: str, output: Path) -> None:
         "pictures": [picture.values for picture in shown],
     }
     write_text_atomically(json.dumps(content, allow_nan=False), output / JSON_NAME)
-
-
-def _first(reasons: dict[str, str]) -> str:
-    return next(iter(reasons.values()))
