@@ -100,4 +100,4 @@ def record_attentions(model: nn.Module) -> Iterator[list[BlockRecord]]:
 def _recordable(block: DyHeadBlock) -> Sequence[nn.Module]:
     """List the block's attentions that know the attribute; others of one's own may not."""
     attentions = block.spatial_attention, block.scale_attention, block.task_attention
-    return [each for each in attentions if hasattr(type(each), "record")]
+    return [each for each in attentions if each is not None and hasattr(type(each), "record")]
