@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from dyhead.explanation.explained import (
@@ -55,8 +56,8 @@ def save_detection(explanation: Explanation, index: int, picture: Image.Image, p
         picture: in which it was found.
         path: of the PNG.
     """
-    figure = Figure(figsize=(13, 9), dpi=_DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.1)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1)
+    figure = Figure(figsize=(13, 9), dpi=_DPI, layout=layout)
     canvas = FigureCanvasAgg(figure)
     (left, right), (weights, channels) = figure.subplots(2, 2, height_ratios=(1.7, 1))
     explained, found = explanation.objects[index], explanation.detections
@@ -90,7 +91,8 @@ def _draw_points(
     for level in np.unique(points.levels):
         chosen = points.levels == level
         axes.scatter(
-            *points.places[chosen].T,
+            points.places[chosen, 0],
+            points.places[chosen, 1],
             s=sizes[chosen] + 4,
             color=[value / 255 for value in colors[level]],
             edgecolors="black",

@@ -51,7 +51,8 @@ class Explainer:
         self._runner = check_runner(runner)
         self.model: Any = self._runner.model
         check_explained(self.model)
-        shapes = self.model.backbone.output_shape()
+        backbone: Any = self.model.backbone
+        shapes = backbone.output_shape()
         self.level_names = tuple(shapes)
         self.strides = tuple(int(shape.stride) for shape in shapes.values())
         self.block = block
