@@ -75,8 +75,9 @@ setup(
     package_data={
         "dyhead": ["py.typed"],
         "dyhead.data_report": ["page.html"],
-        "dyhead.pages": ["base.css"],
         "dyhead.viewer": ["page/*"],
+        "dyhead.explanation": ["page.html"],
+        "dyhead.pages": ["base.css"],
         "dyhead.configs": ["*.yaml"],
         "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },

@@ -39,6 +39,7 @@ COMMANDS = (
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("view", "dyhead.cli.view", "browse data and predictions in a browser"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
+    Command("explain", "dyhead.cli.explain", "show what the attentions do for each detection"),
     Command("export", "dyhead.cli.export", "write a detector as an ONNX or a .pt2 file"),
     Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
     Command("convert", "dyhead.cli.convert", "write a checkpoint's weights in another layout"),

@@ -7,6 +7,7 @@ from dyhead.layers.block import (
     DyHeadBlock,
 )
 from dyhead.layers.options import BlockOptions
+from dyhead.layers.recorder import BlockRecord, record_attentions
 from dyhead.layers.scale_attention import ScaleAttention
 from dyhead.layers.spatial_attention import DeformableBranch, SpatialAttention
 from dyhead.layers.stack import DyHeadStack
@@ -17,10 +18,12 @@ __all__ = [
     "SPATIAL_ATTENTIONS",
     "TASK_ATTENTIONS",
     "BlockOptions",
+    "BlockRecord",
     "DeformableBranch",
     "DyHeadBlock",
     "DyHeadStack",
     "DyReLU",
     "ScaleAttention",
     "SpatialAttention",
+    "record_attentions",
 ]

@@ -19,12 +19,16 @@ images; C channels; G groups of the norm.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dyhead.ops.pytorch.device_constants import device_constant
+
+if TYPE_CHECKING:
+    from dyhead.layers.recorder import BlockRecord
 
 Parameters = dict[str, Tensor]
 Sigmoid = Callable[[Tensor], Tensor]
@@ -40,6 +44,7 @@ class Attentions:
         norm_groups, norm_epsilon: of GroupNorm.
         scale_sigmoid: None if branches are averaged as they are.
         task_sigmoid: None for ReLU.
+        record: what the coefficients of a forward pass are added to; None for nothing.
     """
 
     branches: Sequence[range]
@@ -48,11 +53,12 @@ class Attentions:
     norm_epsilon: float
     scale_sigmoid: Sigmoid | None
     task_sigmoid: Sigmoid | None
+    record: "BlockRecord | None" = None
 
 
 def attention_coefficients(
     moments: Tensor, attentions: Attentions, parameters: Parameters
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Compute what every branch is multiplied by, and the shift and the DyReLU of the result.
 
     Args:
@@ -62,7 +68,8 @@ def attention_coefficients(
 
     Returns:
         scales (L, B, N, C), zero where a level lacks a branch, and shift and DyReLU coefficients
-        (L, 5, N, C), both as `ops.branch_mix` takes them.
+        (L, 5, N, C), both as `ops.branch_mix` takes them; and the part of the scale attention in
+        the scales: (L, B, N, 1), its weights over the number of branches, or (L, B, 1, 1) without.
     """
     mean, variance, pooled = moments.unbind(2)
 
@@ -81,12 +88,13 @@ def attention_coefficients(
     # Task attention: slopes and intercepts from the mean of z; those of ReLU are constants.
     if attentions.task_sigmoid is None:
         zero, one = torch.zeros_like(shift), torch.ones_like(shift)
-        return scales, torch.stack((shift, one, zero, zero, zero), dim=1)
+        return scales, torch.stack((shift, one, zero, zero, zero), dim=1), weights
     feature = (scales * pooled).sum(1) + shift
     hidden = F.linear(feature, parameters["squeeze.weight"], parameters["squeeze.bias"])
     theta = F.linear(F.relu(hidden), parameters["expand.weight"], parameters["expand.bias"])
     slope1, intercept1, slope2, intercept2 = (attentions.task_sigmoid(theta) - 0.5).chunk(4, dim=-1)
-    return scales, torch.stack((shift, 2 * slope1 + 1, intercept1, 2 * slope2, intercept2), dim=1)
+    dyrelu = torch.stack((shift, 2 * slope1 + 1, intercept1, 2 * slope2, intercept2), dim=1)
+    return scales, dyrelu, weights
 
 
 def official_hard_sigmoid(x: Tensor) -> Tensor:

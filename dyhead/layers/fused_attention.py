@@ -175,7 +175,13 @@ def _describe(
         parameters["expand.weight"], parameters["expand.bias"] = task.expand.parameters()
     present = tuple(_present_branches(level, count) for level in part)
     attentions = Attentions(
-        present, len(branches), norm.num_groups, norm.eps, scale_sigmoid, task_sigmoid
+        present,
+        len(branches),
+        norm.num_groups,
+        norm.eps,
+        scale_sigmoid,
+        task_sigmoid,
+        spatial.record,
     )
     return attentions, parameters
 
@@ -230,7 +236,7 @@ class _FusedAttention(torch.autograd.Function):
         # a backward() that is called within autocast must get the precision of forward.
         with torch.enable_grad(), torch.autocast(moments.device.type, enabled=False):
             named = dict(zip(ctx.names, leaves[1:], strict=True))
-            recorded = attention_coefficients(leaves[0], attentions, named)
+            *recorded, _ = attention_coefficients(leaves[0], attentions, named)
             scales, dyrelu = (tensor.detach() for tensor in recorded)
             # The coefficients' gradients, through the small graph, give those of the moments, which
             # the pass over the maps adds to what positions get from the outputs directly.
@@ -254,8 +260,21 @@ def _mix(
     overwrite: bool = False,
 ) -> list[Tensor]:
     """Compute the outputs (N, H, W, C)."""
-    scales, dyrelu = attention_coefficients(moments, attentions, parameters)
+    scales, dyrelu, shares = attention_coefficients(moments, attentions, parameters)
+    if attentions.record is not None:
+        _record(attentions, shares, dyrelu)
     return branch_mix.mix_forward(maps, scales, dyrelu, sizes, overwrite)
+
+
+def _record(attentions: Attentions, shares: Tensor, dyrelu: Tensor) -> None:
+    """Add to the record what the attentions that there are computed for each of the levels."""
+    assert attentions.record is not None
+    for index, present in enumerate(attentions.branches):
+        if attentions.scale_sigmoid is not None:
+            of_level = shares[index, present.start : present.stop]  # (B, N, 1)
+            attentions.record.add_shares(of_level.squeeze(-1).T)
+        if attentions.task_sigmoid is not None:
+            attentions.record.add_dyrelu(dyrelu[index, 1:])
 
 
 def _moments_per_position(
@@ -310,7 +329,7 @@ def _compose(
     )
     upsampled = list(map(upsample, wide, level_sizes))
     moments = stack_levels(_by_level(list(map(_compose_moments, wide, upsampled)), attentions))
-    scales, dyrelu = attention_coefficients(moments, attentions, parameters)
+    scales, dyrelu, _ = attention_coefficients(moments, attentions, parameters)
     outputs = []
     for index, level in enumerate(_by_level(upsampled, attentions)):
         shift, slope1, intercept1, slope2, intercept2 = dyrelu[index, ..., None, None]

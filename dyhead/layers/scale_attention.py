@@ -5,6 +5,7 @@ before the hard-sigmoid.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +13,14 @@ from torch import Tensor, nn
 
 from dyhead.layers.attention_coefficients import HARD_SIGMOIDS
 
+if TYPE_CHECKING:
+    from dyhead.layers.recorder import BlockRecord
+
 
 class ScaleAttention(nn.Module):
     """A weighted mean of features, with one weight per feature and image."""
+
+    record: "BlockRecord | None" = None  # see `recorder`
 
     def __init__(self, channels: int, hard_sigmoid: str = "official") -> None:
         """Start as the official code does, with scores near zero."""
@@ -27,6 +33,8 @@ class ScaleAttention(nn.Module):
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Average `branches`, tensors (N, C, H, W) of one size, weighted: (N, C, H, W)."""
         weights = [self.weight(branch) / len(branches) for branch in branches]
+        if self.record is not None:
+            self.record.add_shares(torch.cat(weights, dim=1).flatten(1))
         average = branches[0] * weights[0]
         for branch, weight in zip(branches[1:], weights[1:], strict=True):
             average = torch.addcmul(average, branch, weight)

@@ -6,7 +6,7 @@ mask come from the level itself, and serve its neighbours' convolutions too.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ from dyhead.ops import (
     modulated_deform_conv2d,
 )
 from dyhead.ops.recording import is_recorded
+
+if TYPE_CHECKING:
+    from dyhead.layers.recorder import BlockRecord
 
 KERNEL_SIZE = 3
 PADDING = KERNEL_SIZE // 2
@@ -164,6 +167,8 @@ class Convolved(NamedTuple):
 class SpatialAttention(nn.Module):
     """Deformable convolutions of a level, of the finer level and of the coarser level."""
 
+    record: "BlockRecord | None" = None  # see `recorder`
+
     def __init__(
         self, in_channels: int, out_channels: int, options: BlockOptions | None = None
     ) -> None:
@@ -249,6 +254,8 @@ class SpatialAttention(nn.Module):
         level = levels[index]
         size = level.shape[2], level.shape[3]
         own = self.offsets(level, overwrite)
+        if self.record is not None:
+            self.record.add_level(level, own)
         if index > 0:
             _check_halved(levels[index - 1], level)
             yield Convolution(self.finer, levels[index - 1], own, size)

@@ -3,11 +3,16 @@
 DyHead (Dai et al., CVPR 2021), section 3.2, equation 5; Dynamic ReLU (Chen et al., ECCV 2020).
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dyhead.layers.attention_coefficients import HARD_SIGMOIDS
+
+if TYPE_CHECKING:
+    from dyhead.layers.recorder import BlockRecord
 
 
 class DyReLU(nn.Module):
@@ -15,6 +20,8 @@ class DyReLU(nn.Module):
 
     Slopes a1 lie in [0, 2] and a2 in [-1, 1], intercepts in [-0.5, 0.5]: around an ordinary ReLU.
     """
+
+    record: "BlockRecord | None" = None  # see `recorder`
 
     def __init__(self, channels: int, reduction: int = 4, hard_sigmoid: str = "official") -> None:
         """Squeeze the pooled channels by `reduction` between the two linear layers."""
@@ -26,7 +33,9 @@ class DyReLU(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Activate (N, C, H, W)."""
-        slope1, intercept1, slope2, intercept2 = self.coefficients(feature)
+        slope1, intercept1, slope2, intercept2 = coefficients = self.coefficients(feature)
+        if self.record is not None:
+            self.record.add_dyrelu(torch.stack(coefficients).flatten(2))
         return torch.maximum(
             torch.addcmul(intercept1, feature, slope1), torch.addcmul(intercept2, feature, slope2)
         )

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from dyhead.prediction.detections import Detections
 from dyhead.prediction.inputs import ChannelOrder, Picture, PictureSource, is_picture, read_picture
 from dyhead.prediction.runner import RawDetections, Runner
 from dyhead.prediction.torch_runner import TorchRunner
+
+if TYPE_CHECKING:
+    from dyhead.explanation import Explanation
 
 _BATCH_SIZE = 4
 _STRIDE = 32  # of the backbones: pictures are padded to its multiples
@@ -67,6 +70,11 @@ class Detector:
         detector.threshold = _checked_threshold(threshold)
         detector._runner = runner
         return detector
+
+    @property
+    def runner(self) -> Runner:
+        """The runner that it computes by."""
+        return self._runner
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -168,6 +176,43 @@ class Detector:
         found = self._detect(pictures, lowest, batch_size, channels)
         return list(found) if isinstance(pictures, Sequence) else found
 
+    def explain(
+        self,
+        picture: PictureSource | Picture,
+        *,
+        threshold: float | None = None,
+        block: int | None = None,
+        channels: ChannelOrder = "BGR",
+    ) -> "Explanation":
+        """Detect objects in one picture, and say what the attentions did for each of them.
+
+        Args:
+            picture: as for a call.
+            threshold: in the place of the detector's own.
+            block: the DyHead block, from 1, from which sampling points are traced to the picture;
+                None for the last one.
+            channels: as for a call.
+
+        Returns:
+            the detections of a call, with the level and location that each is from, the scale
+            attention's weights, the sampling points and the switched channels of every block, all
+            of them from the forward pass that found the detections.
+
+        Raises:
+            UserError: a picture cannot be read; or the detector cannot be explained, such as an
+                exported one or a two-stage one, or has no such block.
+        """
+        from dyhead.explanation import Explainer
+
+        lowest = self.threshold if threshold is None else _checked_threshold(threshold)
+        explainer = Explainer(self._runner, block)
+        read = self.read(picture, channels)
+        found, origins, records = explainer.run(read)
+        best = _best_first(found)
+        chosen = [origins[index] for index in best if found.scores[index] >= lowest]
+        detections = self._as_detections(read, found).select(lowest)
+        return explainer.explain(read, detections, chosen, records)
+
     def _detect(
         self, given: Iterable[Any], threshold: float, batch_size: int, channels: ChannelOrder
     ) -> Iterator[Detections]:
@@ -191,7 +236,7 @@ class Detector:
         return resized_size(height, width, self._runner.min_size, self._runner.max_size)
 
     def _as_detections(self, picture: Picture, found: RawDetections) -> Detections:
-        best = np.argsort(-found.scores, kind="stable")
+        best = _best_first(found)
         return Detections(
             boxes=found.boxes[best],
             scores=found.scores[best],
@@ -203,6 +248,10 @@ class Detector:
             given=picture.given,
             channels=picture.given_order,
         )
+
+
+def _best_first(found: RawDetections) -> np.ndarray:
+    return np.argsort(-found.scores, kind="stable")
 
 
 def _checked_threshold(threshold: float) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dyhead.d2.structures import Instances
-from dyhead.data.model_input import colour_order, resize
+from dyhead.data.model_input import colour_order, resize, resized_size
 from dyhead.engine.precision import build_test_precision
 from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.picture_files import allow_pixels
@@ -22,6 +22,10 @@ class TorchRunner:
 
     It computes in TEST.PRECISION, and at several scales where TEST.AUG.ENABLED.
 
+    Attributes:
+        model: the detector itself.
+        is_multi_scale: it looks at each picture in several sizes.
+
     Raises:
         UserError: the detector takes no colour pictures, or an option of TEST cannot be used.
     """
@@ -34,27 +38,36 @@ class TorchRunner:
         self.input_format = colour_order(cfg)
         self.min_size: int = cfg.INPUT.MIN_SIZE_TEST
         self.max_size: int = cfg.INPUT.MAX_SIZE_TEST
-        # multi-scale testing makes its own sizes, of the unscaled picture
-        self._resizes = not cfg.TEST.AUG.ENABLED
+        self.model = ready.model
+        self.is_multi_scale: bool = cfg.TEST.AUG.ENABLED
         testing = build_multi_scale_testing(cfg, ready.model)
         self._model = build_test_precision(cfg, testing).eval()
 
-    @torch.no_grad()
     def __call__(self, images: Sequence[np.ndarray]) -> list[RawDetections]:
         """Detect in a batch; see `Runner`."""
+        return [as_arrays(instances) for instances in self.detect(images)]
+
+    @torch.no_grad()
+    def detect(self, images: Sequence[np.ndarray]) -> list[Instances]:
+        """Detect in a batch as `__call__` does, and give what the model gives."""
         outputs = self._model([self._prepare(image) for image in images])
-        return [_as_arrays(output["instances"]) for output in outputs]
+        return [output["instances"] for output in outputs]
+
+    def seen_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width in which the model sees a picture, unless in several."""
+        return resized_size(height, width, self.min_size, self.max_size)
 
     def _prepare(self, image: np.ndarray) -> dict[str, Any]:
         """Make Detectron2's input dict, resized as in evaluation."""
         height, width = image.shape[:2]
-        if self._resizes:
+        if not self.is_multi_scale:  # which makes its own sizes, of the unscaled picture
             image = resize(image, self.min_size, self.max_size)
         tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 
 
-def _as_arrays(instances: Instances) -> RawDetections:
+def as_arrays(instances: Instances) -> RawDetections:
+    """Convert detections to arrays."""
     instances = instances.to("cpu")
     return RawDetections(
         instances.pred_boxes.tensor.float().numpy(),

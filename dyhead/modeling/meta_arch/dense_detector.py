@@ -270,7 +270,7 @@ class DenseDetector(HostDenseDetector, ABC):
             self.rank_by_quality,
         )
         boxes = self.box2box_transform.apply_deltas(box_deltas[chosen], anchors[chosen])
-        return Candidates(boxes, scores, classes)
+        return Candidates(boxes, scores, classes, chosen)
 
 
 def _instances(batched_input: dict[str, Any]) -> Instances:

@@ -20,6 +20,7 @@ class Candidates(NamedTuple):
     boxes: Tensor  # (D, 4), XYXY in pixels
     scores: Tensor  # (D,)
     classes: Tensor  # (D,), indices
+    anchors: Tensor  # (D,), indices among those of the level
 
 
 def select_candidates(
@@ -106,6 +107,9 @@ def detect(
 ) -> Instances:
     """Choose the detections of one image from the candidates of its levels.
 
+    Each says where it comes from: `pred_levels`, indices of levels, and `pred_anchors`, indices
+    among the anchors of the level.
+
     Args:
         levels: of the image.
         image_size: see `suppress_duplicates`.
@@ -114,7 +118,8 @@ def detect(
         iou_threshold: see `suppress_duplicates`.
         max_detections: see `suppress_duplicates`.
     """
-    boxes, scores, classes = (torch.cat(parts) for parts in zip(*levels, strict=True))
+    boxes, scores, classes, anchors = (torch.cat(parts) for parts in zip(*levels, strict=True))
+    of_level = [torch.full_like(level.anchors, index) for index, level in enumerate(levels)]
     wanted = scores != EMPTY
     if clip_before_nms:
         boxes, is_inside = clip_boxes(boxes, image_size)
@@ -127,6 +132,8 @@ def detect(
         image_size=image_size,
         iou_threshold=iou_threshold,
         max_detections=max_detections,
+        pred_levels=torch.cat(of_level)[chosen],
+        pred_anchors=anchors[chosen],
     )
 
 
@@ -149,6 +156,7 @@ def suppress_duplicates(
     image_size: tuple[int, int],
     iou_threshold: float,
     max_detections: int,
+    **fields: Tensor,
 ) -> Instances:
     """Suppress all but the best of overlapping boxes of a class; boxes are left unclipped.
 
@@ -159,9 +167,10 @@ def suppress_duplicates(
         image_size: height and width in pixels, recorded in the result.
         iou_threshold: a box overlapping a better one of its class by more is dropped.
         max_detections: highest number of detections kept, the best ones; negative for all.
+        fields: more to be said of each box, (D, ...) by name.
 
     Returns:
-        Instances with `pred_boxes`, `scores` and `pred_classes`, best first.
+        Instances with `pred_boxes`, `scores`, `pred_classes` and the further fields, best first.
     """
     keep = batched_nms(boxes, scores, classes, iou_threshold)
     keep = keep[:max_detections] if max_detections >= 0 else keep
@@ -170,4 +179,5 @@ def suppress_duplicates(
         pred_boxes=Boxes(boxes[keep]),
         scores=scores[keep],
         pred_classes=classes[keep],
+        **{name: values[keep] for name, values in fields.items()},
     )

@@ -107,7 +107,8 @@ def test_detections_of_candidates(clip: bool) -> None:
     for count, seed in ((300, 1), (1, 2), (0, 3), (50, 4)):
         boxes, scores, classes = random_boxes(count, 3, seed)
         scores = scores + 0.001 * seed  # without ties
-        levels.append(Candidates(boxes, torch.where(scores > 0.3, scores, EMPTY), classes))
+        scores = torch.where(scores > 0.3, scores, EMPTY)
+        levels.append(Candidates(boxes, scores, classes, torch.arange(count)))
     settings = {"image_size": IMAGE, "iou_threshold": IOU_THRESHOLD, "max_detections": 40}
     expected = detect(levels, clip_before_nms=clip, **settings)
     moved = [Candidates(*(tensor.to(DEVICE) for tensor in level)) for level in levels]
@@ -116,3 +117,4 @@ def test_detections_of_candidates(clip: bool) -> None:
     assert torch.equal(found.pred_boxes.tensor.cpu(), expected.pred_boxes.tensor)
     assert torch.equal(found.scores.cpu(), expected.scores)
     assert torch.equal(found.pred_classes.cpu(), expected.pred_classes)
+    assert torch.equal(found.pred_anchors.cpu(), expected.pred_anchors)

@@ -114,12 +114,13 @@ def test_a_compiler_goes_through_on_a_cpu_too():
 def test_empty_candidates_are_left_out_and_waited_for_once():
     boxes = torch.tensor([[0.0, 0, 8, 8], [50, 50, 58, 58], [200, 0, 208, 8], [0, 0, 8, 8]])
     levels = [
-        Candidates(boxes[:2], torch.tensor([0.5, EMPTY]), torch.tensor([0, 1])),
-        Candidates(boxes[2:], torch.tensor([0.7, 0.4]), torch.tensor([2, 0])),
+        Candidates(boxes[:2], torch.tensor([0.5, EMPTY]), *torch.tensor([[0, 1], [7, 3]])),
+        Candidates(boxes[2:], torch.tensor([0.7, 0.4]), *torch.tensor([[2, 0], [5, 1]])),
     ]
     settings = {"image_size": (100, 100), "iou_threshold": 0.5, "max_detections": 10}
     found = detect(levels, **settings)
     assert found.scores.tolist() == pytest.approx([0.7, 0.5])
+    assert (found.pred_levels.tolist(), found.pred_anchors.tolist()) == ([1, 0], [5, 7])
     clipped = detect(levels, clip_before_nms=True, **settings)
     assert clipped.scores.tolist() == pytest.approx([0.5])  # the best one lies outside
 

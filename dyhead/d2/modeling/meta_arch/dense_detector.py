@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...structures import Boxes, ImageList, Instances
@@ -126,14 +127,20 @@ class DenseDetector(ImageDetector, ABC):
             image_size: height and width of the image.
 
         Returns:
-            Instances with `pred_boxes`, `scores` and `pred_classes`, best first.
+            Instances with `pred_boxes`, `scores`, `pred_classes` and `pred_anchors`, the indices of
+            their anchors, best first.
         """
         chosen, classes = (pred_scores > score_thresh).nonzero(as_tuple=True)
         scores = pred_scores[chosen, classes]
         scores, best = scores.topk(min(topk_candidates, len(scores)))
         chosen, classes = chosen[best], classes[best]
         boxes = self.box2box_transform.apply_deltas(pred_deltas[chosen], anchors.tensor[chosen])
-        return Instances(image_size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes)
+        fields: dict[str, Tensor] = {
+            "scores": scores,
+            "pred_classes": classes,
+            "pred_anchors": chosen,
+        }
+        return Instances(image_size, pred_boxes=Boxes(boxes), **fields)
 
     def _decode_multi_level_predictions(
         self,
@@ -144,13 +151,11 @@ class DenseDetector(ImageDetector, ABC):
         topk_candidates: int,
         image_size: tuple[int, int],
     ) -> Instances:
-        """Decode the pairs of all levels of one image, level by level."""
-        levels = zip(anchors, pred_scores, pred_deltas, strict=True)
-        return Instances.cat(
-            [
-                self._decode_per_level_predictions(
-                    *level, score_thresh, topk_candidates, image_size
-                )
-                for level in levels
-            ]
-        )
+        """Decode the pairs of all levels of one image; `pred_levels` are the levels' indices."""
+        found = [
+            self._decode_per_level_predictions(*level, score_thresh, topk_candidates, image_size)
+            for level in zip(anchors, pred_scores, pred_deltas, strict=True)
+        ]
+        for index, of_level in enumerate(found):
+            of_level.pred_levels = torch.full_like(of_level.pred_classes, index)
+        return Instances.cat(found)

@@ -1,0 +1,124 @@
+"""`dyhead explain` shows what the attentions do for each detection."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
+from dyhead.cli.output import log_to_terminal
+
+if TYPE_CHECKING:
+    from dyhead.explanation.run import Explained
+
+DESCRIPTION = """
+Show for each detection the level of the pyramid that it came from, the weights that the scale
+attention gave the branches of that level block by block, the points that the spatial attention
+sampled for it, traced back to the picture, and the channels that the task attention switched.
+
+The output folder gets explanations.html, a page in which a click on a box shows all of this,
+explanations.json with the same values, and pictures. All values are those of the forward pass that
+found the detections.
+
+--figures draws figures of the DyHead paper over all pictures instead: 3, histograms of the scale
+attention's ratios per level, and 4, feature maps before and after the blocks.
+"""
+
+EXAMPLE = """
+dyhead explain output/cells photos/1.jpg photos/2.jpg --output explained
+dyhead explain model_best.pth photo.jpg --output explained --block 1 --threshold 0.5
+dyhead explain output/cells cells/images --figures 3,4 --output figures
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    add_checkpoint(parser, "a run's folder or a checkpoint")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="PICTURE",
+        help="pictures, folders (with all below them), patterns such as 'a/**/*.jpg', http(s)"
+        " addresses",
+    )
+    parser.add_argument(
+        "--output", type=path, required=True, metavar="DIR", help="folder for what is written"
+    )
+    parser.add_argument(
+        "--block",
+        type=positive,
+        metavar="N",
+        help="the DyHead block whose sampling points are traced (default: the last one)",
+    )
+    parser.add_argument(
+        "--figures",
+        type=_figures,
+        default=(),
+        metavar="3,4",
+        help="draw these figures of the paper over all pictures, and explain none of them",
+    )
+    add_threshold(parser, 0.3, of="what is explained")
+    add_config(parser, help="the config, for a checkpoint that holds none")
+    parser.add_argument(
+        "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
+    )
+    add_set(parser)
+
+
+def _figures(text: str) -> tuple[int, ...]:
+    """Read numbers of figures, with commas between them: a `type` of arguments."""
+    numbers = [word.strip() for word in text.split(",")]
+    if not set(numbers) <= {"3", "4"}:
+        raise argparse.ArgumentTypeError(f"{text!r} names no figures: give 3, 4 or 3,4")
+    return tuple(map(int, numbers))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain, and print what was written.
+
+    Returns:
+        the exit status: 1 if a picture could not be read, else 0.
+
+    Raises:
+        UserError: the detector cannot be explained, or no picture is found.
+    """
+    from dyhead.explanation.figures import draw_figures
+    from dyhead.explanation.run import explain_pictures
+    from dyhead.prediction import Detector
+    from dyhead.prediction.sources import find_sources
+
+    log_to_terminal()
+    sources = find_sources(args.sources, args.output)
+    detector = Detector(
+        args.checkpoint,
+        args.config_file or None,
+        device=args.device,
+        threshold=args.threshold,
+        overrides=args.set,
+    )
+    if args.figures:
+        for written in draw_figures(detector.runner, sources, args.output, args.figures):
+            print(f"Written: {written}")
+        return 0
+    outcome = explain_pictures(
+        detector, sources, args.output, source=str(args.checkpoint), block=args.block
+    )
+    print(_summary(outcome, args))
+    return 1 if outcome.unreadable else 0
+
+
+def _summary(outcome: "Explained", args: argparse.Namespace) -> str:
+    from dyhead.explanation.run import MAX_DRAWN, PAGE_NAME
+
+    lines = [
+        f"{outcome.detections} detections in {outcome.pictures}"
+        f" picture{'s' if outcome.pictures != 1 else ''}",
+        f"Page: {args.output / PAGE_NAME}",
+    ]
+    if outcome.not_drawn:
+        lines.append(
+            f"{outcome.not_drawn} detections have no drawing of their own, for a picture gets"
+            f" {MAX_DRAWN} of them: the page has all."
+        )
+    if outcome.unreadable:
+        lines.append(f"{len(outcome.unreadable)} could not be read:")
+        lines += [f"  {reason}" for reason in outcome.unreadable.values()]
+    return "\n".join(lines)

@@ -1,0 +1,306 @@
+"""Draws Figures 3 and 4 of the DyHead paper (Dai et al., CVPR 2021, section 4) for any detector.
+
+Figure 3 has histograms over pictures of the scale attention's ratios, level by level. The ratio of
+a level is the weight of the finest branch that is mixed there over that of the coarsest one (the
+paper: "the learned weight of higher resolution" over that "of lower resolution"): the finer over
+the coarser neighbour, and at both ends of the pyramid the level itself in the place of the missing
+neighbour. The paper does not say of which block; here each has a panel.
+
+Figure 4 has feature maps before the first block and after 2, 4 and 6 blocks, or after each one
+where there are fewer than four. A map is drawn as the Euclidean norm over its channels, from its
+own lowest to its own highest value.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from dyhead.errors import UserError, user_errors
+from dyhead.explanation.drawing import level_colors
+from dyhead.explanation.explain import check_runner
+from dyhead.layers import BlockRecord, DyHeadBlock, record_attentions
+from dyhead.output_folder import make_output_folder
+from dyhead.prediction.inputs import Picture, read_picture
+from dyhead.prediction.runner import Runner
+from dyhead.prediction.sources import Kind, Source
+from dyhead.progress import Progress
+from dyhead.safe_io.save import write_text_atomically
+
+DRAWN_PICTURES = 4  # of figure 4
+_BINS = 40
+_DPI = 100
+
+
+class DrawnMaps(NamedTuple):
+    """A picture and its maps, as figure 4 shows them."""
+
+    picture: Picture
+    maps: list[list[np.ndarray]]  # before the first block and after each: (H, W) of each level
+
+
+class Measured(NamedTuple):
+    """The measurements in some pictures.
+
+    Attributes:
+        level_names: the finest first.
+        ratios: (pictures, blocks, levels) of the scale attention's weights.
+        drawn: the first pictures with their maps.
+    """
+
+    level_names: tuple[str, ...]
+    ratios: np.ndarray
+    drawn: list[DrawnMaps]
+
+
+def draw_figures(
+    runner: Runner, sources: Sequence[Source], output: Path, figures: Sequence[int]
+) -> list[Path]:
+    """Measure in pictures, and draw figures of the paper.
+
+    Args:
+        runner: of a PyTorch detector with DyHead blocks, two-stage ones too.
+        sources: pictures; figure 3 is over all of them, figure 4 shows the first ones.
+        output: folder.
+        figures: 3, 4 or both.
+
+    Returns:
+        what was written.
+
+    Raises:
+        UserError: the detector has no blocks or no scale attention for figure 3, a picture cannot
+            be read, or something cannot be written.
+    """
+    make_output_folder(output, f"--output {output}")
+    chosen = sources if 3 in figures else sources[:DRAWN_PICTURES]
+    measured = measure(runner, chosen, wants_ratios=3 in figures)
+    written = []
+    with user_errors(f"--output {output}"):
+        if 3 in figures:
+            written += [_draw_ratios(measured, output), _write_ratios(measured, output)]
+        if 4 in figures:
+            written += [
+                _draw_maps(measured, level, output) for level in range(len(measured.level_names))
+            ]
+    return written
+
+
+def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True) -> Measured:
+    """Run the detector on every picture, and keep the ratios, and the maps of the first ones."""
+    checked = check_runner(runner)
+    model: Any = checked.model
+    shapes = model.backbone.output_shape()
+    names, strides = tuple(shapes), [shape.stride for shape in shapes.values()]
+    ratios, drawn = [], []
+    with closing(Progress(len(sources))) as progress:
+        for index, source in enumerate(sources):
+            if source.kind is not Kind.PICTURE:
+                raise UserError(f"{source.location} is no picture: figures are of pictures only.")
+            picture = read_picture(source.location, wanted_order=checked.input_format)
+            with ExitStack() as stack:
+                records = stack.enter_context(record_attentions(model))
+                maps: list[list[Tensor]] = []
+                if index < DRAWN_PICTURES:
+                    maps = stack.enter_context(collect_maps(model))
+                checked.detect([picture.pixels])
+            if wants_ratios:
+                ratios.append(_ratios_of(records, len(names)))
+            if maps:
+                drawn.append(
+                    DrawnMaps(picture, _norms(maps, checked.seen_size(*picture.size), strides))
+                )
+            progress.advance()
+    return Measured(names, np.array(ratios), drawn)
+
+
+@contextmanager
+def collect_maps(model: nn.Module) -> Iterator[list[list[Tensor]]]:
+    """Collect the levels before the first block and after each, (N, C, H, W), of one pass.
+
+    Hooks on a whole block leave it in its fused form.
+    """
+    blocks = [module for module in model.modules() if isinstance(module, DyHeadBlock)]
+    collected: list[list[Tensor]] = []
+
+    def take(levels: Any) -> None:
+        if isinstance(levels, list | tuple):  # a dict of levels is also passed on as a list
+            collected.append([level.detach() for level in levels])
+
+    handles = [block.register_forward_hook(lambda _, __, levels: take(levels)) for block in blocks]
+    if blocks:
+        handles.append(blocks[0].register_forward_pre_hook(lambda _, inputs: take(inputs[0])))
+    try:
+        yield collected
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def scale_ratios(record: BlockRecord) -> list[float]:
+    """Return the ratio of each level, the finest first, of one picture's pass through a block."""
+    weights = [shares[0].tolist() for shares in record.shares]
+    if not record.scale_first:
+        return [of_level[0] / of_level[-1] for of_level in weights]
+    last = len(weights) - 1
+    return [
+        weights[max(level - 1, 0)][0] / weights[min(level + 1, last)][0]
+        for level in range(len(weights))
+    ]
+
+
+def shown_depths(num_blocks: int) -> list[int]:
+    """Choose after how many blocks maps are shown, 0 for before the first."""
+    if num_blocks < 4:
+        return list(range(num_blocks + 1))
+    return [*range(0, num_blocks, 2), num_blocks]
+
+
+def _ratios_of(records: Sequence[BlockRecord], num_levels: int) -> list[list[float]]:
+    if not records or any(len(record.shares) != num_levels for record in records):
+        raise UserError(
+            "Figure 3 is of the scale attention, and this detector does not tell its weights: it"
+            " takes DyHead blocks with MODEL.DYHEAD.SCALE_AWARE, and MODEL.COMPILE.ENABLED False."
+        )
+    return [scale_ratios(record) for record in records]
+
+
+def _norms(
+    maps: Sequence[Sequence[Tensor]], seen_size: tuple[int, int], strides: Sequence[int]
+) -> list[list[np.ndarray]]:
+    """Compute the norms over channels, (H, W), of each level's part that is no padding."""
+    height, width = seen_size
+    return [
+        [
+            level[0, :, : -(-height // stride), : -(-width // stride)]
+            .float()
+            .norm(dim=0)
+            .cpu()
+            .numpy()
+            for level, stride in zip(levels, strides, strict=True)
+        ]
+        for levels in maps
+    ]
+
+
+def _draw_ratios(measured: Measured, output: Path) -> Path:
+    """Draw a panel of histograms per block."""
+    count, num_blocks, _ = measured.ratios.shape
+    columns = min(num_blocks, 3)
+    rows = -(-num_blocks // columns)
+    figure = Figure(
+        figsize=(max(4.6 * columns, 7), 3.4 * rows + 0.8), dpi=_DPI, layout="constrained"
+    )
+    canvas = FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    low, high = measured.ratios.min(), measured.ratios.max()
+    bins = np.linspace(low - 0.01, high + 0.01, _BINS + 1)
+    for block, axes in enumerate(grid.flat):
+        if block >= num_blocks:
+            axes.set_axis_off()
+            continue
+        _draw_block_ratios(axes, measured, block, bins)
+    pictures = f"{count} picture{'s' if count != 1 else ''}"
+    figure.suptitle(f"Scale ratios over {pictures}: weight of the finest over the coarsest branch")
+    path = output / "figure3.png"
+    canvas.print_png(str(path))
+    return path
+
+
+def _draw_block_ratios(axes: Axes, measured: Measured, block: int, bins: np.ndarray) -> None:
+    """Draw the levels' histograms above each other, the finest on top, each as high as its row."""
+    count = len(measured.level_names)
+    for level, color in enumerate(level_colors(count)):
+        values = measured.ratios[:, block, level]
+        pictures, _ = np.histogram(values, bins)
+        base = count - 1 - level
+        axes.bar(
+            bins[:-1],
+            0.85 * pictures / pictures.max(),
+            np.diff(bins),
+            bottom=base,
+            align="edge",
+            color=[value / 255 for value in color],
+            edgecolor="black",
+            linewidth=0.5,
+        )
+        axes.axhline(base, color="black", linewidth=0.5)
+        axes.annotate(
+            f"{values.mean():.2f}",
+            (1, (base + 0.45) / count),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    axes.axvline(1, color="black", linestyle=":", linewidth=1)
+    axes.set_ylim(0, count)
+    axes.set_yticks([count - 0.55 - level for level in range(count)], measured.level_names)
+    axes.set_title(f"block {block + 1} (means at the right)", fontsize=11)
+    axes.set_xlabel("finest / coarsest", fontsize=10)
+    axes.tick_params(labelbottom=True, labelleft=True)
+
+
+def _write_ratios(measured: Measured, output: Path) -> Path:
+    """Write what the histograms are made of, in numbers."""
+    content = {
+        "definition": "weight of the finest branch that is mixed on a level over that of the"
+        " coarsest one, by picture",
+        "pictures": len(measured.ratios),
+        "blocks": [
+            {
+                name: {
+                    "mean": round(float(values.mean()), 4),
+                    "deviation": round(float(values.std()), 4),
+                    "lowest": round(float(values.min()), 4),
+                    "highest": round(float(values.max()), 4),
+                }
+                for name, values in zip(measured.level_names, of_block.T, strict=True)
+            }
+            for of_block in measured.ratios.transpose(1, 0, 2)
+        ],
+    }
+    path = output / "figure3.json"
+    write_text_atomically(json.dumps(content, indent=1, allow_nan=False), path)
+    return path
+
+
+def _draw_maps(measured: Measured, level: int, output: Path) -> Path:
+    """Draw a row per picture: itself, and a level before and after blocks."""
+    if not measured.drawn:
+        raise UserError("Figure 4 is of DyHead blocks, and this detector has none.")
+    depths = shown_depths(len(measured.drawn[0].maps) - 1)
+    rows, columns = len(measured.drawn), len(depths) + 1
+    figure = Figure(figsize=(2.7 * columns, 2.5 * rows + 0.7), dpi=_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes_of_row, (picture, maps) in zip(grid, measured.drawn, strict=True):
+        width, height = picture.size[::-1]
+        axes_of_row[0].imshow(picture.as_image())
+        for axes, depth in zip(axes_of_row[1:], depths, strict=True):
+            axes.imshow(maps[depth][level], cmap="viridis", interpolation="nearest")
+            axes.set_box_aspect(height / width)
+            axes.set_aspect("auto")
+        for axes in axes_of_row:
+            axes.set(xticks=[], yticks=[])
+    titles = ["picture", *(_after(depth) for depth in depths)]
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=11)
+    name = measured.level_names[level]
+    figure.suptitle(f"{name}: norm over channels, each map from its lowest to its highest value")
+    path = output / f"figure4_{name}.png"
+    canvas.print_png(str(path))
+    return path
+
+
+def _after(depth: int) -> str:
+    if not depth:
+        return "before DyHead"
+    return f"after {depth} block{'s' if depth > 1 else ''}"

@@ -1,0 +1,94 @@
+"""Writes explanations as one page of HTML that needs nothing beside itself."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from PIL import Image
+
+from dyhead import __version__
+from dyhead.explanation.drawing import as_css, drawn_size, level_colors
+from dyhead.explanation.explained import (
+    AMPLIFIED_ABOVE,
+    DAMPED_BELOW,
+    DEFINITIONS,
+    PASSED_ABOVE,
+    Explanation,
+)
+from dyhead.pages import base_style
+from dyhead.visualization.colors import class_colors
+from dyhead.visualization.text import one_line
+
+_QUALITY = 85
+_LONGEST = 1000  # pixels of a picture in the page
+_AS_RELU = [[DAMPED_BELOW, AMPLIFIED_ABOVE], [-PASSED_ABOVE, PASSED_ABOVE]]
+
+
+class ShownPicture(NamedTuple):
+    """An explained picture in a page."""
+
+    explanation: Explanation
+    values: dict[str, Any]  # of the explanation, see `Explanation.to_dict`
+    name: str
+    uri: str  # the picture itself, as a data URI
+
+
+def show_picture(explanation: Explanation, picture: Image.Image, name: str) -> ShownPicture:
+    """Prepare a picture for the page; it is scaled down where it is large."""
+    file = io.BytesIO()
+    drawn_size(picture, _LONGEST).save(file, format="JPEG", quality=_QUALITY)
+    uri = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return ShownPicture(explanation, explanation.to_dict(), one_line(name), uri)
+
+
+def format_page(pictures: Sequence[ShownPicture], source: str) -> str:
+    """Write the page.
+
+    Args:
+        pictures: at least one, all of one detector.
+        source: what the detector was loaded from.
+    """
+    environment = Environment(loader=PackageLoader("dyhead.explanation", "."), autoescape=True)
+    return environment.get_template("page.html").render(
+        base_style=Markup(base_style()),
+        version=__version__,
+        source=one_line(source),
+        definitions=DEFINITIONS,
+        pictures=[_heading(picture) for picture in pictures],
+        data={
+            "as_relu": _AS_RELU,
+            "level_colors": _css_colors(len(pictures[0].explanation.level_names)),
+            "pictures": [_data(picture) for picture in pictures],
+        },
+    )
+
+
+def _css_colors(count: int) -> list[str]:
+    return [as_css(color) for color in level_colors(count)]
+
+
+def _heading(picture: ShownPicture) -> dict[str, Any]:
+    explanation = picture.explanation
+    height, width = explanation.detections.image_size
+    seen = explanation.seen_size
+    found = f"{len(explanation)} detections" if len(explanation) != 1 else "1 detection"
+    return {
+        "name": picture.name,
+        "uri": picture.uri,
+        "width": width,
+        "height": height,
+        "summary": f"{width} x {height} pixels, seen as {seen[1]} x {seen[0]}: {found}",
+    }
+
+
+def _data(picture: ShownPicture) -> dict[str, Any]:
+    found = picture.explanation.detections
+    known = max(len(found.class_names), max(found.class_ids.tolist(), default=0) + 1)
+    colors = class_colors(known)
+    return {
+        **picture.values,
+        "colors": [as_css(colors[index]) for index in found.class_ids],
+    }

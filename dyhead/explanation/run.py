@@ -1,0 +1,119 @@
+"""Explains the pictures of a command line, and writes drawings, a page and a json."""
+
+import io
+import json
+import re
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from dyhead.errors import UserError, user_errors
+from dyhead.explanation.drawing import draw_overview, save_detection
+from dyhead.explanation.explained import DEFINITIONS, Explanation
+from dyhead.explanation.page import ShownPicture, format_page, show_picture
+from dyhead.output_folder import make_output_folder
+from dyhead.prediction.detector import Detector
+from dyhead.prediction.inputs import Picture
+from dyhead.prediction.sources import Kind, Source, choose_targets
+from dyhead.progress import Progress
+from dyhead.safe_io.save import write_bytes_atomically, write_text_atomically
+
+PAGE_NAME = "explanations.html"
+JSON_NAME = "explanations.json"
+MAX_DRAWN = 30  # detections of a picture that get a drawing of their own
+
+
+@dataclass
+class Explained:
+    """The counts at the end of a run."""
+
+    pictures: int = 0
+    detections: int = 0
+    not_drawn: int = 0  # detections beyond the most certain ones of a picture
+    unreadable: dict[str, str] = field(default_factory=dict)  # location -> reason
+
+
+def explain_pictures(
+    detector: Detector,
+    sources: Sequence[Source],
+    output: Path,
+    *,
+    source: str,
+    block: int | None = None,
+) -> Explained:
+    """Explain pictures one after the other.
+
+    For each picture a drawing of all boxes with their levels, and a folder with a drawing of each
+    detection are written, and for all of them explanations.html and explanations.json.
+
+    Args:
+        detector: its threshold counts.
+        sources: of `find_sources`.
+        output: folder.
+        source: what the detector was loaded from, for the page.
+        block: see `Detector.explain`.
+
+    Raises:
+        UserError: a source is no picture, none can be read, the detector cannot be explained, or
+            something cannot be written.
+    """
+    for each in sources:
+        if each.kind is not Kind.PICTURE:
+            raise UserError(f"{each.location} is no picture: dyhead explain takes pictures only.")
+    make_output_folder(output, f"--output {output}")
+    outcome, shown = Explained(), []
+    with closing(Progress(len(sources))) as progress, user_errors(f"--output {output}"):
+        for each, target in zip(sources, choose_targets(sources, output), strict=True):
+            try:
+                picture = detector.read(each.location)
+            except UserError as error:
+                outcome.unreadable[each.location] = str(error)
+                progress.say(f"Left out: {error}")
+            else:
+                shown.append(_explain(detector, picture, block, target, outcome))
+            progress.advance()
+        _write(shown, source, output, outcome)
+    return outcome
+
+
+def _explain(
+    detector: Detector, picture: Picture, block: int | None, target: Path, outcome: Explained
+) -> ShownPicture:
+    explanation = detector.explain(picture, block=block)
+    image = picture.as_image()
+    _draw(explanation, image, target.with_suffix(".png"), outcome)
+    return show_picture(explanation, image, picture.file_name or "")
+
+
+def _draw(explanation: Explanation, image: Image.Image, target: Path, outcome: Explained) -> None:
+    """Write the drawings of a picture."""
+    outcome.pictures += 1
+    outcome.detections += len(explanation)
+    outcome.not_drawn += max(len(explanation) - MAX_DRAWN, 0)
+    file = io.BytesIO()
+    draw_overview(explanation, image).save(file, "PNG")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(file.getvalue(), target)
+    names = explanation.detections.names
+    for index, name in enumerate(names[:MAX_DRAWN]):
+        plain = re.sub(r"[^\w-]+", "_", name)[:40]
+        save_detection(
+            explanation, index, image, target.with_suffix("") / f"{index + 1:02}_{plain}.png"
+        )
+
+
+def _write(shown: Sequence[ShownPicture], source: str, output: Path, outcome: Explained) -> None:
+    """Write the page, and the json of the same values."""
+    if not shown:
+        reason = next(iter(outcome.unreadable.values()))
+        raise UserError(f"None of the pictures can be read: {reason}")
+    write_text_atomically(format_page(shown, source), output / PAGE_NAME)
+    content = {
+        "detector": source,
+        "definitions": DEFINITIONS,
+        "pictures": [picture.values for picture in shown],
+    }
+    write_text_atomically(json.dumps(content, allow_nan=False), output / JSON_NAME)

@@ -1,0 +1,91 @@
+"""`dyhead explain` leaves a page, a json and pictures."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import save_run
+
+from dyhead import Detector
+from dyhead.cli.main import main
+from dyhead.explanation.page import format_page, show_picture
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_picture_gets_a_page_a_json_and_drawings(
+    run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "explained"
+    words = ["explain", str(run), str(picture), "--output", str(output), "--device", "cpu"]
+    main([*words, "--threshold", "0.45"])
+    expected = Detector(run, device="cpu", threshold=0.45)(picture)
+    assert f"{len(expected)} detections in 1 picture" in capsys.readouterr().out
+    content = json.loads((output / "explanations.json").read_text())
+    (shown,) = content["pictures"]
+    boxes = [found["box"] for found in shown["detections"]]
+    np.testing.assert_allclose(boxes, expected.boxes, atol=1e-4)
+    assert content["definitions"]["sampling points"]
+    drawn = sorted((output / "photo").iterdir())
+    assert len(drawn) == min(len(expected), 30)
+    for path in (output / "photo.png", drawn[0]):
+        with Image.open(path) as image:
+            assert min(image.size) > 400
+            assert len(image.convert("RGB").getcolors(2**24)) > 100
+
+
+def test_the_page_needs_nothing_beside_itself_and_holds_the_values(
+    run: Path, picture: Path, tmp_path: Path
+) -> None:
+    explanation = Detector(run, device="cpu", threshold=0.45).explain(picture)
+    shown = show_picture(explanation, Image.open(picture), "</script><b>x")
+    page = format_page([shown], "run & run")
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
+    assert "@import" not in page and "url(" not in page
+    assert "<b>x" not in page and "run &amp; run" in page
+    (data,) = re.findall(
+        r"<script type=\"application/json\" id=\"data\">(.*?)</script>", page, re.S
+    )
+    (values,) = json.loads(data)["pictures"]
+    assert values["detections"] == explanation.to_dict()["detections"]
+    assert values["blocks"] == explanation.to_dict()["blocks"]
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_others_go_on(
+    run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    words = ["explain", str(run), str(broken), str(picture), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--device", "cpu", "--threshold", "0.6"])
+    assert ended.value.code == 1
+    assert "broken.jpg" in capsys.readouterr().out
+    assert (tmp_path / "out" / "explanations.html").exists()
+    with pytest.raises(SystemExit, match="None of the pictures can be read"):
+        main(["explain", str(run), str(broken), "--output", str(tmp_path / "none")])
+
+
+def test_videos_and_missing_blocks_are_refused(run: Path, picture: Path, tmp_path: Path) -> None:
+    words = ["--output", str(tmp_path / "out"), "--device", "cpu"]
+    video = tmp_path / "film.mp4"
+    video.write_bytes(b"")
+    with pytest.raises(SystemExit, match="takes pictures only"):
+        main(["explain", str(run), str(video), *words])
+    with pytest.raises(SystemExit, match="no block 7"):
+        main(["explain", str(run), str(picture), "--block", "7", *words])
