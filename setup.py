@@ -75,6 +75,8 @@ setup(
     package_data={
         "dyhead": ["py.typed"],
         "dyhead.data_report": ["page.html"],
+        "dyhead.run_report": ["page.html"],
+        "dyhead.pages": ["style.css"],
         "dyhead.configs": ["*.yaml"],
         "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },

@@ -68,7 +68,12 @@ def test_the_wheel_holds_code_configs_and_sources_of_the_extension(wheel: Path) 
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     configs = {f"dyhead/{name}" for name in files_of("configs", "*.yaml")}
     sources = files_of("dyhead/ops/cpp", "*.cpp") | files_of("dyhead/ops/cpp", "*.h")
-    others = {"dyhead/py.typed", "dyhead/data_report/page.html"}
+    others = {
+        "dyhead/py.typed",
+        "dyhead/data_report/page.html",
+        "dyhead/run_report/page.html",
+        "dyhead/pages/style.css",
+    }
     assert names == files_of("dyhead", "*.py") | configs | sources | others
 
 

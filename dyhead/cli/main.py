@@ -37,6 +37,7 @@ COMMANDS = (
     Command("check", "dyhead.cli.check", "look for faults of labelled data before a training"),
     Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
+    Command("report", "dyhead.cli.report", "write a page on how good runs are and where they fail"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
     Command("export", "dyhead.cli.export", "write a detector as an ONNX or a .pt2 file"),
     Command("pseudo-label", "dyhead.cli.pseudo_label", "label images with a trained detector"),
