@@ -16,7 +16,7 @@ from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import Curve as ScalarCurve
 
 FORMAT = 1  # raised where a key changes its meaning or goes; new keys do not raise it
-CURVE_POINTS = 200  # at most, of those that a curve has
+CURVE_POINTS = 200  # of the many that a curve has
 
 
 def report_as_dict(runs: Sequence[RunReport], comparison: Comparison | None) -> dict[str, Any]:
@@ -30,9 +30,13 @@ def report_as_dict(runs: Sequence[RunReport], comparison: Comparison | None) -> 
 
 
 def thinned(curve: Curve, limit: int = CURVE_POINTS) -> Curve:
-    """Return at most so many points of a curve, evenly spread, the first and the last among them."""
-    number = len(curve.thresholds)
-    places = np.unique(np.linspace(0, number - 1, min(number, limit)).round().astype(int))
+    """Return about so many points of a curve, evenly spread along it; first and last are kept."""
+    if len(curve.thresholds) <= limit:
+        return curve
+    sides = np.nan_to_num(np.stack([curve.thresholds, curve.precision, curve.recall]))
+    length = np.append(0.0, np.abs(np.diff(sides)).sum(axis=0).cumsum())
+    places = np.searchsorted(length, np.linspace(0, length[-1], limit))
+    places = np.unique(np.append(places, len(length) - 1))
     return Curve(curve.thresholds[places], curve.precision[places], curve.recall[places])
 
 

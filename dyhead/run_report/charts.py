@@ -19,7 +19,8 @@ _SIZE = (5.6, 3.7)  # inches
 _SETTINGS = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
-    "axes.titlesize": 12,
+    "axes.titlesize": 14,
+    "axes.labelsize": 12,
     "legend.fontsize": 9,
     "legend.framealpha": 0.0,
     "svg.fonttype": "none",  # text that the reader's browser draws, and that can be searched

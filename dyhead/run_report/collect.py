@@ -52,8 +52,12 @@ class RunReport:
     missing: list[str]
 
 
-def read_run_config(folder: Path) -> CfgNode:
-    """Read the config of a run's folder, which becomes its OUTPUT_DIR.
+def read_run_config(folder: Path, repaired: Path) -> CfgNode:
+    """Read the config of a run's folder.
+
+    Args:
+        folder: of the run.
+        repaired: becomes OUTPUT_DIR, for copies of data that needs repair: the run's own stay.
 
     Raises:
         UserError: the folder is none of a run.
@@ -62,7 +66,7 @@ def read_run_config(folder: Path) -> CfgNode:
     if not path.is_file():
         raise UserError(f"{path} does not exist: name the folder of a run, its OUTPUT_DIR.")
     cfg, _ = load_config(path)
-    cfg.OUTPUT_DIR = str(folder)
+    cfg.OUTPUT_DIR = str(repaired)
     return cfg
 
 
@@ -71,8 +75,8 @@ def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -
 
     Args:
         name: of the run.
-        folder: its OUTPUT_DIR.
-        cfg: its config.
+        folder: what it has left is there.
+        cfg: its config; copies of data that needs repair go to its OUTPUT_DIR.
         with_data: look at its data sets, too.
     """
     missing: list[str] = []
@@ -109,8 +113,8 @@ def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles,
 
 def _evaluation_folder(dataset: str, cfg: CfgNode, run: Path) -> Path:
     """Return the folder of the run's own evaluation, or of a later one of `dyhead eval`."""
-    own = Path(inference_folder(cfg, dataset))
-    later = run / EVALUATION_FOLDER / own.relative_to(run)
+    below = Path(inference_folder(cfg, dataset)).relative_to(cfg.OUTPUT_DIR)
+    own, later = run / below, run / EVALUATION_FOLDER / below
     has_later_only = (later / RESULTS_NAME).is_file() and not (own / RESULTS_NAME).is_file()
     return later if has_later_only else own
 

@@ -170,7 +170,5 @@ def _group(members: Sequence[int], runs: Sequence[RunReport], rows: Sequence[Row
         values = [row.values[i] for i in members if math.isfinite(row.values[i])]
         if len(values) > 1:
             mean, deviation = statistics.mean(values), statistics.stdev(values)
-            spreads.append(
-                Spread(row.label, mean, deviation, min(values), max(values), row.digits)
-            )
+            spreads.append(Spread(row.label, mean, deviation, min(values), max(values), row.digits))
     return SeedGroup([runs[i].name for i in members], spreads)

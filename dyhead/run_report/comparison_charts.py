@@ -36,8 +36,9 @@ def comparison_charts(runs: Sequence[RunReport]) -> Iterator[Chart]:
             partial(_finished, precisions, "Box AP", "AP (%)"),
         )
     for dataset in dict.fromkeys(name for run in runs for name in run.evaluations):
-        measured = {run.name: run.evaluations[dataset][1] for run in runs
-                    if dataset in run.evaluations}
+        measured = {
+            run.name: run.evaluations[dataset][1] for run in runs if dataset in run.evaluations
+        }
         yield Chart(
             f"runs-ap-by-iou-{dataset}",
             f"AP on {dataset} by the IoU from which on a box counts as found.",

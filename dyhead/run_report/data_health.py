@@ -47,8 +47,10 @@ def _problems(sources: Sequence[CheckedSource]) -> Iterator[str]:
         report = source.report
         faults = sum(count for kind, count in report.counts.items() if kind.is_fault)
         if report.counts:
-            found = "No faults" if not faults else f"{faults:,} faults"
-            yield f"{found} in {source.role}; found were {_kinds(report)}."
+            number = (
+                "No faults" if not faults else "1 fault" if faults == 1 else f"{faults:,} faults"
+            )
+            yield f"{number} in {source.role}; found: {_kinds(report)}."
         else:
             yield f"{source.role} is sound."
 

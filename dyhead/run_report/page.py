@@ -89,7 +89,7 @@ def _facts(run: RunReport) -> Iterator[tuple[str, str]]:
     yield "folder", str(run.path)
     yield "detector", str(run.cfg.MODEL.META_ARCHITECTURE)
     if run.log is not None:
-        yield "steps", f"{run.log.steps:,} of {run.cfg.SOLVER.IMS_PER_BATCH} pictures"
+        yield "steps", f"{run.log.steps:,}, of {run.cfg.SOLVER.IMS_PER_BATCH} pictures each"
         yield (
             "training",
             f"{run.log.seconds:.3f} s a step ({run.log.data_seconds:.3f} s of them waiting for"

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,11 +50,12 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
             cannot be written.
     """
     make_output_folder(settings.output, f"--output {settings.output}")
-    configs = [read_run_config(folder) for folder in settings.runs]
-    runs = []
-    for name, folder, cfg in zip(_names(settings.runs), settings.runs, configs, strict=True):
-        logger.info("Reading %s", folder)
-        runs.append(collect_run(name, folder, cfg, settings.with_data))
+    with tempfile.TemporaryDirectory() as repaired:
+        configs = [read_run_config(folder, Path(repaired)) for folder in settings.runs]
+        runs = []
+        for name, folder, cfg in zip(_names(settings.runs), settings.runs, configs, strict=True):
+            logger.info("Reading %s", folder)
+            runs.append(collect_run(name, folder, cfg, settings.with_data))
     if not any(run.log or run.evaluations for run in runs):
         raise UserError(f"There is nothing to report: {runs[0].missing[0]}")
     _write(runs, settings.output)

@@ -30,7 +30,7 @@ def training_charts(log: TrainingLog, prefix: str = "") -> Iterator[Chart]:
     yield Chart(
         f"{prefix}losses",
         "Losses of the training, smoothed over 20 steps.",
-        lambda axes: draw_losses(axes, log.losses),
+        partial(_losses, log),
     )
     if log.rates:
         yield Chart(f"{prefix}learning-rate", "Learning rate by step.", partial(_rates, log))
@@ -74,7 +74,8 @@ def evaluation_charts(measured: Evaluation, prefix: str = "") -> Iterator[Chart]
     )
     yield Chart(
         f"{prefix}calibration",
-        "Precision of detections by their score. Below the line scores promise too much.",
+        "Precision of detections by their score. Bars below the line: scores promise too much;"
+        " above it: too little.",
         partial(_calibration, measured),
     )
     side = min(max(0.42 * len(measured.curves) + 2.4, 4.4), 9.0)
@@ -85,6 +86,11 @@ def evaluation_charts(measured: Evaluation, prefix: str = "") -> Iterator[Chart]
         partial(_confusion, measured),
         (side + 0.8, side),
     )
+
+
+def _losses(log: TrainingLog, axes: Axes) -> None:
+    draw_losses(axes, log.losses)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)  # below: hides no curve
 
 
 def _rates(log: TrainingLog, axes: Axes) -> None:
@@ -189,21 +195,20 @@ def _errors(measured: Evaluation, axes: Axes) -> None:
 
 
 def _calibration(measured: Evaluation, axes: Axes) -> None:
+    for each in measured.calibration.bins:
+        if each.count:
+            place = (each.low + each.high) / 2
+            width = 0.92 * (each.high - each.low)
+            color = {"color": hex_color(1), "edgecolor": TEXT, "linewidth": 0.6}
+            axes.bar(place, each.precision, width, **color)
+            axes.text(place, each.precision + 0.02, f"{each.count:,}", ha="center", fontsize=8)
     bins = [each for each in measured.calibration.bins if each.count]
-    most = max((each.count for each in bins), default=1)
-    for each in bins:  # the wider, the more detections are in it
-        width = 0.1 * max(0.25, math.sqrt(each.count / most))
-        middle = (each.low + each.high) / 2
-        axes.bar(
-            middle, each.precision, width * 0.92, color=hex_color(1), edgecolor=TEXT, linewidth=0.6
-        )
-        axes.text(middle, each.precision + 0.02, f"{each.count:,}", ha="center", fontsize=7.5)
     axes.plot([0, 1], [0, 1], "--", color=TEXT, label="honest scores")
-    scores, precisions = [b.score for b in bins], [b.precision for b in bins]
+    scores, precisions = [each.score for each in bins], [each.precision for each in bins]
     axes.plot(scores, precisions, "o", color=hex_color(5), label="mean score of the bar")
     title = f"Calibration (expected error {measured.calibration.error:.3f})"
     finish_axes(axes, title, "precision at IoU 0.5", True)
-    axes.set(xlim=(0, 1), ylim=(0, 1.1), xlabel="score; on the bars: number of detections")
+    axes.set(xlim=(0, 1), ylim=(0, 1.12), xlabel="score; on the bars: number of detections")
     axes.legend(loc="upper left")
 
 
@@ -241,5 +246,8 @@ def frequent_confusions(measured: Evaluation, number: int = 10) -> list[tuple[st
     names: Sequence[str] = measured.evaluated.class_names
     order = np.argsort(-counts, axis=None, kind="stable")[:number]
     cells = [np.unravel_index(place, counts.shape) for place in order] if counts.size else []
-    return [(names[row], names[column], int(counts[row, column])) for row, column in cells
-            if counts[row, column]]
+    return [
+        (names[row], names[column], int(counts[row, column]))
+        for row, column in cells
+        if counts[row, column]
+    ]
