@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from dyhead.visualization.colors import class_colors
 TEXT, LINE = "#1a1b1c", "#cacbcc"  # in SVG they become the page's colours of text and lines
 _PAGE_COLORS = {TEXT: "var(--text)", "#000000": "var(--text)", LINE: "var(--line)"}
 _SIZE = (5.6, 3.7)  # inches
-_SETTINGS = {
+_SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
     "axes.titlesize": 14,

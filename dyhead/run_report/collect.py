@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,7 +85,7 @@ def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -
     is_registered = _optional(lambda: _register(cfg), missing)
     evaluations = {}
     for dataset in cfg.DATASETS.TEST if is_registered else ():
-        read = _optional(lambda dataset=dataset: _evaluation(dataset, cfg, folder), missing)
+        read = _optional(partial(_evaluation, dataset, cfg, folder), missing)
         if read is not None:
             evaluations[dataset] = read
             missing += _doubts(read, folder)

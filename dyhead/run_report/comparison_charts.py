@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -71,7 +72,7 @@ def _finished(draw: Callable[[Axes], None], title: str, label: str, axes: Axes) 
     axes.set_ylim(bottom=0)
 
 
-def _style(index: int, name: str) -> dict[str, str]:
+def _style(index: int, name: str) -> dict[str, Any]:
     return {
         "color": hex_color(index),
         "linestyle": _LINES[index % len(_LINES)],

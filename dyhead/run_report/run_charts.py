@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -106,7 +107,7 @@ def _ap_by_class(measured: Evaluation, axes: Axes) -> None:
     order = sorted((i for i, v in enumerate(values) if math.isfinite(v)), key=lambda i: values[i])
     shown = order[:_MAX_BARS]
     names = [shorten(measured.evaluated.class_names[i], _NAME_LENGTH) for i in shown]
-    places = np.arange(len(shown))
+    places = range(len(shown))
     colors = [hex_color(i) for i in shown]
     axes.barh(places, [values[i] for i in shown], color=colors, edgecolor=TEXT, linewidth=0.6)
     for place, index in zip(places, shown, strict=True):
@@ -138,7 +139,7 @@ def _colored(measured: Evaluation) -> list[int]:
     return sorted(int(i) for i in order if measured.num_objects[i])
 
 
-def _class_lines(measured: Evaluation) -> Iterator[tuple[Curve, dict]]:
+def _class_lines(measured: Evaluation) -> Iterator[tuple[Curve, dict[str, Any]]]:
     """Yield the curves of the classes with their styles, then that of all together."""
     colored = _colored(measured)
     for index, curve in enumerate(measured.curves):
@@ -181,7 +182,7 @@ def _errors(measured: Evaluation, axes: Axes) -> None:
     costs = measured.costs.kinds
     kinds = list(ErrorKind)
     gains = [costs[kind].gain for kind in kinds]
-    places = np.arange(len(kinds))
+    places = range(len(kinds))
     axes.barh(places, gains, color=hex_color(6), edgecolor=TEXT, linewidth=0.6)
     room = max([*gains, 1.0])
     for place, kind in zip(places, kinds, strict=True):
@@ -199,8 +200,8 @@ def _calibration(measured: Evaluation, axes: Axes) -> None:
         if each.count:
             place = (each.low + each.high) / 2
             width = 0.92 * (each.high - each.low)
-            color = {"color": hex_color(1), "edgecolor": TEXT, "linewidth": 0.6}
-            axes.bar(place, each.precision, width, **color)
+            style: dict[str, Any] = {"color": hex_color(1), "edgecolor": TEXT, "linewidth": 0.6}
+            axes.bar(place, each.precision, width, **style)
             axes.text(place, each.precision + 0.02, f"{each.count:,}", ha="center", fontsize=8)
     bins = [each for each in measured.calibration.bins if each.count]
     axes.plot([0, 1], [0, 1], "--", color=TEXT, label="honest scores")

@@ -1,4 +1,4 @@
-"""Calibration of scores: does a detection with a score of 0.7 find an object in 70% of cases?"""
+"""Calibration: detections with a score of 0.7 should find an object in 70% of cases."""
 
 import math
 from collections.abc import Sequence
@@ -51,5 +51,14 @@ def calibration(scores: np.ndarray, is_true: np.ndarray, num_bins: int = NUM_BIN
         precisions = np.bincount(places, is_true, num_bins) / counts
     gaps = np.abs(mean_scores - precisions)
     error = float(np.nansum(gaps * counts) / len(scores)) if len(scores) else math.nan
-    columns = (edges[:-1], edges[1:], counts, mean_scores, precisions)
-    return Calibration([ScoreBin(*row) for row in zip(*(c.tolist() for c in columns))], error)
+    bins = [
+        ScoreBin(
+            float(edges[i]),
+            float(edges[i + 1]),
+            int(counts[i]),
+            float(mean_scores[i]),
+            float(precisions[i]),
+        )
+        for i in range(num_bins)
+    ]
+    return Calibration(bins, error)

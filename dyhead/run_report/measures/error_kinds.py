@@ -38,7 +38,6 @@ MEANINGS = {
     ErrorKind.MISSED: "an object that no detection explains",
 }
 _NO_ERROR = -1
-_NO_KINDS: frozenset[ErrorKind] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,9 @@ def _repaired(
         is_true.append((found.is_true | is_right)[kept])
         if kind is ErrorKind.MISSED:
             np.subtract.at(num_objects, picture.truth_classes[wrong.is_missed], 1)
-    return Outcomes(*map(np.concatenate, (scores, classes, is_true)), num_objects)
+    return Outcomes(
+        np.concatenate(scores), np.concatenate(classes), np.concatenate(is_true), num_objects
+    )
 
 
 def _mean_ap(found: Outcomes) -> float:

@@ -73,6 +73,6 @@ def worst(scores: Sequence[PictureScore], number: int) -> list[PictureScore]:
 
 
 def best(scores: Sequence[PictureScore], number: int) -> list[PictureScore]:
-    """Return the pictures with the highest F1, of equals those with most objects, if any is found."""
+    """Return the pictures with the highest F1, of equals those with most objects that are found."""
     right = [each for each in scores if each.num_found]
     return sorted(right, key=lambda each: (-each.f1, -each.num_found, each.index))[:number]
