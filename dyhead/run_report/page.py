@@ -24,7 +24,7 @@ _NOT_KNOWN = "–"
 
 @dataclass(frozen=True)
 class DrawnEvaluation:
-    """What is drawn of an evaluation."""
+    """The pictures of an evaluation."""
 
     charts: Sequence[Chart]
     worst: Sequence[DrawnPicture]
@@ -33,7 +33,7 @@ class DrawnEvaluation:
 
 @dataclass(frozen=True)
 class DrawnRun:
-    """What is drawn of a run: its training, and each evaluation by its data set."""
+    """The pictures of a run: of its training, and of each evaluation by its data set."""
 
     training: Sequence[Chart]
     evaluations: dict[str, DrawnEvaluation]

@@ -13,7 +13,7 @@ from dyhead.run_report.measures.pictures import EvaluatedSet
 
 @dataclass(frozen=True)
 class PictureScore:
-    """What is right and wrong in one picture, with the thresholds of the classes applied.
+    """The score of one picture, with the thresholds of the classes applied.
 
     Attributes:
         index: of the picture.

@@ -12,7 +12,7 @@ from dyhead.run_report.measures.matching import match_all, outcomes
 
 
 def evaluated_images(truth, results):
-    """pycocotools' own matches for all sizes, by image and class."""
+    """Return pycocotools' own matches for all sizes, by image and class."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = truth
