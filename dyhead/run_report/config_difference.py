@@ -1,5 +1,6 @@
 """Compares the config of a run with the packaged config that it comes from."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,12 +31,16 @@ def nearest_config(cfg: CfgNode) -> ConfigDifference:
 
     A run's own config.yaml is merged and does not tell from which file it was made.
     """
-    names = [name for name in packaged_configs() if not is_base(name)]
     candidates = [
-        ConfigDifference(name.removesuffix(".yaml"), compare_configs(load_config(name)[0], cfg))
-        for name in names
+        ConfigDifference(name, compare_configs(packaged, cfg)) for name, packaged in _packaged()
     ]
     return min(candidates, key=lambda each: len(each.keys))
+
+
+@functools.cache
+def _packaged() -> list[tuple[str, CfgNode]]:
+    names = [name for name in packaged_configs() if not is_base(name)]
+    return [(name.removesuffix(".yaml"), load_config(name)[0]) for name in names]
 
 
 def compare_configs(first: CfgNode, second: CfgNode) -> list[tuple[str, Any, Any]]:

@@ -27,12 +27,12 @@ def labelled(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def make_run(labelled, tmp_path):
+@pytest.fixture(scope="session")
+def make_run(labelled, tmp_path_factory):
     """Write what a run leaves into a new folder: its config, curves and detections."""
 
     def make(name="run", seed=7, **keys) -> Path:
-        folder = tmp_path / name
+        folder = tmp_path_factory.mktemp("runs") / name
         inference = folder / "inference"
         inference.mkdir(parents=True)
         cfg, _ = load_config("quickstart")
