@@ -44,7 +44,12 @@ def training_charts(log: TrainingLog, prefix: str = "") -> Iterator[Chart]:
 
 
 def evaluation_charts(measured: Evaluation, prefix: str = "") -> Iterator[Chart]:
-    """Draw AP, precision, confusion, errors and calibration of one data set."""
+    """Draw AP, precision, errors, calibration and confusion of one data set."""
+    yield from _charts_of_scores(measured, prefix)
+    yield from _charts_of_errors(measured, prefix)
+
+
+def _charts_of_scores(measured: Evaluation, prefix: str) -> Iterator[Chart]:
     yield Chart(
         f"{prefix}ap-by-class",
         "AP of each class, the lowest first."
@@ -67,6 +72,9 @@ def evaluation_charts(measured: Evaluation, prefix: str = "") -> Iterator[Chart]
         "F1 by score threshold at an IoU of 0.5; the dots are the best thresholds.",
         partial(_f1, measured),
     )
+
+
+def _charts_of_errors(measured: Evaluation, prefix: str) -> Iterator[Chart]:
     yield Chart(
         f"{prefix}errors",
         "AP50 that would be gained if a kind of error was repaired; gains do not add up.",
