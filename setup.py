@@ -75,9 +75,10 @@ setup(
     package_data={
         "dyhead": ["py.typed"],
         "dyhead.data_report": ["page.html"],
+        "dyhead.explanation": ["page.html", "page.js"],
+        "dyhead.run_report": ["page.html"],
+        "dyhead.pages": ["*.css", "*.html"],
         "dyhead.viewer": ["page/*"],
-        "dyhead.explanation": ["page.html"],
-        "dyhead.pages": ["base.css"],
         "dyhead.configs": ["*.yaml"],
         "dyhead.ops.cpp": ["*.cpp", "*.h"],
     },

@@ -68,8 +68,12 @@ def test_the_wheel_holds_code_configs_and_sources_of_the_extension(wheel: Path) 
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     configs = {f"dyhead/{name}" for name in files_of("configs", "*.yaml")}
     sources = files_of("dyhead/ops/cpp", "*.cpp") | files_of("dyhead/ops/cpp", "*.h")
-    others = {"dyhead/py.typed", "dyhead/data_report/page.html", "dyhead/pages/base.css"}
-    others |= files_of("dyhead/viewer/page", "*.*")
+    pages = {
+        name
+        for ending in ("html", "css", "js", "svg")
+        for name in files_of("dyhead", f"*.{ending}")
+    }
+    others = {"dyhead/py.typed", *pages}
     assert names == files_of("dyhead", "*.py") | configs | sources | others
 
 

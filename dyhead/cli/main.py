@@ -38,6 +38,7 @@ COMMANDS = (
     Command("train", "dyhead.cli.train", "train a detector and evaluate it"),
     Command("eval", "dyhead.cli.eval", "score a detector on a data set"),
     Command("view", "dyhead.cli.view", "browse data and predictions in a browser"),
+    Command("report", "dyhead.cli.report", "write a page on how good runs are and where they fail"),
     Command("predict", "dyhead.cli.predict", "detect in pictures, folders, videos and cameras"),
     Command("explain", "dyhead.cli.explain", "show what the attentions do for each detection"),
     Command("export", "dyhead.cli.export", "write a detector as an ONNX or a .pt2 file"),

@@ -360,6 +360,9 @@ TEST.FAST_COCO_EVAL = True
 # How a checkpoint's classes and those of a data set find each other: by "name", in whatever order,
 # or by "index", for a data set whose classes were only renamed.
 TEST.MATCH_CLASSES = "name"
+# Write a report on the run into OUTPUT_DIR/report at the end of a training: one page on scores,
+# errors, curves and data, as `dyhead report` makes it; docs/report.md. It takes some seconds.
+TEST.REPORT = True
 TEST.AUG = CfgNode()
 # How the boxes of all views become one set: "nms" or "wbf" (weighted box fusion).
 TEST.AUG.MERGE = "nms"

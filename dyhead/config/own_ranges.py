@@ -187,6 +187,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "FAST_COCO_EVAL": flag(),
         "MATCH_CLASSES": one_of("name", "index"),
         "PRECISION": one_of("float32", "bfloat16", "float16"),
+        "REPORT": flag(),
     },
     "TEST.AUG": {
         "MERGE": one_of("nms", "wbf"),

@@ -1,7 +1,5 @@
 """Cuts small pictures out of a data set's: a box with what is around it, or a whole picture."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +19,6 @@ _MIN_MARGIN = 24.0  # pixels
 _EDGE = 8.0  # pixels that are shown beyond a box that leaves its picture
 _MAX_ZOOM = 8.0
 _OUTSIDE = (128, 128, 128)  # what is beyond the picture
-_QUALITY = 82
 _SMALL = 12.0  # pixels of the crop: boxes below that are pointed at
 
 Region = tuple[float, float, float, float]  # XYXY in pixels of the picture
@@ -70,13 +67,6 @@ def draw_crop(
     crop = draw_boxes(shown, [DrawnBox(place, _COLOR) for place in places])
     _point_at_small_ones(crop, places)
     return crop
-
-
-def as_data_uri(picture: Image.Image) -> str:
-    """Return a picture as a JPEG that stands in the page itself."""
-    file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _point_at_small_ones(crop: Image.Image, places: Sequence[Region]) -> None:

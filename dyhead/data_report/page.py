@@ -5,17 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
-
 from dyhead import __version__
 from dyhead.data.checks import CheckReport, Item, Kind
 from dyhead.data.checks.file_names import leads_outside
 from dyhead.data_report.charts import all_charts
 from dyhead.data_report.collect import CheckedSource, DataReport, DrawnBatch, worst_pictures
-from dyhead.data_report.crops import as_data_uri, draw_crop, read_picture
-from dyhead.data_report.text import printable, verdict
-from dyhead.pages import base_style
+from dyhead.data_report.crops import draw_crop, read_picture
+from dyhead.data_report.text import verdict
+from dyhead.pages import as_data_uri, render_page
 
 _MAX_CROPS = 6  # of each kind
 _MAX_ITEMS = 50  # that are named
@@ -27,15 +24,10 @@ def format_page(report: DataReport) -> str:
 
     Pictures stand in it as JPEGs of a few kilobytes, at most six for each kind of problem.
     """
-    environment = Environment(
-        loader=PackageLoader("dyhead.data_report", "."),
-        autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )
     sources = [_source(source, index) for index, source in enumerate(report.sources)]
     between = _findings(report.between, None, "between")
-    page = environment.get_template("page.html").render(
-        base_style=Markup(base_style()),
+    return render_page(
+        "dyhead.data_report",
         verdict=verdict(report),
         faults=report.count(is_fault=True),
         version=__version__,
@@ -46,7 +38,6 @@ def format_page(report: DataReport) -> str:
         refusal=report.refusal,
         sections=list(_sections(sources, bool(between), bool(report.batches or report.refusal))),
     )
-    return "\n".join(line for line in page.splitlines() if line.strip()) + "\n"
 
 
 def _source(source: CheckedSource, index: int) -> dict[str, Any]:

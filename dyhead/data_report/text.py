@@ -7,6 +7,7 @@ from dyhead.data.checks import CheckReport, Kind
 from dyhead.data.checks.report import MAX_NAMED
 from dyhead.data_report.collect import CheckedSource, DataReport, worst_pictures
 from dyhead.data_report.statistics import Histogram
+from dyhead.pages import printable
 
 _WIDTH = 100
 _MAX_CLASSES = 20  # rows; the page has them all
@@ -36,11 +37,6 @@ def verdict(report: DataReport) -> str:
         return "Nothing found."
     prefix = "" if report.count(True) else "No faults, "
     return prefix + ", ".join(parts) + "."
-
-
-def printable(text: str) -> str:
-    """Replace what a terminal would obey or could not show: control characters, half characters."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def share(part: int, whole: int) -> str:

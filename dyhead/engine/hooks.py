@@ -1,8 +1,9 @@
-"""Hooks that the trainer adds to Detectron2's: scores for the model cards, and the curves."""
+"""Hooks that the trainer adds to Detectron2's: scores for the model cards, curves, the report."""
 
 import logging
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from dyhead.checkpoint.model_card import ModelCard, describe, replace_card
@@ -32,6 +33,11 @@ def steps_done(trainer: Any) -> int:
     if not hasattr(trainer, "storage"):  # it has not begun
         return trainer.start_iter
     return min(trainer.iter + 1, trainer.max_iter)
+
+
+def was_completed(trainer: Any) -> bool:
+    """Tell whether a trainer has come to its end, and not to an interruption."""
+    return bool(trainer.iter >= trainer.max_iter or trainer.was_stopped_early)
 
 
 class ScoresHook(HookBase):
@@ -107,7 +113,27 @@ class CurvesHook(HookBase):
 
     def after_train(self) -> None:
         """Draw, and log where the picture is."""
-        was_completed = self.trainer.iter >= self.trainer.max_iter or self.trainer.was_stopped_early
-        if was_completed and os.path.isfile(self._metrics):
+        if was_completed(self.trainer) and os.path.isfile(self._metrics):
             with picture(self._picture, "loss and AP curves"):
                 plot_curves(self._metrics, self._picture)
+
+
+class ReportHook(HookBase):
+    """Writes the report on a run that reached its end; what fails there is no fault of the run.
+
+    Register it after the hooks that evaluate and that write metrics.json.
+    """
+
+    def after_train(self) -> None:
+        """Write `OUTPUT_DIR/report`, and log where it is."""
+        if not was_completed(self.trainer):
+            return
+        from dyhead.run_report.run import write_own_report  # takes a while to import
+
+        try:
+            page = write_own_report(self.trainer.cfg, Path(self.trainer.cfg.OUTPUT_DIR, "report"))
+        except Exception as error:  # the run itself is whole
+            reason = " ".join(str(error).split()) or type(error).__name__
+            logger.warning("No report on this run: %s", reason)
+        else:
+            logger.info("Report on this run: %s", page)

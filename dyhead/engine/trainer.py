@@ -34,7 +34,7 @@ from dyhead.engine.by_progress import PrinterByProgress
 from dyhead.engine.early_stopping import EarlyStoppingHook, StoppedEarly
 from dyhead.engine.execution import prepare_execution
 from dyhead.engine.guard import FiniteGuard
-from dyhead.engine.hooks import CurvesHook, ScoresHook, training_card
+from dyhead.engine.hooks import CurvesHook, ReportHook, ScoresHook, training_card
 from dyhead.engine.input_pictures import InputPicturesHook
 from dyhead.engine.kept_checkpoints import adopt_earlier_checkpoints, keep_last_checkpoints
 from dyhead.engine.late_writers import LateWriters
@@ -147,6 +147,8 @@ class Trainer(DefaultTrainer):
             _insert_before(built, (hooks.PeriodicCheckpointer, StopHook), gather)
         if comm.is_main_process():  # after the writers, whose file the curves are drawn from
             built += [self.scores, CurvesHook(self.cfg.OUTPUT_DIR)]
+            if self.cfg.TEST.REPORT:
+                built.append(ReportHook())
             if InputPicturesHook.is_useful():
                 built.append(self._build_input_pictures())
             if ProgressBarHook.is_useful():

@@ -1,6 +1,7 @@
 """The evaluators that every evaluation runs: COCO's scores, and what computing them costs."""
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from dyhead.d2.evaluation import DatasetEvaluator
 from dyhead.d2.utils import comm
 from dyhead.evaluation.coco_evaluation import build_coco_evaluator
 from dyhead.evaluation.reports import inference_folder
+from dyhead.safe_io.json_text import write_json
+
+COST_NAME = "cost.json"
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +29,7 @@ def build_evaluators(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
     """
     folder = inference_folder(cfg, dataset_name)
     return [
-        CostEvaluator(cfg.MODEL.DEVICE),
+        CostEvaluator(cfg.MODEL.DEVICE, folder),
         build_coco_evaluator(
             dataset_name,
             folder,
@@ -38,9 +42,15 @@ def build_evaluators(cfg: CfgNode, dataset_name: str) -> list[DatasetEvaluator]:
 class CostEvaluator(DatasetEvaluator):
     """An evaluator that logs seconds per image and peak memory; it adds nothing to the results."""
 
-    def __init__(self, device: str) -> None:
-        """Measure on `device`, a MODEL.DEVICE string."""
+    def __init__(self, device: str, folder: str | None = None) -> None:
+        """Measure.
+
+        Args:
+            device: a MODEL.DEVICE string.
+            folder: for cost.json; None writes nothing.
+        """
         self._device = torch.device(device)
+        self._folder = folder
 
     def reset(self) -> None:
         """Start measuring."""
@@ -59,16 +69,30 @@ class CostEvaluator(DatasetEvaluator):
         self._end = time.perf_counter()
 
     def evaluate(self) -> None:
-        """Log the cost in the main process."""
+        """Log and write the cost in the main process."""
         if not comm.is_main_process() or self._num_images == 0:
             return
+        seconds = (self._end - self._start) / self._num_timed if self._num_timed else None
+        gibibytes = _peak_memory(self._device)
         parts = [f"{self._num_images} images on {self._device.type}"]
-        if self._num_timed:
-            seconds = (self._end - self._start) / self._num_timed
+        if seconds is not None:
             parts.append(f"{seconds:.3f} s per image (reading and scaling it included)")
-        if (gibibytes := _peak_memory(self._device)) is not None:
+        if gibibytes is not None:
             parts.append(f"peak memory {gibibytes:.2f} GiB")
         logger.info("Evaluation cost: %s", ", ".join(parts))
+        if self._folder:
+            self._write(seconds, gibibytes)
+
+    def _write(self, seconds: float | None, gibibytes: float | None) -> None:
+        assert self._folder is not None
+        os.makedirs(self._folder, exist_ok=True)
+        cost = {
+            "images": self._num_images,
+            "device": self._device.type,
+            "seconds_per_image": seconds,
+            "peak_memory_gib": gibibytes,
+        }
+        write_json(cost, os.path.join(self._folder, COST_NAME), indent=1)
 
 
 def _peak_memory(device: torch.device) -> float | None:

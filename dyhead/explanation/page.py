@@ -1,12 +1,8 @@
 """Writes explanations as one page of HTML that needs nothing beside itself."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 from PIL import Image
 
 from dyhead import __version__
@@ -18,11 +14,10 @@ from dyhead.explanation.explained import (
     PASSED_ABOVE,
     Explanation,
 )
-from dyhead.pages import base_style
+from dyhead.pages import as_data_uri, render_page
 from dyhead.visualization.colors import class_colors
 from dyhead.visualization.text import one_line
 
-_QUALITY = 85
 _LONGEST = 1000  # pixels of a picture in the page
 _AS_RELU = [[DAMPED_BELOW, AMPLIFIED_ABOVE], [-PASSED_ABOVE, PASSED_ABOVE]]
 
@@ -38,9 +33,7 @@ class ShownPicture(NamedTuple):
 
 def show_picture(explanation: Explanation, picture: Image.Image, name: str) -> ShownPicture:
     """Prepare a picture for the page; it is scaled down where it is large."""
-    file = io.BytesIO()
-    drawn_size(picture, _LONGEST).save(file, format="JPEG", quality=_QUALITY)
-    uri = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    uri = as_data_uri(drawn_size(picture, _LONGEST))
     return ShownPicture(explanation, explanation.to_dict(), one_line(name), uri)
 
 
@@ -51,9 +44,8 @@ def format_page(pictures: Sequence[ShownPicture], source: str) -> str:
         pictures: at least one, all of one detector.
         source: what the detector was loaded from.
     """
-    environment = Environment(loader=PackageLoader("dyhead.explanation", "."), autoescape=True)
-    return environment.get_template("page.html").render(
-        base_style=Markup(base_style()),
+    return render_page(
+        "dyhead.explanation",
         version=__version__,
         source=one_line(source),
         definitions=DEFINITIONS,

@@ -1,11 +1,10 @@
-"""The style that all pages of the project share: colours, light and dark, and text.
+"""Pages of HTML in one style, light, dark and printed, that fetch nothing.
 
-Nothing is imported here: a page is written where nothing else of the project is needed.
+`base.css` has the colours and plain elements of all pages, `document.css` those of pages that are
+read from top to bottom, and `document.html` is the frame that templates of such pages extend.
 """
 
-from importlib.resources import files
+from dyhead.pages.data_uri import as_data_uri
+from dyhead.pages.render import base_style, printable, render_page
 
-
-def base_style() -> str:
-    """Return the CSS of colours, of light and dark, and of plain elements."""
-    return (files(__name__) / "base.css").read_text(encoding="utf-8")
+__all__ = ["as_data_uri", "base_style", "printable", "render_page"]

@@ -35,25 +35,29 @@ def plot_curves(metrics_json: str | Path, output_png: str | Path) -> Path:
     Raises:
         UserError: there is no such file, or it holds neither losses nor APs.
     """
-    records = _read(Path(metrics_json))
+    records = read_metrics(Path(metrics_json))
     names = sorted({name for record in records.values() for name in record})
-    losses = {name: _curve(records, name) for name in names if _is_loss(name)}
-    precisions = {name: _curve(records, name) for name in names if _is_precision(name)}
+    losses = {name: curve_of(records, name) for name in names if is_loss(name)}
+    precisions = {name: curve_of(records, name) for name in names if is_precision(name)}
     if not losses and not precisions:
         raise UserError(f"{metrics_json} holds neither losses nor APs: no curves to draw.")
     figure = Figure(figsize=(12, 5), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    _draw_losses(left, losses)
-    _draw_precisions(right, precisions)
+    draw_losses(left, losses)
+    draw_precisions(right, precisions)
     output = Path(output_png)
     output.parent.mkdir(parents=True, exist_ok=True)
     canvas.print_png(str(output))
     return output
 
 
-def _read(metrics_json: Path) -> dict[int, dict[str, float | None]]:
-    """Iteration -> name -> value, in the order of iterations; None where it is not finite."""
+def read_metrics(metrics_json: Path) -> dict[int, dict[str, float | None]]:
+    """Read iteration -> name -> value, in the order of iterations; None where it is not finite.
+
+    Raises:
+        UserError: there is no such file.
+    """
     try:
         lines = metrics_json.read_text().splitlines()
     except FileNotFoundError as error:
@@ -70,22 +74,25 @@ def _read(metrics_json: Path) -> dict[int, dict[str, float | None]]:
     return dict(sorted(records.items()))
 
 
-def _is_loss(name: str) -> bool:
+def is_loss(name: str) -> bool:
+    """Tell whether a scalar is a loss, or the total of them."""
     return name == _TOTAL or (name.startswith("loss_") and "/" not in name)
 
 
-def _is_precision(name: str) -> bool:
+def is_precision(name: str) -> bool:
     """Tell whether it is `bbox/AP`, or `<data set>/bbox/AP` where there are several test sets."""
     return any(f"/{name}".endswith(f"/bbox/{precision}") for precision in _AP_STYLES)
 
 
-def _curve(records: Mapping[int, Mapping[str, float | None]], name: str) -> Curve:
+def curve_of(records: Mapping[int, Mapping[str, float | None]], name: str) -> Curve:
+    """Return the iterations and values of a scalar, where it is finite."""
     named = [(iteration, record.get(name)) for iteration, record in records.items()]
     points = [(i, value) for i, value in named if value is not None and math.isfinite(value)]
     return [iteration for iteration, _ in points], [value for _, value in points]
 
 
-def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
+def draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
+    """Draw losses by name, the total first, on a logarithmic scale where that is possible."""
     for name in sorted(losses, key=lambda name: name != _TOTAL):
         total = name == _TOTAL
         color = "black" if total else None
@@ -96,7 +103,7 @@ def _draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(_plain_number)
         axes.yaxis.set_minor_formatter(_leading_digits(1, 2, 3, 5, 7))
-    _finish(axes, "Training loss", "loss", bool(values))
+    finish_axes(axes, "Training loss", "loss", bool(values))
 
 
 def _plain_number(value: float, _position: float = 0) -> str:
@@ -113,7 +120,8 @@ def _leading_digits(*shown: int) -> Callable[[float, float], str]:
     return write
 
 
-def _draw_precisions(axes: Axes, precisions: Mapping[str, Curve]) -> None:
+def draw_precisions(axes: Axes, precisions: Mapping[str, Curve]) -> None:
+    """Draw AP and AP50 by their names in metrics.json, and name the best AP in the title."""
     best = []
     for name, (iterations, values) in precisions.items():
         dataset, _, kind = name.rpartition("bbox/")
@@ -131,10 +139,11 @@ def _draw_precisions(axes: Axes, precisions: Mapping[str, Curve]) -> None:
             )
     title = "Box AP on the test data" + (f" (best: {', '.join(best)})" if best else "")
     axes.set_ylim(0, 100)
-    _finish(axes, title, "AP (%)", any(values for _, values in precisions.values()))
+    finish_axes(axes, title, "AP (%)", any(values for _, values in precisions.values()))
 
 
-def _finish(axes: Axes, title: str, y_label: str, drawn: bool) -> None:
+def finish_axes(axes: Axes, title: str, y_label: str, drawn: bool) -> None:
+    """Add title, labels, grid and, if something is drawn, the legend."""
     axes.set_title(title, fontsize=14)
     axes.set_xlabel("iteration", fontsize=12)
     axes.set_ylabel(y_label, fontsize=12)

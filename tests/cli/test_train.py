@@ -24,6 +24,7 @@ TINY = [
     *("MODEL.DEVICE", "cpu", "MODEL.DYHEAD.NUM_CONVS", "1", "DATALOADER.NUM_WORKERS", "0"),
     *("INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"),
     *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "2", "TEST.EVAL_PERIOD", "0"),
+    *("TEST.REPORT", "False"),
 ]
 
 

@@ -1,13 +1,10 @@
 """A crop shows the box where it lies in the picture, and grey beyond the picture."""
 
-import base64
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from dyhead.data_report.crops import ROOM, as_data_uri, draw_crop
+from dyhead.data_report.crops import ROOM, draw_crop
 from dyhead.visualization.colors import class_colors
 
 ORANGE = class_colors(1)[0]
@@ -72,10 +69,3 @@ def test_a_box_that_could_be_overlooked_has_a_ring(picture: Image.Image) -> None
     rows, columns = np.nonzero(small)
     assert 20 <= np.ptp(rows) <= 28 and 20 <= np.ptp(columns) <= 28
     assert abs(columns.mean() - 200.5 * 260 / 300) < 2
-
-
-def test_a_data_uri_holds_the_picture(picture: Image.Image) -> None:
-    head, _, data = as_data_uri(picture).partition(",")
-    assert head == "data:image/jpeg;base64"
-    decoded = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert np.abs(np.asarray(decoded).astype(int) - np.asarray(picture)).mean() < 6

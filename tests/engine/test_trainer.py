@@ -157,7 +157,7 @@ def test_a_trainer_of_ones_own_adds_hooks_as_to_detectron2s(make_config: MakeCon
         def build_hooks(self) -> list[HookBase | None]:
             return [*super().build_hooks(), Recorder()]
 
-    trainer = OwnTrainer(make_config())
+    trainer = OwnTrainer(make_config(**{"TEST.REPORT": True}))
     assert isinstance(trainer, DefaultTrainer)
     parts = trainer._trainer, trainer.checkpointer, trainer.scores
     names = [type(hook).__name__ for hook in trainer.build_hooks() if hook is not None]
@@ -172,6 +172,7 @@ def test_a_trainer_of_ones_own_adds_hooks_as_to_detectron2s(make_config: MakeCon
         "PeriodicWriter",
         "ScoresHook",
         "CurvesHook",
+        "ReportHook",
         *(["InputPicturesHook"] if InputPicturesHook.is_useful() else []),
         "Recorder",
     ]

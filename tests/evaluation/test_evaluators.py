@@ -1,6 +1,8 @@
 """The cost of an evaluation is logged and is no score."""
 
+import json
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -37,6 +39,17 @@ def test_the_first_batch_counts_but_is_not_timed(clock: None, caplog: pytest.Log
 def test_a_single_batch_has_no_time(clock: None, caplog: pytest.LogCaptureFixture) -> None:
     text = run(1, caplog)
     assert "2 images on cpu" in text and "s per image" not in text
+
+
+def test_the_cost_is_written_beside_the_detections(clock: None, tmp_path: Path) -> None:
+    evaluator = CostEvaluator("cpu", str(tmp_path / "inference"))
+    evaluator.reset()
+    for _ in range(3):
+        evaluator.process(IMAGES, IMAGES)
+    evaluator.evaluate()
+    cost = json.loads((tmp_path / "inference" / "cost.json").read_text())
+    assert (cost["images"], cost["device"], cost["seconds_per_image"]) == (6, "cpu", 0.75)
+    assert cost["peak_memory_gib"] is None or cost["peak_memory_gib"] > 0
 
 
 def test_without_images_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -69,11 +69,13 @@ def test_pictures_that_cannot_be_drawn_stop_no_run(
 
     monkeypatch.setattr("dyhead.evaluation.reports.draw_mosaic", fail)
     monkeypatch.setattr("dyhead.engine.hooks.plot_curves", fail)
-    cfg = make_config()
+    monkeypatch.setattr("dyhead.run_report.run.write_own_report", fail)
+    cfg = make_config(**{"TEST.REPORT": True})
     with fault.survived():
         Trainer(cfg).train()
     with fault.clear():
         assert caplog.text.count("No picture of") == 2
+        assert "No report on this run: No space left on device" in caplog.text
         assert "No space left on device" in caplog.text
     with fault.nothing_lost():
         assert Path(cfg.OUTPUT_DIR, "inference", "ap.md").is_file()

@@ -106,6 +106,7 @@ def make_config(tmp_path: Path, rectangles: list[str]) -> Callable[..., CfgNode]
         cfg.SOLVER.IMS_PER_BATCH = 2
         cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS = 4, (), 0
         cfg.SOLVER.CHECKPOINT_PERIOD = 2
+        cfg.TEST.REPORT = False  # it takes longer than the training
         cfg.OUTPUT_DIR = str(tmp_path / "run")
         cfg.SEED = 3
         cfg.merge_from_list([part for item in changes.items() for part in item])

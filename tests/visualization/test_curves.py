@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dyhead.visualization.curves import _curve, _read, plot_curves
+from dyhead.visualization.curves import curve_of, plot_curves, read_metrics
 
 
 def write(path, records):
@@ -47,20 +47,20 @@ def test_any_part_alone_is_enough(tmp_path, records):
 
 def test_a_resumed_run_counts_the_later_line(tmp_path):
     records = [record(0), record(20), record(40), record(20, total_loss=9.0), record(60)]
-    curve = _curve(_read(write(tmp_path / "m.json", records)), "total_loss")
+    curve = curve_of(read_metrics(write(tmp_path / "m.json", records)), "total_loss")
     assert curve == ([0, 20, 40, 60], [2.0, 9.0, 2.0, 2.0])
 
 
 def test_values_that_are_no_numbers_are_left_out(tmp_path):
     records = [record(0), record(20, total_loss=float("nan")), record(40)]
-    assert _curve(_read(write(tmp_path / "m.json", records)), "total_loss")[0] == [0, 40]
+    assert curve_of(read_metrics(write(tmp_path / "m.json", records)), "total_loss")[0] == [0, 40]
 
 
 def test_a_line_cut_off_by_a_kill_is_passed_over_and_told(tmp_path, caplog):
     path = write(tmp_path / "m.json", [record(0), record(20)])
     path.write_text(path.read_text() + '{"iteration": 40, "total')
     with caplog.at_level(logging.WARNING, logger="dyhead"):
-        assert list(_read(path)) == [0, 20]
+        assert list(read_metrics(path)) == [0, 20]
     assert "line 3" in caplog.text
 
 

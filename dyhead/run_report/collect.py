@@ -1,0 +1,151 @@
+"""Collects all that a report says of a run from the files that the run has left."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dyhead.checkpoint.find import CONFIG_NAME
+from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
+from dyhead.data.register import register_datasets
+from dyhead.errors import UserError
+from dyhead.evaluation.evaluators import COST_NAME
+from dyhead.evaluation.original_ids import RESULTS_NAME
+from dyhead.evaluation.reports import inference_folder
+from dyhead.run_report.config_difference import ConfigDifference, nearest_config
+from dyhead.run_report.data_health import describe_data, unreadable
+from dyhead.run_report.evaluation import Evaluation, measure
+from dyhead.run_report.evaluation_files import EvaluationFiles, read_evaluation
+from dyhead.run_report.training_log import TrainingLog, read_training_log
+
+EVALUATION_FOLDER = "evaluation"  # where `dyhead eval RUN` writes
+_TOLERANCE = 0.01  # AP, from 0 to 100
+
+logger = logging.getLogger(__name__)
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """All that is said of a run.
+
+    Attributes:
+        name: of the run, another one for each run of a report.
+        path: its folder.
+        cfg: its config.
+        log: of its training, where it left one.
+        evaluations: the files and the measures of each evaluated data set, by its name.
+        difference: of its config from the nearest packaged one.
+        health: of its data, in lines.
+        missing: sentences on what is not there, and how to get it.
+    """
+
+    name: str
+    path: Path
+    cfg: CfgNode
+    log: TrainingLog | None
+    evaluations: Mapping[str, tuple[EvaluationFiles, Evaluation]]
+    difference: ConfigDifference
+    health: list[str]
+    missing: list[str]
+
+
+def read_run_config(folder: Path, repaired: Path) -> CfgNode:
+    """Read the config of a run's folder.
+
+    Args:
+        folder: of the run.
+        repaired: becomes OUTPUT_DIR, for copies of data that needs repair: the run's own stay.
+
+    Raises:
+        UserError: the folder is none of a run.
+    """
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: name the folder of a run, its OUTPUT_DIR.")
+    cfg, _ = load_config(path)
+    cfg.OUTPUT_DIR = str(repaired)
+    return cfg
+
+
+def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -> RunReport:
+    """Collect what a run has left; what is missing is named and left out.
+
+    Args:
+        name: of the run.
+        folder: what it has left is there.
+        cfg: its config; copies of data that needs repair go to its OUTPUT_DIR.
+        with_data: look at its data sets, too.
+    """
+    missing: list[str] = []
+    log = _optional(lambda: read_training_log(folder, cfg.SOLVER.IMS_PER_BATCH), missing)
+    is_registered = _optional(lambda: _register(cfg), missing)
+    evaluations = {}
+    for dataset in cfg.DATASETS.TEST if is_registered else ():
+        read = _optional(partial(_evaluation, dataset, cfg, folder), missing)
+        if read is not None:
+            evaluations[dataset] = read
+            missing += _doubts(read, folder)
+    health = _health(cfg) if with_data and is_registered else []
+    return RunReport(name, folder, cfg, log, evaluations, nearest_config(cfg), health, missing)
+
+
+def _optional(read: Callable[[], _Found], missing: list[str]) -> _Found | None:
+    """Read something; where that is not possible, say why in `missing`."""
+    try:
+        return read()
+    except UserError as error:
+        missing.append(" ".join(str(error).split()))
+        return None
+
+
+def _register(cfg: CfgNode) -> bool:
+    register_datasets(cfg)
+    return True
+
+
+def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles, Evaluation]:
+    files = read_evaluation(dataset, _evaluation_folder(dataset, cfg, run), run)
+    return files, measure(files.truth, files.results)
+
+
+def _evaluation_folder(dataset: str, cfg: CfgNode, run: Path) -> Path:
+    """Return the folder of the run's own evaluation, or of a later one of `dyhead eval`."""
+    below = Path(inference_folder(cfg, dataset)).relative_to(cfg.OUTPUT_DIR)
+    own, later = run / below, run / EVALUATION_FOLDER / below
+    has_later_only = (later / RESULTS_NAME).is_file() and not (own / RESULTS_NAME).is_file()
+    return later if has_later_only else own
+
+
+def _doubts(read: tuple[EvaluationFiles, Evaluation], run: Path) -> list[str]:
+    """Say what is missing beside the detections, or does not fit to them."""
+    files, evaluation = read
+    doubts = []
+    if not files.cost:
+        doubts.append(
+            f"{COST_NAME} of {files.dataset} is missing, with seconds per picture and memory:"
+            f" `dyhead eval {run}` makes it."
+        )
+    written, measured = files.scores.get("AP"), evaluation.scores.overall["AP"]
+    if written is not None and abs(written - measured) > _TOLERANCE:
+        doubts.append(
+            f"scores.json of {files.dataset} has an AP of {written:.2f}, its detections one of"
+            f" {measured:.2f}: data or detections have changed since, `dyhead eval {run}` makes"
+            " both anew."
+        )
+    return doubts
+
+
+def _health(cfg: CfgNode) -> list[str]:
+    try:
+        return describe_data(cfg)
+    except UserError as error:
+        return [unreadable(error)]
+
+
+def cost_of(run: RunReport) -> Mapping[str, Any]:
+    """Return the cost of the run's first evaluation; empty where it is not known."""
+    return next((files.cost for files, _ in run.evaluations.values()), {})

@@ -1,0 +1,106 @@
+"""Measures all that a report says of the detections on one data set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dyhead.run_report.measures.calibration import Calibration, calibration
+from dyhead.run_report.measures.coco_scores import CocoScores, coco_scores
+from dyhead.run_report.measures.confusion import confusion_matrix
+from dyhead.run_report.measures.error_kinds import (
+    ErrorCosts,
+    PictureErrors,
+    error_costs,
+    find_errors,
+)
+from dyhead.run_report.measures.matching import Outcomes, match_all, outcomes
+from dyhead.run_report.measures.pictures import EvaluatedSet, evaluated_set
+from dyhead.run_report.measures.precision_recall import (
+    Curve,
+    OperatingPoint,
+    best_point,
+    precision_recall,
+)
+from dyhead.run_report.measures.ranking import PictureScore, score_pictures
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The measures of a detector on a data set.
+
+    Attributes:
+        evaluated: pictures, objects and detections.
+        scores: COCO's.
+        num_objects: (K,) of each class, without crowds.
+        num_detections: (K,) of each class, without those within crowds.
+        curves: precision and recall of each class, at an IoU of 0.5.
+        points: the threshold with the best F1 of each class.
+        joint_curve: precision and recall of all classes together.
+        joint_point: its best threshold.
+        confusion: (K + 1, K + 1) see `confusion_matrix`; with the thresholds of `points`.
+        costs: of the kinds of errors.
+        calibration: of the scores of all classes.
+        errors: of each picture.
+        pictures: what is right and wrong in each picture, with the thresholds of `points`.
+    """
+
+    evaluated: EvaluatedSet
+    scores: CocoScores
+    num_objects: np.ndarray
+    num_detections: np.ndarray
+    curves: Sequence[Curve]
+    points: Sequence[OperatingPoint]
+    joint_curve: Curve
+    joint_point: OperatingPoint
+    confusion: np.ndarray
+    costs: ErrorCosts
+    calibration: Calibration
+    errors: Sequence[PictureErrors]
+    pictures: Sequence[PictureScore]
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """The score threshold of each class with the best F1, (K,)."""
+        return np.array([point.threshold for point in self.points])
+
+
+def measure(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Evaluation:
+    """Measure a detector.
+
+    Args:
+        truth: in COCO's form, with "area" and "iscrowd" of each annotation.
+        results: in COCO's form, with the ids of `truth`.
+    """
+    evaluated = evaluated_set(truth, results)
+    matches = match_all(evaluated)
+    found = outcomes(evaluated, matches)
+    errors = [find_errors(*pair) for pair in zip(evaluated.pictures, matches, strict=True)]
+    num_classes = len(evaluated.class_names)
+    curves = [_curve(found, index) for index in range(num_classes)]
+    points = [best_point(curve) for curve in curves]
+    thresholds = np.array([point.threshold for point in points])
+    joint = precision_recall(found.scores, found.is_true, int(found.num_objects.sum()))
+    return Evaluation(
+        evaluated,
+        coco_scores(truth, results),
+        found.num_objects,
+        np.bincount(found.classes, minlength=num_classes),
+        curves,
+        points,
+        joint,
+        best_point(joint),
+        confusion_matrix(evaluated, matches, thresholds),
+        error_costs(evaluated, matches, errors),
+        calibration(found.scores, found.is_true),
+        errors,
+        score_pictures(evaluated, matches, errors, thresholds),
+    )
+
+
+def _curve(found: Outcomes, index: int) -> Curve:
+    of_class = found.classes == index
+    return precision_recall(
+        found.scores[of_class], found.is_true[of_class], int(found.num_objects[index])
+    )

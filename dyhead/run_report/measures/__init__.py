@@ -1,0 +1,1 @@
+"""Measures of a detector over ground truth and results in COCO's form: pure functions."""

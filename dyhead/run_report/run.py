@@ -1,0 +1,142 @@
+"""Runs `dyhead report`: reads runs, and writes a page, its pictures and its numbers."""
+
+import logging
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dyhead.d2.config import CfgNode
+from dyhead.errors import UserError, user_errors
+from dyhead.output_folder import make_output_folder
+from dyhead.run_report.as_json import report_as_dict
+from dyhead.run_report.charts import Chart, write_png
+from dyhead.run_report.collect import RunReport, collect_run, read_run_config
+from dyhead.run_report.compare import Comparison, compare
+from dyhead.run_report.comparison_charts import comparison_charts
+from dyhead.run_report.drawn_pictures import DrawnPicture, draw_best, draw_worst
+from dyhead.run_report.page import DrawnEvaluation, DrawnRun, format_page
+from dyhead.run_report.run_charts import evaluation_charts, training_charts
+from dyhead.safe_io.json_text import write_json
+from dyhead.safe_io.save import write_text_atomically
+
+PAGE_NAME, JSON_NAME = "report.html", "report.json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """The options of a report.
+
+    Attributes:
+        runs: folders of runs; differences are from the first.
+        output: folder for the page, its pictures and its numbers.
+        with_data: look at the runs' data sets, too.
+    """
+
+    runs: Sequence[Path]
+    output: Path
+    with_data: bool = True
+
+
+def write_report(settings: ReportSettings) -> list[RunReport]:
+    """Write a report on runs.
+
+    Raises:
+        UserError: a folder is none of a run, none holds anything to report, or the output folder
+            cannot be written.
+    """
+    make_output_folder(settings.output, f"--output {settings.output}")
+    with tempfile.TemporaryDirectory() as repaired:
+        configs = [read_run_config(folder, Path(repaired)) for folder in settings.runs]
+        runs = []
+        for name, folder, cfg in zip(_names(settings.runs), settings.runs, configs, strict=True):
+            logger.info("Reading %s", folder)
+            runs.append(collect_run(name, folder, cfg, settings.with_data))
+    if not any(run.log or run.evaluations for run in runs):
+        raise UserError(f"There is nothing to report: {runs[0].missing[0]}")
+    _write(runs, settings.output)
+    return runs
+
+
+def write_own_report(cfg: CfgNode, output: Path) -> Path:
+    """Write the report on the run of a config whose data sets are registered.
+
+    Args:
+        cfg: of the run; its OUTPUT_DIR has been written.
+        output: folder for the report.
+
+    Returns:
+        the page.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    output.mkdir(parents=True, exist_ok=True)
+    _write([collect_run(folder.absolute().name, folder, cfg)], output)
+    return output / PAGE_NAME
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, those of the same name by the one above, too."""
+    paths = [folder.absolute() for folder in folders]
+    repeated = {name for name, number in Counter(p.name for p in paths).items() if number > 1}
+    return [f"{p.parent.name}/{p.name}" if p.name in repeated else p.name for p in paths]
+
+
+def _write(runs: Sequence[RunReport], output: Path) -> None:
+    comparison = compare(runs) if len(runs) > 1 else None
+    drawn = [_draw(run, index, len(runs)) for index, run in enumerate(runs)]
+    together = list(comparison_charts(runs)) if comparison else []
+    with user_errors(f"The report in {output} cannot be written"):
+        _write_pictures(drawn, together, output)
+        write_json(report_as_dict(runs, comparison), output / JSON_NAME, indent=1)
+        _write_page(runs, drawn, comparison, together, output)
+
+
+def _write_page(
+    runs: Sequence[RunReport],
+    drawn: Sequence[DrawnRun],
+    comparison: Comparison | None,
+    together: Sequence[Chart],
+    output: Path,
+) -> None:
+    write_text_atomically(format_page(runs, drawn, comparison, together), output / PAGE_NAME)
+
+
+def _draw(run: RunReport, index: int, num_runs: int) -> DrawnRun:
+    prefix = f"run{index + 1}-" if num_runs > 1 else ""
+    evaluations = {}
+    for name, (files, measured) in run.evaluations.items():
+        of_set = f"{prefix}{name}-" if len(run.evaluations) > 1 else prefix
+        evaluations[name] = DrawnEvaluation(
+            list(evaluation_charts(measured, of_set)),
+            draw_worst(measured, files.picture_files),
+            draw_best(measured, files.picture_files),
+        )
+    return DrawnRun([] if run.log is None else list(training_charts(run.log, prefix)), evaluations)
+
+
+def _write_pictures(drawn: Sequence[DrawnRun], together: Sequence[Chart], output: Path) -> None:
+    charts = [*together]
+    for index, run in enumerate(drawn):
+        prefix = f"run{index + 1}-" if len(drawn) > 1 else ""
+        charts += run.training
+        for name, evaluation in run.evaluations.items():
+            charts += evaluation.charts
+            of_set = f"{prefix}{name}-" if len(run.evaluations) > 1 else prefix
+            _write_examples(evaluation.worst, output, f"{of_set}worst")
+            _write_examples(evaluation.best, output, f"{of_set}best")
+    for chart in charts:
+        write_png(chart, output / _file_name(chart.name))
+
+
+def _write_examples(pictures: Sequence[DrawnPicture], output: Path, name: str) -> None:
+    for number, picture in enumerate(pictures, start=1):
+        picture.joined().save(output / _file_name(f"{name}-{number}"))
+
+
+def _file_name(name: str) -> str:
+    """Return the name of a PNG, without what a data set's name may have and a file's may not."""
+    return re.sub(r"[^\w.-]+", "-", name) + ".png"

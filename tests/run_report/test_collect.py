@@ -1,0 +1,73 @@
+"""What a run has left is found; what is missing is named, with what makes it."""
+
+import math
+
+from dyhead.run_report.collect import collect_run, read_run_config
+from dyhead.run_report.measures.error_kinds import ErrorKind
+
+
+def collect(run, tmp_path, with_data=False):
+    return collect_run("run", run, read_run_config(run, tmp_path), with_data)
+
+
+def test_what_is_missing_is_named_with_what_makes_it(make_run, tmp_path):
+    run = make_run()
+    (run / "metrics.json").unlink()
+    (run / "inference" / "cost.json").unlink()
+    report = collect(run, tmp_path)
+    assert report.log is None
+    missing = " ".join(report.missing)
+    assert "metrics.json is missing: a training leaves it" in missing
+    assert (
+        "cost.json of made_val is missing, with seconds per picture and memory: `dyhead eval"
+        in missing
+    )
+
+
+def test_without_detections_the_curves_are_reported(make_run, tmp_path):
+    run = make_run()
+    (run / "inference" / "coco_instances_results.json").unlink()
+    report = collect(run, tmp_path)
+    assert report.evaluations == {}
+    assert f"`dyhead eval {run}` makes it" in report.missing[0]
+
+
+def test_detections_of_a_later_evaluation_are_found(make_run, tmp_path):
+    run = make_run()
+    (run / "evaluation").mkdir()
+    (run / "inference").rename(run / "evaluation" / "inference")
+    report = collect(run, tmp_path)
+    assert report.evaluations["made_val"][1].scores.overall["AP"] > 0
+
+
+def test_scores_of_other_detections_are_doubted(make_run, tmp_path):
+    run = make_run()
+    (run / "inference" / "scores.json").write_text('{"AP": 99.0}')
+    report = collect(run, tmp_path)
+    assert "has an AP of 99.00, its detections one of" in report.missing[0]
+
+
+def test_a_detector_that_finds_nothing_is_reported(make_run, tmp_path):
+    run = make_run()
+    (run / "inference" / "coco_instances_results.json").write_text("[]")
+    report = collect(run, tmp_path)
+    measured = report.evaluations["made_val"][1]
+    assert measured.scores.overall["AP"] == 0
+    assert math.isnan(measured.calibration.error)
+    assert measured.costs.kinds[ErrorKind.MISSED].count == measured.num_objects.sum()
+
+
+def test_the_config_differs_from_the_packaged_one_in_what_was_set(make_run, tmp_path):
+    report = collect(make_run("run", 7, **{"SOLVER.MAX_ITER": 60}), tmp_path)
+    assert report.difference.base == "quickstart"
+    keys = {key for key, _, _ in report.difference.keys}
+    assert {"SOLVER.MAX_ITER", "SEED"} <= keys <= {
+        "SOLVER.MAX_ITER", "SEED", "DATASETS.SOURCES", "DATASETS.TRAIN", "DATASETS.TEST"
+    }  # fmt: skip
+
+
+def test_the_data_is_described_in_ten_lines(make_run, tmp_path):
+    report = collect(make_run(), tmp_path, with_data=True)
+    assert 4 <= len(report.health) <= 10
+    assert report.health[0].startswith("made_train: 12 pictures")
+    assert any(line.startswith("Boxes to learn by the level") for line in report.health)
