@@ -5,6 +5,7 @@ A fenced block may have comments right above it, which no reader sees:
     <!-- not run: why -->           its commands are parsed, and not executed
     <!-- tested by: tests/x.py -->  another test executes it
     <!-- given: python code -->     names that the reader is taken to have
+    <!-- file: x.py -->             what the reader saves the block as, instead of running it
 """
 
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
 PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md")))
-NOTES = ("not run", "tested by", "given")
+NOTES = ("not run", "tested by", "given", "file")
 
 _BLOCK = re.compile(
     r"(?P<notes>(?:^<!-- [^\n]* -->\n)*)^```(?P<language>\w*)\n(?P<source>.*?)^```$",
