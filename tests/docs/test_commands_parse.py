@@ -63,6 +63,7 @@ def test_a_command_that_could_not_run_is_found(line, fault):
 
 
 def test_a_shell_s_text_is_split_into_its_commands():
-    text = 'A=1 dyhead info > file.txt # why\nfor i in 1 2; do make "x y" && break; done\nsrun a \\\n b'
+    text = 'A=1 dyhead info > file.txt # why\nfor i in 1 2; do make "x y" && break; done\n'
+    text += "srun a \\\n b"
     wanted = [["dyhead", "info"], ["for", "i", "in", "1", "2"], ["make", "x y"], ["break"]]
     assert commands_of(text) == [*wanted, ["a", "b"]]

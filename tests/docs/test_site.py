@@ -79,7 +79,11 @@ def test_the_search_works_from_a_file(site):
 @pytest.mark.slow
 def test_the_reference_has_docstrings_and_the_notebook_its_code(site):
     reference = (site / "api.html").read_text(encoding="utf-8")
-    for name in ("dyhead.prediction.Detector", "dyhead.layers.DyHeadBlock", "dyhead.errors.UserError"):
+    for name in (
+        "dyhead.prediction.Detector",
+        "dyhead.layers.DyHeadBlock",
+        "dyhead.errors.UserError",
+    ):
         assert f'id="{name}"' in reference
     assert "channels of every level" in reference
     example = re.search(r"Finds objects in pictures\..*?<pre>(.*?)</pre>", reference, re.DOTALL)

@@ -60,7 +60,9 @@ def run_program(words: list[str], folder: Path) -> None:
         text=True,
         timeout=600,
     )
-    assert done.returncode == 0, f"{words[-1]}\nended with {done.returncode}:\n{done.stdout[-4000:]}"
+    assert done.returncode == 0, (
+        f"{words[-1]}\nended with {done.returncode}:\n{done.stdout[-4000:]}"
+    )
 
 
 def _make_data(folder: Path) -> None:
