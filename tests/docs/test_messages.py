@@ -31,7 +31,7 @@ def sentences() -> str:
 
 
 def is_among(message: str, sentences: str) -> bool:
-    """Whether one of the texts has the words of a message, in its order."""
+    """True where one of the texts has the words of a message, in its order."""
     words = [re.escape(part) for part in message.split(GAP)]
     return re.search("[^\n]*".join(words), sentences) is not None
 
