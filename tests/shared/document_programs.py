@@ -13,7 +13,7 @@ from pathlib import Path
 TINY = {
     "MODEL.DEVICE": "cpu",
     "MODEL.DYHEAD.NUM_CONVS": "1",
-    "MODEL.ATSS.PRIOR_PROB": "0.3",
+    "MODEL.ATSS.PRIOR_PROB": "0.6",
     "MODEL.ATSS.PREDICTOR_INIT_STD": "0.3",
     "INPUT.MIN_SIZE_TRAIN": "(64,)",
     "INPUT.MAX_SIZE_TRAIN": "96",
