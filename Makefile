@@ -17,6 +17,7 @@ help:
 	@echo "make results-table  rewrite the tables of results from the headers of configs/"
 	@echo "make config-keys  rewrite docs/config_keys.md from the comments beside the config keys"
 	@echo "make code-tour   redraw docs/images/code_tour.png, the data's way through the code"
+	@echo "make docs        build the documents as a site, build/docs/index.html"
 	@echo "make clean       remove the virtual environment and all outputs"
 
 $(SETUP): setup.py
@@ -85,5 +86,15 @@ bench: $(SETUP)
 gpu-check: $(SETUP)
 	$(BIN)/python tools/gpu_check.py $(ARGS)
 
+# Nothing is fetched but the packages of the extra "docs", once
+$(VENV)/.docs: $(SETUP)
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	touch $@
+
+.PHONY: docs
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) output build/docs

@@ -25,6 +25,7 @@ TEST = [
     "scikit-image>=0.24",  # for its photographs
     *FAST,
 ]
+DOCS = ["sphinx>=8.1", "furo>=2024.8.6", "myst-parser>=4"]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
 LINT = ["ruff>=0.14", "mypy>=1.15", "clang-format>=19", "pre-commit>=4"]
 DEVELOPMENT = [*TEST, *TYPES, *EXPORT, *VIDEO, *PRETRAINED, *LINT]
@@ -112,6 +113,7 @@ setup(
         "wandb": WANDB,
         "mlflow": MLFLOW,
         "trackio": TRACKIO,
+        "docs": DOCS,
         "test": TEST,
         "dev": DEVELOPMENT,
     },

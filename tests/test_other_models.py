@@ -1,22 +1,20 @@
 """The recipes of docs/other_models.md run as they stand, and their models train."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from documents import PROJECT, block_with
 from torch import Tensor, nn
 
 from dyhead.layers import DyHeadBlock
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "other_models.md"
+DOCUMENT = PROJECT / "docs" / "other_models.md"
 
 
 def run_recipe(name: str) -> dict[str, Any]:
     """The names that a recipe leaves."""
-    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    (source,) = [block for block in blocks if block.startswith(f"# recipe: {name}\n")]
+    source = block_with(DOCUMENT, "python", f"# recipe: {name}\n")
     names: dict[str, Any] = {"__name__": f"recipe_{name}"}
     exec(compile(source, str(DOCUMENT), "exec"), names)
     return names

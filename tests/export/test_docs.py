@@ -1,16 +1,15 @@
 """The example of docs/export.md runs."""
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import PROJECT, block_with
 from PIL import Image
 
 from dyhead.checkpoint.model_card import ModelCard
 
-DOCS = Path(__file__).parents[2] / "docs" / "export.md"
+DOCS = PROJECT / "docs" / "export.md"
 
 
 class Session:
@@ -36,6 +35,6 @@ def test_the_example_with_numpy_alone_gives_boxes_of_the_picture(tmp_path, monke
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (160, 100), (200, 0, 0)).save("cell.png")
-    (example,) = re.findall(r"```python\n(import json\n.*?)```", DOCS.read_text(), re.DOTALL)
+    example = block_with(DOCS, "python", "import json\n")
     exec(example.replace("cell.jpg", "cell.png"), {})
     assert capsys.readouterr().out == "cell 0.75 [40.0, 25.0, 120.0, 75.0]\n"

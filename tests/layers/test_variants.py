@@ -1,16 +1,14 @@
 """Attentions of one's own: known by their name, with no other change."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from attention_variants import VARIANTS
+from documents import PROJECT, block_with
 from small_blocks import make_levels
 
 from dyhead.layers import SCALE_ATTENTIONS, BlockOptions, DyHeadBlock, DyHeadStack
 
-SEMANTICS = Path(__file__).parents[2] / "docs" / "semantics.md"
+SEMANTICS = PROJECT / "docs" / "semantics.md"
 
 
 @pytest.fixture(params=VARIANTS)
@@ -47,8 +45,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(role):
 
 
 def test_the_attention_of_the_document_computes_in_either_order(monkeypatch):
-    text = SEMANTICS.read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    example = block_with(SEMANTICS, "python", "SoftmaxAttention")
     monkeypatch.setitem(SCALE_ATTENTIONS, "SoftmaxAttention", None)  # which the example replaces
     exec(compile(example, "semantics.md", "exec"), {})
     levels = make_levels([(6, 8), (3, 4)], dtype=torch.float32)

@@ -1,10 +1,8 @@
 """The steps of docs/own_backbone.md, done."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
+from documents import PROJECT, block_with
 
 import dyhead.modeling  # noqa: F401  registers the detectors
 from dyhead.config import load_config
@@ -12,23 +10,16 @@ from dyhead.d2.modeling import build_model
 from dyhead.d2.structures import Boxes, Instances
 from dyhead.modeling.backbone import build_fpn
 
-ROOT = Path(__file__).parents[3]
-
-
-def code_block(language, mark):
-    """The one block of the document in `language` that holds `mark`."""
-    text = (ROOT / "docs" / "own_backbone.md").read_text(encoding="utf-8")
-    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    (block,) = [block for block in blocks if mark in block]
-    return block
+DOCUMENT = PROJECT / "docs" / "own_backbone.md"
 
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
-    exec(compile(code_block("python", "@BACKBONE_REGISTRY"), "own_backbone.md", "exec"), {})
-    yaml = code_block("yaml", "build_my_fpn_dyhead_backbone")
+    source = block_with(DOCUMENT, "python", "@BACKBONE_REGISTRY")
+    exec(compile(source, "own_backbone.md", "exec"), {})
+    yaml = block_with(DOCUMENT, "yaml", "build_my_fpn_dyhead_backbone")
     path = tmp_path_factory.mktemp("configs") / "my_backbone.yaml"
-    path.write_text(yaml.replace('_BASE_: "', f'_BASE_: "{ROOT}/configs/'), encoding="utf-8")
+    path.write_text(yaml.replace('_BASE_: "', f'_BASE_: "{PROJECT}/configs/'), encoding="utf-8")
     opts = ["MODEL.DEVICE", "cpu", "MODEL.DYHEAD.NUM_CONVS", "1", "MODEL.ATSS.NUM_CLASSES", "3"]
     opts += ["MODEL.FPN.OUT_CHANNELS", "32", "MODEL.DYHEAD.CHANNELS", "32"]
     cfg, _ = load_config(str(path), [*opts, "MODEL.ATSS.CHANNELS", "32"])
