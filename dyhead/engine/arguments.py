@@ -9,6 +9,7 @@ from dyhead.config.load import leaf_keys
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import default_argument_parser
 from dyhead.errors import UserError
+from dyhead.evaluation.run_folder import LATER_FOLDER
 
 # What a checkpoint's config says of the machine that it was trained on: no wish of the user's.
 _OF_THE_MACHINE = {"MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}
@@ -76,7 +77,7 @@ def load_run_config(args: argparse.Namespace) -> tuple[CfgNode, set[str]]:
 def _own_config(checkpoint: str, opts: list[str]) -> tuple[CfgNode, set[str]]:
     """Return a checkpoint's own config, on this machine, with an output folder beside the run's."""
     path, beside = find_checkpoint(checkpoint)
-    output = str(path.parent / "evaluation")
+    output = str(path.parent / LATER_FOLDER)
     overrides = ["MODEL.DEVICE", "cuda", "OUTPUT_DIR", output, *opts]
     cfg = load_own_config(path, beside, overrides)
     cfg.MODEL.WEIGHTS = str(path)

@@ -13,7 +13,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import DatasetEvaluator
 from dyhead.d2.utils import comm
 from dyhead.evaluation.coco_evaluation import build_coco_evaluator
-from dyhead.evaluation.reports import inference_folder
+from dyhead.evaluation.run_folder import inference_folder
 from dyhead.safe_io.json_text import write_json
 
 COST_NAME = "cost.json"

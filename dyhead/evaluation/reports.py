@@ -11,18 +11,14 @@ from tabulate import tabulate
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import MetadataCatalog
 from dyhead.evaluation.coco_evaluation import IMAGES, OF
+from dyhead.evaluation.original_ids import RESULTS_NAME
+from dyhead.evaluation.run_folder import inference_folder
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 from dyhead.visualization.mosaic import draw_mosaic
 from dyhead.visualization.optional import picture
 
 logger = logging.getLogger(__name__)
-
-
-def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
-    """Return OUTPUT_DIR/inference, or a folder per data set below it where there are several."""
-    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
-    return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, dataset_name)
 
 
 def write_reports(cfg: CfgNode, results: Mapping[str, Any]) -> None:
@@ -49,7 +45,7 @@ def _write_report(dataset_name: str, scores: Mapping[str, float], folder: str) -
     if "AP" in scores:  # else the evaluator has said that there is nothing to score
         summary = f"{_overall_table(scores)}\n{describe_coverage(scores)}".strip()
         logger.info("Scores on %s:\n%s\nTable: %s", dataset_name, summary, table_path)
-    predictions = os.path.join(folder, "coco_instances_results.json")
+    predictions = os.path.join(folder, RESULTS_NAME)
     if os.path.isfile(predictions):
         path = os.path.join(folder, "predictions.png")
         with picture(path, "predictions beside ground truth"):

@@ -1,8 +1,7 @@
 """Draws the explanation of detections: boxes with levels, sampling points, weights, channels."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,8 +18,8 @@ from dyhead.explanation.explained import (
     LevelAttention,
     SampledPoints,
 )
-from dyhead.visualization.boxes import DrawnBox, draw_boxes, readable_zoom
-from dyhead.visualization.colors import Color, class_colors
+from dyhead.visualization.boxes import draw_boxes, readable_zoom
+from dyhead.visualization.colors import class_colors, css_color
 
 _DPI = 100
 _LARGEST_POINT = 90  # points squared
@@ -30,18 +29,10 @@ _GREY = "#7a7a7a"
 
 def draw_overview(explanation: Explanation, picture: Image.Image) -> Image.Image:
     """Draw all boxes with their classes, scores and levels."""
-    found = explanation.detections
-    colors = class_colors(max(len(found.class_names), *(found.class_ids + 1), 1))
+    levels = [explanation.level_names[each.level] for each in explanation.objects]
     boxes = [
-        DrawnBox((x0, y0, x1, y1), colors[index], f"{name} {level}", score)
-        for (x0, y0, x1, y1), index, name, level, score in zip(
-            found.boxes.tolist(),
-            found.class_ids.tolist(),
-            found.names,
-            [explanation.level_names[each.level] for each in explanation.objects],
-            found.scores.tolist(),
-            strict=True,
-        )
+        replace(box, name=f"{box.name} {level}")
+        for box, level in zip(explanation.detections.drawn_boxes(), levels, strict=True)
     ]
     zoom = max(readable_zoom(picture.size), -(-_SIDE // max(picture.size)))
     return draw_boxes(picture, boxes, zoom)
@@ -87,14 +78,14 @@ def _draw_points(
     axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="black", linewidth=3.2)
     axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linewidth=1.4)
     sizes = _LARGEST_POINT * points.weights / max(points.weights.max(initial=0), 1e-12)
-    names, colors = explanation.level_names, level_colors(len(explanation.level_names))
+    names, colors = explanation.level_names, class_colors(len(explanation.level_names))
     for level in np.unique(points.levels):
         chosen = points.levels == level
         axes.scatter(
             points.places[chosen, 0],
             points.places[chosen, 1],
             s=sizes[chosen] + 4,
-            color=[value / 255 for value in colors[level]],
+            color=css_color(colors[level]),
             edgecolors="black",
             linewidths=0.6,
             label=f"{names[level]} ({points.weights[chosen].sum() / points.weights.sum():.0%})",
@@ -135,12 +126,12 @@ def _draw_weights(axes: Axes, explanation: Explanation, level: int) -> None:
         return
     own = len(levels[0].weights) == 1  # a weight of the level itself
     branches = (levels[0].level,) if own else levels[0].branches
-    colors = level_colors(len(explanation.level_names))
+    colors = class_colors(len(explanation.level_names))
     width = 0.8 / len(branches)
     for place, name in enumerate(branches):
         heights = [each.weights[place] for each in levels]
         x = np.arange(1, len(levels) + 1) + (place - (len(branches) - 1) / 2) * width
-        color = [value / 255 for value in colors[explanation.level_names.index(name)]]
+        color = css_color(colors[explanation.level_names.index(name)])
         bars = axes.bar(
             x, heights, 0.92 * width, color=color, edgecolor="black", linewidth=0.5, label=name
         )
@@ -181,22 +172,3 @@ def _draw_channels(axes: Axes, level: LevelAttention, block: int) -> None:
 def _say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=12)
     axes.set_axis_off()
-
-
-def level_colors(count: int) -> list[Color]:
-    """Return the colours of levels, the finest first, as points are drawn everywhere."""
-    return class_colors(count)
-
-
-def as_css(color: Color) -> str:
-    """Return a colour as `#rrggbb`."""
-    return "#" + "".join(f"{value:02x}" for value in color)
-
-
-def drawn_size(picture: Image.Image, longest: int) -> Image.Image:
-    """Return the picture, scaled down where its longer side has more than `longest` pixels."""
-    if max(picture.size) <= longest:
-        return picture
-    ratio = longest / max(picture.size)
-    size: Sequence[Any] = [max(round(side * ratio), 1) for side in picture.size]
-    return picture.resize((size[0], size[1]), Image.Resampling.LANCZOS)

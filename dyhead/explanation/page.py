@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from dyhead import __version__
-from dyhead.explanation.drawing import as_css, drawn_size, level_colors
 from dyhead.explanation.explained import (
     AMPLIFIED_ABOVE,
     DAMPED_BELOW,
@@ -15,7 +14,7 @@ from dyhead.explanation.explained import (
     Explanation,
 )
 from dyhead.pages import as_data_uri, render_page
-from dyhead.visualization.colors import class_colors
+from dyhead.visualization.colors import class_colors, css_color
 from dyhead.visualization.text import one_line
 
 _LONGEST = 1000  # pixels of a picture in the page
@@ -33,8 +32,9 @@ class ShownPicture(NamedTuple):
 
 def show_picture(explanation: Explanation, picture: Image.Image, name: str) -> ShownPicture:
     """Prepare a picture for the page; it is scaled down where it is large."""
-    uri = as_data_uri(drawn_size(picture, _LONGEST))
-    return ShownPicture(explanation, explanation.to_dict(), one_line(name), uri)
+    small = picture.copy()
+    small.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+    return ShownPicture(explanation, explanation.to_dict(), one_line(name), as_data_uri(small))
 
 
 def format_page(pictures: Sequence[ShownPicture], source: str) -> str:
@@ -59,7 +59,7 @@ def format_page(pictures: Sequence[ShownPicture], source: str) -> str:
 
 
 def _css_colors(count: int) -> list[str]:
-    return [as_css(color) for color in level_colors(count)]
+    return [css_color(color) for color in class_colors(count)]
 
 
 def _heading(picture: ShownPicture) -> dict[str, Any]:
@@ -77,10 +77,5 @@ def _heading(picture: ShownPicture) -> dict[str, Any]:
 
 
 def _data(picture: ShownPicture) -> dict[str, Any]:
-    found = picture.explanation.detections
-    known = max(len(found.class_names), max(found.class_ids.tolist(), default=0) + 1)
-    colors = class_colors(known)
-    return {
-        **picture.values,
-        "colors": [as_css(colors[index]) for index in found.class_ids],
-    }
+    boxes = picture.explanation.detections.drawn_boxes()
+    return {**picture.values, "colors": [css_color(box.color) for box in boxes]}

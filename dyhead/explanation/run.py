@@ -1,7 +1,6 @@
 """Explains the pictures of a command line, and writes drawings, a page and a json."""
 
 import io
-import json
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
 from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.progress import Progress
+from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_bytes_atomically, write_text_atomically
 
 PAGE_NAME = "explanations.html"
@@ -116,4 +116,4 @@ def _write(shown: Sequence[ShownPicture], source: str, output: Path, outcome: Ex
         "definitions": DEFINITIONS,
         "pictures": [picture.values for picture in shown],
     }
-    write_text_atomically(json.dumps(content, allow_nan=False), output / JSON_NAME)
+    write_json(content, output / JSON_NAME)

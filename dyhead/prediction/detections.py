@@ -121,13 +121,17 @@ class Detections:
                 f" {self.image_size[1]} x {self.image_size[0]}: give the picture that was detected"
                 " in."
             )
+        zoom = readable_zoom(image.size) if scale is None else scale
+        return draw_boxes(image, self.drawn_boxes(), zoom)
+
+    def drawn_boxes(self) -> list[DrawnBox]:
+        """Return the boxes as they are drawn: in their classes' colours, with names and scores."""
         largest = max(self.class_ids.tolist(), default=-1)
         colors = class_colors(max(len(self.class_names), largest + 1))
-        drawn = [
+        return [
             DrawnBox((box[0], box[1], box[2], box[3]), colors[index], name, score)
             for box, score, index, name in self._rows()
         ]
-        return draw_boxes(image, drawn, readable_zoom(image.size) if scale is None else scale)
 
     def save(self, path: str | os.PathLike[str], image: Image.Image | None = None) -> Path:
         """Write the picture of `plot`; the name's ending tells the format.

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from dyhead import __version__
+from dyhead.evaluation.measures.precision_recall import Curve, OperatingPoint
 from dyhead.run_report.collect import RunReport
 from dyhead.run_report.compare import Comparison
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.evaluation_files import EvaluationFiles
-from dyhead.run_report.measures.precision_recall import Curve, OperatingPoint
 from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import Curve as ScalarCurve
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dyhead.visualization.colors import class_colors
+from dyhead.visualization.colors import class_colors, css_color
 
 TEXT, LINE = "#1a1b1c", "#cacbcc"  # in SVG they become the page's colours of text and lines
 _PAGE_COLORS = {TEXT: "var(--text)", "#000000": "var(--text)", LINE: "var(--line)"}
@@ -81,8 +81,7 @@ def as_svg(chart: Chart) -> str:
 
 def hex_color(index: int) -> str:
     """Return the colour of a class or a run, "#rrggbb"."""
-    red, green, blue = class_colors(index + 1)[index]
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    return css_color(class_colors(index + 1)[index])
 
 
 def _figure(chart: Chart) -> Figure:

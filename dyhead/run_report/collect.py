@@ -7,21 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dyhead.checkpoint.find import CONFIG_NAME
-from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
 from dyhead.data.register import register_datasets
 from dyhead.errors import UserError
 from dyhead.evaluation.evaluators import COST_NAME
-from dyhead.evaluation.original_ids import RESULTS_NAME
-from dyhead.evaluation.reports import inference_folder
+from dyhead.evaluation.run_folder import evaluation_folder
 from dyhead.run_report.config_difference import ConfigDifference, nearest_config
 from dyhead.run_report.data_health import describe_data, unreadable
 from dyhead.run_report.evaluation import Evaluation, measure
 from dyhead.run_report.evaluation_files import EvaluationFiles, read_evaluation
 from dyhead.run_report.training_log import TrainingLog, read_training_log
 
-EVALUATION_FOLDER = "evaluation"  # where `dyhead eval RUN` writes
 _TOLERANCE = 0.01  # AP, from 0 to 100
 
 logger = logging.getLogger(__name__)
@@ -51,24 +47,6 @@ class RunReport:
     difference: ConfigDifference
     health: list[str]
     missing: list[str]
-
-
-def read_run_config(folder: Path, repaired: Path) -> CfgNode:
-    """Read the config of a run's folder.
-
-    Args:
-        folder: of the run.
-        repaired: becomes OUTPUT_DIR, for copies of data that needs repair: the run's own stay.
-
-    Raises:
-        UserError: the folder is none of a run.
-    """
-    path = folder / CONFIG_NAME
-    if not path.is_file():
-        raise UserError(f"{path} does not exist: name the folder of a run, its OUTPUT_DIR.")
-    cfg, _ = load_config(path)
-    cfg.OUTPUT_DIR = str(repaired)
-    return cfg
 
 
 def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -> RunReport:
@@ -108,16 +86,8 @@ def _register(cfg: CfgNode) -> bool:
 
 
 def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles, Evaluation]:
-    files = read_evaluation(dataset, _evaluation_folder(dataset, cfg, run), run)
+    files = read_evaluation(dataset, evaluation_folder(cfg, dataset, run), run)
     return files, measure(files.truth, files.results)
-
-
-def _evaluation_folder(dataset: str, cfg: CfgNode, run: Path) -> Path:
-    """Return the folder of the run's own evaluation, or of a later one of `dyhead eval`."""
-    below = Path(inference_folder(cfg, dataset)).relative_to(cfg.OUTPUT_DIR)
-    own, later = run / below, run / EVALUATION_FOLDER / below
-    has_later_only = (later / RESULTS_NAME).is_file() and not (own / RESULTS_NAME).is_file()
-    return later if has_later_only else own
 
 
 def _doubts(read: tuple[EvaluationFiles, Evaluation], run: Path) -> list[str]:

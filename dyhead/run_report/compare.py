@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dyhead.config.load import value_of
+from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.run_report.collect import RunReport, cost_of
 from dyhead.run_report.config_difference import compare_configs
 from dyhead.run_report.evaluation import Evaluation
-from dyhead.run_report.measures.error_kinds import ErrorKind
 
 _OF_A_SEED = ("SEED",)
 
@@ -114,7 +114,7 @@ def _gain(kind: ErrorKind) -> Callable[[Evaluation], float]:
 _MEASURES: tuple[_Measure, ...] = (
     *((m, _score(m), 1, 1) for m in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")),
     ("best F1", lambda evaluation: evaluation.joint_point.f1, 1, 3),
-    *((f"AP50 lost to: {kind.name.lower()}", _gain(kind), -1, 1) for kind in ErrorKind),
+    *((f"AP50 lost to: {kind.label}", _gain(kind), -1, 1) for kind in ErrorKind),
     ("calibration error", lambda evaluation: evaluation.calibration.error, -1, 3),
 )
 

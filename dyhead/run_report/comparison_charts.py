@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.run_report.charts import TEXT, Chart, hex_color
 from dyhead.run_report.collect import RunReport
 from dyhead.run_report.evaluation import Evaluation
-from dyhead.run_report.measures.error_kinds import ErrorKind
+from dyhead.run_report.run_charts import KIND_NAMES
 from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import Curve, finish_axes
 from dyhead.visualization.text import shorten
@@ -102,7 +103,7 @@ def _errors(measured: dict[str, Evaluation], axes: Axes) -> None:
             hatch=_HATCHES[index % len(_HATCHES)],
             label=shorten(name, _NAME_LENGTH),
         )
-    axes.set_yticks(np.arange(len(kinds)), [kind.name.lower() for kind in kinds])
+    axes.set_yticks(np.arange(len(kinds)), KIND_NAMES)
     axes.invert_yaxis()
     axes.set_title("Kinds of errors")
     axes.set_xlabel("AP50 that it costs")

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from dyhead.data_report.crops import read_picture
+from dyhead.evaluation.measures.error_kinds import ErrorKind
+from dyhead.evaluation.measures.ranking import PictureScore, best, worst
 from dyhead.run_report.evaluation import Evaluation
-from dyhead.run_report.measures.error_kinds import ErrorKind
-from dyhead.run_report.measures.ranking import PictureScore, best, worst
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import class_colors
 
@@ -79,7 +79,7 @@ def _draw(score: PictureScore, picture: Image.Image, measured: Evaluation) -> Dr
 def describe(score: PictureScore) -> str:
     """Say what is right and wrong in a picture."""
     kinds = ", ".join(
-        f"{score.kinds[kind]} {kind.name.lower()}" for kind in ErrorKind if score.kinds[kind]
+        f"{score.kinds[kind]} {kind.label}" for kind in ErrorKind if score.kinds[kind]
     )
     false = f"{score.num_false} false ({kinds})" if kinds else "none false"
     return f"{score.num_found} found, {score.num_missed} not found, {false}; F1 {score.f1:.2f}"

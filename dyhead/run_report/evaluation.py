@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from dyhead.run_report.measures.calibration import Calibration, calibration
-from dyhead.run_report.measures.coco_scores import CocoScores, coco_scores
-from dyhead.run_report.measures.confusion import confusion_matrix
-from dyhead.run_report.measures.error_kinds import (
+from dyhead.evaluation.measures.calibration import Calibration, calibration
+from dyhead.evaluation.measures.coco_scores import CocoScores, coco_scores
+from dyhead.evaluation.measures.confusion import confusion_matrix
+from dyhead.evaluation.measures.error_kinds import (
     ErrorCosts,
     PictureErrors,
     error_costs,
     find_errors,
 )
-from dyhead.run_report.measures.matching import Outcomes, match_all, outcomes
-from dyhead.run_report.measures.pictures import EvaluatedSet, evaluated_set
-from dyhead.run_report.measures.precision_recall import (
+from dyhead.evaluation.measures.matching import Outcomes, match_all, outcomes
+from dyhead.evaluation.measures.pictures import EvaluatedSet, evaluated_set
+from dyhead.evaluation.measures.precision_recall import (
     Curve,
     OperatingPoint,
     best_point,
     precision_recall,
 )
-from dyhead.run_report.measures.ranking import PictureScore, score_pictures
+from dyhead.evaluation.measures.ranking import PictureScore, score_pictures
 
 
 @dataclass(frozen=True)

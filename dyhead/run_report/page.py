@@ -8,13 +8,13 @@ from typing import Any
 from markupsafe import Markup
 
 from dyhead import __version__
+from dyhead.evaluation.measures.error_kinds import MEANINGS
 from dyhead.pages import as_data_uri, render_page
 from dyhead.run_report.charts import Chart, as_svg
 from dyhead.run_report.collect import RunReport, cost_of
 from dyhead.run_report.compare import Comparison, Row
 from dyhead.run_report.drawn_pictures import DrawnPicture
 from dyhead.run_report.evaluation import Evaluation
-from dyhead.run_report.measures.error_kinds import MEANINGS
 from dyhead.run_report.run_charts import frequent_confusions
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
@@ -141,7 +141,7 @@ def _class_rows(measured: Evaluation) -> Iterator[list[str]]:
 def _error_rows(measured: Evaluation) -> Iterator[list[str]]:
     costs = measured.costs
     for kind, cost in costs.kinds.items():
-        yield [kind.name.lower(), MEANINGS[kind], f"{cost.count:,}", _percent(cost.gain)]
+        yield [kind.label, MEANINGS[kind], f"{cost.count:,}", _percent(cost.gain)]
     for name, meaning, cost in (
         ("false positives", "all detections that find no object", costs.false_positives),
         ("false negatives", "all objects that are not found", costs.false_negatives),

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError, user_errors
+from dyhead.evaluation.run_folder import read_run_config
 from dyhead.output_folder import make_output_folder
 from dyhead.run_report.as_json import report_as_dict
 from dyhead.run_report.charts import Chart, write_png
-from dyhead.run_report.collect import RunReport, collect_run, read_run_config
+from dyhead.run_report.collect import RunReport, collect_run
 from dyhead.run_report.compare import Comparison, compare
 from dyhead.run_report.comparison_charts import comparison_charts
 from dyhead.run_report.drawn_pictures import DrawnPicture, draw_best, draw_worst
@@ -51,7 +52,9 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
     """
     make_output_folder(settings.output, f"--output {settings.output}")
     with tempfile.TemporaryDirectory() as repaired:
-        configs = [read_run_config(folder, Path(repaired)) for folder in settings.runs]
+        configs = [read_run_config(folder) for folder in settings.runs]
+        for cfg in configs:
+            cfg.OUTPUT_DIR = repaired  # of data that needs repair: the runs stay as they are
         runs = []
         for name, folder, cfg in zip(_names(settings.runs), settings.runs, configs, strict=True):
             logger.info("Reading %s", folder)

@@ -9,15 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
+from dyhead.evaluation.measures.error_kinds import ErrorKind
+from dyhead.evaluation.measures.precision_recall import Curve
 from dyhead.run_report.as_json import thinned
 from dyhead.run_report.charts import LINE, TEXT, Chart, hex_color
 from dyhead.run_report.evaluation import Evaluation
-from dyhead.run_report.measures.error_kinds import ErrorKind
-from dyhead.run_report.measures.precision_recall import Curve
 from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import draw_losses, draw_precisions, finish_axes
 from dyhead.visualization.text import shorten
 
+KIND_NAMES = [kind.label.replace(" and ", "\nand ") for kind in ErrorKind]  # on two lines
 _MAX_COLORED = 10  # classes that have a colour and a line of the legend
 _MAX_BARS = 30  # classes
 _MAX_NUMBERED = 12  # classes whose confusions are written as numbers
@@ -196,7 +197,7 @@ def _errors(measured: Evaluation, axes: Axes) -> None:
     for place, kind in zip(places, kinds, strict=True):
         text = f"{costs[kind].gain:.1f}  ({costs[kind].count:,})"
         axes.text(costs[kind].gain + 0.015 * room, place, text, va="center", fontsize=9)
-    axes.set_yticks(places, [kind.name.lower() for kind in kinds])
+    axes.set_yticks(places, KIND_NAMES)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.3 * room)
     axes.set_title("Kinds of errors")

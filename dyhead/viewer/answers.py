@@ -15,6 +15,7 @@ from PIL import UnidentifiedImageError
 from dyhead import __version__
 from dyhead.pages import base_style
 from dyhead.safe_io.json_text import strict_json
+from dyhead.viewer.kinds import NO_ERRORS, describe_kinds
 from dyhead.viewer.labels import lay_out
 from dyhead.viewer.picture_set import PictureSet
 from dyhead.viewer.selection import Query, describe_picture, select
@@ -88,6 +89,8 @@ class Answers:
             "version": __version__,
             "token": self._token,
             "sides": SIDES,
+            "kinds": describe_kinds(),
+            "no_errors": NO_ERRORS,
             "sets": [_describe_set(each) for each in self._sets],
         }
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from dyhead.checkpoint.find import CONFIG_NAME
-from dyhead.config import load_config
 from dyhead.data.checks import check_coco
 from dyhead.data.checks.identifiers import ORIGINAL_IDS
 from dyhead.data.sources import Division, part_names, read_source
@@ -16,12 +14,12 @@ from dyhead.data.sources.parts import MARK
 from dyhead.data_report.configured import configured_sources
 from dyhead.data_report.run import progress_of
 from dyhead.errors import UserError
-from dyhead.evaluation.reports import inference_folder
-from dyhead.viewer.error_kinds import Found, Objects
+from dyhead.evaluation.original_ids import RESULTS_NAME
+from dyhead.evaluation.results_file import read_results
+from dyhead.evaluation.run_folder import evaluation_folder, is_run, read_run_config
+from dyhead.viewer.kinds import Found, Objects
 from dyhead.viewer.picture_set import PictureEntry, PictureSet, classify_all
-from dyhead.viewer.results import read_results
 
-RESULTS_NAME = "coco_instances_results.json"
 _ENTRY = ("file_name", "width", "height")
 
 
@@ -52,7 +50,7 @@ def find_sets(path: Path, may_leave: bool = False) -> list[SetFiles]:
     Raises:
         UserError: there is no such thing, or a run names no test set.
     """
-    if (path / CONFIG_NAME).is_file():
+    if is_run(path):
         return list(_sets_of_run(path, may_leave))
     if not path.exists() and MARK not in str(path):
         raise UserError(f"{path} does not exist: name a run's folder, or labelled data.")
@@ -64,16 +62,15 @@ def find_sets(path: Path, may_leave: bool = False) -> list[SetFiles]:
 
 
 def _sets_of_run(folder: Path, may_leave: bool) -> Iterator[SetFiles]:
-    cfg, _ = load_config(folder / CONFIG_NAME)
-    cfg.OUTPUT_DIR = str(folder)  # it may have been moved
+    cfg = read_run_config(folder)
     tests = cfg.DATASETS.TEST
     if not tests:
-        raise UserError(f"{folder / CONFIG_NAME} names no DATASETS.TEST: name the data instead.")
+        raise UserError(f"The config of {folder} names no DATASETS.TEST: name the data instead.")
     named = {source.role: source for source in configured_sources(cfg)}
     division = Division(cfg.DATASETS.VAL_RATIO, cfg.DATASETS.SPLIT_SEED)
     may_leave = may_leave or cfg.DATASETS.ALLOW_OUTSIDE
     for name in tests:
-        results = Path(inference_folder(cfg, name), RESULTS_NAME)
+        results = evaluation_folder(cfg, name, folder) / RESULTS_NAME
         there = results if results.is_file() else None
         source = named[name]
         yield SetFiles(name, source.path, source.image_root, there, division, may_leave)
@@ -119,11 +116,20 @@ def _found(
     places: Mapping[Any, int],
     classes: Mapping[Any, int],
 ) -> tuple[np.ndarray, Found]:
-    """Return the picture of each detection, and the detections, sorted by picture."""
+    """Return the picture of each detection, and the detections: by picture, then falling score."""
     if results is None:
         return np.zeros(0, np.int64), Found(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
     picture_of = _as_written(originals.get("images", {}), places)
-    return read_results(results, picture_of, _as_written(originals.get("categories", {}), classes))
+    class_of = _as_written(originals.get("categories", {}), classes)
+    rows = [
+        (each["image_id"], each["category_id"], *each["bbox"], each["score"])
+        for each in read_results(results, picture_of, class_of)
+    ]
+    table = np.array(rows, dtype=np.float64).reshape(-1, 7)
+    table = table[np.lexsort((-table[:, 6], table[:, 0]))]
+    boxes = np.concatenate([table[:, 2:4], table[:, 2:4] + table[:, 4:6]], axis=1)
+    found = Found(boxes, table[:, 1].astype(np.int64), table[:, 6])
+    return table[:, 0].astype(np.int64), found
 
 
 def _as_written(originals: Mapping, by_id: Mapping[Any, int]) -> dict[Any, int]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dyhead.viewer.error_kinds import Errors, Found, Objects, classify_errors
+from dyhead.viewer.kinds import Errors, Found, Objects, classify_errors
 
 
 class PictureEntry(NamedTuple):

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from dyhead.viewer.error_kinds import Kind
+from dyhead.viewer.kinds import NO_ERRORS, Kind
 from dyhead.viewer.picture_set import PictureSet
 
 ORDERS = ("given", "most")  # as in the data set, or with the most errors first
 MAX_PICTURES = 300  # of one answer
-_NO_ERRORS = (Kind.MATCHED, Kind.IGNORED)
 _DIGITS = 2  # of coordinates: a hundredth of a pixel
 _SCORE_DIGITS = 4
 
@@ -179,7 +178,7 @@ def _weights(pictures: PictureSet, query: Query, marks: _Marks) -> np.ndarray:
         return np.bincount(pictures.truth_pictures[marks.truth_of_class], minlength=length)
     counted = marks.shown
     if not query.kinds:
-        counted = counted & ~np.isin(pictures.errors.kinds, _NO_ERRORS)
+        counted = counted & ~np.isin(pictures.errors.kinds, NO_ERRORS)
     weights = np.bincount(pictures.found_pictures[counted], minlength=length)
     if not query.kinds or Kind.MISSED in query.kinds:
         weights = weights + np.bincount(pictures.truth_pictures[marks.missed], minlength=length)

@@ -1,6 +1,5 @@
 """A page of test images, each twice: with its ground truth and with the predictions."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.structures import BoxMode
 from dyhead.data.original_ids import original_category_ids, original_image_ids
 from dyhead.data.reading import read_image
-from dyhead.errors import UserError
+from dyhead.evaluation.results_file import read_results
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import Color, class_colors
 from dyhead.visualization.text import font, shorten
@@ -94,29 +93,21 @@ def _read_predictions(
     path: Path, dataset_name: str, records: Sequence[dict], score_threshold: float
 ) -> dict[int, list[_Box]]:
     """Read the boxes above the threshold, by image id, the most certain last."""
-    try:
-        results = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} can't be read as COCO results: {error}.") from error
     # The results have the ids of the data set's file, the records may have others.
     images, categories = original_image_ids(dataset_name), original_category_ids(dataset_name)
     record_ids = (record["image_id"] for record in records)
-    image_of = {images.get(each, each): each for each in record_ids}
     id_map = MetadataCatalog.get(dataset_name).thing_dataset_id_to_contiguous_id
-    class_of = {categories.get(each, each): index for each, index in id_map.items()}
+    results = read_results(
+        path,
+        {images.get(each, each): each for each in record_ids},
+        {categories.get(each, each): index for each, index in id_map.items()},
+    )
     boxes: dict[int, list[_Box]] = {}
     for result in sorted(results, key=lambda result: result["score"]):
-        if result["image_id"] not in image_of or result["category_id"] not in class_of:
-            raise UserError(
-                f"{path} is not of the data set {dataset_name!r}: it has image"
-                f" {result['image_id']}, category {result['category_id']}."
-            )
         if result["score"] >= score_threshold:
             x, y, width, height = result["bbox"]
-            box = _Box(
-                (x, y, x + width, y + height), class_of[result["category_id"]], result["score"]
-            )
-            boxes.setdefault(image_of[result["image_id"]], []).append(box)
+            box = _Box((x, y, x + width, y + height), result["category_id"], result["score"])
+            boxes.setdefault(result["image_id"], []).append(box)
     return boxes
 
 

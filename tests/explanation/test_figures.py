@@ -12,7 +12,8 @@ from small_runs import save_run
 
 from dyhead import Detector
 from dyhead.cli.main import main
-from dyhead.explanation.figures import collect_maps, measure, scale_ratios, shown_depths
+from dyhead.explanation.figures import shown_depths
+from dyhead.explanation.measure import collect_maps, measure, scale_ratios
 from dyhead.layers import DyHeadStack, fused_attention, record_attentions
 from dyhead.prediction.sources import find_sources
 

@@ -2,12 +2,15 @@
 
 import math
 
-from dyhead.run_report.collect import collect_run, read_run_config
-from dyhead.run_report.measures.error_kinds import ErrorKind
+from dyhead.evaluation.measures.error_kinds import ErrorKind
+from dyhead.evaluation.run_folder import read_run_config
+from dyhead.run_report.collect import collect_run
 
 
 def collect(run, tmp_path, with_data=False):
-    return collect_run("run", run, read_run_config(run, tmp_path), with_data)
+    cfg = read_run_config(run)
+    cfg.OUTPUT_DIR = str(tmp_path)
+    return collect_run("run", run, cfg, with_data)
 
 
 def test_what_is_missing_is_named_with_what_makes_it(make_run, tmp_path):

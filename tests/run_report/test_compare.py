@@ -5,18 +5,18 @@ import statistics
 
 import pytest
 
-from dyhead.run_report.collect import collect_run, read_run_config
+from dyhead.evaluation.run_folder import read_run_config
+from dyhead.run_report.collect import collect_run
 from dyhead.run_report.compare import compare
 
 
 @pytest.fixture(scope="module")
-def runs(make_run, tmp_path_factory):
+def runs(make_run):
     """Three seeds, and a run with another learning rate and without curves."""
     folders = [make_run(f"seed{seed}", seed) for seed in (7, 8, 9)]
     folders.append(make_run("slow", 7, **{"SOLVER.BASE_LR": 0.5}))
     (folders[-1] / "metrics.json").unlink()
-    other = tmp_path_factory.mktemp("repaired")
-    return [collect_run(f.name, f, read_run_config(f, other), with_data=False) for f in folders]
+    return [collect_run(f.name, f, read_run_config(f), with_data=False) for f in folders]
 
 
 def row(compared, label):

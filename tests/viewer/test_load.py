@@ -81,9 +81,9 @@ def test_ids_of_text_lead_to_the_right_pictures(run_folder: Path, source: Path) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"images": []}, "is no list of predictions"),
-        ([{"image_id": 1}], "it is no prediction"),
-        ([3], "it is no prediction"),
+        ({"images": []}, "is no list of detections"),
+        ([{"image_id": 1}], "it is no detection"),
+        ([3], "it is no detection"),
         ([{"image_id": 9, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}], "image 9"),
         ([{"image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}], "category 9"),
         ([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": None}], "not finite"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from viewed_run import PREDICTIONS
 
-from dyhead.viewer.error_kinds import Kind
+from dyhead.viewer.kinds import Kind
 from dyhead.viewer.load import find_sets, load_set
 from dyhead.viewer.picture_set import PictureSet
 from dyhead.viewer.selection import Query, State, describe_picture, select
@@ -45,8 +45,8 @@ def test_boxes_are_those_of_the_files(pictures: PictureSet) -> None:
 
 
 def test_every_prediction_has_its_kind(pictures: PictureSet) -> None:
-    assert kinds(pictures, "a") == [Kind.MATCHED, Kind.DUPLICATE, Kind.WRONG_CLASS]
-    assert kinds(pictures, "b") == [Kind.BADLY_PLACED]
+    assert kinds(pictures, "a") == [Kind.MATCHED, Kind.DUPLICATE, Kind.CLASSIFICATION]
+    assert kinds(pictures, "b") == [Kind.LOCALISATION]
     assert kinds(pictures, "c") == [Kind.MATCHED]
     assert kinds(pictures, "d") == [Kind.BACKGROUND]
 
@@ -74,13 +74,13 @@ def test_kinds_and_classes_choose_pictures_that_have_such_a_box(pictures: Pictur
     assert names(pictures, kinds=of(Kind.MATCHED)) == ["a", "c"]
     assert names(pictures, kinds=of(Kind.MATCHED), low=0.3) == ["a"]
     assert names(pictures, kinds=of(Kind.MISSED)) == ["c", "d"]
-    assert names(pictures, kinds=of(Kind.BACKGROUND, Kind.BADLY_PLACED)) == ["b", "d"]
+    assert names(pictures, kinds=of(Kind.BACKGROUND, Kind.LOCALISATION)) == ["b", "d"]
     assert names(pictures, kinds=of(Kind.BOTH)) == []
     assert names(pictures, classes=of(BEE)) == ["a", "d"]
     assert names(pictures, classes=of(ANT)) == ["a", "c", "d"]
     assert names(pictures, classes=of(BEE), kinds=of(Kind.MISSED)) == ["d"]
-    assert names(pictures, classes=of(ANT), kinds=of(Kind.WRONG_CLASS)) == []
-    assert names(pictures, classes=of(FLY), kinds=of(Kind.WRONG_CLASS)) == ["a"]
+    assert names(pictures, classes=of(ANT), kinds=of(Kind.CLASSIFICATION)) == []
+    assert names(pictures, classes=of(FLY), kinds=of(Kind.CLASSIFICATION)) == ["a"]
 
 
 def test_names_are_searched_in_any_case(pictures: PictureSet) -> None:

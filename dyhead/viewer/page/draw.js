@@ -1,6 +1,6 @@
 // Draws a picture and its boxes, and labels where the server has placed them.
 
-import { isError, STATE_MISSED } from "./kinds.js";
+import { isError, STATE_MISSED } from "./states.js";
 import { info, pictureAddress } from "./server.js";
 import { state } from "./state.js";
 

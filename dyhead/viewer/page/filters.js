@@ -1,7 +1,6 @@
 // The filters beside the pictures, with counts of what fits.
 
 import { element } from "./draw.js";
-import { KINDS } from "./kinds.js";
 import { info } from "./server.js";
 import { change, clearFilters, state, toggled } from "./state.js";
 
@@ -37,12 +36,12 @@ function choice(key, value, name, swatch) {
 }
 
 function addKinds() {
-  by("kinds").append(...KINDS.map(([name, meaning], index) => {
+  by("kinds").append(...info.kinds.map(({ name, meaning }, index) => {
     const label = choice("kinds", index, name);
     label.title = meaning;
     return label;
   }));
-  for (const [name, meaning] of KINDS) {
+  for (const { name, meaning } of info.kinds) {
     by("meanings").append(element("dt", {}, name), element("dd", {}, meaning));
   }
 }

@@ -1,7 +1,7 @@
 // The pictures that fit, as small copies; further ones come as they are scrolled to.
 
 import { drawPicture, element } from "./draw.js";
-import { isError, STATE_MISSED } from "./kinds.js";
+import { isError, STATE_MISSED } from "./states.js";
 import { getJson, info, latestOnly } from "./server.js";
 import { change, query, state } from "./state.js";
 

@@ -2,9 +2,9 @@
 
 import { classOf, drawBoxes, drawLabels, drawnBoxes, drawPicture, element } from "./draw.js";
 import * as grid from "./grid.js";
-import { KINDS, STATES } from "./kinds.js";
-import { getJson, latestOnly, pictureAddress } from "./server.js";
+import { getJson, info, latestOnly, pictureAddress } from "./server.js";
 import { change, query, state } from "./state.js";
+import { STATES } from "./states.js";
 
 const ZOOMS = [1, 2, 4];
 
@@ -98,7 +98,7 @@ function entry(box) {
   const swatch = element("span", { className: "swatch" });
   swatch.style.background = color;
   const words = box.isTruth ? `${name}` : `${name} ${Math.round(100 * box.score)}%`;
-  const kind = box.isTruth ? `object ${STATES[box.state]}`.trim() : KINDS[box.kind][0];
+  const kind = box.isTruth ? `object ${STATES[box.state]}`.trim() : info.kinds[box.kind].name;
   const button = element("button", { type: "button" }, swatch, words,
     element("span", { className: "kind" }, kind));
   return element("li", { "data-key": box.key }, button);

@@ -2,16 +2,15 @@
 
 import * as filters from "./filters.js";
 import * as grid from "./grid.js";
-import { KINDS } from "./kinds.js";
 import * as large from "./large.js";
-import { loadInfo } from "./server.js";
+import { info, loadInfo } from "./server.js";
 import { change, clearFilters, onChange, state } from "./state.js";
 
 const FILTERS = ["set", "low", "high", "classes", "kinds", "text", "order", "truth"];
 const help = document.getElementById("help");
 
 async function start() {
-  const info = await loadInfo();
+  await loadInfo();
   document.title = `${info.title} - dyhead view`;
   document.getElementById("title").textContent = info.title;
   if (state.set >= info.sets.length) change({ set: 0 });
@@ -62,7 +61,7 @@ function actionOf(key) {
     "?": () => help.showModal(),
   };
   const kind = Number(key) - 1;
-  if (kind >= 0 && kind < KINDS.length - 1) {
+  if (kind >= 0 && kind < info.kinds.length - 1) {
     return () => change({ kinds: String(state.kinds) === String(kind) ? [] : [kind] });
   }
   return actions[key];

@@ -1,6 +1,6 @@
 // Requests to the server that the page came from.
 
-export let info = null; // title, token, sides and the data sets with their classes
+export let info = null; // title, token, sides, kinds, and the data sets with their classes
 
 export async function getJson(address) {
   const answer = await fetch(address);

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from coco_detections import NAMES, pycocotools_scores
 
-from dyhead.run_report.measures.matching import match_all, outcomes
-from dyhead.run_report.measures.precision_recall import (
+from dyhead.evaluation.measures.matching import match_all, outcomes
+from dyhead.evaluation.measures.precision_recall import (
     average_precision,
     best_point,
     precision_recall,

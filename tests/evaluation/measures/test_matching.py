@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dyhead.run_report.measures.matching import match_all, outcomes
+from dyhead.evaluation.measures.matching import match_all, outcomes
 
 
 def evaluated_images(truth, results):

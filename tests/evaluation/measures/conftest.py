@@ -3,7 +3,7 @@
 import pytest
 from coco_detections import make_annotations, make_results
 
-from dyhead.run_report.measures.pictures import evaluated_set
+from dyhead.evaluation.measures.pictures import evaluated_set
 
 
 @pytest.fixture(params=[0, 1, 2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from coco_detections import NAMES, pycocotools_scores
 
-from dyhead.run_report.measures.coco_scores import coco_scores
+from dyhead.evaluation.measures.coco_scores import coco_scores
 
 
 @pytest.mark.parametrize("fast", [False, True])

@@ -1,9 +1,9 @@
-"""Detections are sorted as TIDE sorts them, and objects are missed as thresholds say."""
+"""Detections have the kinds of the report, and objects are missed as thresholds say."""
 
 import numpy as np
 import pytest
 
-from dyhead.viewer.error_kinds import Errors, Found, Kind, Objects, classify_errors
+from dyhead.viewer.kinds import Errors, Found, Kind, Objects, classify_errors
 
 OBJECT = (0, 0, 10, 10)
 FAR = (50, 50, 60, 60)
@@ -16,6 +16,8 @@ def objects(*rows: tuple, crowds: tuple[int, ...] = ()) -> Objects:
 
 
 def found(*rows: tuple) -> Found:
+    """The most certain first, as files of results are read."""
+    rows = tuple(sorted(rows, key=lambda row: -row[5]))
     boxes = np.array([row[:4] for row in rows], float).reshape(-1, 4)
     labels, scores = ([row[i] for row in rows] for i in (4, 5))
     return Found(boxes, np.array(labels, int), np.array(scores, float))
@@ -31,11 +33,11 @@ def classify(truth: Objects, detections: Found) -> tuple[list[Kind], Errors]:
     [
         (OBJECT, 0, Kind.MATCHED),
         ((0, 0, 10, 5), 0, Kind.MATCHED),  # an IoU of just 0.5
-        ((0, 0, 10, 4.9), 0, Kind.BADLY_PLACED),
-        ((0, 0, 10, 1), 0, Kind.BADLY_PLACED),  # of just 0.1
+        ((0, 0, 10, 4.9), 0, Kind.LOCALISATION),
+        ((0, 0, 10, 1), 0, Kind.LOCALISATION),  # of just 0.1
         ((0, 0, 10, 0.9), 0, Kind.BACKGROUND),
         (FAR, 0, Kind.BACKGROUND),
-        (OBJECT, 1, Kind.WRONG_CLASS),
+        (OBJECT, 1, Kind.CLASSIFICATION),
         ((0, 0, 10, 4.9), 1, Kind.BOTH),
         ((0, 0, 10, 0.9), 1, Kind.BACKGROUND),
     ],
@@ -44,13 +46,11 @@ def test_a_detection_beside_one_object(box: tuple, label: int, kind: Kind) -> No
     assert classify(objects((*OBJECT, 0)), found((*box, label, 0.5)))[0] == [kind]
 
 
-def test_the_most_certain_is_matched_whatever_the_order_and_the_other_is_a_duplicate() -> None:
-    sure, unsure = (*OBJECT, 0, 0.9), ((0, 0, 10, 9, 0, 0.4))
-    for order in ([sure, unsure], [unsure, sure]):
-        kinds, errors = classify(objects((*OBJECT, 0)), found(*order))
-        assert kinds[order.index(sure)] == Kind.MATCHED
-        assert kinds[order.index(unsure)] == Kind.DUPLICATE
-        assert errors.found_at.tolist() == [0.9]
+def test_the_most_certain_is_matched_and_the_other_is_a_duplicate() -> None:
+    sure, unsure = (0, 0, 10, 9, 0, 0.9), (*OBJECT, 0, 0.4)
+    kinds, errors = classify(objects((*OBJECT, 0)), found(sure, unsure))
+    assert kinds == [Kind.MATCHED, Kind.DUPLICATE]
+    assert errors.found_at.tolist() == [0.9]
 
 
 def test_each_detection_takes_the_free_object_of_the_highest_overlap() -> None:
@@ -66,7 +66,7 @@ def test_an_object_is_excused_by_what_is_aimed_at_it_and_by_nothing_else() -> No
     truth = objects((*OBJECT, 0), (*FAR, 1))
     aimed = found((0, 0, 10, 4, 0, 0.6), (*FAR, 0, 0.7), (20, 20, 30, 30, 0, 0.9))
     kinds, errors = classify(truth, aimed)
-    assert kinds == [Kind.BADLY_PLACED, Kind.WRONG_CLASS, Kind.BACKGROUND]
+    assert kinds == [Kind.BACKGROUND, Kind.CLASSIFICATION, Kind.LOCALISATION]
     assert errors.excused_at.tolist() == [0.6, 0.7]
     assert errors.found_at.tolist() == [-1, -1]
     both = classify(objects((*OBJECT, 0)), found((0, 0, 10, 4, 1, 0.6)))[1]
@@ -98,7 +98,9 @@ def random_picture(seed: int) -> tuple[Objects, Found]:
     moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
     labels = rng.integers(0, 2, 6), rng.integers(0, 2, 30)
     is_crowd = rng.random(6) < 0.2
-    return Objects(truth, labels[0], is_crowd), Found(moved, labels[1], rng.random(30))
+    return Objects(truth, labels[0], is_crowd), Found(
+        moved, labels[1], np.sort(rng.random(30))[::-1]
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))

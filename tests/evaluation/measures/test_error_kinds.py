@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from coco_detections import make_annotations, make_results, pycocotools_scores
 
-from dyhead.run_report.measures.error_kinds import ErrorKind, error_costs, find_errors
-from dyhead.run_report.measures.matching import match_all
-from dyhead.run_report.measures.pictures import evaluated_set
+from dyhead.evaluation.measures.error_kinds import ErrorKind, error_costs, find_errors
+from dyhead.evaluation.measures.matching import match_all
+from dyhead.evaluation.measures.pictures import evaluated_set
 
 OBJECT, FAR = [100, 100, 100, 100], [400, 400, 50, 50]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dyhead.run_report.measures.confusion import confusion_matrix
-from dyhead.run_report.measures.matching import match_all
-from dyhead.run_report.measures.pictures import evaluated_set
+from dyhead.evaluation.measures.confusion import confusion_matrix
+from dyhead.evaluation.measures.matching import match_all
+from dyhead.evaluation.measures.pictures import evaluated_set
 
 TRUTH = {
     "images": [{"id": 1, "file_name": "1.png"}],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dyhead.run_report.measures.pictures import evaluated_set
+from dyhead.evaluation.measures.pictures import evaluated_set
 
 
 def scene(num_results):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dyhead.run_report.measures.error_kinds import ErrorKind, PictureErrors
-from dyhead.run_report.measures.matching import Matches
-from dyhead.run_report.measures.pictures import EvaluatedSet
+from dyhead.evaluation.measures.error_kinds import ErrorKind, PictureErrors
+from dyhead.evaluation.measures.matching import Matches
+from dyhead.evaluation.measures.pictures import EvaluatedSet
 
 
 @dataclass(frozen=True)

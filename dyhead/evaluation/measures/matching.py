@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from dyhead.run_report.measures.pictures import EvaluatedSet, Picture
+from dyhead.evaluation.measures.pictures import EvaluatedSet, Picture
 
 FOREGROUND = 0.5  # IoU from which on a detection finds an object
 

@@ -11,9 +11,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from dyhead.run_report.measures.matching import FOREGROUND, Matches, Outcomes, outcomes
-from dyhead.run_report.measures.pictures import EvaluatedSet, Picture
-from dyhead.run_report.measures.precision_recall import average_precision
+from dyhead.evaluation.measures.matching import FOREGROUND, Matches, Outcomes, outcomes
+from dyhead.evaluation.measures.pictures import EvaluatedSet, Picture
+from dyhead.evaluation.measures.precision_recall import average_precision
 
 BACKGROUND = 0.1  # IoU up to which a detection touches no object
 
@@ -27,6 +27,12 @@ class ErrorKind(IntEnum):
     DUPLICATE = 3
     BACKGROUND = 4
     MISSED = 5
+
+    @property
+    def label(self) -> str:
+        """The name of the kind for people."""
+        both = "classification and localisation"
+        return both if self is ErrorKind.BOTH else self.name.lower()
 
 
 MEANINGS = {
@@ -46,12 +52,14 @@ class PictureErrors:
 
     Attributes:
         kinds: (M,) an ErrorKind of each detection, or -1.
-        repaired: (M,) for errors of class or place the object that the detection would find if it
-            was right, where it is the most certain that would find this object; else -1.
+        targets: (M,) for errors of class or place the object that the detection would find if it
+            was right; else -1.
+        repaired: (M,) the same, for the most certain detection alone that would find the object.
         is_missed: (N,) True for objects that no detection explains.
     """
 
     kinds: np.ndarray
+    targets: np.ndarray
     repaired: np.ndarray
     is_missed: np.ndarray
 
@@ -101,7 +109,7 @@ def find_errors(picture: Picture, matches: Matches) -> PictureErrors:
     for index in np.flatnonzero(targets >= 0):  # the most certain first
         if not explained[targets[index]]:
             repaired[index], explained[targets[index]] = targets[index], True
-    return PictureErrors(kinds, repaired, is_object & ~explained)
+    return PictureErrors(kinds, targets, repaired, is_object & ~explained)
 
 
 def _kind(own: np.ndarray, others: np.ndarray, is_found: np.ndarray) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dyhead.run_report.measures.calibration import calibration
+from dyhead.evaluation.measures.calibration import calibration
 
 
 def test_honest_scores_have_a_small_error_and_boasting_ones_that_of_their_boast():

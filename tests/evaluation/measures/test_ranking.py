@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dyhead.run_report.measures.error_kinds import find_errors
-from dyhead.run_report.measures.matching import match_all
-from dyhead.run_report.measures.ranking import best, score_pictures, worst
+from dyhead.evaluation.measures.error_kinds import find_errors
+from dyhead.evaluation.measures.matching import match_all
+from dyhead.evaluation.measures.ranking import best, score_pictures, worst
 
 
 def scores_of(evaluated, threshold):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dyhead.run_report.measures.matching import FOREGROUND, Matches
-from dyhead.run_report.measures.pictures import EvaluatedSet, Picture
+from dyhead.evaluation.measures.matching import FOREGROUND, Matches
+from dyhead.evaluation.measures.pictures import EvaluatedSet, Picture
 
 
 def confusion_matrix(
