@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "list":
         print_whole(_list())
     elif args.action == "show":
-        print_whole(to_yaml(load_config(args.config, args.opts)[0]).rstrip())
+        print_whole(to_yaml(*load_config(args.config, args.opts)).rstrip())
     elif args.action == "diff":
         print_whole(_diff(args.first, args.second))
     elif args.action == "explain":

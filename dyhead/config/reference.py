@@ -1,6 +1,9 @@
 """Explains every config key: default, meaning, lines that read it and configs that set it."""
 
+import functools
+import operator
 import textwrap
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import yaml
@@ -106,9 +109,29 @@ def list_configs() -> list[tuple[str, str]]:
     ]
 
 
-def to_yaml(cfg: CfgNode) -> str:
-    """Write a whole config as YAML, a key per line, without anchors."""
-    return yaml.dump(_plain(cfg), Dumper=_Dumper, default_flow_style=False, width=96)
+def to_yaml(cfg: CfgNode, explicit_keys: Collection[str]) -> str:
+    """Write a whole config as YAML that can be trained with, a key per line, without anchors.
+
+    Args:
+        cfg: merged.
+        explicit_keys: those that somebody has set. Of the others, the numbers of classes and of
+            loader processes are left out: they follow from the data and the machine, but written
+            down they would be taken for set.
+    """
+    content = _plain(cfg)
+    left_out = [key for key in leaf_keys(cfg) if _follows(key) and key not in explicit_keys]
+    for key in left_out:
+        *parents, name = key.split(".")
+        del functools.reduce(operator.getitem, parents, content)[name]
+    body: str = yaml.dump(content, Dumper=_Dumper, default_flow_style=False, width=96)
+    if not left_out:
+        return body
+    note = f"Left out, for they follow from the data and the machine: {', '.join(left_out)}."
+    return textwrap.fill(note, 98, initial_indent="# ", subsequent_indent="# ") + f"\n{body}"
+
+
+def _follows(key: str) -> bool:
+    return key == "DATALOADER.NUM_WORKERS" or key.endswith(".NUM_CLASSES")
 
 
 class _Dumper(yaml.SafeDumper):

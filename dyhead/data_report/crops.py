@@ -2,11 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from dyhead.picture_files import read_upright
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import class_colors
 
@@ -22,14 +20,6 @@ _OUTSIDE = (128, 128, 128)  # what is beyond the picture
 _SMALL = 12.0  # pixels of the crop: boxes below that are pointed at
 
 Region = tuple[float, float, float, float]  # XYXY in pixels of the picture
-
-
-def read_picture(path: Path) -> Image.Image | None:
-    """Read a picture as training does, upright and in RGB; None where that is not possible."""
-    try:
-        return read_upright(path).convert("RGB")
-    except OSError:
-        return None
 
 
 def draw_crop(

@@ -10,9 +10,10 @@ from dyhead.data.checks import CheckReport, Item, Kind
 from dyhead.data.checks.file_names import leads_outside
 from dyhead.data_report.charts import all_charts
 from dyhead.data_report.collect import CheckedSource, DataReport, DrawnBatch, worst_pictures
-from dyhead.data_report.crops import draw_crop, read_picture
+from dyhead.data_report.crops import draw_crop
 from dyhead.data_report.text import verdict
 from dyhead.pages import as_data_uri, render_page
+from dyhead.picture_files import read_rgb
 
 _MAX_CROPS = 6  # of each kind
 _MAX_ITEMS = 50  # that are named
@@ -91,7 +92,7 @@ def _show(item: Item, root: Path | None) -> dict[str, Any]:
         is_there = root is not None and item.file_name and not leads_outside(item.file_name, root)
         paths = [root / item.file_name] if root is not None and is_there else []
     boxes = [] if item.box is None else [item.box]
-    read = [picture for path in paths if (picture := read_picture(path)) is not None]
+    read = [picture for path in paths if (picture := read_rgb(path)) is not None]
     images = [as_data_uri(draw_crop(picture, boxes)) for picture in read]
     return {"images": images, "caption": item.description}
 
@@ -101,7 +102,7 @@ def _worst(source: CheckedSource) -> list[dict[str, Any]]:
     drawn = []
     for name, count in worst_pictures(source):
         root = source.source.image_root
-        picture = None if leads_outside(name, root) else read_picture(root / name)
+        picture = None if leads_outside(name, root) else read_rgb(root / name)
         faults = [
             (kind, item)
             for kind, items in source.report.findings.items()

@@ -1,7 +1,7 @@
 """Draws Figures 3 and 4 of the DyHead paper (Dai et al., CVPR 2021, section 4) for any detector.
 
-Figure 3 has histograms over pictures of the scale attention's ratios (`dyhead.explanation.measure`),
-level by level, in a panel for each block.
+Figure 3 has histograms over pictures of the scale attention's ratios, as defined in
+`dyhead.explanation.measure`, level by level, in a panel for each block.
 
 Figure 4 has feature maps before the first block and after 2, 4 and 6 blocks, or after each one
 where there are fewer than four. A map is drawn as the Euclidean norm over its channels, from its

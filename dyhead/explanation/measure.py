@@ -1,9 +1,9 @@
 """Measures what Figures 3 and 4 of the DyHead paper show: scale ratios, and maps before and after.
 
-The ratio of a level is the weight of the finest branch that is mixed there over that of the coarsest
-one (the paper: "the learned weight of higher resolution" over that "of lower resolution"): the finer
-over the coarser neighbour, and at both ends of the pyramid the level itself in the place of the
-missing neighbour. The paper does not say of which block; here each is measured.
+The ratio of a level is the weight of the finest branch that is mixed there over that of the
+coarsest one (the paper: "the learned weight of higher resolution" over that "of lower resolution"):
+the finer over the coarser neighbour, and at both ends of the pyramid the level itself in the place
+of the missing neighbour. The paper does not say of which block; here each is measured.
 """
 
 from collections.abc import Iterator, Sequence

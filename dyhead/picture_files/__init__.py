@@ -5,7 +5,7 @@ Knows no host: the embedded one reads through it, and so does the project on gen
 
 from dyhead.picture_files.header import Header, read_header
 from dyhead.picture_files.opening import PictureError, allow_pixels, open_picture
-from dyhead.picture_files.reading import read_upright, upright
+from dyhead.picture_files.reading import read_rgb, read_upright, upright
 
 __all__ = [
     "Header",
@@ -13,6 +13,7 @@ __all__ = [
     "allow_pixels",
     "open_picture",
     "read_header",
+    "read_rgb",
     "read_upright",
     "upright",
 ]

@@ -39,6 +39,14 @@ def read_upright(file: PictureFile, keep_depth: bool = False) -> Image.Image:
         return turn(pixels, find_orientation(image))
 
 
+def read_rgb(file: PictureFile) -> Image.Image | None:
+    """Read a picture as training does, upright and in RGB; None where that is not possible."""
+    try:
+        return read_upright(file).convert("RGB")
+    except OSError:
+        return None
+
+
 def upright(image: Image.Image, name: str = "The picture") -> Image.Image:
     """Bring an opened picture to 8 bits per channel, upright.
 

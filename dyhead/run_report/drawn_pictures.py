@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dyhead.data_report.crops import read_picture
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.measures.ranking import PictureScore, best, worst
+from dyhead.picture_files import read_rgb
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import class_colors
@@ -54,7 +54,7 @@ def _draw_all(
 ) -> Iterator[DrawnPicture]:
     for score in scores:
         path = files.get(measured.evaluated.pictures[score.index].image_id)
-        picture = None if path is None else read_picture(path)
+        picture = None if path is None else read_rgb(path)
         if picture is not None:
             yield _draw(score, picture, measured)
 

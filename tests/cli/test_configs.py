@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from label_files import write_coco
 
 from dyhead.cli.main import main
 from dyhead.config import load_config
+from dyhead.data import fill_num_classes, register_datasets
+from dyhead.data.num_classes import get_num_classes
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,27 @@ def test_show_prints_a_config_that_loads_to_the_same(
     expected, _ = load_config("quickstart", ["SEED", "7"])
     assert json.dumps(again) == json.dumps(expected)  # as lists: YAML has no tuples
     assert "&" not in text and "SIZES: [[32], [64], [128], [256], [512]]" in text
+
+
+def test_what_is_shown_trains_on_other_classes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, own_catalogs: None
+) -> None:
+    main(["configs", "show", "own_dataset"])
+    (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)
+    insects = write_coco(tmp_path / "insects")
+    sources = f"[[own_train, '{insects.as_posix()}'], [own_val, '{insects.as_posix()}']]"
+    cfg, explicit_keys = load_config(tmp_path / "mine.yaml", ["DATASETS.SOURCES", sources])
+    register_datasets(cfg)
+    fill_num_classes(cfg, explicit_keys)
+    assert get_num_classes(cfg) == 3
+    assert "DATALOADER.NUM_WORKERS" not in explicit_keys  # as many as the machine has use for
+
+
+def test_a_number_of_classes_that_was_set_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["configs", "show", "quickstart", "MODEL.ATSS.NUM_CLASSES", "5"])
+    model = yaml.safe_load(capsys.readouterr().out)["MODEL"]
+    assert model["ATSS"]["NUM_CLASSES"] == 5
+    assert "NUM_CLASSES" not in model["FCOS"]
 
 
 def test_diff_prints_both_values(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -121,6 +121,6 @@ def _make_video(path: Path) -> None:
 
 def _make_runs(folder: Path) -> None:
     run_shell("dyhead train --config own_dataset_from_random OUTPUT_DIR output/cells", folder)
-    for name in ("quickstart", "run"):
+    for name in ("quickstart", "run", "cells_2", "cells_3"):
         shutil.copytree(folder / "output" / "cells", folder / "output" / name)
     shutil.copy(folder / "output" / "cells" / "model_final.pth", folder / "model_best.pth")
