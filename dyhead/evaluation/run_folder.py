@@ -37,9 +37,18 @@ def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
     return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, dataset_name)
 
 
-def evaluation_folder(cfg: CfgNode, dataset_name: str, run: Path) -> Path:
-    """Return the folder of a run's own evaluation, or of a later one where that alone is there."""
+def evaluation_folder(
+    cfg: CfgNode, dataset_name: str, run: Path, file_name: str = RESULTS_NAME
+) -> Path:
+    """Return the folder of a run's own evaluation, or of a later one where that alone has a file.
+
+    Args:
+        cfg: the run's.
+        dataset_name: of DATASETS.TEST.
+        run: its folder.
+        file_name: what is looked for.
+    """
     below = Path(inference_folder(cfg, dataset_name)).relative_to(cfg.OUTPUT_DIR)
     own, later = run / below, run / LATER_FOLDER / below
-    has_later_only = (later / RESULTS_NAME).is_file() and not (own / RESULTS_NAME).is_file()
+    has_later_only = (later / file_name).is_file() and not (own / file_name).is_file()
     return later if has_later_only else own

@@ -166,7 +166,7 @@ def _draw_channels(axes: Axes, level: LevelAttention, block: int) -> None:
     )
     axes.set_xlabel(f"{len(slopes)} channels, sorted; within the grey bands as ReLU", fontsize=10)
     axes.set_ylabel("slope", fontsize=10)
-    axes.legend(fontsize=9, loc="upper left")
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)  # hides none
 
 
 def _say(axes: Axes, text: str) -> None:

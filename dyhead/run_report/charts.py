@@ -32,6 +32,7 @@ _SETTINGS: Any = {
         for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     },
     "grid.color": LINE,
+    "axes.axisbelow": True,
 }
 
 

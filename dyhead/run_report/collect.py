@@ -86,7 +86,8 @@ def _register(cfg: CfgNode) -> bool:
 
 
 def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles, Evaluation]:
-    files = read_evaluation(dataset, evaluation_folder(cfg, dataset, run), run)
+    cost_folder = evaluation_folder(cfg, dataset, run, COST_NAME)
+    files = read_evaluation(dataset, evaluation_folder(cfg, dataset, run), cost_folder, run)
     return files, measure(files.truth, files.results)
 
 
@@ -103,8 +104,7 @@ def _doubts(read: tuple[EvaluationFiles, Evaluation], run: Path) -> list[str]:
     if written is not None and abs(written - measured) > _TOLERANCE:
         doubts.append(
             f"scores.json of {files.dataset} has an AP of {written:.2f}, its detections one of"
-            f" {measured:.2f}: data or detections have changed since, `dyhead eval {run}` makes"
-            " both anew."
+            f" {measured:.2f}: data or detections have changed since."
         )
     return doubts
 

@@ -19,6 +19,7 @@ from dyhead.visualization.text import shorten
 _LINES = ("-", "--", "-.", ":")
 _HATCHES = ("", "//", "..", "xx", "\\\\")
 _NAME_LENGTH = 22
+_MAX_MARKED = 20  # points of a curve that are marked
 
 
 def comparison_charts(runs: Sequence[RunReport]) -> Iterator[Chart]:
@@ -64,7 +65,8 @@ def _curves(
     for index, run in enumerate(runs):
         curve = None if run.log is None else read(run.log)
         if curve is not None:
-            axes.plot(*curve, **_style(index, run.name))
+            marker = "o" if len(curve[0]) <= _MAX_MARKED else ""  # one point is no line
+            axes.plot(*curve, marker=marker, **_style(index, run.name))
 
 
 def _finished(draw: Callable[[Axes], None], title: str, label: str, axes: Axes) -> None:

@@ -15,8 +15,8 @@ from dyhead.run_report.evaluation import Evaluation
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
 from dyhead.visualization.colors import class_colors
 
-NUMBER = 6  # of the best, and of the worst
-_SIDE = 420  # pixels of a drawn picture, at most
+NUMBER = 4  # of the best, and of the worst
+_SIDE = 560  # pixels of a drawn picture, at most
 _GAP = 6
 
 

@@ -37,12 +37,13 @@ class EvaluationFiles:
     cost: Mapping[str, Any]
 
 
-def read_evaluation(dataset: str, folder: Path, run: Path) -> EvaluationFiles:
+def read_evaluation(dataset: str, folder: Path, cost_folder: Path, run: Path) -> EvaluationFiles:
     """Read what an evaluation left.
 
     Args:
         dataset: a registered data set.
         folder: the evaluation's.
+        cost_folder: of an evaluation that measured what it costs.
         run: what to call the run in errors.
 
     Raises:
@@ -59,7 +60,7 @@ def read_evaluation(dataset: str, folder: Path, run: Path) -> EvaluationFiles:
         _read_results(path, dataset, truth),
         {record["image_id"]: Path(record["file_name"]) for record in records},
         _read_optional(folder / "scores.json"),
-        _read_optional(folder / COST_NAME),
+        _read_optional(cost_folder / COST_NAME),
     )
 
 

@@ -211,14 +211,19 @@ def _calibration(measured: Evaluation, axes: Axes) -> None:
             width = 0.92 * (each.high - each.low)
             style: dict[str, Any] = {"color": hex_color(1), "edgecolor": TEXT, "linewidth": 0.6}
             axes.bar(place, each.precision, width, **style)
-            axes.text(place, each.precision + 0.02, f"{each.count:,}", ha="center", fontsize=8)
+            axes.text(place, each.precision + 0.04, f"{each.count:,}", ha="center", fontsize=9)
     bins = [each for each in measured.calibration.bins if each.count]
     axes.plot([0, 1], [0, 1], "--", color=TEXT, label="honest scores")
     scores, precisions = [each.score for each in bins], [each.precision for each in bins]
-    axes.plot(scores, precisions, "o", color=hex_color(5), label="mean score of the bar")
+    axes.plot(scores, precisions, "o", ms=5, color=hex_color(5), label="mean score of the bar")
     title = f"Calibration (expected error {measured.calibration.error:.3f})"
     finish_axes(axes, title, "precision at IoU 0.5", True)
-    axes.set(xlim=(0, 1), ylim=(0, 1.12), xlabel="score; on the bars: number of detections")
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1.3),
+        yticks=np.arange(0, 1.01, 0.2),
+        xlabel="score; on the bars: number of detections",
+    )
     axes.legend(loc="upper left")
 
 

@@ -4,7 +4,7 @@ import math
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.run_folder import read_run_config
-from dyhead.run_report.collect import collect_run
+from dyhead.run_report.collect import collect_run, cost_of
 
 
 def collect(run, tmp_path, with_data=False):
@@ -41,6 +41,16 @@ def test_detections_of_a_later_evaluation_are_found(make_run, tmp_path):
     (run / "inference").rename(run / "evaluation" / "inference")
     report = collect(run, tmp_path)
     assert report.evaluations["made_val"][1].scores.overall["AP"] > 0
+
+
+def test_the_cost_of_a_later_evaluation_is_taken_where_the_own_one_has_none(make_run, tmp_path):
+    run = make_run()
+    later = run / "evaluation" / "inference"
+    later.mkdir(parents=True)
+    (run / "inference" / "cost.json").rename(later / "cost.json")
+    report = collect(run, tmp_path)
+    assert cost_of(report)["seconds_per_image"] == 0.25
+    assert not report.missing
 
 
 def test_scores_of_other_detections_are_doubted(make_run, tmp_path):
