@@ -57,7 +57,6 @@ def test_what_is_shown_trains_on_other_classes(
     register_datasets(cfg)
     fill_num_classes(cfg, explicit_keys)
     assert get_num_classes(cfg) == 3
-    assert "DATALOADER.NUM_WORKERS" not in explicit_keys  # as many as the machine has use for
 
 
 def test_a_number_of_classes_that_was_set_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,6 +64,15 @@ def test_a_number_of_classes_that_was_set_is_shown(capsys: pytest.CaptureFixture
     model = yaml.safe_load(capsys.readouterr().out)["MODEL"]
     assert model["ATSS"]["NUM_CLASSES"] == 5
     assert "NUM_CLASSES" not in model["FCOS"]
+
+
+def test_loader_processes_that_nobody_set_are_left_to_the_machine(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for opts in ([], ["DATALOADER.NUM_WORKERS", "3"]):
+        main(["configs", "show", "dyhead_r50_atss_fpn_1x", *opts])
+        loader = yaml.safe_load(capsys.readouterr().out)["DATALOADER"]
+        assert ("NUM_WORKERS" in loader) == bool(opts)
 
 
 def test_diff_prints_both_values(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

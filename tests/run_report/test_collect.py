@@ -1,4 +1,4 @@
-"""What a run has left is found; what is missing is named, with what makes it."""
+"""A report finds what a run has left; what is missing is named, with what makes it."""
 
 import math
 
