@@ -1,0 +1,66 @@
+"""The page of explanations in a browser: a box is chosen by a click and by keys."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, Browser
+from PIL import Image
+from small_runs import save_run
+
+from dyhead.cli.main import main
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome"),
+]
+CHOSEN = "[...document.querySelectorAll('.box')].findIndex((b) => b.matches('.is-chosen'))"
+POINTS = "document.querySelectorAll('.points circle').length"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("explained")
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "photo.png")
+    words = [str(save_run(folder / "run")), str(folder / "photo.png"), "--threshold", "0.45"]
+    main(["explain", *words, "--output", str(folder / "out"), "--device", "cpu"])
+    return (folder / "out" / "explanations.html").as_uri()
+
+
+@pytest.fixture
+def page(address: str, tmp_path: Path) -> Iterator[Browser]:
+    browser = Browser(tmp_path)
+    browser.open(address)
+    browser.wait("document.querySelectorAll('.box').length > 2")
+    yield browser
+    assert browser.messages == []
+    browser.close()
+
+
+def test_keys_go_through_the_boxes_and_let_go(page: Browser) -> None:
+    assert page.wait(f"{CHOSEN} + 1") == 1 and page.run(POINTS) > 0
+    page.run("document.querySelectorAll('.box')[1].focus()")
+    page.press("Enter")
+    assert page.run(CHOSEN) == 1
+    page.press("ArrowRight")
+    assert page.run(CHOSEN) == 2
+    assert page.run("document.activeElement === document.querySelectorAll('.box')[2]")
+    page.press("Escape")
+    assert page.run(CHOSEN) == -1 and page.run(POINTS) == 0
+
+
+def test_a_button_chooses_its_box_and_a_level_hides_its_points(page: Browser) -> None:
+    page.run("document.querySelectorAll('.choices button')[1].click()")
+    assert page.run(CHOSEN) == 1
+    before = page.run(POINTS)
+    page.run("document.querySelectorAll('.panel input[type=checkbox]').forEach((b) => b.click())")
+    assert before > 0 and page.run(POINTS) == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
+    page.resize(width, 700)
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.run(overflow) == 0
