@@ -73,7 +73,7 @@ def record_attentions(model: nn.Module) -> Iterator[list[BlockRecord]]:
     The outputs are the same, bit for bit. A compiled, exported or traced pass records nothing.
 
     Args:
-        model: has `DyHeadBlock`s anywhere inside.
+        model: has a `DyHeadBlock` or several anywhere inside.
 
     Yields:
         a record per block, in the order of `model.modules()`, filled by the pass.
