@@ -67,11 +67,13 @@ def _charts_of_scores(measured: Evaluation, prefix: str) -> Iterator[Chart]:
         f"{prefix}precision-recall",
         "Precision and recall at an IoU of 0.5; the dots have the best F1.",
         partial(_precision_recall, measured),
+        (5.6, 4.4),
     )
     yield Chart(
         f"{prefix}f1",
         "F1 by score threshold at an IoU of 0.5; the dots are the best thresholds.",
         partial(_f1, measured),
+        (5.6, 4.4),
     )
 
 
@@ -100,7 +102,12 @@ def _charts_of_errors(measured: Evaluation, prefix: str) -> Iterator[Chart]:
 
 def _losses(log: TrainingLog, axes: Axes) -> None:
     draw_losses(axes, log.losses)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)  # below: hides no curve
+    _put_legend_below(axes)
+
+
+def _put_legend_below(axes: Axes) -> None:
+    """Put it where it hides no curve."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
 
 
 def _rates(log: TrainingLog, axes: Axes) -> None:
@@ -175,7 +182,7 @@ def _precision_recall(measured: Evaluation, axes: Axes) -> None:
     _points(measured, axes, "recall", "precision")
     finish_axes(axes, "Precision and recall", "precision", True)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall")
-    axes.legend(loc="lower left")
+    _put_legend_below(axes)
 
 
 def _f1(measured: Evaluation, axes: Axes) -> None:
@@ -184,7 +191,7 @@ def _f1(measured: Evaluation, axes: Axes) -> None:
     _points(measured, axes, "threshold", "f1")
     finish_axes(axes, "F1 by score threshold", "F1", True)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="score threshold")
-    axes.legend(loc="upper right")
+    _put_legend_below(axes)
 
 
 def _errors(measured: Evaluation, axes: Axes) -> None:
@@ -211,7 +218,8 @@ def _calibration(measured: Evaluation, axes: Axes) -> None:
             width = 0.92 * (each.high - each.low)
             style: dict[str, Any] = {"color": hex_color(1), "edgecolor": TEXT, "linewidth": 0.6}
             axes.bar(place, each.precision, width, **style)
-            axes.text(place, each.precision + 0.04, f"{each.count:,}", ha="center", fontsize=9)
+            above = max(each.precision, each.high) + 0.04  # the bar and the line
+            axes.text(place, above, f"{each.count:,}", ha="center", fontsize=9)
     bins = [each for each in measured.calibration.bins if each.count]
     axes.plot([0, 1], [0, 1], "--", color=TEXT, label="honest scores")
     scores, precisions = [each.score for each in bins], [each.precision for each in bins]
