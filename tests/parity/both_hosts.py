@@ -60,7 +60,8 @@ def assert_same_detections(models):
         (actual,), (expected,) = actual.values(), expected.values()
         assert len(actual) == len(expected) > 5
         assert actual.image_size == expected.image_size == (128, 100)
-        assert actual.get_fields().keys() == expected.get_fields().keys()
-        for name, value in actual.get_fields().items():
-            value, other = (getattr(v, "tensor", v) for v in (value, expected.get(name)))
+        more = actual.get_fields().keys() - expected.get_fields().keys()
+        assert more <= {"pred_levels", "pred_anchors"}  # the embedded host's alone
+        for name, other in expected.get_fields().items():
+            value, other = (getattr(v, "tensor", v) for v in (actual.get(name), other))
             torch.testing.assert_close(value, other, rtol=1e-4, atol=1e-4)

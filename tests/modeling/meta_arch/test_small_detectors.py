@@ -64,7 +64,10 @@ def test_it_trains_every_parameter_and_detects(make_input, architecture, num_blo
     assert [x["instances"].image_size for x in outputs] == [(128, 128), (200, 240)]
     for x in outputs:
         fields = x["instances"].get_fields()
-        assert set(fields) == {"pred_boxes", "scores", "pred_classes"}
+        # two-stage detectors, and the genuine host's RetinaNet, do not tell the origin
+        origin = {"pred_levels", "pred_anchors"} & set(fields)
+        assert set(fields) == {"pred_boxes", "scores", "pred_classes"} | origin
+        assert len(origin) in (0, 2)
 
 
 def count_tower(model):
