@@ -78,7 +78,7 @@ def test_the_box_at_the_origin_is_the_detections(architecture):
         generator = model.anchor_generator
         shift = torch.tensor([column, row, column, row]) * generator.strides[level]
         half = generator.offset * generator.strides[level]
-        box = generator.cell_anchors[level][anchor] + shift + half
+        box = list(generator.cell_anchors)[level][anchor] + shift + half
         decoded = model.box2box_transform.apply_deltas(deltas[None], box[None])[0]
         decoded = decoded.clamp(min=0).minimum(torch.tensor([128.0, 96, 128, 96]))
         torch.testing.assert_close(decoded, instances.pred_boxes.tensor[index], atol=1e-2, rtol=0)
