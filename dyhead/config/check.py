@@ -20,6 +20,7 @@ def check_config(cfg: CfgNode) -> None:
     _check_augmentation(cfg)
     _check_padding(cfg)
     _check_group_norm(cfg)
+    _check_rates(cfg)
 
 
 def _check_channels(cfg: CfgNode) -> None:
@@ -99,3 +100,12 @@ def _check_group_norm(cfg: CfgNode) -> None:
                 f"MODEL.{norm_key} 'GN' takes a multiple of 32 channels, and MODEL.{key} is"
                 f" {channels}: change one of them."
             )
+
+
+def _check_rates(cfg: CfgNode) -> None:
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME == "WarmupCosineLR" and solver.BASE_LR_END > solver.BASE_LR:
+        raise UserError(
+            f"SOLVER.BASE_LR_END {solver.BASE_LR_END:g} is more than SOLVER.BASE_LR"
+            f" {solver.BASE_LR:g}: give a rate from 0 to BASE_LR, for the rate falls."
+        )

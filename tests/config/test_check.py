@@ -52,6 +52,10 @@ def test_packaged_configs_suit_themselves(config: str) -> None:
             "multiple of 32 channels, and MODEL.RESNETS.STEM_OUT_CHANNELS is 3",
         ),
         (
+            {"SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR", "SOLVER.BASE_LR_END": 1.0},
+            "BASE_LR_END 1 is more than SOLVER.BASE_LR 0.001: give a rate from 0 to BASE_LR",
+        ),
+        (
             {"MODEL.PADDING_IN_STATISTICS": False, "MODEL.DYHEAD.SIZE_DIVISIBILITY": 32},
             "SIZE_DIVISIBILITY 32 pads images.*set the first to 0 or the second to True",
         ),
