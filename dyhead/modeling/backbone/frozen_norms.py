@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from timm.layers import FrozenBatchNormAct2d
-from timm.layers.conv2d_same import Conv2dSame
-from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
+
+from dyhead.modeling.backbone.same_padding import SameConv2d
 
 
 def fold_frozen_norms(model: nn.Module, compute: Callable[[], Sequence[Tensor]]) -> int:
@@ -92,17 +92,14 @@ class _Scaled(nn.Conv2d):
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         shift = norm.bias - norm.running_mean * scale
         bias = shift if self.bias is None else self.bias * scale + shift
-        return self._conv_forward(self._pad(input), self.weight * scale.view(-1, 1, 1, 1), bias)
-
-    def _pad(self, maps: Tensor) -> Tensor:
-        return maps
+        return self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), bias)
 
 
-class _ScaledSame(_Scaled):
+class _ScaledSame(_Scaled, SameConv2d):
     """One that pads as TensorFlow does."""
 
-    def _pad(self, maps: Tensor) -> Tensor:
-        return pad_same(maps, self.kernel_size, self.stride, self.dilation)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (as in PyTorch)
+        return super().forward(self.pad(input))
 
 
 class _Applied(FrozenBatchNorm2d):
@@ -120,5 +117,5 @@ class _AppliedAct(FrozenBatchNormAct2d):
         return result
 
 
-_SCALED: dict[type, Any] = {nn.Conv2d: _Scaled, Conv2dSame: _ScaledSame}
+_SCALED: dict[type, Any] = {nn.Conv2d: _Scaled, SameConv2d: _ScaledSame}
 _APPLIED: dict[type, Any] = {FrozenBatchNorm2d: _Applied, FrozenBatchNormAct2d: _AppliedAct}
