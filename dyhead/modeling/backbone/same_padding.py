@@ -26,7 +26,9 @@ class SameConv2d(Conv2dSame):
     def pad(self, maps: Tensor) -> Tensor:
         """Add zeros around (N, C, H, W); in an export possibly some more that are never read."""
         if not is_exported():
-            padded: Tensor = pad_same(maps, self.kernel_size, self.stride, self.dilation)
+            padded: Tensor = pad_same(
+                maps, list(self.kernel_size), list(self.stride), list(self.dilation)
+            )
             return padded
         for dim, kernel, stride, dilation in zip(
             (2, 3), self.kernel_size, self.stride, self.dilation, strict=True
