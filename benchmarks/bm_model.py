@@ -43,7 +43,7 @@ from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ATSS_R50 = CONFIGS / "dyhead_r50_atss_fpn_1x.yaml"
-QUICKSTART = CONFIGS / "quickstart.yaml"
+SMALL_R18 = CONFIGS / "Base-ATSS-DyHead-R18-small.yaml"
 TASKS = ("inference", "training")
 BOXES_PER_IMAGE = 8
 CANDIDATES = 1000
@@ -61,7 +61,10 @@ class Workload:
 
 def default_workloads(device: torch.device) -> list[Workload]:
     """List the workloads of the goals."""
-    workloads = [Workload(ATSS_R50, "inference", (800, 1344), 1), Workload(QUICKSTART, "training")]
+    workloads = [
+        Workload(ATSS_R50, "inference", (800, 1344), 1),
+        Workload(SMALL_R18, "training", (128, 128), 8),
+    ]
     if device.type == "cuda":  # two images per GPU, as eight of them train
         workloads.append(Workload(ATSS_R50, "training", (800, 1344), 2))
     return workloads

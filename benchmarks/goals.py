@@ -131,7 +131,7 @@ def _growth_spread(backend: str, precision: str) -> Callable[[Results], float | 
     return find
 
 
-R50, QUICKSTART = "dyhead_r50_atss_fpn_1x.yaml", "quickstart.yaml"
+R50, SMALL_R18 = "dyhead_r50_atss_fpn_1x.yaml", "Base-ATSS-DyHead-R18-small.yaml"
 
 GOALS = (
     Goal("no compiler, fp32: forward", 3.5, _block("pytorch", "float32", "forward")),
@@ -145,8 +145,8 @@ GOALS = (
     Goal("C++ bf16: forward + backward", 45, _block("cpp", "bfloat16", "training")),
     Goal("ATSS-R50 inference, fp32-accurate", 4.5, _model("cpu", R50, "inference", ACCURATE)),
     Goal("ATSS-R50 inference, bf16", 10, _model("cpu", R50, "inference", BFLOAT16)),
-    Goal("training step of quickstart, fp32", 5, _model("cpu", QUICKSTART, "training", FLOAT32)),
-    Goal("training step of quickstart, bf16", 5, _model("cpu", QUICKSTART, "training", BFLOAT16)),
+    Goal("training step of ATSS-R18, fp32", 5, _model("cpu", SMALL_R18, "training", FLOAT32)),
+    Goal("training step of ATSS-R18, bf16", 5, _model("cpu", SMALL_R18, "training", BFLOAT16)),
     Goal("forward extra memory of a block, C++ fp32, MB", 60, _peak("cpp"), True, ".0f"),
     Goal("forward extra memory of a block, no compiler, MB", 60, _peak("pytorch"), True, ".0f"),
     Goal("saved per block and image, fp32, MB", 65, _saved("float32"), True, ".0f"),

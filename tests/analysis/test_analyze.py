@@ -10,7 +10,7 @@ from dyhead.errors import UserError
 
 @pytest.fixture
 def analyze(make_config):
-    def run(*opts, name="quickstart.yaml", size=(64, 96)):
+    def run(*opts, name="Base-ATSS-DyHead-R18-small.yaml", size=(64, 96)):
         return analyze_detector(build_model(make_config(*opts, name=name)), size)
 
     return run

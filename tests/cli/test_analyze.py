@@ -7,7 +7,7 @@ import pytest
 
 from dyhead.cli.main import main
 
-CONFIG = str(Path(__file__).parents[2] / "configs" / "quickstart.yaml")
+CONFIG = str(Path(__file__).parents[2] / "configs" / "Base-ATSS-DyHead-R18-small.yaml")
 
 
 def test_prints_the_table_and_writes_the_same_numbers(tmp_path, capsys):

@@ -10,7 +10,7 @@ from dyhead.config import load_config
 from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
 from dyhead.evaluation.inference_optimization import fold_frozen_norms, optimized_for_inference
 
-CONFIG = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+CONFIG = Path(__file__).parents[2] / "configs" / "Base-ATSS-DyHead-R18-small.yaml"
 
 
 def make_norm(channels: int) -> FrozenBatchNorm2d:

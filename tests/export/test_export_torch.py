@@ -7,7 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from small_runs import save_run
 
+from dyhead.detector import load_detector
 from dyhead.errors import UserError
 from dyhead.export import export_torch
 from dyhead.export.exporting import check_pytorch
@@ -47,6 +49,21 @@ def test_a_fresh_process_computes_the_same(ready, pictures, make_picture, tmp_pa
     extra = {"dyhead.json": ""}
     torch.export.load(path, extra_files=extra)
     assert json.loads(extra["dyhead.json"])["class_names"] == ["cat", "dog", "cow"]
+
+
+@pytest.mark.slow
+def test_a_backbone_that_pads_as_tensorflow_does(pictures, tmp_path):
+    """own_dataset.yaml has one, with frozen norms: see `same_padding` and `frozen_norms`."""
+    backbone = {
+        "MODEL.BACKBONE.NAME": "build_timm_fpn_dyhead_backbone",
+        "MODEL.TIMM.NAME": "tf_efficientnet_lite0",
+        "MODEL.TIMM.NORM": "FrozenBN",
+        "MODEL.TIMM.PRETRAINED": False,
+        "MODEL.FPN.IN_FEATURES": "()",
+    }
+    ready = load_detector(save_run(tmp_path / "run", **backbone), device="cpu")
+    check = export_torch(ready, tmp_path / "model.pt2", pictures=pictures)
+    assert check.compared > 20
 
 
 def test_another_ending_is_refused_at_once(ready, pictures, tmp_path):

@@ -15,7 +15,7 @@ from torchvision.ops import FrozenBatchNorm2d
 from dyhead.modeling.backbone.same_padding import SameConv2d
 
 
-def fold_frozen_norms(model: nn.Module, compute: Callable[[], Sequence[Tensor]]) -> int:
+def fold_timm_norms(model: nn.Module, compute: Callable[[], Sequence[Tensor]]) -> int:
     """Let convolutions compute the frozen norms that nothing else stands before.
 
     Args:

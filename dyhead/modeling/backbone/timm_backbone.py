@@ -16,7 +16,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import BACKBONE_REGISTRY, Backbone
 from dyhead.errors import UserError
-from dyhead.modeling.backbone.frozen_norms import fold_frozen_norms
+from dyhead.modeling.backbone.frozen_norms import fold_timm_norms
 from dyhead.modeling.backbone.same_padding import make_exportable
 from dyhead.modeling.backbone.timm_model import (
     make_timm_model,
@@ -82,7 +82,7 @@ class TimmBackbone(Backbone):
         """Find the layout of the features, and what not to train, from one small image."""
         coarsest = max(self._out_feature_strides.values())
         make_exportable(self.model)
-        fold_frozen_norms(self.model, lambda: probe(self.model, name, coarsest, in_channels))
+        fold_timm_norms(self.model, lambda: probe(self.model, name, coarsest, in_channels))
         outputs = probe(self.model, name, coarsest, in_channels)
         features = {feature: outputs[index] for feature, index in self._indices.items()}
         size = probe_size(coarsest)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dyhead.checkpoint import SafeCheckpointer
 from dyhead.checkpoint.pixels import settle_pixels
@@ -152,7 +153,9 @@ def spread(classifier: Classifier, photographs: dict[str, np.ndarray], **pixels:
     """Compare the variances before the first norm with those it has kept; the median ratio."""
     images = torch.cat([classifier.prepare(each, **pixels) for each in photographs.values()])
     with torch.no_grad():
-        variance = classifier.backbone.model.conv_stem(images).var(dim=(0, 2, 3))
+        stem = classifier.backbone.model.conv_stem  # which computes the norm, too
+        maps = F.conv2d(stem.pad(images), stem.weight, stride=stem.stride)
+    variance = maps.var(dim=(0, 2, 3))
     kept = classifier.file["_bn0.running_var"]
     alive = kept > 1e-3  # some channels never answer
     return float((variance / kept)[alive].median())

@@ -97,8 +97,8 @@ def run(
 
 
 def make_config(data_sets: list[list[str]], output_dir: Path, amp: bool) -> CfgNode:
-    """The quickstart, made small, for steps that see the same images each."""
-    cfg, explicit_keys = load_config(str(FOLDER / "quickstart.yaml"))
+    """A small detector, made smaller, for steps that see the same images each."""
+    cfg, explicit_keys = load_config(str(FOLDER / "Base-ATSS-DyHead-R18-small.yaml"))
     shrink(cfg)
     cfg.MODEL.DYHEAD.NUM_CONVS = 1
     cfg.MODEL.DEVICE, cfg.OUTPUT_DIR = str(DEVICE), str(output_dir)

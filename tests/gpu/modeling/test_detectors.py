@@ -41,7 +41,7 @@ from dyhead.modeling.tta import build_multi_scale_testing
 from dyhead.ops.backends import choose_backend
 
 TIMM = "timm"  # no config has a backbone of timm
-BASE_OF_TIMM = "quickstart.yaml"
+BASE_OF_TIMM = "Base-ATSS-DyHead-R18-small.yaml"
 TIMM_OPTIONS = [
     *("MODEL.BACKBONE.NAME", "build_timm_fpn_dyhead_backbone"),
     *("MODEL.TIMM.NAME", "test_resnet"),

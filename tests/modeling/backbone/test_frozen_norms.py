@@ -10,7 +10,7 @@ import torch
 from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
-from dyhead.modeling.backbone.frozen_norms import fold_frozen_norms
+from dyhead.modeling.backbone.frozen_norms import fold_timm_norms
 from dyhead.modeling.backbone.same_padding import make_exportable
 
 IMAGES = torch.rand(2, 3, 64, 96, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -43,7 +43,7 @@ def example(model: nn.Module) -> Sequence[Tensor]:
 
 def fold(model: nn.Module) -> int:
     make_exportable(model)
-    return fold_frozen_norms(model, lambda: example(model))
+    return fold_timm_norms(model, lambda: example(model))
 
 
 @pytest.mark.parametrize(
