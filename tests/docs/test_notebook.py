@@ -34,8 +34,8 @@ def test_what_it_names_is_there():
 @pytest.mark.slow
 def test_its_cells_end_with_a_drawn_detection(tmp_path: Path):
     sources = ["".join(cell["source"]) for cell in code_cells()]
-    assert sum("MINUTES = 3" in source for source in sources) == 1
-    program = "\n".join(sources).replace("MINUTES = 3", "MINUTES = 0.3")
+    assert sum("MINUTES = 2" in source for source in sources) == 1
+    program = "\n".join(sources).replace("MINUTES = 2", "MINUTES = 0.3")
     run_program([sys.executable, "-c", program], tmp_path)
     assert Image.open(tmp_path / "drawn.png").size[0] >= 128
     shutil.rmtree(tmp_path / "output")
