@@ -49,6 +49,21 @@ ATTENTIONS = {
     "task": "MODEL.DYHEAD.TASK_AWARE",
 }
 DEPTHS = (1, 2, 4, 6, 8, 10)  # of the paper's Table 2
+FORMS = {
+    "the recipe": (),
+    "offsets that learn at the rate of the rest": ("SOLVER.OFFSET_LR_FACTOR", "1.0"),
+    "offsets that start and are read as in the official code": (
+        *("MODEL.DYHEAD.OFFSET_INIT", "default"),
+        *("MODEL.DYHEAD.COARSER_OFFSETS", "flat_read"),
+    ),
+    "both of these": (
+        *("SOLVER.OFFSET_LR_FACTOR", "1.0"),
+        *("MODEL.DYHEAD.OFFSET_INIT", "default"),
+        *("MODEL.DYHEAD.COARSER_OFFSETS", "flat_read"),
+    ),
+    "two convolutions per task behind the blocks": ("MODEL.ATSS.NUM_CONVS", "2"),
+    "twice the rate": ("SOLVER.BASE_LR", "0.002"),
+}
 PLAIN_ATSS = Variant("ATSS without DyHead", "atss", WITHOUT_DYHEAD)
 
 
@@ -94,4 +109,17 @@ def depth_table() -> Table:
     return Table("depth", "Blocks of ATSS (the paper's Table 2)", ("blocks",), tuple(rows))
 
 
-TABLES = {table.name: table for table in (detectors_table(), attentions_table(), depth_table())}
+def forms_table() -> Table:
+    """List ATSS with DyHead as the recipe has it, and with one thing changed at a time."""
+    rows = [Row(("towers, no blocks",), PLAIN_ATSS)]
+    for title, options in FORMS.items():
+        rows.append(
+            Row((title,), Variant(f"ATSS with DyHead, {title}", "atss", options), PLAIN_ATSS)
+        )
+    return Table("forms", "Forms of ATSS with DyHead", ("form",), tuple(rows))
+
+
+TABLES = {
+    table.name: table
+    for table in (detectors_table(), forms_table(), attentions_table(), depth_table())
+}

@@ -5,11 +5,11 @@
     python experiments/study.py --data bccd --device cuda --minutes 0.3 --hours 0.17 --jobs 4
     python experiments/study.py --data bccd --equal multiply-adds --steps 600 --tables detectors
 
-It makes three tables per data set (experiments/comparisons.py): five detectors with and without
-DyHead, the attentions, the number of blocks. Every training has the same minutes, steps or
-multiply-adds. Runs that are complete, by their folder or by the results of an earlier call, are not
-repeated: call it again to go on, with more hours or seeds as well. The first seed of all
-comparisons comes before the second of any, and a comparison is begun only if it fits into the
+It makes four tables per data set (experiments/comparisons.py): five detectors with and without
+DyHead, forms of it, the attentions, the number of blocks. Every training has the same minutes,
+steps or multiply-adds. Runs that are complete, by their folder or by the results of an earlier
+call, are not repeated: call it again to go on, with more hours or seeds as well. The first seed of
+all comparisons comes before the second of any, and a comparison is begun only if it fits into the
 hours. Results: experiments/results/<name>.json and .md, written after each run.
 """
 
@@ -74,7 +74,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--hours", type=float, default=10.0, help="the budget (default: %(default)s)"
+        "--hours", type=float, default=12.0, help="the budget (default: %(default)s)"
     )
     _add_length(parser)
     _add_execution(parser)

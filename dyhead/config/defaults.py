@@ -324,6 +324,9 @@ SOLVER.BACKBONE_LR_FACTOR = 1.0
 SOLVER.BACKBONE_LR_DECAY = 1.0
 # Factor of the learning rate of the DyHead blocks.
 SOLVER.DYHEAD_LR_FACTOR = 1.0
+# Further factor of the blocks' convolutions that compute offsets and masks. Adam moves a weight by
+# the rate whatever its gradient, and a sampling point by the sum over all weights that meet in it.
+SOLVER.OFFSET_LR_FACTOR = 1.0
 # The IMS_PER_BATCH that BASE_LR and BASE_LR_END are meant for: with another one they grow or shrink
 # in proportion; 0: they hold as they are.
 SOLVER.REFERENCE_BATCH_SIZE = 0

@@ -166,6 +166,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "BACKBONE_LR_FACTOR": POSITIVE,
         "BACKBONE_LR_DECAY": number(above=0, most=1),
         "DYHEAD_LR_FACTOR": POSITIVE,
+        "OFFSET_LR_FACTOR": POSITIVE,
         "REFERENCE_BATCH_SIZE": whole(0),
         "ACCUMULATION_STEPS": COUNT,
         "CHECKPOINTS_KEPT": whole(0),

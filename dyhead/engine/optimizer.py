@@ -16,7 +16,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Build `SOLVER.OPTIMIZER` with Detectron2's parameter groups and gradient clipping.
 
     Normalisation layers get WEIGHT_DECAY_NORM, biases WEIGHT_DECAY_BIAS and BIAS_LR_FACTOR; the
-    factors of BACKBONE_LR_FACTOR, BACKBONE_LR_DECAY and DYHEAD_LR_FACTOR multiply what follows.
+    factors of BACKBONE_LR_FACTOR, BACKBONE_LR_DECAY, DYHEAD_LR_FACTOR and OFFSET_LR_FACTOR multiply
+    what follows.
     `SOLVER.CLIP_GRADIENTS.CLIP_TYPE` is "value" or "norm" (each parameter by itself, as in
     Detectron2) or "full_model" (the norm over all parameters together, as official DyHead adds).
 

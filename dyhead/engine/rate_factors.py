@@ -8,6 +8,7 @@ from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.layers import DyHeadStack
+from dyhead.layers.spatial_attention import SpatialAttention
 from dyhead.modeling.backbone.stages import find_stages
 
 _BOTTOM_UP = "bottom_up"  # Detectron2's name of what a pyramid stands on
@@ -19,7 +20,8 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
     """Find the parameters whose rate SOLVER's factors change, each with its factor.
 
     BACKBONE_LR_FACTOR and BACKBONE_LR_DECAY are for the model that the pyramid stands on,
-    DYHEAD_LR_FACTOR is for the blocks. A part that the model does not have is warned of.
+    DYHEAD_LR_FACTOR is for the blocks, OFFSET_LR_FACTOR for their convolutions that compute
+    offsets and masks. A part that the model does not have is warned of.
     """
     solver = cfg.SOLVER
     factors: dict[nn.Parameter, float] = {}
@@ -34,6 +36,12 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
         if not blocks:
             _warn("DYHEAD_LR_FACTOR", "DyHead blocks")
         factors.update(dict.fromkeys(blocks, solver.DYHEAD_LR_FACTOR))
+    if solver.OFFSET_LR_FACTOR != 1.0:
+        attentions = [m for m in model.modules() if isinstance(m, SpatialAttention)]
+        if not attentions:
+            _warn("OFFSET_LR_FACTOR", "SpatialAttention of DyHead blocks")
+        for parameter in (p for m in attentions for p in m.offset_and_mask.parameters()):
+            factors[parameter] = solver.OFFSET_LR_FACTOR * factors.get(parameter, 1.0)
     return factors
 
 

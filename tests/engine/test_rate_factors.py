@@ -52,6 +52,16 @@ def test_factors_multiply_the_rates_of_their_part_alone(model: nn.Module) -> Non
         assert scaled[name] == pytest.approx(factor * rate), name
 
 
+def test_offsets_have_a_factor_besides_that_of_their_blocks(model: nn.Module) -> None:
+    plain = rates(config(), model)
+    scaled = rates(config(DYHEAD_LR_FACTOR=4.0, OFFSET_LR_FACTOR=0.1), model)
+    changed = {n: scaled[n] / rate for n, rate in plain.items() if scaled[n] != rate}
+    offsets = {name for name in changed if ".offset_and_mask." in name}
+    assert len(offsets) == 2  # weight and bias of the one block
+    for name, factor in changed.items():
+        assert factor == pytest.approx(0.4 if name in offsets else 4.0), name
+
+
 def test_the_rate_falls_from_stage_to_stage(model: nn.Module) -> None:
     scaled = rates(config(BACKBONE_LR_FACTOR=0.5, BACKBONE_LR_DECAY=0.1), model)
     expected = {"stem": 0.005, "res2": 0.005, "res3": 0.005, "res4": 0.05, "res5": 0.5}
@@ -93,6 +103,7 @@ def test_a_group_is_split_where_its_factors_differ() -> None:
         ("BACKBONE_LR_FACTOR", "backbone below a pyramid"),
         ("BACKBONE_LR_DECAY", "backbone below a pyramid"),
         ("DYHEAD_LR_FACTOR", "DyHead blocks"),
+        ("OFFSET_LR_FACTOR", "SpatialAttention of DyHead blocks"),
     ],
 )
 def test_a_part_that_is_not_there_is_warned_of(

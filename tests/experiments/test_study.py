@@ -97,13 +97,13 @@ def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[st
     study.main([*data, "--plan", "--jobs", "2", "--minutes", "7.5"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("cells: ATSS without DyHead, seed 1: 8.2 min")
-    assert lines[-1].startswith("132 runs, 2 at a time: about 9.0 hours to go")
+    assert lines[-1].startswith("162 runs, 2 at a time: about 11.0 hours to go")
     assert not calls(project)
 
 
 def test_one_night_on_two_cores_is_the_default() -> None:
     args = study.parse(["--data", "cells"])
-    runs = 3 * 22 * 2  # seeds, detectors, data sets
+    runs = 3 * 27 * 2  # seeds, detectors, data sets
     assert 0.8 * args.hours < runs * (60 * args.minutes + study.START_UP) / 2 / 3600 < args.hours
 
 
@@ -135,6 +135,6 @@ def test_unknown_tables_and_data_are_refused_by_name(
 ) -> None:
     with pytest.raises(SystemExit):
         study.main(["--data", "x", "--tables", "towers"])
-    assert "'towers' is unknown: use detectors, attentions, depth" in capsys.readouterr().err
+    assert "'towers' is unknown: use detectors, forms, attentions, depth" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="--data .*nowhere does not exist: name the folder"):
         study.main(["--data", str(project / "nowhere")])
