@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dyhead.errors import UserError, user_errors
+from dyhead.errors import UserError
 from dyhead.explanation.measure import DRAWN_PICTURES, Measured, measure
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.runner import Runner
 from dyhead.prediction.sources import Source
 from dyhead.safe_io.json_text import write_json
@@ -50,7 +50,7 @@ def draw_figures(
     chosen = sources if 3 in figures else sources[:DRAWN_PICTURES]
     measured = measure(runner, chosen, wants_ratios=3 in figures)
     written = []
-    with user_errors(f"--output {output}"):
+    with write_errors(f"--output {output}"):
         if 3 in figures:
             written += [_draw_ratios(measured, output), _write_ratios(measured, output)]
         if 4 in figures:
