@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dyhead.errors import UserError
 from dyhead.explanation.measure import DRAWN_PICTURES, Measured, measure
@@ -72,9 +73,9 @@ def _draw_ratios(measured: Measured, output: Path) -> Path:
     count, num_blocks, _ = measured.ratios.shape
     columns = min(num_blocks, 3)
     rows = -(-num_blocks // columns)
-    figure = Figure(
-        figsize=(max(4.6 * columns, 7), 3.4 * rows + 0.8), dpi=_DPI, layout="constrained"
-    )
+    layout = ConstrainedLayoutEngine(w_pad=0.18)  # a panel's means are not the next one's
+    size = (max(4.6 * columns, 7), 3.4 * rows + 0.8)
+    figure = Figure(figsize=size, dpi=_DPI, layout=layout)
     canvas = FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     low, high = measured.ratios.min(), measured.ratios.max()

@@ -113,7 +113,7 @@ class Section {
   }
 
   addLevelChoice() {
-    const set = add(this.panel, "fieldset", { class: "pick" });
+    const set = add(this.panel, "fieldset", { class: "pick levels" });
     add(set, "legend", {}, "on the levels");
     this.picture.levels.forEach((level, index) => {
       const label = add(set, "label");
