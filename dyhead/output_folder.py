@@ -1,6 +1,8 @@
-"""Makes the folder of a command's results."""
+"""Makes the folder of a command's results, and says why something cannot be written there."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dyhead.errors import UserError, user_errors
@@ -20,3 +22,19 @@ def make_output_folder(folder: Path, option: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise UserError(f"{option}: the folder cannot be written, choose another one.")
+
+
+@contextmanager
+def write_errors(source: str) -> Iterator[None]:
+    """Turn a full disk or a missing right into `UserError`; other errors within are bugs.
+
+    Args:
+        source: put before the message, such as "--output found".
+
+    Raises:
+        UserError: in place of an OSError from the body.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{source}: {error}") from error

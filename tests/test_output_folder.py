@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dyhead.errors import UserError
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, write_errors
 
 
 def test_it_is_made_with_those_above_it_and_may_be_there(tmp_path: Path) -> None:
@@ -27,3 +27,13 @@ def test_a_folder_that_takes_no_files_is_refused(
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(UserError, match="--output run: the folder cannot be written"):
         make_output_folder(tmp_path, "--output run")
+
+
+def test_what_the_disk_refuses_is_told_and_bugs_are_not_hidden() -> None:
+    with (
+        pytest.raises(UserError, match="^--output run: .*No space left"),
+        write_errors("--output run"),
+    ):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(KeyError), write_errors("--output run"):
+        raise KeyError("a bug")

@@ -7,10 +7,11 @@ from dyhead.cli.output import print_whole
 
 DESCRIPTION = """
 Look at configs: those that the project brings, by name from any folder, and any other YAML file.
+Without an action it lists them.
 """
 
 EXAMPLE = """
-dyhead configs list
+dyhead configs
 dyhead configs show quickstart MODEL.DYHEAD.NUM_CONVS 6
 dyhead configs diff dyhead_r50_atss_fpn_1x dyhead_swint_atss_fpn_2x_ms
 dyhead configs explain MODEL.DYHEAD.NUM_CONVS
@@ -19,8 +20,10 @@ dyhead configs explain MODEL.DYHEAD.NUM_CONVS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    commands.add_parser("list", help="name every packaged config, with a line on each")
+    commands = parser.add_subparsers(dest="action", metavar="ACTION")
+    commands.add_parser(
+        "list", help="name every packaged config, with a line on each (the default)"
+    )
 
     show = commands.add_parser("show", help="print a config with its bases and defaults, as YAML")
     show.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
@@ -45,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     from dyhead.config import load_config
     from dyhead.config.reference import explain, format_reference, to_yaml
 
-    if args.action == "list":
+    if args.action in (None, "list"):
         print_whole(_list())
     elif args.action == "show":
         print_whole(to_yaml(*load_config(args.config, args.opts)).rstrip())

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
 from dyhead.cli.output import log_to_terminal
+from dyhead.errors import UserError
 
 if TYPE_CHECKING:
     from dyhead.explanation.run import Explained
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from dyhead.prediction import Detector
     from dyhead.prediction.sources import find_sources
 
+    if args.figures and args.block is not None:
+        raise UserError("--figures shows all blocks: leave --block away.")
     log_to_terminal()
     sources = find_sources(args.sources, args.output)
     detector = Detector(

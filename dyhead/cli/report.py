@@ -22,7 +22,6 @@ EXAMPLE = """
 dyhead report output/cells
 dyhead report output/cells output/cells_seed2 output/cells_seed3 --output compared
 """
-DEFAULT_FOLDER = "report"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,10 +50,10 @@ def run(args: argparse.Namespace) -> None:
         UserError: see `dyhead.run_report.write_report`.
     """
     from dyhead.run_report import ReportSettings, write_report
-    from dyhead.run_report.run import PAGE_NAME
+    from dyhead.run_report.run import FOLDER_NAME, PAGE_NAME
 
     log_to_terminal()
-    output: Path = args.output or args.runs[0] / DEFAULT_FOLDER
+    output: Path = args.output or args.runs[0] / FOLDER_NAME
     reports = write_report(ReportSettings(args.runs, output, args.with_data))
     missing = [f"{each.name}: {sentence}" for each in reports for sentence in each.missing]
     print_whole("\n".join([*missing, f"Report: {output / PAGE_NAME}"]))

@@ -3,12 +3,12 @@
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from dyhead.checkpoint.model_card import ModelCard, describe, replace_card
 from dyhead.d2.engine import HookBase
 from dyhead.d2.evaluation.testing import flatten_results_dict
+from dyhead.errors import UserError
 from dyhead.visualization.curves import plot_curves
 from dyhead.visualization.optional import picture
 
@@ -131,9 +131,10 @@ class ReportHook(HookBase):
         from dyhead.run_report.run import write_own_report  # takes a while to import
 
         try:
-            page = write_own_report(self.trainer.cfg, Path(self.trainer.cfg.OUTPUT_DIR, "report"))
+            page = write_own_report(self.trainer.cfg)
         except Exception as error:  # the run itself is whole
             reason = " ".join(str(error).split()) or type(error).__name__
-            logger.warning("No report on this run: %s", reason)
+            is_bug = not isinstance(error, UserError | OSError)
+            logger.warning("No report on this run: %s", reason, exc_info=is_bug)
         else:
             logger.info("Report on this run: %s", page)

@@ -105,7 +105,7 @@ def _point_title(explanation: Explanation, points: SampledPoints) -> str:
     kept = "" if points.kept > 0.9995 else f", {points.kept:.0%} of the weight"
     count = f"{len(points.weights)} points{kept}"
     if points.block == explanation.block:
-        return f"What block {points.block} samples for it ({count})"
+        return f"Sampled for it by block {points.block} ({count})"
     return f"Traced back from block {explanation.block} to block {points.block} ({count})"
 
 
@@ -166,7 +166,7 @@ def _draw_channels(axes: Axes, level: LevelAttention, block: int) -> None:
     )
     axes.set_xlabel(f"{len(slopes)} channels, sorted; within the grey bands as ReLU", fontsize=10)
     axes.set_ylabel("slope", fontsize=10)
-    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)  # hides none
+    axes.legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2)  # hides none
 
 
 def _say(axes: Axes, text: str) -> None:

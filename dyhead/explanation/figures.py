@@ -15,10 +15,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from dyhead.errors import UserError, user_errors
+from dyhead.errors import UserError
 from dyhead.explanation.measure import DRAWN_PICTURES, Measured, measure
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.runner import Runner
 from dyhead.prediction.sources import Source
 from dyhead.safe_io.json_text import write_json
@@ -50,7 +51,7 @@ def draw_figures(
     chosen = sources if 3 in figures else sources[:DRAWN_PICTURES]
     measured = measure(runner, chosen, wants_ratios=3 in figures)
     written = []
-    with user_errors(f"--output {output}"):
+    with write_errors(f"--output {output}"):
         if 3 in figures:
             written += [_draw_ratios(measured, output), _write_ratios(measured, output)]
         if 4 in figures:
@@ -72,9 +73,9 @@ def _draw_ratios(measured: Measured, output: Path) -> Path:
     count, num_blocks, _ = measured.ratios.shape
     columns = min(num_blocks, 3)
     rows = -(-num_blocks // columns)
-    figure = Figure(
-        figsize=(max(4.6 * columns, 7), 3.4 * rows + 0.8), dpi=_DPI, layout="constrained"
-    )
+    layout = ConstrainedLayoutEngine(w_pad=0.18)  # a panel's means are not the next one's
+    size = (max(4.6 * columns, 7), 3.4 * rows + 0.8)
+    figure = Figure(figsize=size, dpi=_DPI, layout=layout)
     canvas = FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     low, high = measured.ratios.min(), measured.ratios.max()

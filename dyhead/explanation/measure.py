@@ -46,7 +46,11 @@ class Measured(NamedTuple):
 
 
 def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True) -> Measured:
-    """Run the detector on every picture, and keep the ratios, and the maps of the first ones."""
+    """Run the detector on every picture, and keep the ratios, and the maps of the first ones.
+
+    Raises:
+        UserError: a source is no picture or cannot be read, or the detector has no ratios.
+    """
     checked = check_runner(runner)
     model: Any = checked.model
     shapes = model.backbone.output_shape()

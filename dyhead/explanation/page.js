@@ -113,7 +113,7 @@ class Section {
   }
 
   addLevelChoice() {
-    const set = add(this.panel, "fieldset", { class: "pick" });
+    const set = add(this.panel, "fieldset", { class: "pick levels" });
     add(set, "legend", {}, "on the levels");
     this.picture.levels.forEach((level, index) => {
       const label = add(set, "label");
@@ -188,7 +188,7 @@ class Section {
   }
 
   plotSlopes(slopes) {
-    const svg = add(this.panel, "svg", { class: "plot", viewBox: "0 0 420 192", role: "img", "aria-label": "Slopes of every channel, sorted by that for positive values" });
+    const svg = add(this.panel, "svg", { class: "plot", viewBox: "0 0 420 176", role: "img", "aria-label": "Slopes of every channel, sorted by that for positive values" });
     const y = (value) => 118 - 50 * value, x = (order) => 40 + (370 * (order + 0.5)) / slopes.length;
     for (const [low, high] of DATA.as_relu) add(svg, "rect", { x: 40, width: 370, y: y(high), height: y(low) - y(high), class: "as-relu" });
     for (const value of [-1, -0.5, 0, 0.5, 1, 1.5, 2]) {
@@ -200,7 +200,7 @@ class Section {
       const at = x(order), other = y(negative);
       add(svg, "path", { d: `M${at - 2} ${other - 2}l4 4m0 -4l-4 4`, class: "negative" });
     });
-    add(svg, "text", { x: 40, y: 188 }, "dots: slope for positive values, crosses: for negative; grey: as ReLU");
+    add(this.panel, "p", { class: "dim" }, "Dots: slope for positive values, crosses: for negative ones; grey: as ReLU.");
   }
 }
 

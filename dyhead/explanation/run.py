@@ -4,16 +4,16 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
-from dyhead.errors import UserError, user_errors
+from dyhead.errors import UserError
 from dyhead.explanation.drawing import draw_overview, save_detection
 from dyhead.explanation.explained import DEFINITIONS, Explanation
 from dyhead.explanation.page import ShownPicture, format_page, show_picture
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
 from dyhead.prediction.sources import Kind, Source, choose_targets
@@ -65,8 +65,8 @@ def explain_pictures(
             raise UserError(f"{each.location} is no picture: dyhead explain takes pictures only.")
     make_output_folder(output, f"--output {output}")
     outcome, shown = Explained(), []
-    with closing(Progress(len(sources))) as progress, user_errors(f"--output {output}"):
-        for each, target in zip(sources, choose_targets(sources, output), strict=True):
+    with closing(Progress(len(sources))) as progress, write_errors(f"--output {output}"):
+        for each, target in zip(sources, _choose_drawings(sources, output), strict=True):
             try:
                 picture = detector.read(each.location)
             except UserError as error:
@@ -79,12 +79,18 @@ def explain_pictures(
     return outcome
 
 
+def _choose_drawings(sources: Sequence[Source], output: Path) -> list[Path]:
+    """Choose a PNG for each source: photo.jpg and photo.png get one each."""
+    as_png = [replace(each, name=each.name.with_suffix(".png")) for each in sources]
+    return choose_targets(as_png, output)
+
+
 def _explain(
     detector: Detector, picture: Picture, block: int | None, target: Path, outcome: Explained
 ) -> ShownPicture:
     explanation = detector.explain(picture, block=block)
     image = picture.as_image()
-    _draw(explanation, image, target.with_suffix(".png"), outcome)
+    _draw(explanation, image, target, outcome)
     return show_picture(explanation, image, picture.file_name or "")
 
 

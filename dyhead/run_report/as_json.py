@@ -4,10 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from dyhead import __version__
-from dyhead.evaluation.measures.precision_recall import Curve, OperatingPoint
+from dyhead.evaluation.measures.precision_recall import Curve, OperatingPoint, thinned
 from dyhead.run_report.collect import RunReport
 from dyhead.run_report.compare import Comparison
 from dyhead.run_report.evaluation import Evaluation
@@ -16,7 +14,6 @@ from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import Curve as ScalarCurve
 
 FORMAT = 1  # raised where a key changes its meaning or goes; new keys do not raise it
-CURVE_POINTS = 200  # of the many that a curve has
 
 
 def report_as_dict(runs: Sequence[RunReport], comparison: Comparison | None) -> dict[str, Any]:
@@ -27,17 +24,6 @@ def report_as_dict(runs: Sequence[RunReport], comparison: Comparison | None) -> 
         "runs": [_run(run) for run in runs],
         "comparison": None if comparison is None else _comparison(comparison),
     }
-
-
-def thinned(curve: Curve, limit: int = CURVE_POINTS) -> Curve:
-    """Return about so many points of a curve, evenly spread along it; first and last are kept."""
-    if len(curve.thresholds) <= limit:
-        return curve
-    sides = np.nan_to_num(np.stack([curve.thresholds, curve.precision, curve.recall]))
-    length = np.append(0.0, np.abs(np.diff(sides)).sum(axis=0).cumsum())
-    places = np.searchsorted(length, np.linspace(0, length[-1], limit))
-    places = np.unique(np.append(places, len(length) - 1))
-    return Curve(curve.thresholds[places], curve.precision[places], curve.recall[places])
 
 
 def _run(run: RunReport) -> dict[str, Any]:

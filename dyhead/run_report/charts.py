@@ -16,7 +16,7 @@ from dyhead.visualization.colors import class_colors, css_color
 
 TEXT, LINE = "#1a1b1c", "#cacbcc"  # in SVG they become the page's colours of text and lines
 _PAGE_COLORS = {TEXT: "var(--text)", "#000000": "var(--text)", LINE: "var(--line)"}
-_SIZE = (5.6, 3.7)  # inches
+SIZE = (5.6, 3.7)  # inches
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,
@@ -50,7 +50,7 @@ class Chart:
     name: str
     caption: str
     draw: Callable[[Axes], None]
-    size: tuple[float, float] = _SIZE
+    size: tuple[float, float] = SIZE
 
 
 def write_png(chart: Chart, path: Path) -> None:
@@ -78,6 +78,11 @@ def as_svg(chart: Chart) -> str:
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
     head = re.sub(r' (width|height)="[^"]*"', "", svg[: svg.index(">") + 1])
     return head.replace("<svg", '<svg class="chart-svg" role="img"', 1) + svg[svg.index(">") + 1 :]
+
+
+def put_legend_below(axes: Axes, columns: int) -> None:
+    """Put the legend where it hides no curve."""
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
 
 
 def hex_color(index: int) -> str:

@@ -68,11 +68,12 @@ def _balance(sources: Sequence[CheckedSource]) -> Iterator[str]:
     if len(classes) > 1:
         rarest, most = classes[0], classes[-1]
         yield (
-            f"Of the boxes to learn, {share(most.boxes, total)} are {most.name} and"
+            f"Of the boxes of {sources[0].role}, {share(most.boxes, total)} are {most.name} and"
             f" {share(rarest.boxes, total)} {rarest.name}, the rarest."
         )
-    seen = {each.name for each in classes if each.boxes}
-    for source in sources[1:]:
+    training = [source for source in sources if source.is_for_training]
+    seen = {c.name for source in training for c in source.statistics.classes if c.boxes}
+    for source in sources if training else ():
         unseen = [c.name for c in source.statistics.classes if c.boxes and c.name not in seen]
         if unseen:
             names = ", ".join(unseen[:_MAX_NAMED])
@@ -86,10 +87,11 @@ def _sizes(sources: Sequence[CheckedSource], pyramid: Pyramid) -> Iterator[str]:
         f"{level.name} {share(count, total)}"
         for level, count in zip(pyramid.levels, levels.levels.counts, strict=True)
     )
-    yield f"Boxes to learn by the level of the pyramid that suits their size: {shares}."
+    role = sources[0].role
+    yield f"Boxes of {role} by the level of the pyramid that suits their size: {shares}."
     if small := len(levels.below_stride):
         stride = pyramid.levels[0].stride
-        yield f"{small:,} boxes to learn are smaller than the finest stride of {stride} pixels."
+        yield f"{small:,} of them are smaller than the finest stride of {stride} pixels."
 
 
 def unreadable(error: UserError) -> str:

@@ -90,4 +90,9 @@ def _read_results(path: Path, dataset: str, truth: Mapping[str, Any]) -> list[Js
 
 
 def _read_optional(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no table of names and values: `dyhead eval` makes it anew.")
+    return content

@@ -16,6 +16,7 @@ from dyhead.run_report.compare import Comparison, Row
 from dyhead.run_report.drawn_pictures import DrawnPicture
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.run_charts import frequent_confusions
+from dyhead.run_report.training_log import TrainingLog
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 _NOT_KNOWN = "–"
@@ -23,8 +24,9 @@ _NOT_KNOWN = "–"
 
 @dataclass(frozen=True)
 class DrawnEvaluation:
-    """The pictures of an evaluation."""
+    """The pictures of an evaluation, and what the names of their files begin with."""
 
+    prefix: str
     charts: Sequence[Chart]
     worst: Sequence[DrawnPicture]
     best: Sequence[DrawnPicture]
@@ -89,17 +91,21 @@ def _facts(run: RunReport) -> Iterator[tuple[str, str]]:
     yield "detector", str(run.cfg.MODEL.META_ARCHITECTURE)
     if run.log is not None:
         yield "steps", f"{run.log.steps:,}, of {run.cfg.SOLVER.IMS_PER_BATCH} pictures each"
-        yield (
-            "training",
-            f"{run.log.seconds:.3f} s a step ({run.log.data_seconds:.3f} s of them waiting for"
-            f" data), {run.log.pictures_per_second:.3g} pictures per second",
-        )
+        if math.isfinite(run.log.seconds):
+            yield "training", _speed(run.log)
     cost = cost_of(run)
     if (seconds := cost.get("seconds_per_image")) is not None:
         yield "testing", f"{seconds:.3f} s per picture, reading it included ({cost['device']})"
     if (gibibytes := cost.get("peak_memory_gib")) is not None:
         where = "of the GPU" if cost["device"] == "cuda" else "of the process"
         yield "peak memory", f"{gibibytes:.2f} GiB {where}"
+
+
+def _speed(log: TrainingLog) -> str:
+    return (
+        f"{log.seconds:.3f} s a step ({log.data_seconds:.3f} s of them waiting for data),"
+        f" {log.pictures_per_second:.3g} pictures per second"
+    )
 
 
 def _evaluation(
@@ -118,7 +124,6 @@ def _evaluation(
         "errors": list(_error_rows(measured)),
         "ap50": _percent(measured.costs.ap50),
         "confusions": frequent_confusions(measured),
-        "calibration": measured.calibration.error,
         "worst": _pictures(drawn.worst),
         "best_pictures": _pictures(drawn.best),
     }

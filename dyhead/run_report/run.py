@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dyhead.d2.config import CfgNode
-from dyhead.errors import UserError, user_errors
+from dyhead.errors import UserError
 from dyhead.evaluation.run_folder import read_run_config
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.run_report.as_json import report_as_dict
 from dyhead.run_report.charts import Chart, write_png
 from dyhead.run_report.collect import RunReport, collect_run
-from dyhead.run_report.compare import Comparison, compare
+from dyhead.run_report.compare import compare
 from dyhead.run_report.comparison_charts import comparison_charts
 from dyhead.run_report.drawn_pictures import DrawnPicture, draw_best, draw_worst
 from dyhead.run_report.page import DrawnEvaluation, DrawnRun, format_page
@@ -23,6 +23,7 @@ from dyhead.run_report.run_charts import evaluation_charts, training_charts
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
+FOLDER_NAME = "report"  # in the OUTPUT_DIR of a run
 PAGE_NAME, JSON_NAME = "report.html", "report.json"
 
 logger = logging.getLogger(__name__)
@@ -65,17 +66,17 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
     return runs
 
 
-def write_own_report(cfg: CfgNode, output: Path) -> Path:
-    """Write the report on the run of a config whose data sets are registered.
+def write_own_report(cfg: CfgNode) -> Path:
+    """Write the report on the run of a config whose data sets are registered, into its folder.
 
     Args:
         cfg: of the run; its OUTPUT_DIR has been written.
-        output: folder for the report.
 
     Returns:
         the page.
     """
     folder = Path(cfg.OUTPUT_DIR)
+    output = folder / FOLDER_NAME
     output.mkdir(parents=True, exist_ok=True)
     _write([collect_run(folder.absolute().name, folder, cfg)], output)
     return output / PAGE_NAME
@@ -92,20 +93,11 @@ def _write(runs: Sequence[RunReport], output: Path) -> None:
     comparison = compare(runs) if len(runs) > 1 else None
     drawn = [_draw(run, index, len(runs)) for index, run in enumerate(runs)]
     together = list(comparison_charts(runs)) if comparison else []
-    with user_errors(f"The report in {output} cannot be written"):
+    with write_errors(f"The report in {output} cannot be written"):
         _write_pictures(drawn, together, output)
         write_json(report_as_dict(runs, comparison), output / JSON_NAME, indent=1)
-        _write_page(runs, drawn, comparison, together, output)
-
-
-def _write_page(
-    runs: Sequence[RunReport],
-    drawn: Sequence[DrawnRun],
-    comparison: Comparison | None,
-    together: Sequence[Chart],
-    output: Path,
-) -> None:
-    write_text_atomically(format_page(runs, drawn, comparison, together), output / PAGE_NAME)
+        page = format_page(runs, drawn, comparison, together)
+        write_text_atomically(page, output / PAGE_NAME)
 
 
 def _draw(run: RunReport, index: int, num_runs: int) -> DrawnRun:
@@ -114,6 +106,7 @@ def _draw(run: RunReport, index: int, num_runs: int) -> DrawnRun:
     for name, (files, measured) in run.evaluations.items():
         of_set = f"{prefix}{name}-" if len(run.evaluations) > 1 else prefix
         evaluations[name] = DrawnEvaluation(
+            of_set,
             list(evaluation_charts(measured, of_set)),
             draw_worst(measured, files.picture_files),
             draw_best(measured, files.picture_files),
@@ -123,14 +116,12 @@ def _draw(run: RunReport, index: int, num_runs: int) -> DrawnRun:
 
 def _write_pictures(drawn: Sequence[DrawnRun], together: Sequence[Chart], output: Path) -> None:
     charts = [*together]
-    for index, run in enumerate(drawn):
-        prefix = f"run{index + 1}-" if len(drawn) > 1 else ""
+    for run in drawn:
         charts += run.training
-        for name, evaluation in run.evaluations.items():
+        for evaluation in run.evaluations.values():
             charts += evaluation.charts
-            of_set = f"{prefix}{name}-" if len(run.evaluations) > 1 else prefix
-            _write_examples(evaluation.worst, output, f"{of_set}worst")
-            _write_examples(evaluation.best, output, f"{of_set}best")
+            _write_examples(evaluation.worst, output, f"{evaluation.prefix}worst")
+            _write_examples(evaluation.best, output, f"{evaluation.prefix}best")
     for chart in charts:
         write_png(chart, output / _file_name(chart.name))
 

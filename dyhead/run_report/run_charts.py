@@ -10,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
-from dyhead.evaluation.measures.precision_recall import Curve
-from dyhead.run_report.as_json import thinned
-from dyhead.run_report.charts import LINE, TEXT, Chart, hex_color
+from dyhead.evaluation.measures.precision_recall import Curve, thinned
+from dyhead.run_report.charts import LINE, TEXT, Chart, hex_color, put_legend_below
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import draw_losses, draw_precisions, finish_axes
@@ -40,7 +39,7 @@ def training_charts(log: TrainingLog, prefix: str = "") -> Iterator[Chart]:
         yield Chart(
             f"{prefix}ap",
             "AP of each evaluation during the training.",
-            lambda axes: draw_precisions(axes, log.precisions),
+            partial(_precisions, log),
         )
 
 
@@ -102,12 +101,12 @@ def _charts_of_errors(measured: Evaluation, prefix: str) -> Iterator[Chart]:
 
 def _losses(log: TrainingLog, axes: Axes) -> None:
     draw_losses(axes, log.losses)
-    _put_legend_below(axes)
+    put_legend_below(axes, 3)
 
 
-def _put_legend_below(axes: Axes) -> None:
-    """Put it where it hides no curve."""
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+def _precisions(log: TrainingLog, axes: Axes) -> None:
+    draw_precisions(axes, log.precisions)
+    put_legend_below(axes, 2)
 
 
 def _rates(log: TrainingLog, axes: Axes) -> None:
@@ -115,7 +114,7 @@ def _rates(log: TrainingLog, axes: Axes) -> None:
         axes.plot(*curve, label=name, color=hex_color(6), linewidth=2)
     finish_axes(axes, "Learning rate", "rate", True)
     axes.set_ylim(bottom=0)
-    axes.legend().remove()
+    axes.legend().remove()  # there is one curve
 
 
 def _ap_by_class(measured: Evaluation, axes: Axes) -> None:
@@ -182,7 +181,7 @@ def _precision_recall(measured: Evaluation, axes: Axes) -> None:
     _points(measured, axes, "recall", "precision")
     finish_axes(axes, "Precision and recall", "precision", True)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall")
-    _put_legend_below(axes)
+    put_legend_below(axes, 3)
 
 
 def _f1(measured: Evaluation, axes: Axes) -> None:
@@ -191,7 +190,7 @@ def _f1(measured: Evaluation, axes: Axes) -> None:
     _points(measured, axes, "threshold", "f1")
     finish_axes(axes, "F1 by score threshold", "F1", True)
     axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="score threshold")
-    _put_legend_below(axes)
+    put_legend_below(axes, 3)
 
 
 def _errors(measured: Evaluation, axes: Axes) -> None:

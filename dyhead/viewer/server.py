@@ -12,6 +12,7 @@ from dyhead.viewer.answers import Answer
 
 ADDRESS = "127.0.0.1"
 _TIMEOUT = 60.0  # seconds that an idle connection stays open
+_BUFFER = 1 << 16  # bytes of an answer that are sent at once
 _SECONDS_KEPT = 3600  # pictures, by the browser
 
 _HEADERS = {
@@ -76,6 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = _TIMEOUT
+    # headers and content in one: sent apart, the second waits 40 ms for the browser's receipt
+    wbufsize = _BUFFER
+    disable_nagle_algorithm = True
     server: LocalServer
 
     def do_GET(self) -> None:

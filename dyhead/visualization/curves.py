@@ -17,6 +17,8 @@ Curve = tuple[list[int], list[float]]  # iterations, values
 
 _AP_STYLES = {"AP": "-", "AP50": "--"}
 _TOTAL = "total_loss"
+_LOW = 12  # AP whose number would lie on the axis
+_ROOM = 1.09  # of the axis of iterations, for the number at the last one
 
 logger = logging.getLogger(__name__)
 
@@ -129,17 +131,24 @@ def draw_precisions(axes: Axes, precisions: Mapping[str, Curve]) -> None:
         axes.plot(iterations, values, _AP_STYLES[kind], label=label, marker="o", linewidth=2)
         if values and kind == "AP":
             best.append(f"{label} {max(values):.1f}")
-            axes.annotate(
-                f"{values[-1]:.1f}",
-                (iterations[-1], values[-1]),
-                xytext=(0, -18),
-                textcoords="offset points",
-                ha="center",
-                fontsize=12,
-            )
+            _write_value(axes, iterations[-1], values[-1])
     title = "Box AP on the test data" + (f" (best: {', '.join(best)})" if best else "")
     axes.set_ylim(0, 100)
+    last = max((curve[0][-1] for curve in precisions.values() if curve[0]), default=0)
+    axes.set_xlim(right=_ROOM * max(last, 1))
     finish_axes(axes, title, "AP (%)", any(values for _, values in precisions.values()))
+
+
+def _write_value(axes: Axes, iteration: int, value: float) -> None:
+    """Write an AP below its point, or above it where the axis is too near."""
+    axes.annotate(
+        f"{value:.1f}",
+        (iteration, value),
+        xytext=(0, -18 if value > _LOW else 9),
+        textcoords="offset points",
+        ha="center",
+        fontsize=12,
+    )
 
 
 def finish_axes(axes: Axes, title: str, y_label: str, drawn: bool) -> None:

@@ -33,6 +33,13 @@ def test_list_has_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
         assert description.strip()
 
 
+def test_without_an_action_the_configs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["configs", "list"])
+    listed = capsys.readouterr().out
+    main(["configs"])
+    assert capsys.readouterr().out == listed
+
+
 def test_show_prints_a_config_that_loads_to_the_same(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

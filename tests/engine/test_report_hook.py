@@ -33,6 +33,18 @@ def test_a_training_reports_on_itself(
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
 
 
+def test_a_report_that_fails_is_told_and_stops_no_training(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(cfg: CfgNode) -> Path:
+        raise RuntimeError("no chart")
+
+    monkeypatch.setattr("dyhead.run_report.run.write_own_report", fail)
+    Trainer(make_config(**{"TEST.REPORT": True})).train()
+    (told,) = [each for each in caplog.records if "No report on this run" in each.message]
+    assert told.message.endswith("no chart") and told.exc_info  # a bug: with its traceback
+
+
 def test_no_report_is_written_where_none_is_wanted(make_config: MakeConfig) -> None:
     cfg = make_config()
     Trainer(cfg).train()

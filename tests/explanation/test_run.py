@@ -81,6 +81,21 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_go_on(
         main(["explain", str(run), str(broken), "--output", str(tmp_path / "none")])
 
 
+def test_pictures_of_one_name_get_a_drawing_each(run: Path, picture: Path, tmp_path: Path) -> None:
+    Image.open(picture).rotate(180).convert("RGB").save(picture.with_suffix(".jpg"))
+    output = tmp_path / "out"
+    words = ["--output", str(output), "--device", "cpu", "--threshold", "0.45"]
+    main(["explain", str(run), str(picture), str(picture.with_suffix(".jpg")), *words])
+    assert {path.name for path in output.glob("*.png")} == {"photo.png", "photo-2.png"}
+    assert (output / "photo").is_dir() and (output / "photo-2").is_dir()
+
+
+def test_a_block_is_refused_where_figures_show_all(run: Path, picture: Path) -> None:
+    words = ["--output", "out", "--figures", "3", "--block", "1"]
+    with pytest.raises(SystemExit, match="leave --block away"):
+        main(["explain", str(run), str(picture), *words])
+
+
 def test_videos_and_missing_blocks_are_refused(run: Path, picture: Path, tmp_path: Path) -> None:
     words = ["--output", str(tmp_path / "out"), "--device", "cpu"]
     video = tmp_path / "film.mp4"

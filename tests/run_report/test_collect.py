@@ -83,4 +83,11 @@ def test_the_data_is_described_in_ten_lines(make_run, tmp_path):
     report = collect(make_run(), tmp_path, with_data=True)
     assert 4 <= len(report.health) <= 10
     assert report.health[0].startswith("made_train: 12 pictures")
-    assert any(line.startswith("Boxes to learn by the level") for line in report.health)
+    assert any(line.startswith("Boxes of made_train by the level") for line in report.health)
+
+
+def test_scores_that_are_no_table_are_named(make_run, tmp_path):
+    run = make_run()
+    (run / "inference" / "scores.json").write_text("[1]")
+    report = collect(run, tmp_path)
+    assert any("scores.json is no table of names and values" in each for each in report.missing)

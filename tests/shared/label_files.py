@@ -31,12 +31,12 @@ def draw(folder: Path, labels: Any = None) -> Path:
     return folder
 
 
-def write_coco(folder: Path) -> Path:
-    """Write instances.json beside the folder "images"."""
-    draw(folder / "images")
+def write_coco(folder: Path, labels: Any = None) -> Path:
+    """Write instances.json beside the folder "images"; `LABELS` unless others are given."""
+    draw(folder / "images", labels)
     images: list[dict] = []
     annotations: list[dict] = []
-    for name, (size, objects) in LABELS.items():
+    for name, (size, objects) in (labels or LABELS).items():
         number = len(images) + 1
         images.append({"id": number, "file_name": name, "width": size[0], "height": size[1]})
         for label, box in objects:

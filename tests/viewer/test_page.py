@@ -1,10 +1,12 @@
 """The page in a browser: filters, thresholds, keys, and the address that holds them."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
+from label_files import write_coco
 from viewed_run import Served
 
 pytestmark = [
@@ -14,7 +16,7 @@ pytestmark = [
 
 NAMES = "[...document.querySelectorAll('.card .name')].map((each) => each.textContent[0]).join('')"
 HASH = "decodeURIComponent(location.hash)"
-LARGE = "document.getElementById('large').open && document.getElementById('name').textContent"
+LARGE = "document.getElementById('large')?.open && document.getElementById('name').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,18 @@ def page(browser: Browser, served: Served) -> Iterator[Browser]:
     browser.messages.clear()
     browser.resize(1200, 800)
     browser.open(served.server.url)
-    browser.wait(f"{NAMES} === 'abcd'")
+    browser.wait(f"{NAMES} === 'abcd' && document.querySelectorAll('#grid .line').length === 11")
     yield browser
     assert browser.messages == []
+
+
+@pytest.fixture
+def many_pictures(tmp_path: Path) -> Iterator[Served]:
+    """Two hundred pictures with an object each."""
+    labels = {f"{number}.png": ((40, 30), [("bee", (3, 4, 20, 16))]) for number in range(200)}
+    server = Served(write_coco(tmp_path / "many", labels))
+    yield server
+    server.close()
 
 
 def move(browser: Browser, slider: str, value: float) -> None:
@@ -101,9 +112,8 @@ def test_all_is_done_by_keys(page: Browser) -> None:
     page.press("l")
     page.wait("!document.querySelector('#stage .labels')")
     page.press("Escape")
-    page.wait("!document.getElementById('large').open")
-    assert page.run(HASH) == "#low=0.35&labels=0"
-    assert page.run("document.activeElement.title") == "a.png"
+    page.wait(f"{HASH} === '#low=0.35&labels=0'")
+    page.wait("document.activeElement.title === 'a.png'")
     page.press("7")
     page.wait(f"{NAMES} === 'cd'")
     page.press("0")
@@ -119,7 +129,37 @@ def test_a_step_back_closes_the_picture(page: Browser) -> None:
     page.wait(f"({LARGE}) === 'a.png'")
     page.run("history.back()")
     page.wait("!document.getElementById('large').open")
-    assert page.run(HASH) in ("", "#")
+    page.wait(f"['', '#'].includes({HASH})")
+
+
+def test_pictures_are_loaded_and_drawn_as_they_come_near(
+    browser: Browser, many_pictures: Served
+) -> None:
+    browser.messages.clear()
+    browser.resize(1200, 800)
+    browser.open(many_pictures.server.url)
+    browser.wait("document.querySelectorAll('#grid .line.truth').length > 0")
+    cards = "document.querySelectorAll('.card').length"
+    asked = "performance.getEntriesByType('resource').filter((e) => /pictures.json/.test(e.name))"
+    drawn = "document.querySelectorAll('.card svg').length"
+    assert browser.run(cards) < 200 and 0 < browser.run(drawn) < 60
+    is_whole = False
+    while not is_whole:
+        is_whole = browser.run(cards) == 200
+        browser.run("scrollTo(0, document.documentElement.scrollHeight)")
+        time.sleep(0.02)
+    browser.wait(f"{drawn} < 60 && !!document.querySelector('.card:last-child svg')")
+    before = browser.run(f"{asked}.length")
+    browser.run("document.getElementById('truth').click()")  # all pictures fit, and stay
+    browser.wait("document.querySelectorAll('#grid .line').length === 0")
+    assert browser.run(f"{asked}.length") - before <= 2  # those near the window alone
+    browser.run("document.getElementById('truth').click()")
+    browser.press("/")
+    browser.press("7")
+    names = "[...document.querySelectorAll('.card .name')].map((each) => each.textContent)"
+    fitting = [f"{number}.png" for number in range(200) if "7" in str(number)]
+    browser.wait(f"{names}.join() === '{','.join(fitting)}' && {drawn} > 0")
+    assert browser.messages == []
 
 
 @pytest.mark.parametrize("width", [360, 700, 1600])

@@ -5,9 +5,11 @@ import logging
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
-from dyhead.visualization.curves import curve_of, plot_curves, read_metrics
+from dyhead.visualization.curves import curve_of, draw_precisions, plot_curves, read_metrics
 
 
 def write(path, records):
@@ -43,6 +45,22 @@ def test_losses_and_precisions_are_drawn(tmp_path):
 )
 def test_any_part_alone_is_enough(tmp_path, records):
     assert plot_curves(write(tmp_path / "m.json", records), tmp_path / "curves.png").is_file()
+
+
+@pytest.mark.parametrize("last", [2.0, 11.9, 12.1, 59.0, 100.0])
+@pytest.mark.parametrize("iterations", [[0], [900, 1000], [269, 526, 786, 1019]])
+def test_the_last_value_stands_within_the_frame(last, iterations):
+    figure = Figure(figsize=(5.6, 3.7), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    draw_precisions(axes, {"bbox/AP": (iterations, [last] * len(iterations))})
+    canvas.draw()
+    (text,) = axes.texts
+    assert text.get_text() == f"{last:.1f}"
+    written, frame = text.get_window_extent(), axes.get_window_extent()
+    assert frame.x0 + 2 < written.x0 or iterations == [0]  # over the point at the axis itself
+    assert written.x1 < frame.x1 - 4
+    assert frame.y0 + 2 < written.y0 and written.y1 < frame.y1 - 2
 
 
 def test_a_resumed_run_counts_the_later_line(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+CURVE_POINTS = 200  # of the many that a curve has: more are not seen
 _RECALLS = np.linspace(0, 1, 101)  # at which COCO reads precision
 
 
@@ -55,6 +56,17 @@ def precision_recall(scores: np.ndarray, is_true: np.ndarray, num_objects: int) 
     found = hits[lasts]
     recall = found / num_objects if num_objects else np.full(len(lasts), math.nan)
     return Curve(ordered[lasts], found / (lasts + 1), recall)
+
+
+def thinned(curve: Curve, limit: int = CURVE_POINTS) -> Curve:
+    """Return about so many points of a curve, evenly spread along it; first and last are kept."""
+    if len(curve.thresholds) <= limit:
+        return curve
+    sides = np.nan_to_num(np.stack([curve.thresholds, curve.precision, curve.recall]))
+    length = np.append(0.0, np.abs(np.diff(sides)).sum(axis=0).cumsum())
+    places = np.searchsorted(length, np.linspace(0, length[-1], limit))
+    places = np.unique(np.append(places, len(length) - 1))
+    return Curve(curve.thresholds[places], curve.precision[places], curve.recall[places])
 
 
 def average_precision(scores: np.ndarray, is_true: np.ndarray, num_objects: int) -> float:

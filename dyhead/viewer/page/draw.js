@@ -38,12 +38,13 @@ export function drawnBoxes(picture) {
   return [...(state.truth ? truth : []), ...found.reverse()];
 }
 
+// Returns a picture without its boxes.
 export function drawPicture(picture, pixels, isLazy) {
   const image = element("img", {
     alt: "", loading: isLazy ? "lazy" : "eager", decoding: "async",
     src: pictureAddress(state.set, picture.id, pixels),
   });
-  const drawn = element("div", { className: "picture" }, image, drawBoxes(picture));
+  const drawn = element("div", { className: "picture" }, image);
   image.addEventListener("error", () => sayWhy(drawn, image));
   return drawn;
 }

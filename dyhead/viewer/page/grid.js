@@ -1,22 +1,25 @@
-// The pictures that fit, as small copies; further ones come as they are scrolled to.
+// The pictures that fit, as small copies. Those near the window are loaded and their boxes drawn; cards
+// that were scrolled past stay, and are loaded again when they come near.
 
-import { drawPicture, element } from "./draw.js";
+import { drawBoxes, drawPicture, element } from "./draw.js";
 import { isError, STATE_MISSED } from "./states.js";
 import { getJson, info, latestOnly } from "./server.js";
 import { change, query, state } from "./state.js";
 
-const PAGE = 60;
-const MOST = 300; // pictures that a change of the filters loads again at most
+const PAGE = 60; // pictures of a request
 const SIDE = 240; // pixels of a card
 
 const grid = document.getElementById("grid");
 const message = document.getElementById("message");
 const end = document.getElementById("end");
 
-export let pictures = [];
-export let total = 0;
+let total = 0; // pictures that fit
 let generation = 0; // of the filters: what was asked for before them is not shown
+let pages = []; // what was loaded last, with its generation
 let onCounts = () => {};
+const shown = new WeakMap(); // the picture of each card
+const near = new Set(); // cards, and the end of the grid
+const watcher = new IntersectionObserver(watch, { rootMargin: "250px" });
 
 export function start(showCounts) {
   onCounts = showCounts;
@@ -24,35 +27,73 @@ export function start(showCounts) {
     const card = event.target.closest(".card");
     if (card) change({ picture: Number(card.dataset.id) });
   });
-  new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) more();
-  }, { rootMargin: "800px" }).observe(end);
+  watcher.observe(end);
 }
 
-// Loads the pictures again, after a change of the filters; as many as were there before.
-export const reload = latestOnly(async () => {
+function watch(entries) {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) near.add(target);
+    else near.delete(target);
+    if (target !== end) drawCard(target);
+  }
+  refresh();
+}
+
+// Loads the pictures near the window again, after a change of the filters.
+export async function reload() {
   generation += 1;
-  const asked = generation;
-  const limit = Math.min(Math.max(pictures.length, PAGE), MOST);
-  const answer = await ask({ start: 0, limit });
-  if (answer === null || asked !== generation) return;
-  const focused = document.activeElement?.dataset?.id;
-  pictures = answer.pictures;
-  grid.replaceChildren(...pictures.map(card));
-  if (focused) cardOf(Number(focused))?.focus({ preventScroll: true });
-  finish(answer);
+  await refresh();
+}
+
+const refresh = latestOnly(async () => {
+  let number = stalePage();
+  while (number !== undefined && await load(number)) {
+    await twoFrames(); // in which the watcher tells what is near now
+    number = stalePage();
+  }
 });
 
-// Loads the next pictures.
-export const more = latestOnly(async () => {
+// Returns the first page near the window that is not loaded.
+function stalePage() {
+  const length = grid.children.length;
+  const places = [...grid.children].flatMap((card, place) => (near.has(card) ? [place] : []));
+  if (!length || (near.has(end) && length < total)) places.push(length);
+  return places.map((place) => Math.floor(place / PAGE)).find((number) => !isFresh(number));
+}
+
+function twoFrames() {
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}
+
+function isFresh(number) {
+  return pages[number]?.generation === generation;
+}
+
+// Loads a page; returns false where there is no answer, or a later change of the filters.
+async function load(number) {
   const asked = generation;
-  if (!pictures.length || pictures.length >= total) return;
-  const answer = await ask({ start: pictures.length, limit: PAGE });
-  if (answer === null || asked !== generation) return;
-  pictures.push(...answer.pictures);
-  grid.append(...answer.pictures.map(card));
+  const answer = await ask({ start: number * PAGE, limit: PAGE });
+  if (answer === null || asked !== generation) return false;
+  pages[number] = { generation, pictures: answer.pictures };
+  total = answer.total;
+  fitCards(Math.min(Math.max(grid.children.length, number * PAGE + answer.pictures.length), total));
+  answer.pictures.forEach((picture, index) => fill(grid.children[number * PAGE + index], picture));
   finish(answer);
-});
+  return true;
+}
+
+// Makes the grid hold a number of cards.
+function fitCards(length) {
+  while (grid.children.length > length) {
+    watcher.unobserve(grid.lastElementChild);
+    near.delete(grid.lastElementChild);
+    grid.lastElementChild.remove();
+  }
+  const missing = length - grid.children.length;
+  const added = Array.from({ length: missing }, makeCard);
+  grid.append(...added);
+  added.forEach((card) => watcher.observe(card));
+}
 
 async function ask(page) {
   try {
@@ -65,21 +106,37 @@ async function ask(page) {
 }
 
 function finish(answer) {
-  total = answer.total;
   message.textContent = total ? "" : "No picture fits these filters: 0 clears them.";
   grid.dataset.ready = String(generation);
   onCounts(answer);
 }
 
-function card(picture) {
-  const name = element("span", { className: "name" }, picture.name);
-  const count = element("span", { className: "count" }, counted(picture));
+function makeCard() {
+  const name = element("span", { className: "name" });
+  const count = element("span", { className: "count" });
+  const frame = element("span", { className: "frame" });
   const caption = element("span", { className: "caption" }, name, count);
-  const frame = element("span", { className: "frame" }, drawPicture(picture, SIDE, true));
-  return element("button", {
-    type: "button", className: "card", title: picture.name, "data-id": picture.id,
-    "aria-label": `${picture.name}, ${counted(picture)}`,
-  }, frame, caption);
+  return element("button", { type: "button", className: "card" }, frame, caption);
+}
+
+function fill(card, picture) {
+  const isSame = card.dataset.set === String(state.set) && card.dataset.id === String(picture.id);
+  shown.set(card, picture);
+  Object.assign(card.dataset, { set: state.set, id: picture.id });
+  card.title = picture.name;
+  card.setAttribute("aria-label", `${picture.name}, ${counted(picture)}`);
+  card.querySelector(".name").textContent = picture.name;
+  card.querySelector(".count").textContent = counted(picture);
+  if (!isSame) card.querySelector(".frame").replaceChildren(drawPicture(picture, SIDE, true));
+  drawCard(card);
+}
+
+// Draws the boxes of a card near the window, and takes them from another.
+function drawCard(card) {
+  const picture = shown.get(card);
+  const isOfSet = card.dataset.set === String(state.set); // or it is about to be filled anew
+  card.querySelector("svg")?.remove();
+  if (picture && isOfSet && near.has(card)) card.querySelector(".picture").append(drawBoxes(picture));
 }
 
 function counted(picture) {
@@ -89,8 +146,23 @@ function counted(picture) {
   return `${errors + missed} wrong`;
 }
 
+// Returns the place of a picture among those that fit, -1 where it is not known to be one.
+export function placeOf(id) {
+  const loaded = pages.flatMap(({ pictures }, number) => (isFresh(number)
+    ? pictures.map((picture, index) => [picture.id, number * PAGE + index]) : []));
+  return loaded.find(([known]) => known === id)?.[1] ?? -1;
+}
+
+// Returns the picture at a place among those that fit, loaded if need be; undefined where none is.
+export async function pictureAt(place) {
+  const number = Math.floor(place / PAGE);
+  if (place < 0 || place >= total) return undefined;
+  if (!isFresh(number)) await load(number);
+  return isFresh(number) ? pages[number].pictures[place % PAGE] : undefined;
+}
+
 export function cardOf(id) {
-  return grid.querySelector(`.card[data-id="${id}"]`);
+  return grid.children[placeOf(id)];
 }
 
 // Moves the focus by cards, or by rows of them.

@@ -114,9 +114,8 @@ function choose(item) {
 
 // Goes to the picture before or behind.
 export async function step(by) {
-  const at = grid.pictures.findIndex((picture) => picture.id === state.picture);
-  if (by > 0 && at === grid.pictures.length - 1) await grid.more();
-  const next = grid.pictures[at + by];
+  const place = grid.placeOf(state.picture);
+  const next = place < 0 ? undefined : await grid.pictureAt(place + by);
   if (next) change({ picture: next.id });
 }
 
@@ -133,9 +132,10 @@ export function enlarge() {
   show();
 }
 
-function prefetch(side) {
-  const at = grid.pictures.findIndex((picture) => picture.id === state.picture);
-  for (const near of [grid.pictures[at + 1], grid.pictures[at - 1]]) {
-    if (at >= 0 && near) new Image().src = pictureAddress(state.set, near.id, side);
+async function prefetch(side) {
+  const place = grid.placeOf(state.picture);
+  for (const at of place < 0 ? [] : [place + 1, place - 1]) {
+    const near = await grid.pictureAt(at);
+    if (near) new Image().src = pictureAddress(state.set, near.id, side);
   }
 }
