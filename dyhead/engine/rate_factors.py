@@ -37,10 +37,11 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
             _warn("DYHEAD_LR_FACTOR", "DyHead blocks")
         factors.update(dict.fromkeys(blocks, solver.DYHEAD_LR_FACTOR))
     if solver.OFFSET_LR_FACTOR != 1.0:
-        attentions = [m for m in model.modules() if isinstance(m, SpatialAttention)]
-        if not attentions:
-            _warn("OFFSET_LR_FACTOR", "SpatialAttention of DyHead blocks")
-        for parameter in (p for m in attentions for p in m.offset_and_mask.parameters()):
+        attentions = (m for m in model.modules() if isinstance(m, SpatialAttention))
+        convolutions = [m.offset_and_mask for m in attentions if m.offset_and_mask is not None]
+        if not convolutions:
+            _warn("OFFSET_LR_FACTOR", "DyHead blocks with offsets")
+        for parameter in (p for m in convolutions for p in m.parameters()):
             factors[parameter] = solver.OFFSET_LR_FACTOR * factors.get(parameter, 1.0)
     return factors
 

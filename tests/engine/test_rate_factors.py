@@ -103,7 +103,7 @@ def test_a_group_is_split_where_its_factors_differ() -> None:
         ("BACKBONE_LR_FACTOR", "backbone below a pyramid"),
         ("BACKBONE_LR_DECAY", "backbone below a pyramid"),
         ("DYHEAD_LR_FACTOR", "DyHead blocks"),
-        ("OFFSET_LR_FACTOR", "SpatialAttention of DyHead blocks"),
+        ("OFFSET_LR_FACTOR", "DyHead blocks with offsets"),
     ],
 )
 def test_a_part_that_is_not_there_is_warned_of(

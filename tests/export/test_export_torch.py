@@ -53,7 +53,7 @@ def test_a_fresh_process_computes_the_same(ready, pictures, make_picture, tmp_pa
 
 @pytest.mark.slow
 def test_a_backbone_that_pads_as_tensorflow_does(pictures, tmp_path):
-    """own_dataset.yaml has one, with frozen norms: see `same_padding` and `frozen_norms`."""
+    """Its frozen norms are computed by convolutions, as those of own_dataset.yaml are."""
     backbone = {
         "MODEL.BACKBONE.NAME": "build_timm_fpn_dyhead_backbone",
         "MODEL.TIMM.NAME": "tf_efficientnet_lite0",
