@@ -44,6 +44,11 @@ from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 CONFIGS = Path(__file__).parents[1] / "configs"
 ATSS_R50 = CONFIGS / "dyhead_r50_atss_fpn_1x.yaml"
 SMALL_R18 = CONFIGS / "Base-ATSS-DyHead-R18-small.yaml"
+# The baseline has them, and a config of small recipes has not.
+OFFICIAL_OFFSETS = (
+    *("MODEL.DYHEAD.COARSER_OFFSETS", "flat_read"),
+    *("MODEL.DYHEAD.OFFSET_INIT", "default"),
+)
 TASKS = ("inference", "training")
 BOXES_PER_IMAGE = 8
 CANDIDATES = 1000
@@ -73,7 +78,7 @@ def default_workloads(device: torch.device) -> list[Workload]:
 def load(workload: Workload, device: torch.device, overrides: list[str]) -> CfgNode:
     """Load the config, without weights and with a learning rate that hardly changes any."""
     options = ["MODEL.DEVICE", str(device), "MODEL.WEIGHTS", "", "SOLVER.BASE_LR", "1e-6"]
-    return load_config(str(workload.config), [*options, *overrides])[0]
+    return load_config(str(workload.config), [*options, *OFFICIAL_OFFSETS, *overrides])[0]
 
 
 def make_batch(cfg: CfgNode, workload: Workload) -> list[dict[str, Any]]:

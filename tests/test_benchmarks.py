@@ -113,7 +113,7 @@ SMALL = [
 
 
 def test_a_whole_detector_on_the_baseline() -> None:
-    cfg, _ = load_config(str(bm_model.SMALL_R18), SMALL)
+    cfg, _ = load_config(str(bm_model.SMALL_R18), [*bm_model.OFFICIAL_OFFSETS, *SMALL])
     model = build_model(cfg).eval()
     theirs = use_baseline(model)
     assert not any(isinstance(module, DyHeadBlock) for module in theirs.modules())

@@ -18,6 +18,7 @@ SMALL = {
     "MODEL.FPN.OUT_CHANNELS": 32,
     "MODEL.DYHEAD.CHANNELS": 32,
     "MODEL.DYHEAD.NUM_CONVS": 1,
+    "MODEL.DYHEAD.OFFSET_INIT": "default",  # or equal corners of the images had equal scores
     "TEST.DETECTIONS_PER_IMAGE": 30,
 }
 DETECTORS = {
