@@ -23,6 +23,8 @@ found the detections.
 attention's ratios per level, and 4, feature maps before and after the blocks.
 """
 
+_THRESHOLD = 0.3
+
 EXAMPLE = """
 dyhead explain output/cells photos/1.jpg photos/2.jpg --output explained
 dyhead explain model_best.pth photo.jpg --output explained --block 1 --threshold 0.5
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="3,4",
         help="draw these figures of the paper over all pictures, and explain none of them",
     )
-    add_threshold(parser, 0.3, of="what is explained")
+    add_threshold(parser, _THRESHOLD, of="what is explained", is_kept_open=True)
     add_config(parser, help="the config, for a checkpoint that holds none")
     parser.add_argument(
         "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
         the exit status: 1 if a picture could not be read, else 0.
 
     Raises:
-        UserError: the detector cannot be explained, or no picture is found.
+        UserError: the detector cannot be explained, an option has no part in what is asked for,
+            or no picture is found.
     """
     from dyhead.explanation.figures import draw_figures
     from dyhead.explanation.run import explain_pictures
@@ -88,13 +91,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.figures and args.block is not None:
         raise UserError("--figures shows all blocks: leave --block away.")
+    if args.figures and args.threshold is not None:
+        raise UserError("--figures shows no detections: leave --threshold away.")
     log_to_terminal()
     sources = find_sources(args.sources, args.output)
     detector = Detector(
         args.checkpoint,
         args.config_file or None,
         device=args.device,
-        threshold=args.threshold,
+        threshold=_THRESHOLD if args.threshold is None else args.threshold,
         overrides=args.set,
     )
     if args.figures:

@@ -32,14 +32,23 @@ def add_size(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=help)
 
 
-def add_threshold(parser: argparse.ArgumentParser, default: float, of: str) -> None:
-    """Add `--threshold SCORE`, the lowest score `of` something."""
+def add_threshold(
+    parser: argparse.ArgumentParser, default: float, of: str, is_kept_open: bool = False
+) -> None:
+    """Add `--threshold SCORE`, the lowest score `of` something.
+
+    Args:
+        parser: of the subcommand.
+        default: where the option is not given.
+        of: what has the score, for the help.
+        is_kept_open: `args.threshold` is None instead of `default` where the option is not given.
+    """
     parser.add_argument(
         "--threshold",
         type=float,
-        default=default,
+        default=None if is_kept_open else default,
         metavar="SCORE",
-        help=f"lowest score of {of} (default: %(default)s)",
+        help=f"lowest score of {of} (default: {default})",
     )
 
 

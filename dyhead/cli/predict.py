@@ -1,14 +1,19 @@
 """`dyhead predict` detects objects in pictures, folders, videos and cameras."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
 from dyhead.cli.output import log_to_terminal
+from dyhead.errors import UserError
 
 if TYPE_CHECKING:
     from dyhead.prediction.run import Outcome
+    from dyhead.prediction.sources import Source
+
+_BATCH_SIZE = 4
 
 DESCRIPTION = """
 Detect objects with a trained detector, and leave in the output folder a drawn picture or video for
@@ -51,9 +56,9 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         type=positive,
-        default=4,
         metavar="N",
-        help="pictures computed together, where their sizes allow it (default: %(default)s)",
+        help="pictures computed together, where their sizes allow it; of cameras it is always 1"
+        f" (default: {_BATCH_SIZE})",
     )
     parser.add_argument(
         "--precision",
@@ -95,28 +100,31 @@ def run(args: argparse.Namespace) -> int:
         the exit status: 1 if a source could not be read, 130 after an interruption, else 0.
 
     Raises:
-        UserError: the detector or an option cannot be used, or no source is found.
+        UserError: the detector or an option cannot be used, an option has no part in what is
+            asked for, or no source is found.
     """
     from dyhead.prediction import Detector
     from dyhead.prediction.detections import class_indices
     from dyhead.prediction.run import PredictionRun, PredictSettings
     from dyhead.prediction.sources import find_sources
 
+    overrides = _overrides(args)
     log_to_terminal()
     settings = PredictSettings(
         output=args.output,
         classes=args.classes,
-        batch_size=args.batch,
+        batch_size=args.batch or _BATCH_SIZE,
         draw=args.draw,
         max_frames=args.max_frames,
     )
     sources = find_sources(args.sources, settings.output)
+    _check_sources(sources, args)
     detector = Detector(
         args.checkpoint,
         args.config_file or None,
         device=args.device,
         threshold=args.threshold,
-        overrides=_overrides(args),
+        overrides=overrides,
     )
     # For its error alone: an unknown class is refused before hours of work, not after.
     class_indices(args.classes or (), detector.class_names)
@@ -128,12 +136,34 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:
-    overrides = args.set
-    if args.precision:
-        overrides += ["TEST.PRECISION", args.precision]
-    if args.multi_scale:
-        overrides += ["TEST.AUG.ENABLED", "True"]
+    """Return the config keys and values of --set, and of the options that stand for some."""
+    overrides = list(args.set)
+    for option, key, value in (
+        ("--precision", "TEST.PRECISION", args.precision),
+        ("--multi-scale", "TEST.AUG.ENABLED", "True" if args.multi_scale else None),
+    ):
+        if value is None:
+            continue
+        if key in args.set[::2]:
+            raise UserError(f"{option} and --set {key} set the same key: leave one of them away.")
+        overrides += [key, value]
     return overrides
+
+
+def _check_sources(sources: Sequence["Source"], args: argparse.Namespace) -> None:
+    """Refuse options that none of the sources would heed."""
+    from dyhead.prediction.sources import Kind
+
+    kinds = {source.kind for source in sources}
+    if args.max_frames is not None and kinds == {Kind.PICTURE}:
+        raise UserError(
+            "--max-frames is for videos and cameras, and all sources are pictures: leave it away."
+        )
+    if args.batch is not None and kinds == {Kind.CAMERA}:
+        raise UserError(
+            "--batch is for pictures and videos, and a camera's are computed one by one: leave it"
+            " away."
+        )
 
 
 def _summary(outcome: "Outcome", output: Path) -> str:

@@ -90,10 +90,14 @@ def test_pictures_of_one_name_get_a_drawing_each(run: Path, picture: Path, tmp_p
     assert (output / "photo").is_dir() and (output / "photo-2").is_dir()
 
 
-def test_a_block_is_refused_where_figures_show_all(run: Path, picture: Path) -> None:
-    words = ["--output", "out", "--figures", "3", "--block", "1"]
-    with pytest.raises(SystemExit, match="leave --block away"):
+@pytest.mark.parametrize("option", [("--block", "1"), ("--threshold", "0.3")], ids=lambda o: o[0])
+def test_what_has_no_part_in_figures_is_refused_beside_them(
+    run: Path, picture: Path, tmp_path: Path, option: tuple[str, str]
+) -> None:
+    words = ["--output", str(tmp_path / "out"), "--figures", "3", *option]
+    with pytest.raises(SystemExit, match=f"leave {option[0]} away"):
         main(["explain", str(run), str(picture), *words])
+    assert not (tmp_path / "out").exists()
 
 
 def test_videos_and_missing_blocks_are_refused(run: Path, picture: Path, tmp_path: Path) -> None:
