@@ -1,5 +1,6 @@
 """Says in ten lines what a run's data is made of, and what is wrong with it."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dyhead.d2.config import CfgNode
@@ -25,34 +26,30 @@ def describe_data(cfg: CfgNode) -> list[str]:
     pyramid = read_pyramid("the run's config", cfg)
     sources = [check_source(named, pyramid, cfg) for named in configured_sources(cfg)]
     compare_classes(sources)
-    lines = [*_counts(sources), *_problems(sources), *_balance(sources), *_sizes(sources, pyramid)]
+    lines = [*_sets(sources), *_balance(sources), *_sizes(sources, pyramid)]
     if len(lines) > MAX_LINES:
         more = len(lines) - MAX_LINES + 1
         lines = [*lines[: MAX_LINES - 1], f"And {more} more lines: `dyhead check` has them all."]
     return lines
 
 
-def _counts(sources: Sequence[CheckedSource]) -> Iterator[str]:
+def _sets(sources: Sequence[CheckedSource]) -> Iterator[str]:
+    """Describe each set by a line: what it is made of, and what is wrong with it."""
     for source in sources:
         counted = source.statistics
         crowds = f", {counted.crowds:,} crowds" if counted.crowds else ""
         yield (
             f"{source.role}: {counted.images:,} pictures, {counted.boxes:,} boxes{crowds},"
-            f" {len(counted.classes)} classes ({source.source.kind})"
+            f" {len(counted.classes)} classes ({source.source.kind}); {_problems(source.report)}."
         )
 
 
-def _problems(sources: Sequence[CheckedSource]) -> Iterator[str]:
-    for source in sources:
-        report = source.report
-        faults = sum(count for kind, count in report.counts.items() if kind.is_fault)
-        if report.counts:
-            number = (
-                "No faults" if not faults else "1 fault" if faults == 1 else f"{faults:,} faults"
-            )
-            yield f"{number} in {source.role}; found: {_kinds(report)}."
-        else:
-            yield f"{source.role} is sound."
+def _problems(report: CheckReport) -> str:
+    if not report.counts:
+        return "sound"
+    faults = sum(count for kind, count in report.counts.items() if kind.is_fault)
+    number = "no faults" if not faults else "1 fault" if faults == 1 else f"{faults:,} faults"
+    return f"{number}; found: {_kinds(report)}"
 
 
 def _kinds(report: CheckReport) -> str:
@@ -63,17 +60,19 @@ def _kinds(report: CheckReport) -> str:
 
 
 def _balance(sources: Sequence[CheckedSource]) -> Iterator[str]:
-    classes = sorted(sources[0].statistics.classes, key=lambda each: each.boxes)
-    total = sum(each.boxes for each in classes)
-    if len(classes) > 1:
-        rarest, most = classes[0], classes[-1]
+    training = _described_together(sources)
+    boxes = Counter[str]()
+    for source in training:
+        boxes.update({each.name: each.boxes for each in source.statistics.classes})
+    if len(boxes) > 1:
+        (most, number_of_most), *_, (rarest, number_of_rarest) = boxes.most_common()
+        total = boxes.total()
         yield (
-            f"Of the boxes of {sources[0].role}, {share(most.boxes, total)} are {most.name} and"
-            f" {share(rarest.boxes, total)} {rarest.name}, the rarest."
+            f"Of the boxes of {_roles(training)}, {share(number_of_most, total)} are {most} and"
+            f" {share(number_of_rarest, total)} {rarest}, the rarest."
         )
-    training = [source for source in sources if source.is_for_training]
-    seen = {c.name for source in training for c in source.statistics.classes if c.boxes}
-    for source in sources if training else ():
+    seen = {name for name, number in boxes.items() if number}
+    for source in sources if training[0].is_for_training else ():
         unseen = [c.name for c in source.statistics.classes if c.boxes and c.name not in seen]
         if unseen:
             names = ", ".join(unseen[:_MAX_NAMED])
@@ -81,17 +80,32 @@ def _balance(sources: Sequence[CheckedSource]) -> Iterator[str]:
 
 
 def _sizes(sources: Sequence[CheckedSource], pyramid: Pyramid) -> Iterator[str]:
-    levels = sources[0].levels
-    total = sum(levels.levels.counts)
+    training = _described_together(sources)
+    of_sets = [source.levels.levels.counts for source in training]
+    counts = [sum(of_level) for of_level in zip(*of_sets, strict=True)]
     shares = ", ".join(
-        f"{level.name} {share(count, total)}"
-        for level, count in zip(pyramid.levels, levels.levels.counts, strict=True)
+        f"{level.name} {share(count, sum(counts))}"
+        for level, count in zip(pyramid.levels, counts, strict=True)
     )
-    role = sources[0].role
-    yield f"Boxes of {role} by the level of the pyramid that suits their size: {shares}."
-    if small := len(levels.below_stride):
+    yield (
+        f"Boxes of {_roles(training)} by the level of the pyramid that suits their size: {shares}."
+    )
+    if small := sum(len(source.levels.below_stride) for source in training):
         stride = pyramid.levels[0].stride
         yield f"{small:,} of them are smaller than the finest stride of {stride} pixels."
+
+
+def _described_together(sources: Sequence[CheckedSource]) -> Sequence[CheckedSource]:
+    """Return the sets to train on, or the first one where a config names none of them."""
+    return [source for source in sources if source.is_for_training] or sources[:1]
+
+
+def _roles(sources: Sequence[CheckedSource]) -> str:
+    names = [source.role for source in sources]
+    if len(names) > _MAX_NAMED:
+        return f"the {len(names)} training sets together"
+    *others, last = names
+    return f"{', '.join(others)} and {last} together" if others else last
 
 
 def unreadable(error: UserError) -> str:

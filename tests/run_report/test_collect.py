@@ -1,6 +1,8 @@
 """A report finds what a run has left; what is missing is named, with what makes it."""
 
+import json
 import math
+from collections import Counter
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.run_folder import read_run_config
@@ -84,6 +86,51 @@ def test_the_data_is_described_in_ten_lines(make_run, tmp_path):
     assert 4 <= len(report.health) <= 10
     assert report.health[0].startswith("made_train: 12 pictures")
     assert any(line.startswith("Boxes of made_train by the level") for line in report.health)
+
+
+def test_all_training_sets_are_described_together(make_run, labelled, tmp_path):
+    content = json.loads((labelled / "train.json").read_text())
+    renamed = {each["id"]: each["name"] for each in content["categories"]}
+    (first, *_) = renamed
+    more = [each for each in content["annotations"] if each["category_id"] == first]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**content, "annotations": more}))
+    run = make_run(
+        **{
+            "DATASETS.SOURCES": [
+                ["made_train", str(labelled / "train.json"), str(labelled)],
+                ["made_more", str(other), str(labelled)],
+                ["made_val", str(labelled / "val.json"), str(labelled)],
+            ],
+            "DATASETS.TRAIN": ("made_train", "made_more"),
+        }
+    )
+    health = collect(run, tmp_path, with_data=True).health
+    assert [line.split(":")[0] for line in health[:3]] == ["made_train", "made_more", "made_val"]
+    (balance,) = [line for line in health if line.startswith("Of the boxes of")]
+    (sizes,) = [line for line in health if line.startswith("Boxes of")]
+    for line in (balance, sizes):
+        assert "of made_train and made_more together" in line
+    labels = [*content["annotations"], *more]
+    boxes = Counter(each["category_id"] for each in labels if not each["iscrowd"])
+    (most, number), *_ = boxes.most_common()
+    assert f"{100 * number / boxes.total():.0f}% are {renamed[most]}" in balance
+
+
+def test_ten_lines_describe_many_sets_and_end_with_their_boxes(make_run, labelled, tmp_path):
+    names = [f"made_{number}" for number in range(6)]
+    file = str(labelled / "train.json")
+    run = make_run(
+        **{
+            "DATASETS.SOURCES": [[name, file, str(labelled)] for name in names],
+            "DATASETS.TRAIN": tuple(names[:5]),
+            "DATASETS.TEST": (names[5],),
+        }
+    )
+    health = collect(run, tmp_path, with_data=True).health
+    assert len(health) <= 10
+    assert [line.split(":")[0] for line in health[:6]] == names
+    assert any(line.startswith("Boxes of the 5 training sets together") for line in health)
 
 
 def test_scores_that_are_no_table_are_named(make_run, tmp_path):
