@@ -1,7 +1,9 @@
 "use strict";
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const LARGEST = 0.013; // radius of the heaviest point, a share of the picture's diagonal
+// Radius of the heaviest point, a share of the picture's diagonal, but no more of the box's shorter side
+// than lets the object be seen, and no less of the diagonal than lets the point be.
+const LARGEST = 0.013, OF_BOX = 0.15, SMALLEST = 0.004;
 
 function add(parent, name, attributes = {}, text = null) {
   const isDrawn = parent.namespaceURI === SVG || name === "svg";
@@ -129,16 +131,18 @@ class Section {
   }
 
   drawPoints() {
-    const { sampled, location } = this.picture.detections[this.chosen].explanation;
+    const { box: [left, top, right, bottom], explanation } = this.picture.detections[this.chosen];
+    const { sampled, location } = explanation;
     const { points, kept, block } = sampled[this.step];
     const diagonal = Math.hypot(this.picture.width, this.picture.height);
+    const largest = Math.min(LARGEST * diagonal, Math.max(OF_BOX * Math.min(right - left, bottom - top), SMALLEST * diagonal));
     const heaviest = Math.max(...points.map((point) => point[2]), 1e-12);
     this.points.replaceChildren();
     let outside = 0;
     for (const [x, y, weight, level] of points) {
       if (x < 0 || y < 0 || x > this.picture.width || y > this.picture.height) outside += 1;
       if (this.hidden.has(level)) continue;
-      const radius = diagonal * (0.0022 + LARGEST * Math.sqrt(weight / heaviest));
+      const radius = 0.17 * largest + largest * Math.sqrt(weight / heaviest);
       add(this.points, "circle", {
         cx: x, cy: y, r: radius, fill: DATA.level_colors[level], "fill-opacity": 0.85,
         stroke: "#000", "stroke-width": diagonal * 0.0009,

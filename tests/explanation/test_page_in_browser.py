@@ -59,6 +59,16 @@ def test_a_button_chooses_its_box_and_a_level_hides_its_points(page: Browser) ->
     assert before > 0 and page.run(POINTS) == 0
 
 
+def test_points_leave_a_small_object_to_be_seen(page: Browser) -> None:
+    side = 3.0
+    page.run(f"sections[0].picture.detections[0].box = [10, 10, 40, {10 + side}]")
+    page.run("sections[0].choose(-1), sections[0].choose(0)")
+    radii = page.run(
+        "[...document.querySelectorAll('.points circle')].map((c) => c.r.baseVal.value)"
+    )
+    assert 0 < 2 * max(radii) < 0.4 * side
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
     page.resize(width, 700)
