@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from dyhead.evaluation.measures.matching import FOREGROUND
 from dyhead.viewer.selection import State
 from dyhead.visualization.boxes import DrawnBox, lay_out_labels, visible_boxes
 
@@ -51,7 +54,26 @@ def _rows(
     described: Mapping[str, Any], class_names: Sequence[str]
 ) -> Iterator[tuple[Any, int, str, float | None]]:
     """Yield box, class, name and score of all that no label may hide, the most important first."""
+    objects = np.array([row[:4] for row in described["truth"] if row[5] != State.CROWD])
     for *box, label, score, _ in described["found"]:
-        yield box, label, class_names[label], score
+        yield _with_its_object(np.array(box), objects), label, class_names[label], score
     for *box, label, state in described["truth"]:
         yield box, label, class_names[label] if state in _LABELLED else "", None
+
+
+def _with_its_object(box: np.ndarray, objects: np.ndarray) -> list[float]:
+    """Surround a prediction, XYXY, and the one of the objects (T, 4) that it finds, if any.
+
+    A label that lies right beside the smaller of the two would lie on the other.
+    """
+    if not len(objects):
+        return box.tolist()
+    left_top, right_bottom = np.maximum(box, objects)[:, :2], np.minimum(box, objects)[:, 2:]
+    common = (right_bottom - left_top).clip(min=0).prod(axis=1)
+    areas = (objects[:, 2:] - objects[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    overlaps = common / np.maximum(areas - common, 1e-9)
+    best = int(overlaps.argmax())
+    if overlaps[best] < FOREGROUND:
+        return box.tolist()
+    first, second = np.minimum(box, objects[best])[:2], np.maximum(box, objects[best])[2:]
+    return [*first.tolist(), *second.tolist()]

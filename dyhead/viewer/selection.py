@@ -191,11 +191,14 @@ def _count(pictures: PictureSet, query: Query, marks: _Marks) -> dict[str, list[
     kinds = np.bincount(in_classes, minlength=len(Kind))
     kinds[Kind.MISSED] = marks.missed.sum()
     length = len(pictures.class_names)
-    in_kinds = pictures.found.classes[marks.of_score & marks.of_kind]
+    of_kind = pictures.found.classes[marks.of_score & marks.of_kind]
+    objects_of_kind = np.ones(len(marks.states), dtype=bool)
+    if query.kinds:
+        objects_of_kind = (marks.states == State.MISSED) & (Kind.MISSED in query.kinds)
     return {
         "kinds": kinds.tolist(),
-        "objects": np.bincount(pictures.truth.classes, minlength=length).tolist(),
-        "predictions": np.bincount(in_kinds, minlength=length).tolist(),
+        "objects": np.bincount(pictures.truth.classes[objects_of_kind], minlength=length).tolist(),
+        "predictions": np.bincount(of_kind, minlength=length).tolist(),
     }
 
 

@@ -22,6 +22,16 @@ def test_predictions_and_what_they_miss_have_labels() -> None:
     assert [(each["text"], each["class"]) for each in labels] == [("bee 50%", 1), ("ant", 0)]
 
 
+@pytest.mark.parametrize("margin", [-4, 0, 4])
+def test_a_small_object_that_is_found_has_its_label_beside_both_boxes(margin: int) -> None:
+    truth = [100 - margin, 100 - margin, 130 + margin, 130 + margin, 1, State.FOUND]
+    (label,) = lay_out(described([truth], [[100, 100, 130, 130, 1, 0.5, 0]]), NAMES, 400)
+    assert label["text"] == "bee 50%"
+    for left, top, right, bottom in ([100, 100, 130, 130], truth[:4]):
+        is_beside = label["left"] >= right or label["left"] + label["width"] <= left
+        assert is_beside or label["top"] >= bottom or label["top"] + label["height"] <= top
+
+
 @pytest.mark.parametrize("width", [60, 400, 1900])
 def test_labels_lie_within_the_picture_at_any_size(width: int) -> None:
     found = [[0, 0, 9, 9, 0, 0.9, 0], [391, 291, 400, 300, 1, 0.8, 0], [0, 0, 400, 300, 1, 0.7, 5]]

@@ -82,6 +82,13 @@ def test_kinds_classes_and_names_choose_pictures(page: Browser) -> None:
     assert page.run(HASH) == "#text=b"
 
 
+def test_counts_of_any_length_stay_on_one_line(page: Browser) -> None:
+    counts = "[...document.querySelectorAll('.choice .count')]"
+    page.run(f"{counts}.forEach((each) => {{ each.textContent = '12345 / 12345'; }})")
+    (height,) = page.run(f"[...new Set({counts}.map((each) => each.offsetHeight))]")
+    assert 0 < height < 30
+
+
 def test_the_address_gives_the_same_view_again(page: Browser, served: Served) -> None:
     page.open("about:blank")
     page.open(f"{served.server.url}#low=0.2&kinds=0&order=most&picture=2&truth=0")

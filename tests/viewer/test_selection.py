@@ -103,6 +103,15 @@ def test_counts_are_of_boxes_under_the_other_filters(pictures: PictureSet) -> No
     counts = select(pictures, Query(low=0.3, classes=frozenset([ANT])))["counts"]
     assert counts["kinds"] == [0, 0, 0, 0, 0, 1, 1, 0]
     assert counts["predictions"] == [1, 2, 2]
+    answer = select(pictures, Query(kinds=frozenset([Kind.MISSED])))
+    missed = [0, 0, 0]
+    for picture in answer["pictures"]:
+        for *_, label, state in picture["truth"]:
+            missed[label] += state == State.MISSED
+    assert answer["counts"]["objects"] == missed and 0 < sum(missed) < 6
+    assert answer["counts"]["predictions"] == [0, 0, 0]
+    counts = select(pictures, Query(kinds=frozenset([Kind.BACKGROUND])))["counts"]
+    assert counts["objects"] == [0, 0, 0] and sum(counts["predictions"]) == 1
 
 
 def test_pages_are_parts_of_the_whole(pictures: PictureSet) -> None:
