@@ -1,6 +1,7 @@
 """`dyhead explain` shows what the attentions do for each detection."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
@@ -94,12 +95,13 @@ def run(args: argparse.Namespace) -> int:
     if args.figures and args.threshold is not None:
         raise UserError("--figures shows no detections: leave --threshold away.")
     log_to_terminal()
+    threshold = _THRESHOLD if args.threshold is None else args.threshold
     sources = find_sources(args.sources, args.output)
     detector = Detector(
         args.checkpoint,
         args.config_file or None,
         device=args.device,
-        threshold=_THRESHOLD if args.threshold is None else args.threshold,
+        threshold=threshold,
         overrides=args.set,
     )
     if args.figures:
@@ -109,18 +111,20 @@ def run(args: argparse.Namespace) -> int:
     outcome = explain_pictures(
         detector, sources, args.output, source=str(args.checkpoint), block=args.block
     )
-    print(_summary(outcome, args))
+    print(_summary(outcome, args.output, threshold))
     return 1 if outcome.unreadable else 0
 
 
-def _summary(outcome: "Explained", args: argparse.Namespace) -> str:
+def _summary(outcome: "Explained", output: Path, threshold: float) -> str:
     from dyhead.explanation.run import MAX_DRAWN, PAGE_NAME
 
     lines = [
         f"{outcome.detections} detections in {outcome.pictures}"
         f" picture{'s' if outcome.pictures != 1 else ''}",
-        f"Page: {args.output / PAGE_NAME}",
+        f"Page: {output / PAGE_NAME}",
     ]
+    if not outcome.detections:
+        lines.append(f"No detection has a score of {threshold:g}: lower --threshold.")
     if outcome.not_drawn:
         lines.append(
             f"{outcome.not_drawn} detections have no drawing of their own, for a picture gets"

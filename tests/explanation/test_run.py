@@ -48,6 +48,15 @@ def test_a_picture_gets_a_page_a_json_and_drawings(
             assert len(image.convert("RGB").getcolors(2**24)) > 100
 
 
+def test_where_no_score_is_high_enough_the_threshold_is_named(
+    run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain", str(run), str(picture), "--output", str(tmp_path / "out")]
+    main([*words, "--device", "cpu", "--threshold", "1"])
+    out = capsys.readouterr().out
+    assert "0 detections" in out and "No detection has a score of 1: lower --threshold." in out
+
+
 def test_the_page_needs_nothing_beside_itself_and_holds_the_values(
     run: Path, picture: Path, tmp_path: Path
 ) -> None:

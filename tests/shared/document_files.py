@@ -11,6 +11,9 @@ from document_programs import write_programs
 from documents import PROJECT
 from PIL import Image
 
+from dyhead.data.shape_scenes import ShapesSpec
+from dyhead.data.shapes import make_shapes
+
 NAMES = ("platelet", "cell")
 SIZE = (96, 72)  # width, height
 _NUM_TRAIN, _NUM_VAL = 6, 2
@@ -32,6 +35,7 @@ def make_files(folder: Path) -> Path:
     for name in ("photo.jpg", "cell.jpg", "photos/photo.jpg"):
         _draw(folder / name, seed=99)
     _make_video(folder / "clip.mp4")
+    make_shapes(folder / "datasets", ShapesSpec(num_train=1, num_val=30))  # as the quickstart does
     _make_runs(folder)
     return folder
 
