@@ -228,31 +228,6 @@ def test_a_video_gives_a_video_and_results_by_frame(
     assert {result["frame"] for result in results if "frame" in result} == {0, 1}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["b.jpg", "--max-frames", "2"], "leave it away"),
-        (["7", "--batch", "2"], "leave it away"),
-        (
-            ["b.jpg", "--precision", "bfloat16", "--set", "TEST.PRECISION", "float32"],
-            "--precision and --set TEST.PRECISION set the same key",
-        ),
-        (
-            ["b.jpg", "--multi-scale", "--set", "TEST.AUG.ENABLED", "False"],
-            "--multi-scale and --set TEST.AUG.ENABLED set the same key",
-        ),
-    ],
-    ids=lambda value: value[1] if isinstance(value, list) else "",
-)
-def test_options_that_nothing_would_heed_are_refused(
-    call: Callable[..., int], photos: Path, tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    source, *options = arguments
-    with pytest.raises(UserError, match=message):
-        call(photos / source if source == "b.jpg" else source, *options)
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_camera_runs_until_it_is_interrupted(
     call: Callable[..., int], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
