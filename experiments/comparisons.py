@@ -42,7 +42,14 @@ DETECTORS = {
     "RetinaNet": "retinanet",
     "Faster R-CNN": "rcnn",
 }
-WITHOUT_DYHEAD = ("MODEL.DYHEAD.NUM_CONVS", "0")
+# With DyHead, two convolutions per task follow the blocks; without, four stand there alone.
+TOWERS = {
+    "atss": ("MODEL.ATSS.NUM_CONVS", "4"),
+    "fcos": ("MODEL.FCOS.NUM_CONVS", "4"),
+    "reppoints": ("MODEL.REPPOINTS.NUM_CONVS", "4"),
+    "retinanet": ("MODEL.RETINANET.NUM_CONVS", "4"),
+    "rcnn": (),
+}
 ATTENTIONS = {
     "scale": "MODEL.DYHEAD.SCALE_AWARE",
     "spatial": "MODEL.DYHEAD.SPATIAL_AWARE",
@@ -51,7 +58,7 @@ ATTENTIONS = {
 DEPTHS = (1, 2, 4, 6, 8, 10)  # of the paper's Table 2
 FORMS = {
     "the recipe": (),
-    "offsets that learn at the rate of the rest": ("SOLVER.OFFSET_LR_FACTOR", "1.0"),
+    "offsets that learn at the rate of the blocks": ("SOLVER.OFFSET_LR_FACTOR", "1.0"),
     "offsets that start and are read as in the official code": (
         *("MODEL.DYHEAD.OFFSET_INIT", "default"),
         *("MODEL.DYHEAD.COARSER_OFFSETS", "flat_read"),
@@ -61,17 +68,33 @@ FORMS = {
         *("MODEL.DYHEAD.OFFSET_INIT", "default"),
         *("MODEL.DYHEAD.COARSER_OFFSETS", "flat_read"),
     ),
-    "two convolutions per task behind the blocks": ("MODEL.ATSS.NUM_CONVS", "2"),
-    "twice the rate": ("SOLVER.BASE_LR", "0.002"),
+    "blocks that do not add their input": ("MODEL.DYHEAD.RESIDUAL", "False"),
+    "no convolutions behind the blocks": ("MODEL.ATSS.NUM_CONVS", "0"),
+    "blocks that do not add their input, and no convolutions behind them": (
+        *("MODEL.DYHEAD.RESIDUAL", "False"),
+        *("MODEL.ATSS.NUM_CONVS", "0"),
+    ),
+    "blocks that learn at the rate of the rest": (
+        *("SOLVER.DYHEAD_LR_FACTOR", "1.0"),
+        *("SOLVER.OFFSET_LR_FACTOR", "0.1"),
+    ),
 }
-PLAIN_ATSS = Variant("ATSS without DyHead", "atss", WITHOUT_DYHEAD)
+
+
+def without_dyhead(name: str, config: str) -> Variant:
+    """Return a detector without blocks, with towers of four convolutions."""
+    options = ("MODEL.DYHEAD.NUM_CONVS", "0", *TOWERS[config])
+    return Variant(f"{name} without DyHead", config, options)
+
+
+PLAIN_ATSS = without_dyhead("ATSS", "atss")
 
 
 def detectors_table() -> Table:
     """List every detector without and with DyHead, and Figure 2c's form of Faster R-CNN."""
     rows = []
     for name, config in DETECTORS.items():
-        without = Variant(f"{name} without DyHead", config, WITHOUT_DYHEAD)
+        without = without_dyhead(name, config)
         rows.append(Row((name, "without"), without))
         rows.append(Row((name, "with"), Variant(f"{name} with DyHead", config), without))
     figure = Variant("Faster R-CNN with DyHead as in Figure 2c", "rcnn_figure2c")

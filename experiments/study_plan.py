@@ -1,5 +1,6 @@
 """The runs of the study and their order: seed after seed, comparison after comparison."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -13,9 +14,16 @@ from data_sets import DataSet
 
 from dyhead.config import load_config
 from dyhead.config.load import leaf_keys, value_of
+from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 EQUAL = ("minutes", "steps", "multiply-adds")
+# Keys that change nothing in a detector without blocks.
+OF_BLOCKS = (
+    "SOLVER.DYHEAD_LR_FACTOR",
+    "SOLVER.OFFSET_LR_FACTOR",
+    *(f"MODEL.DYHEAD.{option.name.upper()}" for option in dataclasses.fields(BlockOptions)),
+)
 
 
 @dataclass(frozen=True)
@@ -135,11 +143,12 @@ def config_file(variant: Variant) -> Path:
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
-    A run of the same fingerprint and seed would give the same again; keys that the project gets
+    Those of blocks do not count where there are none. A run of the same fingerprint and seed would give the same again; keys that the project gets
     later, with defaults that change nothing, leave it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
-    values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key != "OUTPUT_DIR"}
+    without = {"OUTPUT_DIR"} if cfg.MODEL.DYHEAD.NUM_CONVS else {"OUTPUT_DIR", *OF_BLOCKS}
+    values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key not in without}
     changed = {key: value for key, value in values.items() if value != value_of(default, key)}
     return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
 

@@ -28,17 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpu_stages import (
-    PACKAGES,
-    PROJECT,
-    STAGES,
-    STOPPED,
-    Outcome,
-    Setup,
-    Stage,
-    last_line,
-    python,
-)
+from gpu_stage import PROJECT, STOPPED, Outcome, Setup, Stage, last_line, python
+from gpu_stages import PACKAGES, STAGES
 
 BUDGET = 480  # seconds
 LOG_BYTES = 300_000  # that a log keeps of its end

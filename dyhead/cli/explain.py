@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
+from dyhead.cli.options import (
+    add_checkpoint,
+    add_detector_config,
+    add_output_folder,
+    add_set,
+    add_sources,
+    add_threshold,
+    positive,
+)
 from dyhead.cli.output import log_to_terminal
 from dyhead.errors import UserError
 
@@ -36,16 +44,8 @@ dyhead explain output/cells cells/images --figures 3,4 --output figures
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_checkpoint(parser, "a run's folder or a checkpoint")
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="PICTURE",
-        help="pictures, folders (with all below them), patterns such as 'a/**/*.jpg', http(s)"
-        " addresses",
-    )
-    parser.add_argument(
-        "--output", type=path, required=True, metavar="DIR", help="folder for what is written"
-    )
+    add_sources(parser)
+    add_output_folder(parser, "folder for what is written")
     parser.add_argument(
         "--block",
         type=positive,
@@ -60,10 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw these figures of the paper over all pictures, and explain none of them",
     )
     add_threshold(parser, _THRESHOLD, of="what is explained", is_kept_open=True)
-    add_config(parser, help="the config, for a checkpoint that holds none")
-    parser.add_argument(
-        "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
-    )
+    add_detector_config(parser)
     add_set(parser)
 
 

@@ -27,6 +27,37 @@ def add_checkpoint(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT_OR_RUN", help=help)
 
 
+def add_sources(parser: argparse.ArgumentParser, videos: bool = False) -> None:
+    """Add one or more places of pictures, as strings in `args.sources`.
+
+    Args:
+        parser: changed in place.
+        videos: videos and cameras are taken, too.
+    """
+    patterns = "folders (with all below them), patterns such as 'a/**/*.jpg', http(s) addresses"
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE" if videos else "PICTURE",
+        help=f"pictures, videos, {patterns}, cameras (0 or /dev/video0)"
+        if videos
+        else f"pictures, {patterns}",
+    )
+
+
+def add_output_folder(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add `--output DIR`, which has to be given, as the path `args.output`."""
+    parser.add_argument("--output", type=path, required=True, metavar="DIR", help=help)
+
+
+def add_detector_config(parser: argparse.ArgumentParser) -> None:
+    """Add `--config`, as `add_config` does, and `--device`, for a detector from a checkpoint."""
+    add_config(parser, help="the config, for a checkpoint that holds none")
+    parser.add_argument(
+        "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
+    )
+
+
 def add_size(parser: argparse.ArgumentParser, help: str) -> None:
     """Add `--size HEIGHT WIDTH`, as `args.size`; None by default."""
     parser.add_argument("--size", nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), help=help)

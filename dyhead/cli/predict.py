@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dyhead.cli.options import add_checkpoint, add_config, add_set, add_threshold, path, positive
+from dyhead.cli.options import (
+    add_checkpoint,
+    add_detector_config,
+    add_output_folder,
+    add_set,
+    add_sources,
+    add_threshold,
+    positive,
+)
 from dyhead.cli.output import log_to_terminal
 from dyhead.errors import UserError
 
@@ -34,25 +42,14 @@ dyhead predict model.onnx 0 --output found --max-frames 500
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     add_checkpoint(parser, "a run's folder, a checkpoint, or an exported .onnx model")
-    parser.add_argument(
-        "sources",
-        nargs="+",
-        metavar="SOURCE",
-        help="pictures, videos, folders (with all below them), patterns such as 'a/**/*.jpg',"
-        " http(s) addresses, cameras (0 or /dev/video0)",
-    )
-    parser.add_argument(
-        "--output", type=path, required=True, metavar="DIR", help="folder for what is found"
-    )
+    add_sources(parser, videos=True)
+    add_output_folder(parser, "folder for what is found")
     _add_model_options(parser)
     _add_result_options(parser)
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    add_config(parser, help="the config, for a checkpoint that holds none")
-    parser.add_argument(
-        "--device", help="cuda, cuda:1, cpu, ... (default: a GPU where there is one)"
-    )
+    add_detector_config(parser)
     parser.add_argument(
         "--batch",
         type=positive,

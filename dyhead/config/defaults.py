@@ -177,6 +177,8 @@ DYHEAD.HARD_SIGMOID = "official"
 DYHEAD.BIAS = True  # the deformable convolutions have a bias
 # Initial weights of the convolution that gives offsets and masks: "default" or "zero".
 DYHEAD.OFFSET_INIT = "default"
+# Add each level to what its attentions give; a block that changes the channels does not.
+DYHEAD.RESIDUAL = False
 
 # Images are padded to a multiple of this; 0 stands for the coarsest level's stride, or without
 # MODEL.PADDING_IN_STATISTICS for as little as the backbone takes.

@@ -119,6 +119,7 @@ OWN_RANGES: dict[str, dict[str, Range]] = {
         "HARD_SIGMOID": one_of("official", "paper"),
         "BIAS": flag(),
         "OFFSET_INIT": one_of("default", "zero"),
+        "RESIDUAL": flag(),
         "SIZE_DIVISIBILITY": whole(0),
         "FUSED": flag(),
         "CHECKPOINT": flag(),

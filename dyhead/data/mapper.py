@@ -80,7 +80,7 @@ class CheckedMapper(DatasetMapper):
         """Map one dataset dict as the host does, but for the reading of its image."""
         allow_pixels(self.max_pixels)  # here, for loader processes start with Pillow's limit
         if "sem_seg_file_name" in dataset_dict:  # Detectron2's panoptic sets
-            return super().__call__(dataset_dict)
+            return super().__call__({k: v for k, v in dataset_dict.items() if k != BATCH_KEY})
         annotations = dataset_dict.get("annotations")
         mapped = copy.deepcopy({k: v for k, v in dataset_dict.items() if k != "annotations"})
         image = read_image(mapped["file_name"], self.image_format)

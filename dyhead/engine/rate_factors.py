@@ -21,9 +21,11 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
 
     BACKBONE_LR_FACTOR and BACKBONE_LR_DECAY are for the model that the pyramid stands on,
     DYHEAD_LR_FACTOR is for the blocks, OFFSET_LR_FACTOR for their convolutions that compute
-    offsets and masks. A part that the model does not have is warned of.
+    offsets and masks. A part that the model does not have is warned of, unless the config asks for
+    a model without it: what it stands on may have the factor for models with blocks.
     """
-    solver = cfg.SOLVER
+    solver, dyhead = cfg.SOLVER, cfg.MODEL.DYHEAD
+    has_attention = dyhead.SCALE_AWARE or dyhead.SPATIAL_AWARE or dyhead.TASK_AWARE
     factors: dict[nn.Parameter, float] = {}
     if (solver.BACKBONE_LR_FACTOR, solver.BACKBONE_LR_DECAY) != (1.0, 1.0):
         backbone = _bottom_up(model)
@@ -33,13 +35,13 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
             factors = _backbone_factors(cfg, backbone)
     if solver.DYHEAD_LR_FACTOR != 1.0:
         blocks = [p for m in model.modules() if isinstance(m, DyHeadStack) for p in m.parameters()]
-        if not blocks:
+        if not blocks and dyhead.NUM_CONVS and has_attention:
             _warn("DYHEAD_LR_FACTOR", "DyHead blocks")
         factors.update(dict.fromkeys(blocks, solver.DYHEAD_LR_FACTOR))
     if solver.OFFSET_LR_FACTOR != 1.0:
         attentions = (m for m in model.modules() if isinstance(m, SpatialAttention))
         convolutions = [m.offset_and_mask for m in attentions if m.offset_and_mask is not None]
-        if not convolutions:
+        if not convolutions and dyhead.NUM_CONVS and dyhead.SPATIAL_AWARE:
             _warn("OFFSET_LR_FACTOR", "DyHead blocks with offsets")
         for parameter in (p for m in convolutions for p in m.parameters()):
             factors[parameter] = solver.OFFSET_LR_FACTOR * factors.get(parameter, 1.0)

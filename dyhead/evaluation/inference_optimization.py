@@ -12,6 +12,7 @@ from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import Conv2d, FrozenBatchNorm2d
+from dyhead.layers.frozen_norm import fold_norm
 
 Undo = Callable[[], None]
 
@@ -63,8 +64,7 @@ def set_memory_format(model: nn.Module, memory_format: torch.memory_format) -> U
 def fold_frozen_norms(model: nn.Module) -> Undo:
     """Fold every FrozenBatchNorm2d into the convolution before it.
 
-    Frozen normalisation is affine, so a convolution can do it as well, which saves a pass over
-    memory. `model` has other parameters then.
+    That saves a pass over memory. `model` has other parameters then.
 
     Returns:
         a function that brings the model's own parameters and norms back.
@@ -88,11 +88,8 @@ def _is_normalised(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def _fold(conv: Any) -> None:
-    norm = conv.norm
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
+    weight, bias = fold_norm(conv, conv.norm)
     # The copy keeps the weight's memory format, which a product by broadcasting need not have.
-    weight = torch.empty_like(conv.weight).copy_(conv.weight * scale.view(-1, 1, 1, 1))
-    conv.weight = nn.Parameter(weight)
-    conv.bias = nn.Parameter(shift if conv.bias is None else conv.bias * scale + shift)
+    conv.weight = nn.Parameter(torch.empty_like(conv.weight).copy_(weight))
+    conv.bias = nn.Parameter(bias)
     conv.norm = None

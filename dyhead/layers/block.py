@@ -55,6 +55,7 @@ class DyHeadBlock(nn.Module):
             )
         options = options or BlockOptions()
         self.fused = options.fused
+        self.residual = options.residual and in_channels == out_channels
         self.scale_first = options.order == "scale_spatial_task"
         build_spatial = _named(SPATIAL_ATTENTIONS, options.spatial_attention, "SPATIAL_ATTENTION")
         build_scale = _named(SCALE_ATTENTIONS, options.scale_attention, "SCALE_ATTENTION")
@@ -89,6 +90,12 @@ class DyHeadBlock(nn.Module):
         """
         if isinstance(features, Mapping):
             return dict(zip(features, self(list(features.values())), strict=True))
+        attended = self._attend(features)
+        if not self.residual:
+            return attended
+        return [level + result for level, result in zip(features, attended, strict=True)]
+
+    def _attend(self, features: Sequence[Tensor]) -> list[Tensor]:
         scale = self.scale_attention
         if self.scale_first and scale is not None:
             features = [scale([level]) for level in features]
@@ -96,11 +103,13 @@ class DyHeadBlock(nn.Module):
         attentions = self.spatial_attention, scale, self.task_attention
         execution = choose_execution(self.fused, attentions)
         if execution is Execution.PLAIN:
-            return [_attend(features, index, *attentions) for index in range(len(features))]
+            return [_attend_plainly(features, i, *attentions) for i in range(len(features))]
         return attend_fused(features, attentions, execution)
 
 
-def _attend(levels: Sequence[Tensor], index: int, spatial: Any, scale: Any, task: Any) -> Tensor:
+def _attend_plainly(
+    levels: Sequence[Tensor], index: int, spatial: Any, scale: Any, task: Any
+) -> Tensor:
     """Attend to one level, one module after the other."""
     branches = spatial(levels, index)
     return task(torch.stack(branches).mean(dim=0) if scale is None else scale(branches))

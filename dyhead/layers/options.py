@@ -37,6 +37,8 @@ class BlockOptions:
         bias: deformable convolutions have a bias.
         offset_init: of the convolution that predicts offsets and masks. "default": PyTorch's;
             "zero": a regular grid and masks of one half, as deformable convolutions usually start.
+        residual: add each level to what its attentions give, as a residual block does (He et al.,
+            CVPR 2016); a block that changes the number of channels does not.
         fused: compute what follows the convolutions in two passes over memory, see
             `fused_attention`, where it knows the attentions and they have no hooks; off, one module
             after the other. Both give the same values, but under autocast the fused form answers in
@@ -55,6 +57,7 @@ class BlockOptions:
     hard_sigmoid: str = "official"
     bias: bool = True
     offset_init: str = "default"
+    residual: bool = False
     fused: bool = True
 
     def __post_init__(self) -> None:

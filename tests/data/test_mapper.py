@@ -9,6 +9,7 @@ from stored_pictures import save_turned
 
 from dyhead.d2.data import DatasetCatalog
 from dyhead.data import CheckedMapper, register_datasets
+from dyhead.data.stream import BATCH_KEY
 from dyhead.errors import UserError
 
 
@@ -44,6 +45,19 @@ def test_evaluation_stops_with_the_files_name(records, small_cfg):
     assert mapper(records[0])["image"].shape == (3, 40, 60)
     with pytest.raises(UserError, match=r"2\.png can't be read"):
         mapper(records[1])
+
+
+@pytest.mark.parametrize("has_labels_of_pixels", [False, True])
+def test_the_batch_of_the_stream_does_not_go_into_the_model(
+    records, small_cfg, tmp_path, has_labels_of_pixels
+):
+    record = {**records[0], BATCH_KEY: (1, 2)}
+    if has_labels_of_pixels:
+        record["sem_seg_file_name"] = str(tmp_path / "labels.png")
+        labels = np.zeros((record["height"], record["width"]), dtype=np.uint8)
+        Image.fromarray(labels).save(record["sem_seg_file_name"])
+    mapped = CheckedMapper(small_cfg, is_train=True)(record)
+    assert "image" in mapped and BATCH_KEY not in mapped
 
 
 def test_an_image_that_changed_its_size_is_broken(records, small_cfg):

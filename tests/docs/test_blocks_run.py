@@ -2,10 +2,11 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from document_files import make_files, run_program, run_shell
+from document_files import copy_files, make_files, run_program, run_shell
 from documents import PAGES, Block, blocks_of
 
 from dyhead.errors import UserError
@@ -21,9 +22,18 @@ PAGES_THAT_RUN = [page for page in PAGES if blocks_of(page, "bash") or blocks_of
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pytest.importorskip("av")
-    return make_files(tmp_path_factory.mktemp("docs") / "files")
+    folder = make_files(tmp_path_factory.mktemp("docs") / "files")
+    written = write_times(folder)
+    yield folder
+    changed = write_times(folder) != written
+    shutil.rmtree(folder)
+    assert not changed, "a page has written into weights that it shares with the others"
+
+
+def write_times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.pth")}
 
 
 def notes_of(block: Block) -> dict[str, str]:
@@ -48,7 +58,7 @@ def test_the_blocks_of_a_page_run(page, files, tmp_path):
     if any("dyhead export" in block.source for block, _ in blocks):
         skip_where_nothing_can_be_exported()
     folder = tmp_path / "reader"
-    shutil.copytree(files, folder, symlinks=True)
+    copy_files(files, folder)
     program = []
     for block, notes in blocks:
         if "file" in notes:

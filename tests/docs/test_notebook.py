@@ -1,7 +1,6 @@
 """The notebook holds no outputs, and its code runs from the first cell to a drawn detection."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -38,4 +37,3 @@ def test_its_cells_end_with_a_drawn_detection(tmp_path: Path):
     program = "\n".join(sources).replace("MINUTES = 2", "MINUTES = 0.3")
     run_program([sys.executable, "-c", program], tmp_path)
     assert Image.open(tmp_path / "drawn.png").size[0] >= 128
-    shutil.rmtree(tmp_path / "output")

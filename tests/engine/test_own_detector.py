@@ -18,13 +18,12 @@ from dyhead.engine.precision import build_test_precision
 from dyhead.engine.trainer import Trainer
 from dyhead.export.graph import DetectionGraph
 from dyhead.modeling.meta_arch.assignment import find_positives
-from dyhead.modeling.meta_arch.dense_detector import (
-    DenseDetector,
-    DensePredictions,
+from dyhead.modeling.meta_arch.dense_arguments import (
     head_levels,
     inference_arguments,
     trunk_arguments,
 )
+from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions
 from dyhead.modeling.meta_arch.dense_losses import box_loss, class_loss
 from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import DistanceTransform, build_location_generator

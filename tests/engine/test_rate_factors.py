@@ -26,8 +26,9 @@ KEYS: dict[str, Any] = {
 }
 
 
-def config(**solver: float) -> CfgNode:
+def config(dyhead: dict[str, Any] | None = None, **solver: float) -> CfgNode:
     changes = {**KEYS, **{f"SOLVER.{key}": value for key, value in solver.items()}}
+    changes |= {f"MODEL.DYHEAD.{key}": value for key, value in (dyhead or {}).items()}
     return load_config("", [str(part) for item in changes.items() for part in item])[0]
 
 
@@ -111,3 +112,34 @@ def test_a_part_that_is_not_there_is_warned_of(
 ) -> None:
     build_optimizer(config(**{key: 0.5}), nn.Linear(1, 1))
     assert f"the model has no {part}" in caplog.text
+
+
+ALL_OFF = dict.fromkeys(("SCALE_AWARE", "SPATIAL_AWARE", "TASK_AWARE"), False)
+
+
+@pytest.mark.parametrize(
+    ("key", "dyhead"),
+    [
+        ("DYHEAD_LR_FACTOR", {"NUM_CONVS": 0}),
+        ("DYHEAD_LR_FACTOR", ALL_OFF),
+        ("OFFSET_LR_FACTOR", {"NUM_CONVS": 0}),
+        ("OFFSET_LR_FACTOR", {"SPATIAL_AWARE": False}),
+    ],
+)
+def test_a_part_that_the_config_leaves_out_is_not_warned_of(
+    caplog: pytest.LogCaptureFixture, key: str, dyhead: dict[str, Any]
+) -> None:
+    cfg = config(dyhead, **{key: 0.5})
+    model = build_model(cfg)
+    assert rates(cfg, model) == rates(config(dyhead), model)
+    assert "nothing is scaled" not in caplog.text
+
+
+def test_blocks_without_offsets_are_warned_of_where_the_config_asks_for_offsets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cfg = config({"SPATIAL_AWARE": False}, OFFSET_LR_FACTOR=0.5)
+    without = build_model(cfg)
+    cfg.MODEL.DYHEAD.SPATIAL_AWARE = True
+    build_optimizer(cfg, without)
+    assert "the model has no DyHead blocks with offsets" in caplog.text

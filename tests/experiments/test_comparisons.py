@@ -40,6 +40,11 @@ def test_a_detector_and_its_baseline_differ_in_dyhead_alone() -> None:
         found, baseline = load(row.variant), load(row.baseline)
         assert (found.MODEL.DYHEAD.NUM_CONVS > 0) and baseline.MODEL.DYHEAD.NUM_CONVS == 0
         found.MODEL.DYHEAD.NUM_CONVS = 0
+        for name in ("ATSS", "FCOS", "REPPOINTS", "RETINANET"):
+            towers, others = found.MODEL[name], baseline.MODEL[name]
+            if towers.NUM_CONVS != others.NUM_CONVS:
+                assert (towers.NUM_CONVS, others.NUM_CONVS) == (2, 4)
+                towers.NUM_CONVS = 4
         assert found == baseline
     assert len({load(row.variant).MODEL.META_ARCHITECTURE for row in rows}) == 5
 

@@ -27,7 +27,7 @@ def test_rows_that_train_the_same_share_their_runs() -> None:
     runs = unique_runs(plan)
     config = load_config(plan[0].run.config)[0]
     assert config.MODEL.DYHEAD.NUM_CONVS == 2, "or no depth would be that of the other tables"
-    assert len(runs) == len(set(runs)) == 11 + (7 - 2) + (8 - 2) + (7 - 2)
+    assert len(runs) == len(set(runs)) == 11 + (9 - 2) + (8 - 2) + (7 - 2)
 
 
 def test_the_first_seed_of_all_comes_before_the_second_of_any() -> None:
@@ -70,3 +70,12 @@ def test_a_fingerprint_tells_trainings_apart_and_not_their_folders() -> None:
     assert fingerprint(config, ("MODEL.DYHEAD.CHANNELS", "64")) == plain, "as the config has it"
     assert fingerprint(config, ("MODEL.DYHEAD.CHANNELS", "32")) != plain
     assert fingerprint(config, ("SOLVER.MINUTES", "3")) != plain
+
+
+def test_a_detector_without_blocks_stays_what_it_is_under_other_options_of_blocks() -> None:
+    config = full_plan((1,))[0].run.config
+    other = ("MODEL.DYHEAD.RESIDUAL", "False", "SOLVER.OFFSET_LR_FACTOR", "1.0")
+    without = ("MODEL.DYHEAD.NUM_CONVS", "0")
+    assert fingerprint(config, (*without, *other)) == fingerprint(config, without)
+    assert fingerprint(config, other) != fingerprint(config, ())
+    assert fingerprint(config, (*without, "SOLVER.BASE_LR", "0.5")) != fingerprint(config, without)

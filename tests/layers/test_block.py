@@ -42,6 +42,7 @@ def test_equals_the_naive_double_forward_and_backward(pyramid, batch, backend, m
         {"order": "scale_spatial_task", "coarser_offsets": "crop"},
         {"hard_sigmoid": "paper"},
         {"bias": False},
+        {"residual": True},
         {"scale_aware": False},
         {"spatial_aware": False},
         {"task_aware": False},
@@ -64,6 +65,15 @@ def test_every_option_equals_the_naive_double(options):
     if set(dict(block.named_parameters())) == set(dict(plain.named_parameters())):
         plain.load_state_dict(block.state_dict())
         assert (plain(levels)[0] - outputs[0]).abs().max() > 1e-3, "the option changes something"
+
+
+def test_a_block_that_changes_the_channels_adds_no_input():
+    torch.manual_seed(0)
+    block = DyHeadBlock(16, 32, BlockOptions(residual=True)).double()
+    plain = DyHeadBlock(16, 32).double()
+    plain.load_state_dict(block.state_dict())
+    levels = make_levels([(5, 4), (3, 2)])
+    assert_same(block(levels), plain(levels), 0)
 
 
 def test_zero_initialisation_starts_from_a_regular_grid():

@@ -21,6 +21,7 @@ OPTIONS = [
     {"order": "scale_spatial_task"},
     {"hard_sigmoid": "paper"},
     {"bias": False},
+    {"residual": True},
     {"scale_aware": False},
     {"spatial_aware": False},
     {"task_aware": False},

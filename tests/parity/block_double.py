@@ -165,4 +165,7 @@ def naive_block(block, levels, options=None):
     options = options or BlockOptions()
     samples = zip(*levels, strict=True)
     per_sample = [[naive_level(block, s, i, options) for i in range(len(s))] for s in samples]
-    return [torch.stack(outputs) for outputs in zip(*per_sample, strict=True)]
+    outputs = [torch.stack(outputs) for outputs in zip(*per_sample, strict=True)]
+    if options.residual:
+        return [level + output for level, output in zip(levels, outputs, strict=True)]
+    return outputs

@@ -40,6 +40,21 @@ def make_files(folder: Path) -> Path:
     return folder
 
 
+def copy_files(source: Path, target: Path) -> None:
+    """Copy a folder of `make_files`, but for weights: they are large, so links to the same files.
+
+    Programs replace a file of weights as a whole, which leaves the other links as they are.
+    """
+    shutil.copytree(source, target, symlinks=True, copy_function=_copy_or_link)
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    if source.endswith(".pth"):
+        os.link(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
 def run_shell(source: str, folder: Path) -> None:
     """Run a shell's text in a folder of `make_files`; one command's failure ends it."""
     run_program(["bash", "-euo", "pipefail", "-c", source], folder)
@@ -126,5 +141,5 @@ def _make_video(path: Path) -> None:
 def _make_runs(folder: Path) -> None:
     run_shell("dyhead train --config own_dataset_from_random OUTPUT_DIR output/cells", folder)
     for name in ("quickstart", "run", "cells_2", "cells_3"):
-        shutil.copytree(folder / "output" / "cells", folder / "output" / name)
-    shutil.copy(folder / "output" / "cells" / "model_final.pth", folder / "model_best.pth")
+        copy_files(folder / "output" / "cells", folder / "output" / name)
+    os.link(folder / "output" / "cells" / "model_final.pth", folder / "model_best.pth")

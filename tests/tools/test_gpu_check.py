@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import gpu_check
+import gpu_commands
+import gpu_stage
 import gpu_stages
 import pytest
 import study
-from gpu_stages import STAGES, Outcome, Setup, Stage
+from gpu_stage import Outcome, Setup, Stage
+from gpu_stages import STAGES
 
 PROJECT = Path(__file__).parents[2]
 
@@ -26,7 +29,7 @@ def make_stage(name: str, script: str, **changes: Any) -> Stage:
         name,
         "for a test",
         lambda setup: ["-c", script],
-        lambda setup, status: Outcome(gpu_stages.state_of(status), f"status {status}", [status]),
+        lambda setup, status: Outcome(gpu_stage.state_of(status), f"status {status}", [status]),
         needs=("json",),
         limit=60,
         least=1,
@@ -101,7 +104,7 @@ def test_what_a_stopped_stage_has_left_is_kept(
         "def test_bad(): assert 1 == 2\n"
         "def test_hangs(): time.sleep(99)\n"
     )
-    stage = gpu_stages.tests("cases", "", (str(cases),), (), 60, least=1)
+    stage = gpu_commands.tests("cases", "", (str(cases),), (), 60, least=1)
     found = run_check(replace(stage, limit=20))["cases"]  # pytest may take long to start
     assert found["state"] == "failed"
     assert re.match(r"stopped after \d+ s: .*1 failed, 1 passed", found["figure"])
@@ -145,7 +148,7 @@ def test_a_stage_is_written_down_before_those_beside_it_have_ended(
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_an_interrupted_check_ends_its_processes_and_keeps_what_it_has(tmp_path: Path) -> None:
     main = (
-        "import sys, gpu_check, gpu_stages as s\n"
+        "import sys, gpu_check, gpu_stage as s\n"
         "read = lambda setup, status: s.Outcome(s.state_of(status), '')\n"
         "def stage(name, script):\n"
         "    return s.Stage(name, '', lambda _: ['-c', script], read, (), 60, 1, alone=True)\n"
@@ -228,7 +231,7 @@ def test_results_of_tests_are_counted_and_failures_named(tmp_path: Path) -> None
         "def test_bad(): assert 1 == 2\n"
         "@pytest.mark.skip(reason='no tool')\ndef test_skipped(): pass\n"
     )
-    stage = gpu_stages.tests("cases", "", (str(cases),), (), 60)
+    stage = gpu_commands.tests("cases", "", (str(cases),), (), 60)
     setup = Setup("cpu", tmp_path, tmp_path, None, 0)
     status = subprocess.run(
         [sys.executable, *stage.command(setup)], cwd=PROJECT, capture_output=True, check=False
@@ -266,7 +269,7 @@ def test_data_that_are_not_there_are_refused_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_study_takes_the_arguments_of_its_stage(device: str, tmp_path: Path) -> None:
-    script, *arguments = gpu_stages.study_command(Setup(device, tmp_path, tmp_path, tmp_path, 0))
+    script, *arguments = gpu_commands.study_command(Setup(device, tmp_path, tmp_path, tmp_path, 0))
     assert script.endswith("study.py") and arguments[-1] == "--hours"
     args = study.parse([*arguments, "0.05"])
     assert (args.device, args.hours, args.tables) == (device, 0.05, ["detectors"])
@@ -281,7 +284,7 @@ def test_runs_of_the_study_survive_tables_that_failed(tmp_path: Path) -> None:
     (tmp_path / "study" / "good" / "run.json").write_text('{"AP": 12.5}')
     for name in ("good", "bad"):
         (tmp_path / "study" / f"{name}.log").write_text("its log")
-    outcome = gpu_stages.read_study(setup, 1)
+    outcome = gpu_commands.read_study(setup, 1)
     assert outcome == Outcome("failed", "status 1: no memory", {"good": {"AP": 12.5}})
     assert sorted(path.name for path in setup.output.iterdir()) == ["study-bad.log", "study.log"]
 

@@ -34,6 +34,7 @@ BLOCK_OPTIONS: dict[str, Any] = {
     "MODEL.DYHEAD.ORDER": "spatial_scale_task",
     "MODEL.DYHEAD.COARSER_OFFSETS": "flat_read",
     "MODEL.DYHEAD.HARD_SIGMOID": "official",
+    "MODEL.DYHEAD.RESIDUAL": False,
 }
 _ATSS_OPTIONS = {
     "MODEL.ANCHOR_GENERATOR.OFFSET": 0.5,

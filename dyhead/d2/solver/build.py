@@ -115,12 +115,7 @@ def _build_multiplier(solver: CfgNode) -> ParamScheduler:
     if name == "WarmupMultiStepLR":
         return _build_multi_step(solver)
     if name == "WarmupCosineLR":
-        end = solver.BASE_LR_END / solver.BASE_LR
-        if not 0.0 <= end <= 1.0:
-            raise ValueError(
-                f"SOLVER.BASE_LR_END {solver.BASE_LR_END} must lie in [0, SOLVER.BASE_LR]."
-            )
-        return CosineParamScheduler(1, end)
+        return CosineParamScheduler(1, solver.BASE_LR_END / solver.BASE_LR)
     if name == "WarmupStepWithFixedGammaLR":
         return _FixedDecays(
             base_value=1.0,

@@ -91,6 +91,7 @@ def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
             hard_sigmoid=dyhead.HARD_SIGMOID,
             bias=dyhead.BIAS,
             offset_init=dyhead.OFFSET_INIT,
+            residual=dyhead.RESIDUAL,
             fused=dyhead.FUSED,
         ),
         size_divisibility=padded_to,

@@ -1,8 +1,7 @@
 """Frozen batch norms of timm's models that the convolutions before them compute.
 
-A frozen norm multiplies every channel by a constant and adds another. Scaled weights and a bias do
-the same in the convolution itself, without passes over its map: one less backwards, two less
-forwards. Names and values of the state dict stay, and weights are trained as they were.
+Computed by the convolution itself, a norm needs no passes over its map: one less backwards, two
+less forwards. Names and values of the state dict stay, and weights are trained as they were.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +11,7 @@ from timm.layers import FrozenBatchNormAct2d
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from dyhead.layers.frozen_norm import fold_norm
 from dyhead.modeling.backbone.same_padding import SameConv2d
 
 
@@ -40,7 +40,10 @@ def fold_timm_norms(model: nn.Module, compute: Callable[[], Sequence[Tensor]]) -
 def _find_pairs(
     convolutions: Iterable[Any], norms: Iterable[Any], compute: Callable[[], Sequence[Tensor]]
 ) -> list[tuple[Any, Any]]:
-    """Find the convolutions whose output goes into a frozen norm and nowhere else."""
+    """Find the convolutions whose output goes into a frozen norm and nowhere else.
+
+    Modules of timm do not tell what follows them, as the host's convolutions do: a run shows it.
+    """
     made: dict[Any, list[Any]] = {}
     taken: dict[Any, list[Any]] = {}
     hooks = [
@@ -89,10 +92,7 @@ class _Scaled(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (as in PyTorch)
         (norm,) = self.frozen_norm
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        shift = norm.bias - norm.running_mean * scale
-        bias = shift if self.bias is None else self.bias * scale + shift
-        return self._conv_forward(input, self.weight * scale.view(-1, 1, 1, 1), bias)
+        return self._conv_forward(input, *fold_norm(self, norm))
 
 
 class _ScaledSame(_Scaled, SameConv2d):

@@ -16,7 +16,7 @@ from dyhead.modeling.meta_arch.centerness_detector import (
     build_dense_head,
     centerness_arguments,
 )
-from dyhead.modeling.meta_arch.dense_detector import head_levels, trunk_arguments
+from dyhead.modeling.meta_arch.dense_arguments import head_levels, trunk_arguments
 from dyhead.modeling.meta_arch.towers import anchors_per_location, tower_depth
 
 

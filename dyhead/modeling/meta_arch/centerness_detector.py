@@ -10,11 +10,8 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.structures import Instances
 from dyhead.modeling.meta_arch.assignment import find_positives
-from dyhead.modeling.meta_arch.dense_detector import (
-    DenseDetector,
-    DensePredictions,
-    inference_arguments,
-)
+from dyhead.modeling.meta_arch.dense_arguments import inference_arguments
+from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions
 from dyhead.modeling.meta_arch.dense_head import DenseHead
 from dyhead.modeling.meta_arch.dense_losses import (
     box_loss,

@@ -8,28 +8,24 @@ Shape letters: N images, H x W locations of a level, A anchors per location, R =
 of a level, T anchors of all levels, K classes.
 """
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from dyhead.d2.config import CfgNode
-from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling.backbone import Backbone
 from dyhead.d2.modeling.meta_arch.dense_detector import DenseDetector as HostDenseDetector
 from dyhead.d2.structures import ImageList, Instances
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.assignment import Rule, assign_inside
+from dyhead.modeling.meta_arch.dense_arguments import check_features, warn_of_unused_features
 from dyhead.modeling.meta_arch.dense_inference import Candidates, detect, select_candidates
 from dyhead.modeling.meta_arch.joined_groups import anchors_inside, join_maps
 from dyhead.modeling.size_groups import detect_by_size, group_by_size
 from dyhead.ops.recording import is_exported
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -293,65 +289,3 @@ def _flatten_map(prediction: Tensor, values_per_anchor: int) -> Tensor:
     if is_exported():  # whose symbolic strides would decide between a view and a copy
         ordered = ordered.clone(memory_format=torch.contiguous_format)
     return ordered.flatten(1, 3)
-
-
-def trunk_arguments(cfg: CfgNode, section: CfgNode, backbone: Backbone) -> dict[str, Any]:
-    """Read the constructor arguments of a `DenseDetector` that have the same keys for every one.
-
-    Args:
-        cfg: of the whole run.
-        section: the detector's own part of it, such as `cfg.MODEL.ATSS`.
-        backbone: what the detector stands on.
-    """
-    return {
-        "backbone": backbone,
-        "head_in_features": section.IN_FEATURES,
-        "num_classes": section.NUM_CLASSES,
-        "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
-        "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-        "pixel_std": cfg.MODEL.PIXEL_STD,
-        "input_format": cfg.INPUT.FORMAT,
-        "padding_in_statistics": cfg.MODEL.PADDING_IN_STATISTICS,
-    }
-
-
-def inference_arguments(section: CfgNode) -> dict[str, Any]:
-    """Read the constructor arguments of inference from a section with the keys of MODEL.ATSS."""
-    return {
-        "test_score_thresh": section.INFERENCE_TH,
-        "test_topk_candidates": section.PRE_NMS_TOP_N,
-        "test_nms_thresh": section.NMS_TH,
-        "clip_before_nms": section.CLIP_BEFORE_NMS,
-    }
-
-
-def head_levels(section: CfgNode, backbone: Backbone) -> list[ShapeSpec]:
-    """Return the shapes of the features that the head reads, by `section.IN_FEATURES`.
-
-    Raises:
-        UserError: the backbone lacks one of them.
-    """
-    shapes = backbone.output_shape()
-    check_features(section.IN_FEATURES, shapes)
-    return [shapes[name] for name in section.IN_FEATURES]
-
-
-def check_features(names: Sequence[str], available: Mapping[str, Any]) -> None:
-    """Refuse names of features that the backbone does not have.
-
-    Raises:
-        UserError: a name is not among the available ones.
-    """
-    missing = [name for name in names if name not in available]
-    if missing:
-        raise UserError(
-            f"IN_FEATURES names {', '.join(missing)}, but the backbone gives"
-            f" {', '.join(available)}: use those names."
-        )
-
-
-def warn_of_unused_features(names: Sequence[str], available: Mapping[str, Any]) -> None:
-    """Log the features that are computed for nothing."""
-    unused = [name for name in available if name not in names]
-    if unused:
-        logger.warning("The backbone computes %s, which the head does not use.", ", ".join(unused))

@@ -14,7 +14,7 @@ from dyhead.modeling.meta_arch.centerness_detector import (
     build_dense_head,
     centerness_arguments,
 )
-from dyhead.modeling.meta_arch.dense_detector import head_levels, trunk_arguments
+from dyhead.modeling.meta_arch.dense_arguments import head_levels, trunk_arguments
 from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import DistanceTransform, build_location_generator
 from dyhead.modeling.meta_arch.towers import tower_depth

@@ -16,14 +16,12 @@ from dyhead.d2.modeling.meta_arch import META_ARCH_REGISTRY
 from dyhead.d2.structures import Instances
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.assignment import IGNORED, Positives, check_topk, find_positives
-from dyhead.modeling.meta_arch.dense_detector import (
-    DenseDetector,
-    DensePredictions,
-    flatten_maps,
+from dyhead.modeling.meta_arch.dense_arguments import (
     head_levels,
     inference_arguments,
     trunk_arguments,
 )
+from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions, flatten_maps
 from dyhead.modeling.meta_arch.dense_losses import (
     SMOOTH_L1,
     box_loss,

@@ -21,12 +21,8 @@ from dyhead.d2.structures import Instances
 from dyhead.d2.utils.events import get_event_storage
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.assignment import BACKGROUND, IGNORED, find_positives
-from dyhead.modeling.meta_arch.dense_detector import (
-    DenseDetector,
-    DensePredictions,
-    head_levels,
-    trunk_arguments,
-)
+from dyhead.modeling.meta_arch.dense_arguments import head_levels, trunk_arguments
+from dyhead.modeling.meta_arch.dense_detector import DenseDetector, DensePredictions
 from dyhead.modeling.meta_arch.dense_losses import SMOOTH_L1, box_loss, check_box_loss, class_loss
 from dyhead.modeling.meta_arch.towers import (
     anchors_per_location,
