@@ -143,8 +143,9 @@ def config_file(variant: Variant) -> Path:
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
-    Those of blocks do not count where there are none. A run of the same fingerprint and seed would give the same again; keys that the project gets
-    later, with defaults that change nothing, leave it as it is.
+    Those of blocks do not count where there are none. A run of the same fingerprint and seed would
+    give the same again; keys that the project gets later, with defaults that change nothing, leave
+    it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
     without = {"OUTPUT_DIR"} if cfg.MODEL.DYHEAD.NUM_CONVS else {"OUTPUT_DIR", *OF_BLOCKS}
