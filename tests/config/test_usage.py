@@ -63,7 +63,7 @@ def test_reads_are_found_through_names_parameters_and_subscripts(
     ("key", "file"),
     [
         ("MODEL.ATSS.TOPK", "dyhead/modeling/meta_arch/atss.py"),
-        ("MODEL.ATSS.NMS_TH", "dyhead/modeling/meta_arch/dense_detector.py"),
+        ("MODEL.ATSS.NMS_TH", "dyhead/modeling/meta_arch/dense_arguments.py"),
         ("SOLVER.OPTIMIZER", "dyhead/engine/optimizer.py"),
         ("MODEL.RPN.IN_FEATURES", "dyhead/d2/modeling/proposal_generator/rpn.py"),
         ("INPUT.MIN_SIZE_TRAIN", "dyhead/data/augmentation.py"),

@@ -46,6 +46,9 @@ def shrink(cfg: CfgNode) -> None:
     for group in groups_of(cfg.MODEL):
         for key in SMALL.keys() & group.keys():
             group[key] = SMALL[key]
+    for detector in (cfg.MODEL.ATSS, cfg.MODEL.FCOS, cfg.MODEL.REPPOINTS):
+        if detector.NUM_CONVS:  # whose GroupNorm has 32 groups: the coarsest map has one position
+            detector.CHANNELS = 64
     cfg.MODEL.DYHEAD.NUM_CONVS = min(cfg.MODEL.DYHEAD.NUM_CONVS, 2)
     resnet = cfg.MODEL.RESNETS
     if resnet.DEPTH > 18:  # whose channels are fixed
