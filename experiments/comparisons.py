@@ -1,4 +1,4 @@
-"""The tables of the study as data: detectors with and without DyHead, its attentions, its depth."""
+"""The tables of the study as data: detectors, forms and depths of DyHead, parts of the recipe."""
 
 from itertools import product
 from typing import NamedTuple
@@ -79,6 +79,25 @@ FORMS = {
         *("SOLVER.OFFSET_LR_FACTOR", "0.1"),
     ),
 }
+# What the recipe has is left out, what it lacks is added.
+PARTS = {
+    "images of one size": ("INPUT.MIN_SIZE_TRAIN", "(384,)"),
+    "a size for each image, not for each batch": ("INPUT.ONE_SIZE_PER_BATCH", "False"),
+    "images are not flipped": ("INPUT.RANDOM_FLIP", "none"),
+    "padding in the statistics": ("MODEL.PADDING_IN_STATISTICS", "True"),
+    "averaged weights": ("SOLVER.EMA.ENABLED", "True"),
+    "colours": ("INPUT.AUG.COLOR.PROB", "0.5"),
+    "crops that keep objects": ("INPUT.AUG.IOU_CROP.PROB", "0.5"),
+    "large-scale jitter": (
+        *("INPUT.AUG.FIXED_SIZE.SIZE", "(384, 512)"),
+        *("INPUT.AUG.FIXED_SIZE.SCALES", "(0.5, 2.0)"),
+    ),
+    "mosaic": ("INPUT.AUG.MOSAIC.PROB", "0.5"),
+    "mixup": ("INPUT.AUG.MIXUP.PROB", "0.5"),
+    "copy-paste": ("INPUT.AUG.COPY_PASTE.PROB", "0.5"),
+    "lower rates for earlier stages of the backbone": ("SOLVER.BACKBONE_LR_DECAY", "0.7"),
+    "the backbone's norms are trained": ("MODEL.TIMM.NORM", ""),
+}
 
 
 def without_dyhead(name: str, config: str) -> Variant:
@@ -142,7 +161,21 @@ def forms_table() -> Table:
     return Table("forms", "Forms of ATSS with DyHead", ("form",), tuple(rows))
 
 
+def recipe_table() -> Table:
+    """List ATSS with DyHead as the recipe has it, and with one part of the training changed."""
+    recipe = Variant("ATSS with DyHead, the recipe", "atss")
+    rows = [Row(("the recipe",), recipe)]
+    for title, options in PARTS.items():
+        rows.append(
+            Row((title,), Variant(f"ATSS with DyHead, but {title}", "atss", options), recipe)
+        )
+    return Table("recipe", "Parts of the recipe", ("changed",), tuple(rows))
+
+
 TABLES = {
     table.name: table
-    for table in (detectors_table(), forms_table(), attentions_table(), depth_table())
+    for table in (
+        *(detectors_table(), forms_table(), recipe_table()),
+        *(attentions_table(), depth_table()),
+    )
 }

@@ -4,13 +4,16 @@
     python experiments/study.py --data bccd --data deeppcb                   # one night on 2 cores
     python experiments/study.py --data bccd --device cuda --minutes 0.3 --hours 0.17 --jobs 4
     python experiments/study.py --data bccd --equal multiply-adds --steps 600 --tables detectors
+    python experiments/study.py --data bccd --equal steps --steps 700 --tables recipe --name recipe
 
-It makes four tables per data set (experiments/comparisons.py): five detectors with and without
-DyHead, forms of it, the attentions, the number of blocks. Every training has the same minutes,
-steps or multiply-adds. Runs that are complete, by their folder or by the results of an earlier
-call, are not repeated: call it again to go on, with more hours or seeds as well. The first seed of
-all comparisons comes before the second of any, and a comparison is begun only if it fits into the
-hours. Results: experiments/results/<name>.json and .md, written after each run.
+It makes tables per data set (experiments/comparisons.py): five detectors with and without DyHead,
+forms of it, the attentions, the number of blocks; and, on demand, the parts of the small recipe.
+Every training has the same minutes, steps or multiply-adds. Runs that are complete, by their folder
+or by the results of an earlier call, are not repeated: call it again to go on, with more hours,
+seeds, tables or data as well. The first seed of all comparisons comes before the second of any, and
+a comparison is begun only if it fits into the hours. Results: experiments/results/<name>.json and
+.md, written after each run; those of earlier calls stay in them. A data set is known by the name of
+its folder.
 """
 
 import argparse
@@ -26,22 +29,19 @@ from typing import Any
 
 import torch
 from comparisons import TABLES, Variant
-from data_sets import find_data_set
-from job_runner import DONE, Job, Result, Runner
-from study_plan import EQUAL, Length, Run, config_file, fingerprint, make_plan, unique_runs
-from study_tables import as_values, format_study
+from data_sets import DataSet, find_data_set
+from job_runner import Job, Result, Runner
+from study_plan import EQUAL, Entry, Length, Run, config_file, fingerprint, make_plan, unique_runs
+from study_results import read_results, restore, write_results
 
 from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
 from dyhead.info.devices import describe_devices
-from dyhead.safe_io.json_text import write_json
-from dyhead.safe_io.save import write_text_atomically
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "experiments" / "results"
 START_UP = 40.0  # seconds of a run outside its training: imports, data, what a signal waits for
 SECONDS_PER_STEP = 1.0  # expected, until the first runs have shown it
-DESCRIPTION = ("data", "detector", "seed", "options")  # of a run among its results
 LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
 SIZE = ("256", "384")  # height and width of the image whose multiply-adds are counted
 
@@ -62,9 +62,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--tables",
         type=_table_names,
-        default=list(TABLES),
+        default=[name for name in TABLES if name != "recipe"],
         metavar="NAME,...",
-        help=f"some of {', '.join(TABLES)}",
+        help=f"some of {', '.join(TABLES)} (default: all but recipe)",
     )
     parser.add_argument(
         "--only",
@@ -118,18 +118,18 @@ class Study:
     """One call of the command: its plan, its runs and its results."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Plan the runs."""
+        """Plan the runs.
+
+        Raises:
+            UserError: data cannot be used, or the results of this name are of other trainings.
+        """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
-        device = ("MODEL.DEVICE", args.device) if args.device else ()
-        self.plan = make_plan(
-            [TABLES[name] for name in args.tables],
-            [find_data_set(folder) for folder in args.data],
-            range(1, args.seeds + 1),
-            Length(args.equal, args.minutes, args.steps, self._multiply_adds),
-            (*device, *args.opts),
-        )
-        self._restore()
+        data_sets = [find_data_set(folder) for folder in args.data]
+        self.plan = self._make_plan(args.tables, data_sets, args.seeds)
+        known = read_results(self.results_path, self.trainings())
+        self.reported = self._plan_with(known, data_sets)
+        self.of_other_configs = restore(known["runs"], self.reported, self.output)
         self.runner = Runner(
             self.groups(),
             3600 * args.hours,
@@ -146,18 +146,31 @@ class Study:
             if entry.baseline and self.args.only in self.job(entry.run).title
         ]
 
-    def _restore(self) -> None:
-        """Take runs as complete whose results were written, where their folders are gone."""
-        path = self.args.results / f"{self.args.name}.json"
-        if not path.is_file():
-            return
-        known = {run.pop("name"): run for run in json.loads(path.read_text("utf-8"))["runs"]}
-        for run in unique_runs(self.plan):
-            folder = self.job(run).folder
-            if run.name in known and not (folder / DONE).is_file():
-                folder.mkdir(parents=True, exist_ok=True)
-                result = {k: v for k, v in known[run.name].items() if k not in DESCRIPTION}
-                write_json(result, folder / DONE, indent=1)
+    @property
+    def results_path(self) -> Path:
+        """The file of results; the tables have the same name, with .md."""
+        return self.args.results / f"{self.args.name}.json"
+
+    def _make_plan(
+        self, tables: Sequence[str], data_sets: Sequence[DataSet], seeds: int
+    ) -> list[Entry]:
+        args = self.args
+        device = ("MODEL.DEVICE", args.device) if args.device else ()
+        return make_plan(
+            [TABLES[name] for name in TABLES if name in tables],
+            data_sets,
+            range(1, seeds + 1),
+            Length(args.equal, args.minutes, args.steps, self._multiply_adds),
+            (*device, *args.opts),
+        )
+
+    def _plan_with(self, known: dict[str, Any], data_sets: Sequence[DataSet]) -> list[Entry]:
+        """Plan what the tables show: the runs of this call and of those before."""
+        tables = [*self.args.tables, *(table["table"] for table in known["tables"])]
+        named = {data_set.name for data_set in data_sets}
+        others = dict.fromkeys(run["data"] for run in known["runs"] if run["data"] not in named)
+        seeds = max([self.args.seeds, *(run["seed"] for run in known["runs"])])
+        return self._make_plan(tables, [*data_sets, *(DataSet(n, n, n) for n in others)], seeds)
 
     @functools.cache  # noqa: B019  (one study a process)
     def job(self, run: Run) -> Job:
@@ -209,44 +222,23 @@ class Study:
 
     def results(self) -> dict[str, Result]:
         """Return the results of the complete runs, by name."""
-        found = {run.name: self.job(run).result() for run in unique_runs(self.plan)}
+        found = {run.name: self.job(run).result() for run in unique_runs(self.reported)}
         return {name: result for name, result in found.items() if result is not None}
 
-    def write_results(self) -> None:
-        """Write the results of what is complete by now."""
-        self.args.results.mkdir(parents=True, exist_ok=True)
-        results = self.results()
-        runs = [
-            {
-                "name": run.name,
-                "data": run.data,
-                "detector": run.title,
-                "seed": run.seed,
-                "options": without_data(run.options),
-                **results[run.name],
-            }
-            for run in unique_runs(self.plan)
-            if run.name in results
-        ]
-        content = {
-            "settings": self.settings(),
-            "tables": as_values(self.plan, results),
-            "runs": runs,
-            "failures": self.runner.failures,
-        }
-        write_json(content, self.args.results / f"{self.args.name}.json", indent=1)
-        text = f"# {self.args.name}\n\n{self.describe()}\n\n{format_study(self.plan, results)}\n"
-        write_text_atomically(text, self.args.results / f"{self.args.name}.md")
-
-    def settings(self) -> dict[str, Any]:
-        """Describe the length of the runs and the machine."""
+    def trainings(self) -> dict[str, Any]:
+        """Describe what all trainings of these results have in common."""
         args = self.args
         length = args.minutes if args.equal == "minutes" else args.steps
+        unit = "minutes" if args.equal == "minutes" else "steps"
+        return {"equal": args.equal, unit: length, "overrides": " ".join(args.opts)}
+
+    def settings(self) -> dict[str, Any]:
+        """Describe the trainings and the machine."""
+        args = self.args
         devices = describe_devices()
         device = "cuda:0" if args.device != "cpu" and "cuda:0" in devices else "cpu"
         return {
-            "equal": args.equal,
-            "minutes" if args.equal == "minutes" else "steps": length,
+            **self.trainings(),
             "device": devices[device]["name"],
             "cores": os.cpu_count(),
             "runs at a time": args.jobs,
@@ -254,21 +246,16 @@ class Study:
             "python": platform.python_version(),
         }
 
-    def describe(self) -> str:
-        """Say in a paragraph what the tables hold."""
-        settings = ", ".join(f"{key}: {value}" for key, value in self.settings().items())
-        num_runs = len(unique_runs(self.plan))
-        return (
-            f"Written by `python experiments/study.py`: {len(self.results())} of {num_runs} runs"
-            f" are complete. {settings}. AP with the range over the seeds; p: two-sided, of a"
-            " paired t-test over the seeds' AP; ahead: seeds with a higher AP than the baseline's."
+    def write_results(self) -> None:
+        """Write the results of what is complete by now."""
+        write_results(
+            self.results_path,
+            self.settings(),
+            self.reported,
+            self.results(),
+            self.of_other_configs,
+            self.runner.failures,
         )
-
-
-def without_data(options: Sequence[str]) -> str:
-    """Format overrides without the paths of this machine."""
-    pairs = zip(options[::2], options[1::2], strict=True)
-    return " ".join(f"{key} {value}" for key, value in pairs if key != "DATASETS.SOURCES")
 
 
 def read_run(folder: Path, keeps_weights: bool) -> Result:

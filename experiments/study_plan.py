@@ -18,6 +18,8 @@ from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 EQUAL = ("minutes", "steps", "multiply-adds")
+# Keys that say where things are: a run is known by its data set's name.
+PLACES = ("OUTPUT_DIR", "DATASETS.SOURCES")
 # Keys that change nothing in a detector without blocks.
 OF_BLOCKS = (
     "SOLVER.DYHEAD_LR_FACTOR",
@@ -36,7 +38,7 @@ class Run:
         config: its file.
         options: overrides.
         seed: of the training.
-        key: a hash of the whole config without the seed.
+        key: a hash of the whole config without the seed and the paths.
     """
 
     title: str = field(compare=False)
@@ -143,12 +145,13 @@ def config_file(variant: Variant) -> Path:
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
-    Those of blocks do not count where there are none. A run of the same fingerprint and seed would
-    give the same again; keys that the project gets later, with defaults that change nothing, leave
-    it as it is.
+    The paths of results and data do not count, so that another machine goes on from what is
+    written, nor do keys of blocks where there are none. A run of the same fingerprint and seed
+    would give the same again; keys that the project gets later, with defaults that change nothing,
+    leave it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
-    without = {"OUTPUT_DIR"} if cfg.MODEL.DYHEAD.NUM_CONVS else {"OUTPUT_DIR", *OF_BLOCKS}
+    without = {*PLACES, *(() if cfg.MODEL.DYHEAD.NUM_CONVS else OF_BLOCKS)}
     values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key not in without}
     changed = {key: value for key, value in values.items() if value != value_of(default, key)}
     return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]

@@ -140,9 +140,10 @@ def as_values(plan: Sequence[Entry], results: Results) -> list[dict[str, Any]]:
         {
             "table": table.name,
             "data": data,
-            "rows": [_line_values(line) for line in make_lines(entries, results)],
+            "rows": [_line_values(line) for line in lines],
         }
         for table, data, entries in by_table(plan)
+        if (lines := make_lines(entries, results))
     ]
 
 

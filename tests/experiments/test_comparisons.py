@@ -3,8 +3,17 @@
 from itertools import product
 
 import pytest
-from comparisons import PLAIN_ATSS, TABLES, Variant, attentions_table, depth_table, detectors_table
-from study_plan import config_file
+from comparisons import (
+    PARTS,
+    PLAIN_ATSS,
+    TABLES,
+    Variant,
+    attentions_table,
+    depth_table,
+    detectors_table,
+    recipe_table,
+)
+from study_plan import config_file, fingerprint
 
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
@@ -66,3 +75,9 @@ def test_the_attentions_are_all_subsets() -> None:
 def test_the_depths_are_those_of_the_paper() -> None:
     depths = [load(row.variant).MODEL.DYHEAD.NUM_CONVS for row in depth_table().rows]
     assert depths == [0, 1, 2, 4, 6, 8, 10]
+
+
+def test_each_part_of_the_recipe_changes_it() -> None:
+    rows = recipe_table().rows
+    keys = {fingerprint(config_file(row.variant), row.variant.options) for row in rows}
+    assert len(keys) == len(rows) == 1 + len(PARTS)

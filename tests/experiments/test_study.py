@@ -57,7 +57,7 @@ def test_all_seeds_are_trained_and_compared(project: Path) -> None:
     with_dyhead = table["rows"][1]
     assert with_dyhead["against its baseline"]["difference"]["mean"] == 2
     text = (project / "study.md").read_text()
-    assert "22 of 22 runs are complete" in text and "12 of 12 pairs are ahead" in text
+    assert "Runs: 22; equal: minutes; minutes: 7.5;" in text and "12 of 12 pairs are ahead" in text
 
 
 def test_a_second_call_trains_only_what_is_missing(
@@ -69,8 +69,50 @@ def test_a_second_call_trains_only_what_is_missing(
     capsys.readouterr()
     call(project, "--seeds", "3", "--plan")
     assert capsys.readouterr().out.count(": complete") == 22
-    call(project, "--seeds", "3", "--plan", "--minutes", "4")
+    call(project, "--seeds", "3", "--plan", "--minutes", "4", "--name", "shorter")
     assert ": complete" not in capsys.readouterr().out, "of another length"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--minutes", "4"), ("--equal", "steps", "--steps", "9"), ("SOLVER.BASE_LR", "0.5")],
+)
+def test_results_of_other_trainings_are_not_overwritten(
+    project: Path, arguments: tuple[str, ...]
+) -> None:
+    first = call(project, "--seeds", "1", "--only", "ATSS")
+    with pytest.raises(SystemExit, match="study.json holds trainings with .* another --name"):
+        call(project, *arguments)
+    assert json.loads((project / "study.json").read_text()) == first
+
+
+def test_what_a_later_call_leaves_out_stays_in_the_results(project: Path) -> None:
+    call(project, "--seeds", "2", "--only", "ATSS")
+    (project / "boards").mkdir()
+    for name in ("train", "val"):
+        (project / "boards" / f"{name}.json").write_text("{}")
+    shutil.rmtree(project / "output")
+    study.main(
+        ["--data", str(project / "boards"), "--results", str(project), "--jobs", "1"]
+        + ["--tables", "depth", "--seeds", "1", "--only", "1 blocks"]
+    )
+    content = json.loads((project / "study.json").read_text())
+    assert len(content["runs"]) == 4 + 2
+    shown = [(table["table"], table["data"]) for table in content["tables"]]
+    assert shown == [
+        *(("detectors", "boards"), ("detectors", "cells")),
+        *(("depth", "boards"), ("depth", "cells")),
+    ]
+
+
+def test_runs_of_a_config_that_changed_since_are_kept_beside_the_tables(project: Path) -> None:
+    content = call(project, "--seeds", "1", "--only", "ATSS")
+    content["runs"][0]["name"] = "cells-atss-0123456789-seed1"
+    (project / "study.json").write_text(json.dumps(content))
+    shutil.rmtree(project / "output")
+    again = call(project, "--seeds", "1", "--only", "ATSS")
+    assert len(calls(project)) == 3, "that run, and the one that takes its place"
+    assert again["runs"][-1] == content["runs"][0] and len(again["runs"]) == 3
 
 
 def test_results_that_were_written_are_complete_without_their_folders(project: Path) -> None:
@@ -94,7 +136,7 @@ def test_only_the_runs_of_a_name_are_trained_and_others_stay_in_the_tables(proje
 
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(project / "cells"), "--data", str(project)]
-    study.main([*data, "--plan", "--jobs", "2", "--minutes", "7.5"])
+    study.main([*data, "--plan", "--jobs", "2", "--results", str(project)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("cells: ATSS without DyHead, seed 1: 8.2 min")
     assert lines[-1].startswith("174 runs, 2 at a time: about 11.8 hours to go")
@@ -135,6 +177,8 @@ def test_unknown_tables_and_data_are_refused_by_name(
 ) -> None:
     with pytest.raises(SystemExit):
         study.main(["--data", "x", "--tables", "towers"])
-    assert "'towers' is unknown: use detectors, forms, attentions, depth" in capsys.readouterr().err
+    assert (
+        "'towers' is unknown: use detectors, forms, recipe, attentions" in capsys.readouterr().err
+    )
     with pytest.raises(SystemExit, match="--data .*nowhere does not exist: name the folder"):
         study.main(["--data", str(project / "nowhere")])
