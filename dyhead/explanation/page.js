@@ -24,15 +24,19 @@ class Section {
     this.chosen = -1;
     this.step = 0; // which of the sampled blocks is shown
     this.hidden = new Set(); // levels
-    this.boxes = picture.detections.map((found, index) => this.addBox(element.querySelector(".boxes"), found, index));
+    this.boxes = picture.detections.map((found, index) => this.makeBox(found, index));
+    // Small ones above large ones, or a large box would take every click on what lies in it.
+    const area = (index) => { const [left, top, right, bottom] = picture.detections[index].box; return (right - left) * (bottom - top); };
+    const order = [...this.boxes.keys()].sort((one, other) => area(other) - area(one));
+    element.querySelector(".boxes").append(...order.map((index) => this.boxes[index]));
     this.buttons = picture.detections.map((found, index) => this.addButton(element.querySelector(".choices"), found, index));
     element.addEventListener("keydown", (event) => this.press(event));
   }
 
-  addBox(parent, found, index) {
+  makeBox(found, index) {
     const [left, top, right, bottom] = found.box;
     const label = `${found.name} ${percent(found.score)}, from ${found.explanation.level}`;
-    const group = add(parent, "g", { class: "box", role: "button", tabindex: 0, "aria-label": label });
+    const group = add(document.createElementNS(SVG, "svg"), "g", { class: "box", role: "button", tabindex: 0, "aria-label": label });
     const place = { x: left, y: top, width: right - left, height: bottom - top };
     add(group, "title", {}, label);
     add(group, "rect", { ...place, class: "halo" });

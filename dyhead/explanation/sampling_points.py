@@ -8,9 +8,11 @@ sample is
 
 where the share of a branch is what the scale attention multiplies it by (its weight over the number
 of branches), and that of a position is bilinear: a position of the coarser branch's output, which
-is upsampled, or a pixel beside the point that a block above sampled. The weight of a point is the
-sum over the paths that lead to it of the product of their samples' weights. Kernels and task
-attention have no part in it: it tells from where a location could hear, not what it heard.
+is upsampled, or a pixel beside the point that a block above sampled. A block that adds its input
+hears each position of it besides, with weight 1. The weight of a point is the sum over the paths
+that lead to it of the product of their samples' weights. Kernels and task attention have no part
+in it: it tells from where a location could hear, not what it heard. What follows the blocks, such
+as the convolutions of a tower, has none either: these see the location's neighbours too.
 
 After each block the heaviest points go on, so many as `max_points`; samples outside of a map, which
 read zeros, are left out.
@@ -91,7 +93,7 @@ def trace(
 
 
 def sample(record: BlockRecord, positions: Points) -> Points:
-    """List the samples that a block takes for some positions of its output.
+    """List what a block hears for some positions of its output: samples, and input that it adds.
 
     Args:
         record: of the block.
@@ -100,7 +102,7 @@ def sample(record: BlockRecord, positions: Points) -> Points:
     Returns:
         the samples of all branches, those outside of their level too.
     """
-    found = []
+    found = [positions] if record.residual else []
     for level in positions.levels.unique().tolist():
         chosen = positions.levels == level
         at, weights = positions.places[chosen].long(), positions.weights[chosen]

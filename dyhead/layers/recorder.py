@@ -29,6 +29,7 @@ class BlockRecord:
         coarser_offsets: the block's option, by which a level's offsets are read for the coarser
             one; "" where its spatial attention is one of one's own.
         scale_first: the scale attention weights levels before the convolutions.
+        residual: the block adds each level to what its attentions give.
         sizes: H, W.
         offsets: (N, 18, H, W), interleaved (dy, dx) in pixels of the level that is sampled.
         masks: (N, 9, H, W), in (0, 1).
@@ -40,6 +41,7 @@ class BlockRecord:
 
     coarser_offsets: str = ""
     scale_first: bool = False
+    residual: bool = False
     sizes: list[Size] = field(default_factory=list)
     offsets: list[Tensor] = field(default_factory=list)
     masks: list[Tensor] = field(default_factory=list)
@@ -80,7 +82,11 @@ def record_attentions(model: nn.Module) -> Iterator[list[BlockRecord]]:
     """
     blocks = [module for module in model.modules() if isinstance(module, DyHeadBlock)]
     records = [
-        BlockRecord(getattr(block.spatial_attention, "coarser_offsets", ""), block.scale_first)
+        BlockRecord(
+            getattr(block.spatial_attention, "coarser_offsets", ""),
+            block.scale_first,
+            block.residual,
+        )
         for block in blocks
     ]
     recording = [

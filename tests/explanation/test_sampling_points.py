@@ -19,6 +19,8 @@ OPTIONS = [
     {"order": "scale_spatial_task"},
     {"scale_aware": False},
     {"spatial_aware": False},
+    {"residual": True},
+    {"residual": True, "order": "scale_spatial_task"},
 ]
 EVERY = 10**6
 
@@ -71,7 +73,8 @@ def listen(block, record, levels):
             shares = record.shares[index][0].tolist()
         else:
             shares = [1 / len(branches)] * len(branches)
-        outputs.append(sum(share * each for share, each in zip(shares, branches, strict=True)))
+        heard = sum(share * each for share, each in zip(shares, branches, strict=True))
+        outputs.append(level + heard if block.residual else heard)
     return outputs
 
 
@@ -127,6 +130,16 @@ def test_the_heaviest_points_stay_and_it_is_said_how_much_they_are():
     assert pruned[0].kept == pytest.approx(top.sum().item() / whole[0].points.weights.sum().item())
     assert 0 < pruned[1].kept < 1
     assert (pruned[1].points.weights.diff() <= 0).all()
+
+
+def test_a_block_that_adds_its_input_hears_the_location_itself():
+    (found,) = trace(record(make_stack(1, residual=True)), Origin(1, 2, 1, 0), 0)
+    (without,) = trace(record(make_stack(1)), Origin(1, 2, 1, 0), 0)
+    (where,) = (
+        (found.points.places == torch.tensor([2, 1])).all(1) & (found.points.levels == 1)
+    ).nonzero()
+    assert found.points.weights[where] == 1
+    assert len(found.points.weights) == len(without.points.weights) + 1
 
 
 def test_without_learned_offsets_the_points_are_the_grid():

@@ -18,6 +18,7 @@ OPTIONS = [
     {"scale_aware": False},
     {"spatial_aware": False},
     {"task_aware": False},
+    {"residual": True},
 ]
 FLOAT32 = {"dtype": torch.float32}
 
@@ -61,6 +62,7 @@ def test_the_record_is_what_the_plain_modules_compute(options, fused):
     levels = make_levels([(9, 8), (5, 4), (3, 2)])
     _, found = record(block, levels)
     assert found.sizes == [(9, 8), (5, 4), (3, 2)]
+    assert found.residual == options.get("residual", False)
     with torch.no_grad():
         expected = of_modules(block, levels)
     for got, wanted in zip(
