@@ -25,8 +25,8 @@ DEFINITIONS = {
     "sampling points": "A point's weight is the sum, over the paths that lead from the detection's"
     " location to it, of the product of the masks of their samples, the scale attention's weights"
     " (over the number of branches) and the bilinear shares of pixels between which a sample lies."
-    " A block that adds its input hears each position itself besides, with weight 1. Kernels have no"
-    " part in it, nor has what follows the blocks: convolutions of a tower see the location's"
+    " A block that adds its input hears each position itself besides, with weight 1. Kernels have"
+    " no part in it, nor has what follows the blocks: convolutions of a tower see the location's"
     " neighbours too. The heaviest points of each block go on to the block below.",
     "location": "The centre of the anchor whose prediction became the detection.",
 }
