@@ -58,6 +58,14 @@ ATTENTIONS = {
 DEPTHS = (1, 2, 4, 6, 8, 10)  # of the paper's Table 2
 FORMS = {
     "the recipe": (),
+    "as the official code": (
+        *("MODEL.DYHEAD.OFFSET_INIT", "default"),
+        *("MODEL.DYHEAD.COARSER_OFFSETS", "flat_read"),
+        *("MODEL.DYHEAD.RESIDUAL", "False"),
+        *("MODEL.ATSS.NUM_CONVS", "0"),
+        *("SOLVER.DYHEAD_LR_FACTOR", "1.0"),
+        *("SOLVER.OFFSET_LR_FACTOR", "1.0"),
+    ),
     "offsets that learn at the rate of the blocks": ("SOLVER.OFFSET_LR_FACTOR", "1.0"),
     "offsets that start and are read as in the official code": (
         *("MODEL.DYHEAD.OFFSET_INIT", "default"),
@@ -78,9 +86,17 @@ FORMS = {
         *("SOLVER.DYHEAD_LR_FACTOR", "1.0"),
         *("SOLVER.OFFSET_LR_FACTOR", "0.1"),
     ),
+    "the order of the paper's equation 2": ("MODEL.DYHEAD.ORDER", "scale_spatial_task"),
+    "coarser levels upsampled first": ("MODEL.DYHEAD.COARSER_OFFSETS", "upsample_features"),
 }
 # What the recipe has is left out, what it lacks is added.
 PARTS = {
+    "random weights": (
+        *("MODEL.WEIGHTS", ""),
+        *("MODEL.TIMM.NORM", ""),
+        *("MODEL.PIXELS_FROM_WEIGHTS", "False"),
+        *("MODEL.PIXEL_STD", "[57.375, 57.12, 58.395]"),
+    ),
     "images of one size": ("INPUT.MIN_SIZE_TRAIN", "(384,)"),
     "a size for each image, not for each batch": ("INPUT.ONE_SIZE_PER_BATCH", "False"),
     "images are not flipped": ("INPUT.RANDOM_FLIP", "none"),
@@ -91,10 +107,15 @@ PARTS = {
     "large-scale jitter": (
         *("INPUT.AUG.FIXED_SIZE.SIZE", "(384, 512)"),
         *("INPUT.AUG.FIXED_SIZE.SCALES", "(0.5, 2.0)"),
+        *("INPUT.AUG.FIXED_SIZE.PAD", "False"),
     ),
     "mosaic": ("INPUT.AUG.MOSAIC.PROB", "0.5"),
     "mixup": ("INPUT.AUG.MIXUP.PROB", "0.5"),
     "copy-paste": ("INPUT.AUG.COPY_PASTE.PROB", "0.5"),
+    "images of rare classes more often": (
+        *("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+        *("DATALOADER.REPEAT_THRESHOLD", "0.5"),
+    ),
     "lower rates for earlier stages of the backbone": ("SOLVER.BACKBONE_LR_DECAY", "0.7"),
     "the backbone's norms are trained": ("MODEL.TIMM.NORM", ""),
 }

@@ -93,7 +93,7 @@ def _table_names(text: str) -> list[str]:
 def _add_length(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--equal", choices=EQUAL, default="minutes", help="of all trainings")
     parser.add_argument(
-        "--minutes", type=float, default=7.5, help="of a training (default: %(default)s)"
+        "--minutes", type=float, default=6.5, help="of a training (default: %(default)s)"
     )
     parser.add_argument(
         "--steps",

@@ -11,6 +11,7 @@ from comparisons import (
     attentions_table,
     depth_table,
     detectors_table,
+    forms_table,
     recipe_table,
 )
 from study_plan import config_file, fingerprint
@@ -75,6 +76,16 @@ def test_the_attentions_are_all_subsets() -> None:
 def test_the_depths_are_those_of_the_paper() -> None:
     depths = [load(row.variant).MODEL.DYHEAD.NUM_CONVS for row in depth_table().rows]
     assert depths == [0, 1, 2, 4, 6, 8, 10]
+
+
+def test_the_official_form_is_that_of_the_official_config_but_for_its_size() -> None:
+    (row,) = [row for row in forms_table().rows if row.labels == ("as the official code",)]
+    found, official = load(row.variant), load_config("dyhead_r50_atss_fpn_1x")[0]
+    blocks, others = found.MODEL.DYHEAD, official.MODEL.DYHEAD
+    assert {key for key in blocks if blocks[key] != others[key]} == {"NUM_CONVS", "CHANNELS"}
+    assert found.MODEL.ATSS.NUM_CONVS == official.MODEL.ATSS.NUM_CONVS
+    for key in ("DYHEAD_LR_FACTOR", "OFFSET_LR_FACTOR"):
+        assert found.SOLVER[key] == official.SOLVER[key]
 
 
 def test_each_part_of_the_recipe_changes_it() -> None:
