@@ -29,7 +29,7 @@ def settle_pixels(cfg: CfgNode, weights: str | None = None) -> CfgNode:
     Returns:
         a config, frozen as `cfg`, whose INPUT.FORMAT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD are
         those that the weights were trained with, and whose PIXELS_FROM_WEIGHTS is False. Random
-        weights leave them as they are.
+        weights leave them as they are, with a warning.
 
     Raises:
         UserError: nothing is known of the weights, or they cannot be read.
@@ -47,9 +47,23 @@ def settle_pixels(cfg: CfgNode, weights: str | None = None) -> CfgNode:
         settled.merge_from_list([part for item in pixels.items() for part in item])
         told = ", ".join(f"{key} {value}" for key, value in pixels.items())
         logger.info("As %s was trained: %s.", source, told)
+    else:
+        logger.warning(
+            "MODEL.WEIGHTS is empty, but this config counts on pretrained weights: pixels stay as"
+            " MODEL.PIXEL_MEAN %s and MODEL.PIXEL_STD %s make them%s. own_dataset_from_random is a"
+            " config for random weights.",
+            list(cfg.MODEL.PIXEL_MEAN),
+            list(cfg.MODEL.PIXEL_STD),
+            _frozen(cfg),
+        )
     if cfg.is_frozen():
         settled.freeze()
     return settled
+
+
+def _frozen(cfg: CfgNode) -> str:
+    is_frozen = "timm" in cfg.MODEL.BACKBONE.NAME and cfg.MODEL.TIMM.NORM == "FrozenBN"
+    return ", and MODEL.TIMM.NORM FrozenBN freezes norms that have learned nothing" * is_frozen
 
 
 def known_pixels(weights: str) -> dict[str, Any]:

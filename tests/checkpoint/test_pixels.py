@@ -96,6 +96,17 @@ def test_without_the_key_or_weights_the_config_counts(resnet: str) -> None:
     assert pixels_of(settle_pixels(config(""))) == pixels_of(config(""))
 
 
+@pytest.mark.parametrize("norm", ["", "FrozenBN"])
+def test_random_weights_where_others_are_counted_on_are_warned_of(
+    norm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    backbone = ("MODEL.BACKBONE.NAME", "build_timm_fpn_dyhead_backbone", "MODEL.TIMM.NORM", norm)
+    settle_pixels(config("", *backbone))
+    (line,) = caplog.messages
+    assert "MODEL.WEIGHTS is empty" in line and "own_dataset_from_random" in line
+    assert ("freezes norms" in line) == bool(norm)
+
+
 def test_what_is_really_loaded_decides(resnet: str, with_card: str) -> None:
     settled = settle_pixels(config("pip://not-installed"), weights=with_card)
     assert settled.MODEL.PIXEL_MEAN == [1.0, 2.0, 3.0]
