@@ -1,7 +1,7 @@
 """`dyhead explain` shows what the attentions do for each detection."""
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dyhead.cli.options import (
@@ -25,8 +25,8 @@ attention gave the branches of that level block by block, the points that the sp
 sampled for it, traced back to the picture, and the channels that the task attention switched.
 
 The output folder gets explanations.html, a page in which a click on a box shows all of this,
-explanations.json with the same values, and pictures. All values are those of the forward pass that
-found the detections.
+explanations.json with the same values, and pictures; every 20 pictures have a page. All values are
+those of the forward pass that found the detections.
 
 --figures draws figures of the DyHead paper over all pictures instead: 3, histograms of the scale
 attention's ratios per level, and 4, feature maps before and after the blocks.
@@ -102,23 +102,23 @@ def run(args: argparse.Namespace) -> int:
         overrides=args.set,
     )
     if args.figures:
-        for written in draw_figures(detector.runner, sources, args.output, args.figures):
-            print(f"Written: {written}")
-        return 0
+        written, unreadable = draw_figures(detector.runner, sources, args.output, args.figures)
+        print("\n".join([*(f"Written: {path}" for path in written), *_left_out(unreadable)]))
+        return 1 if unreadable else 0
     outcome = explain_pictures(
         detector, sources, args.output, source=str(args.checkpoint), block=args.block
     )
-    print(_summary(outcome, args.output, threshold))
+    print(_summary(outcome, threshold))
     return 1 if outcome.unreadable else 0
 
 
-def _summary(outcome: "Explained", output: Path, threshold: float) -> str:
-    from dyhead.explanation.run import MAX_DRAWN, PAGE_NAME
+def _summary(outcome: "Explained", threshold: float) -> str:
+    from dyhead.explanation.run import MAX_DRAWN
 
     lines = [
         f"{outcome.detections} detections in {outcome.pictures}"
         f" picture{'s' if outcome.pictures != 1 else ''}",
-        f"Page: {output / PAGE_NAME}",
+        *(f"Page: {page}" for page in outcome.pages),
     ]
     if not outcome.detections:
         lines.append(f"No detection has a score of {threshold:g}: lower --threshold.")
@@ -127,7 +127,9 @@ def _summary(outcome: "Explained", output: Path, threshold: float) -> str:
             f"{outcome.not_drawn} detections have no drawing of their own, for a picture gets"
             f" {MAX_DRAWN} of them: the page has all."
         )
-    if outcome.unreadable:
-        lines.append(f"{len(outcome.unreadable)} could not be read:")
-        lines += [f"  {reason}" for reason in outcome.unreadable.values()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_left_out(list(outcome.unreadable.values()))])
+
+
+def _left_out(reasons: Sequence[str]) -> list[str]:
+    """Name the pictures that could not be read."""
+    return [f"{len(reasons)} could not be read:", *(f"  {r}" for r in reasons)] if reasons else []

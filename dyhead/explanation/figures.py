@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from dyhead.errors import UserError
-from dyhead.explanation.measure import DRAWN_PICTURES, Measured, measure
+from dyhead.explanation.measure import Measured, measure
 from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.runner import Runner
 from dyhead.prediction.sources import Source
@@ -31,7 +31,7 @@ _DPI = 100
 
 def draw_figures(
     runner: Runner, sources: Sequence[Source], output: Path, figures: Sequence[int]
-) -> list[Path]:
+) -> tuple[list[Path], list[str]]:
     """Measure in pictures, and draw figures of the paper.
 
     Args:
@@ -41,15 +41,14 @@ def draw_figures(
         figures: 3, 4 or both.
 
     Returns:
-        what was written.
+        what was written, and why pictures were left out, for each.
 
     Raises:
-        UserError: the detector has no blocks or no scale attention for figure 3, a picture cannot
-            be read, or something cannot be written.
+        UserError: the detector has no blocks or no scale attention for figure 3, no picture can be
+            read, or something cannot be written.
     """
     make_output_folder(output, f"--output {output}")
-    chosen = sources if 3 in figures else sources[:DRAWN_PICTURES]
-    measured = measure(runner, chosen, wants_ratios=3 in figures)
+    measured = measure(runner, sources, wants_ratios=3 in figures)
     written = []
     with write_errors(f"--output {output}"):
         if 3 in figures:
@@ -58,7 +57,7 @@ def draw_figures(
             written += [
                 _draw_maps(measured, level, output) for level in range(len(measured.level_names))
             ]
-    return written
+    return written, measured.unreadable
 
 
 def shown_depths(num_blocks: int) -> list[int]:

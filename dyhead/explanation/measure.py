@@ -38,33 +38,45 @@ class Measured(NamedTuple):
         level_names: the finest first.
         ratios: (pictures, blocks, levels) of the scale attention's weights.
         drawn: the first pictures with their maps.
+        unreadable: why a picture was left out, for each.
     """
 
     level_names: tuple[str, ...]
     ratios: np.ndarray
     drawn: list[DrawnMaps]
+    unreadable: list[str]
 
 
 def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True) -> Measured:
     """Run the detector on every picture, and keep the ratios, and the maps of the first ones.
 
     Raises:
-        UserError: a source is no picture or cannot be read, or the detector has no ratios.
+        UserError: a source is no picture, none can be read, or the detector has no ratios.
     """
     checked = check_runner(runner)
     model: Any = checked.model
     shapes = model.backbone.output_shape()
     names, strides = tuple(shapes), [shape.stride for shape in shapes.values()]
-    ratios, drawn = [], []
+    ratios: list[Any] = []
+    drawn: list[DrawnMaps] = []
+    unreadable: list[str] = []
     with closing(Progress(len(sources))) as progress:
-        for index, source in enumerate(sources):
+        for source in sources:
             if source.kind is not Kind.PICTURE:
                 raise UserError(f"{source.location} is no picture: figures are of pictures only.")
-            picture = read_picture(source.location, wanted_order=checked.input_format)
+            if len(drawn) == DRAWN_PICTURES and not wants_ratios:
+                break
+            progress.advance()
+            try:
+                picture = read_picture(source.location, wanted_order=checked.input_format)
+            except UserError as error:
+                unreadable.append(str(error))
+                progress.say(f"Left out: {error}")
+                continue
             with ExitStack() as stack:
                 records = stack.enter_context(record_attentions(model))
                 maps: list[list[Tensor]] = []
-                if index < DRAWN_PICTURES:
+                if len(drawn) < DRAWN_PICTURES:
                     maps = stack.enter_context(collect_maps(model))
                 checked.detect([picture.pixels])
             if wants_ratios:
@@ -73,8 +85,9 @@ def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True
                 drawn.append(
                     DrawnMaps(picture, _norms(maps, checked.seen_size(*picture.size), strides))
                 )
-            progress.advance()
-    return Measured(names, np.array(ratios), drawn)
+    if not drawn:
+        raise UserError(f"None of the pictures can be read: {unreadable[0]}")
+    return Measured(names, np.array(ratios), drawn, unreadable)
 
 
 @contextmanager

@@ -37,17 +37,29 @@ def show_picture(explanation: Explanation, picture: Image.Image, name: str) -> S
     return ShownPicture(explanation, explanation.to_dict(), one_line(name), as_data_uri(small))
 
 
-def format_page(pictures: Sequence[ShownPicture], source: str) -> str:
+def format_page(
+    pictures: Sequence[ShownPicture],
+    source: str,
+    number: int = 1,
+    before: str = "",
+    after: str = "",
+) -> str:
     """Write the page.
 
     Args:
         pictures: at least one, all of one detector.
         source: what the detector was loaded from.
+        number: of the page, where there are several.
+        before: the file of the page before, if there is one.
+        after: the file of the next page, if there is one.
     """
     return render_page(
         "dyhead.explanation",
         version=__version__,
         source=one_line(source),
+        number=number,
+        before=before,
+        after=after,
         definitions=DEFINITIONS,
         pictures=[_heading(picture) for picture in pictures],
         data={

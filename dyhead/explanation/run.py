@@ -11,18 +11,16 @@ from PIL import Image
 
 from dyhead.errors import UserError
 from dyhead.explanation.drawing import draw_overview, save_detection
-from dyhead.explanation.explained import DEFINITIONS, Explanation
-from dyhead.explanation.page import ShownPicture, format_page, show_picture
+from dyhead.explanation.explained import Explanation
+from dyhead.explanation.page import ShownPicture, show_picture
+from dyhead.explanation.pages import PageWriter
 from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
 from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.progress import Progress
-from dyhead.safe_io.json_text import write_json
-from dyhead.safe_io.save import write_bytes_atomically, write_text_atomically
+from dyhead.safe_io.save import write_bytes_atomically
 
-PAGE_NAME = "explanations.html"
-JSON_NAME = "explanations.json"
 MAX_DRAWN = 30  # detections of a picture that get a drawing of their own
 
 
@@ -33,6 +31,7 @@ class Explained:
     pictures: int = 0
     detections: int = 0
     not_drawn: int = 0  # detections beyond the most certain ones of a picture
+    pages: list[Path] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)  # location -> reason
 
 
@@ -47,7 +46,8 @@ def explain_pictures(
     """Explain pictures one after the other.
 
     For each picture a drawing of all boxes with their levels, and a folder with a drawing of each
-    detection are written, and for all of them explanations.html and explanations.json.
+    detection are written, and for all of them explanations.html and explanations.json, with more
+    pages where there are many.
 
     Args:
         detector: its threshold counts.
@@ -64,7 +64,7 @@ def explain_pictures(
         if each.kind is not Kind.PICTURE:
             raise UserError(f"{each.location} is no picture: dyhead explain takes pictures only.")
     make_output_folder(output, f"--output {output}")
-    outcome, shown = Explained(), []
+    outcome, pages = Explained(), PageWriter(output, source)
     with closing(Progress(len(sources))) as progress, write_errors(f"--output {output}"):
         for each, target in zip(sources, _choose_drawings(sources, output), strict=True):
             try:
@@ -73,9 +73,13 @@ def explain_pictures(
                 outcome.unreadable[each.location] = str(error)
                 progress.say(f"Left out: {error}")
             else:
-                shown.append(_explain(detector, picture, block, target, outcome))
+                pages.add(_explain(detector, picture, block, target, outcome))
             progress.advance()
-        _write(shown, source, output, outcome)
+        pages.close()
+    if not pages.written:
+        reason = next(iter(outcome.unreadable.values()))
+        raise UserError(f"None of the pictures can be read: {reason}")
+    outcome.pages = pages.written
     return outcome
 
 
@@ -109,17 +113,3 @@ def _draw(explanation: Explanation, image: Image.Image, target: Path, outcome: E
         save_detection(
             explanation, index, image, target.with_suffix("") / f"{index + 1:02}_{plain}.png"
         )
-
-
-def _write(shown: Sequence[ShownPicture], source: str, output: Path, outcome: Explained) -> None:
-    """Write the page, and the json of the same values."""
-    if not shown:
-        reason = next(iter(outcome.unreadable.values()))
-        raise UserError(f"None of the pictures can be read: {reason}")
-    write_text_atomically(format_page(shown, source), output / PAGE_NAME)
-    content = {
-        "detector": source,
-        "definitions": DEFINITIONS,
-        "pictures": [picture.values for picture in shown],
-    }
-    write_json(content, output / JSON_NAME)

@@ -11,6 +11,7 @@ from small_runs import save_run
 
 from dyhead import Detector
 from dyhead.cli.main import main
+from dyhead.explanation import pages
 from dyhead.explanation.page import format_page, show_picture
 
 
@@ -99,6 +100,22 @@ def test_pictures_of_one_name_get_a_drawing_each(run: Path, picture: Path, tmp_p
     assert (output / "photo").is_dir() and (output / "photo-2").is_dir()
 
 
+def test_figures_leave_out_what_cannot_be_read_and_say_so(
+    run: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    words = ["explain", str(run), str(tmp_path / "broken.jpg"), str(picture), "--device", "cpu"]
+    for figures in ("3,4", "4"):
+        output = tmp_path / figures
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--figures", figures, "--output", str(output)])
+        said = capsys.readouterr().out
+        assert ended.value.code == 1 and "1 could not be read" in said and "broken.jpg" in said
+        assert (output / "figure4_p3.png").is_file()
+    with pytest.raises(SystemExit, match="None of the pictures can be read"):
+        main([*words[:3], "--figures", "3", "--output", str(tmp_path / "none")])
+
+
 @pytest.mark.parametrize("option", [("--block", "1"), ("--threshold", "0.3")], ids=lambda o: o[0])
 def test_what_has_no_part_in_figures_is_refused_beside_them(
     run: Path, picture: Path, tmp_path: Path, option: tuple[str, str]
@@ -117,3 +134,29 @@ def test_videos_and_missing_blocks_are_refused(run: Path, picture: Path, tmp_pat
         main(["explain", str(run), str(video), *words])
     with pytest.raises(SystemExit, match="no block 7"):
         main(["explain", str(run), str(picture), "--block", "7", *words])
+
+
+def test_many_pictures_get_several_pages_that_lead_to_each_other(
+    run: Path,
+    picture: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(pages, "PICTURES_OF_A_PAGE", 2)
+    for number in range(4):
+        Image.open(picture).rotate(90 * number).save(tmp_path / f"photo{number}.png")
+    output = tmp_path / "out"
+    words = ["--output", str(output), "--device", "cpu", "--threshold", "0.6"]
+    main(["explain", str(run), str(tmp_path), *words])
+    names = [f"explanations{suffix}" for suffix in ("", "-2", "-3")]
+    out, links, shown = capsys.readouterr().out, [], []
+    for name in names:
+        page = (output / f"{name}.html").read_text()
+        links.append(re.findall(r'href="(explanations[^"]*)" rel="(\w+)"', page))
+        content = json.loads((output / f"{name}.json").read_text())
+        shown.append(len(content["pictures"]))
+        assert page.count('class="explained"') == shown[-1] and f"{name}.html" in out
+    assert shown == [2, 2, 1]
+    first, second, third = (f"{name}.html" for name in names)
+    assert links == [[(second, "next")], [(first, "prev"), (third, "next")], [(second, "prev")]]
