@@ -13,6 +13,7 @@ import bm_block
 import bm_deform_conv
 import bm_loader
 import bm_model
+import bm_pages
 import compare_checkouts
 import goals
 import measure
@@ -269,6 +270,15 @@ def test_augmentation_benchmark(tmp_path: Path) -> None:
     rows = run_script(bm_augmentation, arguments, tmp_path / "augmentation.json")
     assert [row["task"] for row in rows] == list(bm_augmentation.PARTS)
     assert all(row["config"] == "48 x 64" and row["milliseconds"] > 0 for row in rows)
+
+
+@pytest.mark.usefixtures("own_catalogs")
+def test_pages_benchmark(tmp_path: Path) -> None:
+    arguments = ["--pictures", "3", "--detections", "5", "--rounds", "1"]
+    rows = run_script(bm_pages, arguments, tmp_path / "pages.json")
+    assert len(rows) == 2 + len(bm_pages.QUERIES)
+    assert all(row["config"].startswith("3 pictures") for row in rows)
+    assert all(row["milliseconds"] > 0 for row in rows)
 
 
 def run_script(script: Any, arguments: list[str], output: Path) -> list[dict[str, Any]]:
