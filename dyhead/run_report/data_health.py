@@ -46,7 +46,7 @@ def _sets(sources: Sequence[CheckedSource]) -> Iterator[str]:
 
 def _problems(report: CheckReport) -> str:
     if not report.counts:
-        return "sound"
+        return "labels without faults"
     faults = sum(count for kind, count in report.counts.items() if kind.is_fault)
     number = "no faults" if not faults else "1 fault" if faults == 1 else f"{faults:,} faults"
     return f"{number}; found: {_kinds(report)}"
