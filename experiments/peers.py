@@ -7,7 +7,8 @@ Every peer is trained on the same pictures for 5, 10 and 20 minutes of wall cloc
 threads, by a script of experiments/peers that runs in an environment of its own, where the user has
 installed it. pycocotools scores the detections of all; at the end all of them are timed in turns,
 one picture at a time, at the same input size: that of this project's recipe. Runs that are complete
-are not repeated. Results: experiments/results/<name>.json and .md.
+are not repeated. Results: experiments/results/<name>.json and .md; those of earlier calls stay in
+them, until a run or a timing takes their place.
 """
 
 import argparse
@@ -19,14 +20,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from data_sets import find_data_set
 from job_runner import Job, Result, Runner
 from peer_data import input_size, prepare_data, score
 from peer_protocol import Task
+from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
-from peer_tables import PeerModel, PeerRun, Report
+from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
 
 from dyhead.engine import exit_on_user_error
@@ -37,15 +39,6 @@ from dyhead.safe_io.save import write_text_atomically
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPE = "own_dataset"  # whose input size all get
 OVERHEAD = 90.0  # seconds of a run outside its training: imports, detection
-
-
-class PlannedRun(NamedTuple):
-    """A training to do."""
-
-    model: PeerModel
-    data: str
-    minutes: float
-    seed: int
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -84,7 +77,8 @@ class Contest:
         """Prepare the data and ask every peer for its models.
 
         Raises:
-            UserError: data or a peer cannot be used.
+            UserError: data or a peer cannot be used, or the results of this name are of another
+                device or number of threads.
         """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
@@ -95,10 +89,20 @@ class Contest:
         self.peers = {peer.name: peer for peer in self._peers()}
         self.descriptions = {name: self._describe(peer) for name, peer in self.peers.items()}
         self.plan = list(self._plan())
+        self.folders = {planned: Path(self.task(planned).output) for planned in self.plan}
+        device = "cuda:0" if args.device.startswith("cuda") else "cpu"
+        self.device = describe_devices()[device]["name"]
+        self.known = read_report(self.results_path, self.device, args.threads)
+        restore(self.known, self.folders)
         self.timings: dict[str, dict[PeerModel, Milliseconds]] = {}
         self.runner = Runner(
             self._groups(), 3600 * args.hours, 1, self.environment, self.write_results
         )
+
+    @property
+    def results_path(self) -> Path:
+        """The file of results; the tables have the same name, with .md."""
+        return self.args.results / f"{self.args.name}.json"
 
     def _peers(self) -> Iterator[Peer]:
         yield Peer("own", sys.executable)
@@ -145,17 +149,12 @@ class Contest:
         """Make the command of a training."""
         task = self.task(planned)
         return Job(
-            f"{planned.data}: {planned.model.name}, {planned.minutes:g} min, seed {planned.seed}",
+            planned.title,
             (*self.peers[planned.model.peer].command, "train", *task.arguments()),
             Path(task.output),
             OVERHEAD + 60 * planned.minutes,
             functools.partial(read_peer, self.data[planned.data]),
         )
-
-    def runs(self) -> list[PeerRun]:
-        """Return the complete runs."""
-        found = ((planned, self.job(planned).result()) for planned in self.plan)
-        return [PeerRun(*planned, result) for planned, result in found if result is not None]
 
     def time(self) -> None:
         """Time every model's longest training, data set by data set."""
@@ -173,27 +172,28 @@ class Contest:
             self.timings[data] = {m: measured[m.name] for m in longest if m.name in measured}
 
     def write_results(self) -> None:
-        """Write the results of what is complete by now."""
+        """Write the results of what is complete by now, with those of earlier calls."""
         self.args.results.mkdir(parents=True, exist_ok=True)
-        path = self.args.results / self.args.name
-        write_json(self.report().as_values(), path.with_suffix(".json"), indent=1)
-        write_text_atomically(self.report().as_text(), path.with_suffix(".md"))
+        report = self.report()
+        write_json(report.as_values(), self.results_path, indent=1)
+        write_text_atomically(report.as_text(), self.results_path.with_suffix(".md"))
 
     def report(self) -> Report:
-        """Collect what is complete by now."""
-        device = "cuda:0" if self.args.device.startswith("cuda") else "cpu"
-        found = self.descriptions.items()
-        return Report(
+        """Collect what is complete by now, in this call and in earlier ones."""
+        found = ((planned, self.job(planned)) for planned in self.plan)
+        results = ((planned, job.folder.name, job.result()) for planned, job in found)
+        new = Report(
             name=self.args.name,
-            device=describe_devices()[device]["name"],
+            device=self.device,
             threads=self.args.threads,
             sizes=self.sizes,
-            versions={name: description.versions for name, description in found},
-            minutes=self.args.minutes,
-            runs=self.runs(),
+            versions={name: found.versions for name, found in self.descriptions.items()},
+            runs=[PeerRun(*run, result) for *run, result in results if result is not None],
+            earlier=[],
             timings=self.timings,
             failures=self.runner.failures,
         )
+        return merge(self.known, new, self.folders)
 
     def print_plan(self) -> None:
         """Print the runs in their order, which are complete, and how long the rest takes."""

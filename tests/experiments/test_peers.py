@@ -1,6 +1,7 @@
 """The command trains all peers, scores them alike and times them in turns."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def call(cells: Path, *arguments: str) -> dict[str, Any]:
+    """Call the command; what `arguments` say again replaces the options here."""
     results = cells.parent / "results"
     options = ["--minutes", "5", "10", "--rounds", "3", "--threads", "1"]
     peers.main(["--data", str(cells), "--results", str(results), *options, *arguments])
@@ -97,6 +99,62 @@ def test_the_shortest_trainings_of_all_come_first_and_none_twice(
         for minutes in ("5.0", "10.0")
         for model in ("small", "large")
     ]
+
+
+def test_what_a_later_call_leaves_out_stays_in_the_results(cells: Path, scripts: Path) -> None:
+    first = call(cells, "--only", "random")
+    boards = shutil.copytree(cells, cells.with_name("boards"))
+    shutil.rmtree(cells.parent / "output")
+    again = call(boards, "--only", "small", "--minutes", "5")
+    assert len(first["runs"]) == 4 and first["runs"] == again["runs"][:4]
+    (new,) = again["runs"][4:]
+    assert (new["data"], new["minutes"]) == ("boards", 5)
+    assert first["milliseconds"] == again["milliseconds"][:2] and len(again["milliseconds"]) == 3
+    assert set(again["versions"]) == {"own", "torchvision"}
+    text = (cells.parent / "results" / "peers.md").read_text()
+    assert "## cells, input" in text and "## boards, input" in text
+
+
+def test_results_that_were_written_are_complete_without_their_folders(
+    cells: Path, scripts: Path
+) -> None:
+    first = call(cells, "--only", "small")
+    shutil.rmtree(cells.parent / "output")
+    again = call(cells, "--only", "random")
+    calls = (scripts / "calls").read_text().splitlines()
+    assert [line.split()[0] for line in calls] == ["small", "small", "large", "large"]
+    assert [run for run in again["runs"] if run["model"]["model"] == "small"] == first["runs"]
+
+
+def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Path) -> None:
+    first = call(cells, "--only", "random")
+    path = cells.parent / "results" / "peers.json"
+    for each in first["milliseconds"]:
+        each["detecting"] = 9999.0
+    path.write_text(json.dumps(first))
+    again = call(cells, "--only", "small")
+    shown = {each["model"]: each["detecting"] for each in again["milliseconds"]}
+    assert shown["small"] < 1000 and shown["large"] == 9999
+
+
+def test_a_failure_stays_until_the_run_is_complete(cells: Path, scripts: Path) -> None:
+    call(cells, "--minutes", "5")
+    assert len(call(cells, "--only", "small")["failures"]) == 1
+    path = scripts / "torchvision_peer.py"
+    path.write_text(path.read_text().replace('== "ImageNet"', '== "COCO"'))
+    assert not call(cells, "--minutes", "5")["failures"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("device", "another"), ("threads", 64)])
+def test_results_of_another_device_or_number_of_threads_are_refused(
+    key: str, value: Any, cells: Path, scripts: Path
+) -> None:
+    content = {**call(cells, "--only", "small", "--minutes", "5"), key: value}
+    path = cells.parent / "results" / "peers.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=f"holds runs with {key} .*{value}.*another --name"):
+        call(cells)
+    assert json.loads(path.read_text()) == content
 
 
 def test_all_get_the_input_size_of_the_recipe(cells: Path, scripts: Path) -> None:
