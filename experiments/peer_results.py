@@ -28,7 +28,7 @@ def read_report(path: Path, device: str, threads: int) -> Report:
     Raises:
         UserError: it holds runs on another device or number of threads.
     """
-    empty = Report(path.stem, device, threads, {}, {}, [], [], {}, {})
+    empty = Report(path.stem, device, threads, {}, {}, {}, [], [], {}, {})
     if not path.is_file():
         return empty
     known: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -49,6 +49,7 @@ def read_report(path: Path, device: str, threads: int) -> Report:
     return dataclasses.replace(
         empty,
         sizes=sizes,
+        digests=known.get("annotations", {}),
         versions=known["versions"],
         runs=[_read_run(run) for run in known["runs"]],
         earlier=[_read_run(run) for run in known.get("earlier", [])],
@@ -81,17 +82,31 @@ def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Rep
     """Put the results of this call between those of earlier ones, which stay.
 
     Args:
-        known: the results of earlier calls.
+        known: the results of earlier calls. Runs leave the tables where this call has them with
+            other settings, versions or annotations.
         new: those of this call.
-        folders: of the runs of this call; known runs of other folders leave the tables.
+        folders: of the runs of this call.
     """
+    changed = {
+        data
+        for data in new.sizes
+        if data in known.sizes
+        and (known.sizes[data], known.digests.get(data)) != (new.sizes[data], new.digests[data])
+    }
     keys = {planned: folder.name for planned, folder in folders.items()}
-    valid = [run for run in known.runs if run.key == keys.get(run.planned, run.key)]
+    valid = [
+        run
+        for run in known.runs
+        if run.planned.data not in changed and run.key == keys.get(run.planned, run.key)
+    ]
     runs = {run.planned: run for run in (*valid, *new.runs)}
     shown = {(run.planned, run.key) for run in runs.values()}
     earlier = [r for r in (*known.runs, *known.earlier) if (r.planned, r.key) not in shown]
     timings = {
-        data: {**known.timings.get(data, {}), **new.timings.get(data, {})}
+        data: {
+            **(known.timings.get(data, {}) if data not in changed else {}),
+            **new.timings.get(data, {}),
+        }
         for data in (*known.timings, *new.timings)
     }
     failures = {**known.failures, **new.failures}
@@ -99,6 +114,7 @@ def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Rep
     return dataclasses.replace(
         new,
         sizes={**known.sizes, **new.sizes},
+        digests={**known.digests, **new.digests},
         versions={**known.versions, **new.versions},
         runs=list(runs.values()),
         earlier=earlier,

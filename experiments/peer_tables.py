@@ -108,6 +108,7 @@ class Report:
         device: that all ran on.
         threads: of each.
         sizes: height and width of the input, by data set.
+        digests: of the annotations, by data set.
         versions: of the packages of every peer.
         runs: those that are complete.
         earlier: runs with other settings than those of the same row in `runs`, or to come there.
@@ -119,6 +120,7 @@ class Report:
     device: str
     threads: int
     sizes: Mapping[str, tuple[int, int]]
+    digests: Mapping[str, str]
     versions: Mapping[str, Mapping[str, str]]
     runs: Sequence[PeerRun]
     earlier: Sequence[PeerRun]
@@ -136,6 +138,7 @@ class Report:
             "device": self.device,
             "threads": self.threads,
             "input (height, width)": dict(self.sizes),
+            "annotations": dict(self.digests),
             "versions": dict(self.versions),
             "runs": [_run_values(run) for run in self.runs],
             "earlier": [_run_values(run) for run in self.earlier],

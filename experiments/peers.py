@@ -20,17 +20,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from data_sets import find_data_set
 from job_runner import Job, Result, Runner
-from peer_data import input_size, prepare_data, score
+from peer_data import annotations_digest, input_size, prepare_data, score
 from peer_protocol import Task
 from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
+from study_plan import fingerprint
 
+from dyhead.config import find_config
 from dyhead.engine import exit_on_user_error
 from dyhead.info.devices import describe_devices
 from dyhead.safe_io.json_text import write_json
@@ -84,6 +85,7 @@ class Contest:
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
         data_sets = [find_data_set(folder) for folder in args.data]
         self.data = {each.name: prepare_data(each, self.output / "data") for each in data_sets}
+        self.digests = {name: annotations_digest(path) for name, path in self.data.items()}
         self.sizes = {name: input_size(path, RECIPE) for name, path in self.data.items()}
         self.environment = environment(args.threads)
         self.peers = {peer.name: peer for peer in self._peers()}
@@ -136,13 +138,18 @@ class Contest:
     def task(self, planned: PlannedRun) -> Task:
         """Return the options of the peer's script."""
         height, width = self.sizes[planned.data]
-        args = self.args
-        options: tuple[Any, ...] = (planned.model.model, planned.model.weights)
-        options += (str(self.data[planned.data]), planned.minutes, height, width, planned.seed)
-        options += (args.threads, args.device)
-        key = hashlib.sha256(repr(options).encode()).hexdigest()[:8]
+        length = (planned.minutes, height, width, planned.seed, self.args.threads, self.args.device)
+        model, weights = planned.model.model, planned.model.weights
+        settings = (model, weights, *length, self.digests[planned.data], self._state(planned.model))
+        key = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
         folder = self.output / f"{planned.data}-{planned.model.name}-{planned.minutes:g}min-{key}"
-        return Task(*options, str(folder))
+        return Task(model, weights, str(self.data[planned.data]), *length, str(folder))
+
+    def _state(self, model: PeerModel) -> str:
+        """Tell the state of a peer by this project's recipe, or else by its packages' versions."""
+        if model.peer == "own":
+            return fingerprint(find_config(model.model), ())
+        return repr(sorted(self.descriptions[model.peer].versions.items()))
 
     @functools.cache  # noqa: B019  (one contest a process)
     def job(self, planned: PlannedRun) -> Job:
@@ -187,6 +194,7 @@ class Contest:
             device=self.device,
             threads=self.args.threads,
             sizes=self.sizes,
+            digests=self.digests,
             versions={name: found.versions for name, found in self.descriptions.items()},
             runs=[PeerRun(*run, result) for *run, result in results if result is not None],
             earlier=[],

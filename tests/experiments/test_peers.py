@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import peer_scripts
 import peers
 import pytest
+from study_plan import fingerprint
 
 # Finds all objects, but with 5 minutes only those of the first class.
 PEER = """
@@ -58,6 +60,10 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         text = PEER.replace("SECONDS", str(seconds)).replace("MODELS", repr(models))
         (folder / f"{name}_peer.py").write_text(text)
     (folder / "torch.py").write_text(TORCH)
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text("SOLVER: {MAX_ITER: 100}\n")
+    monkeypatch.setattr(peers, "find_config", lambda name: recipe)
+    fingerprint.cache_clear()
     monkeypatch.setattr(peer_scripts, "SCRIPTS", folder)
     monkeypatch.setattr(peers, "PROJECT", tmp_path)
     return folder
@@ -124,6 +130,52 @@ def test_results_that_were_written_are_complete_without_their_folders(
     calls = (scripts / "calls").read_text().splitlines()
     assert [line.split()[0] for line in calls] == ["small", "small", "large", "large"]
     assert [run for run in again["runs"] if run["model"]["model"] == "small"] == first["runs"]
+
+
+def change_recipe(cells: Path, scripts: Path) -> None:
+    (cells.parent / "small.yaml").write_text("SOLVER: {MAX_ITER: 200}\n")
+    fingerprint.cache_clear()
+
+
+def change_versions(cells: Path, scripts: Path) -> None:
+    for path in scripts.glob("*_peer.py"):
+        path.write_text(path.read_text().replace('"1.0"', '"2.0"'))
+
+
+def change_annotations(cells: Path, scripts: Path) -> None:
+    content = json.loads((cells / "train.json").read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    (cells / "train.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (change_recipe, ["small"]),
+        (change_versions, ["large"]),
+        (change_annotations, ["small", "large"]),
+    ],
+)
+def test_a_run_of_another_state_is_not_complete(
+    change: Callable[[Path, Path], None], again: list[str], cells: Path, scripts: Path
+) -> None:
+    first = call(cells, "--only", "random", "--minutes", "5")
+    change(cells, scripts)
+    content = call(cells, "--only", "random", "--minutes", "5")
+    calls = [line.split()[0] for line in (scripts / "calls").read_text().splitlines()]
+    assert calls == ["small", "large", *again]
+    assert len(content["runs"]) == 2
+    stale = [run for run in first["runs"] if run["model"]["model"] in again]
+    assert content["earlier"] == stale, "which stay, beside the tables"
+
+
+def test_rows_of_other_annotations_leave_the_table(cells: Path, scripts: Path) -> None:
+    call(cells, "--only", "random", "--minutes", "5")
+    change_annotations(cells, scripts)
+    content = call(cells, "--only", "small", "--minutes", "5")
+    assert [run["model"]["model"] for run in content["runs"]] == ["small"]
+    assert [each["model"] for each in content["milliseconds"]] == ["small"]
+    assert len(content["earlier"]) == 2
 
 
 def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Path) -> None:
