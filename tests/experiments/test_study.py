@@ -134,6 +134,36 @@ def test_only_the_runs_of_a_name_are_trained_and_others_stay_in_the_tables(proje
     }
 
 
+@pytest.mark.parametrize(
+    ("only", "detectors"),
+    [
+        ("the recipe", {"ATSS without DyHead", "ATSS with DyHead, the recipe"}),
+        (" 2 blocks", {"ATSS without DyHead", "ATSS with DyHead, 2 blocks"}),
+        ("RepPoints with DyHead", {"RepPoints without DyHead", "RepPoints with DyHead"}),
+    ],
+)
+def test_a_run_is_found_by_the_name_of_any_of_its_rows(
+    only: str, detectors: set[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first two are the run of "ATSS with DyHead", which comes first in the plan."""
+    arguments = ["--tables", "detectors,forms,depth", "--seeds", "1", "--only", only]
+    call(project, *arguments)
+    assert len(calls(project)) == 2
+    capsys.readouterr()
+    study.main(["--data", str(project / "cells"), "--results", str(project), "--plan", *arguments])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert {line.partition("cells: ")[2] for line in lines} == {
+        f"{name}, seed 1: complete" for name in detectors
+    }
+    assert last.startswith("2 runs, ")
+
+
+def test_a_name_of_no_run_is_refused(project: Path) -> None:
+    with pytest.raises(SystemExit, match="--only 'DETR' is in none .* 'ATSS with DyHead', 'FCOS"):
+        call(project, "--only", "DETR")
+    assert not calls(project) and not (project / "study.json").exists()
+
+
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(project / "cells"), "--data", str(project)]
     study.main([*data, "--plan", "--jobs", "2", "--results", str(project)])
