@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from data_sets import find_data_set
+from data_sets import find_data_sets
 from job_runner import Job, Result, Runner
 from peer_data import annotations_digest, input_size, prepare_data, score
 from peer_protocol import Task
@@ -83,7 +83,7 @@ class Contest:
         """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
-        data_sets = [find_data_set(folder) for folder in args.data]
+        data_sets = find_data_sets(args.data)
         self.data = {each.name: prepare_data(each, self.output / "data") for each in data_sets}
         self.digests = {name: annotations_digest(path) for name, path in self.data.items()}
         self.sizes = {name: input_size(path, RECIPE) for name, path in self.data.items()}

@@ -18,7 +18,6 @@ its folder.
 
 import argparse
 import functools
-import json
 import os
 import platform
 import sys
@@ -28,11 +27,11 @@ from typing import Any
 
 import torch
 from comparisons import TABLES
-from data_sets import DataSet, find_data_set
+from data_sets import DataSet, find_data_sets
 from job_runner import Job, Result, Runner
 from study_costs import count_multiply_adds
 from study_plan import EQUAL, Entry, Length, Run, make_plan, unique_runs
-from study_results import read_results, restore, write_results
+from study_results import read_results, read_run, refuse_other_machines, restore, write_results
 
 from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
@@ -43,7 +42,6 @@ RESULTS = PROJECT / "experiments" / "results"
 START_UP = 40.0  # seconds of a run outside its training: imports, data, what a signal waits for
 SECONDS_PER_STEP = 1.0  # expected, until the first runs have shown it
 SHOWN_TITLES = 6  # of the runs, where the one that is asked for is not among them
-LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -122,18 +120,23 @@ class Study:
 
         Raises:
             UserError: data cannot be used, no run has the name that is asked for, or the results of
-                this name are of other trainings.
+                this name are of other trainings or, for equal minutes, of another machine.
         """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
-        data_sets = [find_data_set(folder) for folder in args.data]
+        data_sets = find_data_sets(args.data)
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
         self.chosen = self._chosen()
+        # before other entries of the same runs, whose titles are others
+        groups = [[self.job(run) for run in entry.runs] for entry in self.chosen]
         known = read_results(self.results_path, self.trainings())
         self.reported = self._plan_with(known, data_sets)
+        if args.equal == "minutes":
+            runs = [*known["runs"], *self.results().values()]
+            refuse_other_machines(runs, known["settings"], self.machine())
         self.of_other_configs = restore(known["runs"], self.reported, self.output)
         self.runner = Runner(
-            [[self.job(run) for run in entry.runs] for entry in self.chosen],
+            groups,
             3600 * args.hours,
             args.jobs,
             {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
@@ -192,7 +195,9 @@ class Study:
             (*command, *options),
             folder,
             self._expected_seconds(run),
-            functools.partial(read_run, keeps_weights=self.args.keep_weights),
+            functools.partial(
+                read_run, keeps_weights=self.args.keep_weights, machine=self.machine()
+            ),
         )
 
     def _expected_seconds(self, run: Run) -> float:
@@ -226,13 +231,13 @@ class Study:
         unit = "minutes" if args.equal == "minutes" else "steps"
         return {"equal": args.equal, unit: length, "overrides": " ".join(args.opts)}
 
-    def settings(self) -> dict[str, Any]:
-        """Describe the trainings and the machine."""
+    @functools.cache  # noqa: B019
+    def machine(self) -> dict[str, Any]:
+        """Describe what runs the trainings."""
         args = self.args
         devices = describe_devices()
         device = "cuda:0" if args.device != "cpu" and "cuda:0" in devices else "cpu"
         return {
-            **self.trainings(),
             "device": devices[device]["name"],
             "cores": os.cpu_count(),
             "runs at a time": args.jobs,
@@ -244,7 +249,7 @@ class Study:
         """Write the results of what is complete by now."""
         write_results(
             self.results_path,
-            self.settings(),
+            {**self.trainings(), **self.machine()},
             self.reported,
             self.results(),
             self.of_other_configs,
@@ -255,20 +260,6 @@ class Study:
 def title_of(run: Run) -> str:
     """Name a run for people."""
     return f"{run.data}: {run.title}, seed {run.seed}"
-
-
-def read_run(folder: Path, keeps_weights: bool) -> Result:
-    """Read the scores and the number of steps of a training, and delete its checkpoints.
-
-    Raises:
-        OSError: there are none.
-    """
-    scores: Result = json.loads((folder / "inference" / "scores.json").read_text(encoding="utf-8"))
-    lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
-    iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
-    for checkpoint in () if keeps_weights else folder.glob("*.pth"):
-        checkpoint.unlink()
-    return {**scores, "steps": 1 + max(iterations)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

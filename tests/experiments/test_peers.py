@@ -226,6 +226,12 @@ def test_the_plan_trains_nothing(
     assert not (scripts / "calls").exists()
 
 
+def test_data_sets_of_the_same_name_are_refused(cells: Path, scripts: Path) -> None:
+    other = shutil.copytree(cells, cells.parent / "other" / "cells")
+    with pytest.raises(SystemExit, match=f"--data {cells} and --data {other} are both known by"):
+        peers.main(["--data", str(cells), "--data", str(other), "--plan"])
+
+
 def test_a_peer_that_is_not_installed_is_named(cells: Path, scripts: Path) -> None:
     (scripts / "torchvision_peer.py").write_text("import no_such_package")
     with pytest.raises(SystemExit, match="cannot run the peer torchvision: .*no_such_package"):
