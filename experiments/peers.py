@@ -161,6 +161,7 @@ class Contest:
             Path(task.output),
             OVERHEAD + 60 * planned.minutes,
             functools.partial(read_peer, self.data[planned.data]),
+            planned.model.name,
         )
 
     def time(self) -> None:
