@@ -1,5 +1,6 @@
 """The labelled data that experiments train and evaluate on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,3 +36,23 @@ def find_data_set(folder: Path) -> DataSet:
     if all(part.is_file() for part in parts):
         return DataSet(folder.name, *map(str, parts))
     return DataSet(folder.stem, f"{folder}#train", f"{folder}#val")
+
+
+def find_data_sets(folders: Sequence[Path]) -> list[DataSet]:
+    """Find the parts of several data sets, which runs and results know by their names.
+
+    Raises:
+        UserError: one does not exist, or two have the same name.
+    """
+    found: dict[str, Path] = {}
+    data_sets = []
+    for folder in folders:
+        data_set = find_data_set(folder)
+        if data_set.name in found:
+            raise UserError(
+                f"--data {found[data_set.name]} and --data {folder} are both known by the name"
+                f" {data_set.name}: rename one, or leave it out."
+            )
+        found[data_set.name] = folder
+        data_sets.append(data_set)
+    return data_sets

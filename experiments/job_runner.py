@@ -21,6 +21,7 @@ from typing import Any
 from dyhead.safe_io.json_text import write_json
 
 DONE = "run.json"
+HANGS_AFTER = 600.0  # seconds besides twice the expected ones
 GRACE = 5.0  # seconds between asking a process to end and ending it
 
 Result = dict[str, Any]
@@ -37,6 +38,8 @@ class Job:
         seconds: that it is expected to take.
         read: finds the result in the folder when the command has succeeded: plain values, with the
             scores "AP" and "AP50".
+        kind: where a job of a kind fails, the others of it are expected to fail as soon; none if
+            empty.
     """
 
     title: str
@@ -44,6 +47,7 @@ class Job:
     folder: Path
     seconds: float
     read: Callable[[Path], Result]
+    kind: str = ""
 
     @property
     def log(self) -> Path:
@@ -60,7 +64,7 @@ class Runner:
     """Runs jobs, as many at a time as it is told, as long as the budget has room for them.
 
     Attributes:
-        failures: the last line of the log of every job that failed, by its title.
+        failures: why every job failed that did, such as the last line of its log, by its title.
 
     Args:
         groups: jobs that say nothing without each other; a group is begun only if all of it fits.
@@ -88,6 +92,7 @@ class Runner:
         self._stop = threading.Event()
         self._begun: set[Path] = set()
         self._paces: list[float] = []  # seconds taken over those expected
+        self._failed_after: dict[str, float] = {}  # seconds, by kind
 
     def run(self) -> None:
         """Run what is not complete.
@@ -113,7 +118,12 @@ class Runner:
         """Estimate how long the rest would take, without a budget."""
         jobs = {job.folder: job for group in self._groups for job in group}
         rest = [job for job in jobs.values() if job.result() is None]
-        return self._pace() * sum(job.seconds for job in rest) / self._workers
+        return sum(map(self._expected, rest)) / self._workers
+
+    def _expected(self, job: Job) -> float:
+        if job.title in self.failures:
+            return 0.0
+        return self._failed_after.get(job.kind, self._pace() * job.seconds)
 
     def _pace(self) -> float:
         return statistics.median(self._paces) if self._paces else 1.0
@@ -122,8 +132,8 @@ class Runner:
         """Yield what is to be run; the budget is looked at when a group's turn comes."""
         for group in self._groups:
             rest = [job for job in dict.fromkeys(group) if self._is_open(job)]
-            rounds = -(-len(rest) // self._workers)
-            needed = rounds * self._pace() * max((job.seconds for job in rest), default=0.0)
+            longest_first = sorted(map(self._expected, rest), reverse=True)
+            needed = sum(longest_first[:: self._workers])  # the longest of each round
             if needed > self._deadline - time.monotonic():
                 continue
             for job in rest:
@@ -149,7 +159,7 @@ class Runner:
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
         start = time.monotonic()
-        limit = 2 * self._pace() * job.seconds + 600  # what takes longer hangs
+        limit = 2 * self._pace() * job.seconds + HANGS_AFTER
         with job.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 job.command,
@@ -160,16 +170,20 @@ class Runner:
                 start_new_session=True,
             )
             try:
-                self._wait(process, start + limit)
+                is_over = self._wait(process, start + limit)
             finally:
                 _end(process)
+        if not is_over:
+            return f"ended after {(time.monotonic() - start) / 60:.0f} min, its limit"
         return last_line(job.log) if process.returncode else ""
 
-    def _wait(self, process: subprocess.Popen[bytes], end: float) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], end: float) -> bool:
+        """Wait for a process; False if it goes on after `end`, or when all is to stop."""
         while not self._stop.is_set() and time.monotonic() < end:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.2)
-                return
+                return True
+        return False
 
     def _finish(self, job: Job, failure: str, seconds: float) -> None:
         """Write the result down and say it."""
@@ -180,6 +194,8 @@ class Runner:
         if failure:
             if not self._stop.is_set():
                 self.failures[job.title] = failure
+                if job.kind:
+                    self._failed_after[job.kind] = seconds
                 print(f"{job.title}: failed: {failure} ({job.log})", flush=True)
             return
         write_json(result, job.folder / DONE, indent=1)

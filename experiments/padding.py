@@ -1,12 +1,12 @@
-"""Tests what padding does to a small detector, with and without it in its statistics, on BCCD.
+"""Tests what padding does to a small detector, with and without it in its statistics.
 
     python experiments/padding.py --data BCCD
 
-BCCD holds train.json, val.json and images/ (https://github.com/Shenggan/BCCD_Dataset, in COCO
-format). configs/own_dataset.yaml is trained with a short schedule, once with
-MODEL.PADDING_IN_STATISTICS and once without. Then each one's weights are tested under more and more
-padding: every picture stands in a batch with a larger one. Besides, steps of both are timed in
-turns. Runs that are complete in --output are not repeated. The report goes to
+The data may have any format (docs/data.md); BCCD is https://github.com/Shenggan/BCCD_Dataset.
+configs/own_dataset.yaml is trained with a short schedule, once with MODEL.PADDING_IN_STATISTICS and
+once without. Then each one's weights are tested under more and more padding: every picture stands
+in a batch with a larger one. Besides, steps of both are timed in turns. Runs that are complete in
+--output, of the same options and data, are not repeated. The report goes to
 experiments/results/padding.{json,md}.
 """
 
@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from data_sets import DataSet, find_data_set
+from peer_data import annotations_digest, prepare_data
+from study_plan import fingerprint
 from tabulate import tabulate
 from torch import Tensor, nn
 
@@ -27,8 +30,9 @@ from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import build_detection_train_loader
 from dyhead.d2.utils.events import EventStorage
-from dyhead.data import register_datasets
+from dyhead.data import fill_num_classes, register_datasets
 from dyhead.detector import load_detector
+from dyhead.engine import exit_on_user_error
 from dyhead.engine.optimizer import build_optimizer
 from dyhead.engine.trainer import Trainer
 from dyhead.safe_io.json_text import write_json
@@ -38,6 +42,9 @@ RESULTS = PROJECT / "experiments" / "results"
 CONFIG = PROJECT / "configs" / "own_dataset.yaml"
 SHORT = ["SOLVER.MAX_ITER", "400", "SOLVER.WARMUP_ITERS", "40", "TEST.EVAL_PERIOD", "0"]
 KEY = "MODEL.PADDING_IN_STATISTICS"
+# Of the shorter side. Pictures of 3:4 become 384 x 512, multiples of 128, or 352 x 469, which are
+# not and have to be padded.
+TEST_SIZES = (384, 352)
 SHARES = (0.0, 0.1, 0.2, 0.3)  # by which the other picture of a batch is higher and wider
 
 
@@ -63,20 +70,18 @@ class Beside(nn.Module):
         return [picture, {"image": image.new_zeros(image.shape[0], *size)}]
 
 
-def own_data(folder: Path) -> list[str]:
-    """Name BCCD's parts as overrides of a config."""
-    images = folder.resolve() / "images"
-    parts = {"own_train": "train.json", "own_val": "val.json"}
-    entries = [[name, str(folder.resolve() / file), str(images)] for name, file in parts.items()]
-    return ["DATASETS.COCO_JSON", str(entries)]
+def run_folder(output: Path, data: DataSet, digest: str, options: Sequence[str]) -> Path:
+    """Name the folder of a training: other options, recipes or annotations have another one."""
+    key = f"{fingerprint(CONFIG, tuple(options))}-{digest}"
+    return output / f"{data.name}-{key}"
 
 
-def train(output: Path, options: Sequence[str]) -> None:
+def train(run: Path, options: Sequence[str]) -> None:
     """Train with overrides of the config, unless that is done."""
-    if (output / "model_final.pth").is_file():
+    if (run / "model_final.pth").is_file():
         return
     command = [sys.executable, "train_net.py", "--config", str(CONFIG), *options]
-    subprocess.run([*command, "OUTPUT_DIR", str(output)], check=True, cwd=PROJECT)
+    subprocess.run([*command, "OUTPUT_DIR", str(run)], check=True, cwd=PROJECT)
 
 
 def test(run: Path, share: float, options: Sequence[str]) -> dict[str, float]:
@@ -87,13 +92,15 @@ def test(run: Path, share: float, options: Sequence[str]) -> dict[str, float]:
     return scores
 
 
-def rows_of(run: Path, padded: bool) -> Iterator[tuple[str, dict[str, float]]]:
-    """Test a run's weights: yields what was padded, and the scores."""
-    if padded:
-        yield "multiples of 128", test(run, 0.0, [])
+def rows_of(run: Path, padded: bool) -> Iterator[dict[str, Any]]:
+    """Test a run's weights: yields the shorter side, what was padded, and the scores."""
     least = ["MODEL.DYHEAD.SIZE_DIVISIBILITY", "32"] if padded else []
-    for share in SHARES:
-        yield f"{share:.0%} and more" if share else "least", test(run, share, least)
+    for size in TEST_SIZES:
+        options = ["INPUT.MIN_SIZE_TEST", str(size)]
+        tests = [(f"{share:.0%} and more" if share else "least", share, least) for share in SHARES]
+        for padding, share, more in [("multiples of 128", 0.0, [])] * padded + tests:
+            scores = test(run, share, [*options, *more])
+            yield {"shorter side": size, "padding": padding, "scores": scores}
 
 
 class Stepper:
@@ -101,10 +108,11 @@ class Stepper:
 
     def __init__(self, options: Sequence[str], folder: Path) -> None:
         """Build the detector and its batches."""
-        cfg, _ = load_config(str(CONFIG), [*options, "MODEL.ATSS.NUM_CLASSES", "3"])
+        cfg, explicit_keys = load_config(str(CONFIG), options)
         cfg.MODEL.DEVICE = "cpu"
         cfg.OUTPUT_DIR = str(folder)  # where faults of labels are mended
         register_datasets(cfg)
+        fill_num_classes(cfg, explicit_keys)
         torch.manual_seed(0)
         self.model = Trainer.build_model(cfg).train()
         self.optimizer = build_optimizer(cfg, self.model)
@@ -141,17 +149,21 @@ def time_steps(options: Sequence[str], count: int, folder: Path) -> dict[str, fl
 def report(results: dict[str, Any]) -> str:
     """Format the results as Markdown."""
     cells = [
-        [form, padding, *(f"{scores[key]:.1f}" for key in ("AP", "AP50", "AP75"))]
+        [form, str(row["shorter side"]), row["padding"]]
+        + [f"{row['scores'][key]:.1f}" for key in ("AP", "AP50", "AP75")]
         for form, rows in results["scores"].items()
-        for padding, scores in rows.items()
+        for row in rows
     ]
-    headers = [f"{KEY}, in training and test", "padding in the test", "AP", "AP50", "AP75"]
+    form = f"{KEY}, in training and test"
+    headers = [form, "shorter side", "padding in the test", "AP", "AP50", "AP75"]
     seconds = results["seconds"]
     return "\n\n".join(
         [
-            "# BCCD: weights tested under more padding",
-            "Written by `python experiments/padding.py`; 400 steps of configs/own_dataset.yaml,"
-            f" seed 1; torch {torch.__version__}.",
+            f"# {results['data']}: weights tested under more padding",
+            f"Written by `python experiments/padding.py`; {results['steps']} steps of"
+            f" configs/own_dataset.yaml, seed {results['seed']}; torch {torch.__version__}. Where a"
+            " picture's sides are multiples of 128 already, the first row of a shorter side is the"
+            " same test as the second.",
             tabulate(cells, headers, tablefmt="pipe", disable_numparse=True),
             f"A step of training takes {seconds['False']:.3f} s without padding and"
             f" {seconds['True']:.3f} s with it ({seconds['False'] / seconds['True']:.2f} times),"
@@ -160,22 +172,43 @@ def report(results: dict[str, Any]) -> str:
     )
 
 
+def run_all(args: argparse.Namespace) -> dict[str, Any]:
+    """Train, test and time.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    output = args.output.resolve()
+    data = find_data_set(args.data)
+    digest = annotations_digest(prepare_data(data, output / "data"))
+    options = [*SHORT, *data.options, *args.opts]
+    cfg, _ = load_config(str(CONFIG), options)
+    scores = {}
+    for flag in ("True", "False"):
+        own = [*options, KEY, flag]
+        run = run_folder(output, data, digest, own)
+        train(run, own)
+        scores[flag] = list(rows_of(run, padded=flag == "True"))
+    return {
+        "data": data.name,
+        "steps": cfg.SOLVER.MAX_ITER,
+        "seed": cfg.SEED,
+        "scores": scores,
+        "seconds": time_steps(options, args.steps, output),
+    }
+
+
 def main() -> None:
     """Train, test and report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="BCCD's folder")
+    parser.add_argument("--data", type=Path, required=True, help="labelled data")
     parser.add_argument("--output", type=Path, default=PROJECT / "output" / "padding")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the report")
     parser.add_argument("--steps", type=int, default=40, help="that are timed of each form")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides of all runs")
     args = parser.parse_args()
-    options = [*SHORT, *own_data(args.data), *args.opts]
-    scores = {}
-    for flag in ("True", "False"):
-        run = args.output.resolve() / flag.lower()
-        train(run, [*options, KEY, flag])
-        scores[flag] = dict(rows_of(run, padded=flag == "True"))
-    results = {"scores": scores, "seconds": time_steps(options, args.steps, args.output)}
+    with exit_on_user_error():
+        results = run_all(args)
     args.results.mkdir(parents=True, exist_ok=True)
     write_json(results, args.results / "padding.json")
     text = report(results)

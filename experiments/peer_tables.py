@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from job_runner import Result, number
 from peer_timing import Milliseconds
@@ -27,14 +27,31 @@ class PeerModel:
         return f"{self.peer}-{self.model}-{weights}"
 
 
-@dataclass(frozen=True)
-class PeerRun:
-    """A complete training of some minutes."""
+class PlannedRun(NamedTuple):
+    """A training to do, of some minutes."""
 
     model: PeerModel
     data: str
     minutes: float
     seed: int
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return f"{self.data}: {self.model.name}, {self.minutes:g} min, seed {self.seed}"
+
+
+class PeerRun(NamedTuple):
+    """A complete training.
+
+    Attributes:
+        planned: what it is.
+        key: the name of its folder, which other settings change.
+        result: its scores and what its peer says of it.
+    """
+
+    planned: PlannedRun
+    key: str
     result: Result
 
 
@@ -48,9 +65,12 @@ def format_table(
     headings = ["detector", "weights", *lengths, "ms", "x fastest", "ms with loading", "parameters"]
     fastest = min((timing.detecting for timing in timings.values()), default=0.0)
     rows = []
-    for model in dict.fromkeys(run.model for run in runs):
-        own = [run for run in runs if run.model == model]
-        cells = [scores_cell([r.result for r in own if r.minutes == value]) for value in minutes]
+    for model in dict.fromkeys(run.planned.model for run in runs):
+        own = [run for run in runs if run.planned.model == model]
+        cells = [
+            scores_cell([run.result for run in own if run.planned.minutes == value])
+            for value in minutes
+        ]
         timing = timings.get(model)
         parameters = f"{own[-1].result['parameters'] / 1e6:.1f} M"
         rows.append(
@@ -81,16 +101,17 @@ def _timing_cells(timing: Milliseconds | None, fastest: float) -> list[str]:
 
 @dataclass(frozen=True)
 class Report:
-    """The results of one call.
+    """The results of one call, or of several.
 
     Attributes:
         name: its title.
         device: that all ran on.
         threads: of each.
         sizes: height and width of the input, by data set.
+        digests: of the annotations, by data set.
         versions: of the packages of every peer.
-        minutes: of the trainings.
         runs: those that are complete.
+        earlier: runs with other settings than those of the same row in `runs`, or to come there.
         timings: by data set.
         failures: the last line of a log, by the title of what failed.
     """
@@ -99,9 +120,10 @@ class Report:
     device: str
     threads: int
     sizes: Mapping[str, tuple[int, int]]
+    digests: Mapping[str, str]
     versions: Mapping[str, Mapping[str, str]]
-    minutes: Sequence[float]
     runs: Sequence[PeerRun]
+    earlier: Sequence[PeerRun]
     timings: Mapping[str, Mapping[PeerModel, Milliseconds]]
     failures: Mapping[str, str]
 
@@ -116,8 +138,10 @@ class Report:
             "device": self.device,
             "threads": self.threads,
             "input (height, width)": dict(self.sizes),
+            "annotations": dict(self.digests),
             "versions": dict(self.versions),
-            "runs": [asdict(run) for run in self.runs],
+            "runs": [_run_values(run) for run in self.runs],
+            "earlier": [_run_values(run) for run in self.earlier],
             "milliseconds": timings,
             "failures": dict(self.failures),
         }
@@ -126,8 +150,9 @@ class Report:
         """Format a Markdown page."""
         parts = [f"# {self.name}", self._introduction()]
         for data, (height, width) in self.sizes.items():
-            if runs := [run for run in self.runs if run.data == data]:
-                table = format_table(runs, self.minutes, self.timings.get(data, {}))
+            if runs := [run for run in self.runs if run.planned.data == data]:
+                minutes = sorted({run.planned.minutes for run in runs})
+                table = format_table(runs, minutes, self.timings.get(data, {}))
                 parts += [f"## {data}, input {height} x {width}", table]
         parts += [f"- {title} failed: {line}" for title, line in self.failures.items()]
         return "\n\n".join(parts) + "\n"
@@ -143,3 +168,8 @@ class Report:
             " per picture, one at a time, all detectors in turns, each with its library's own"
             f" lowest score. {versions}."
         )
+
+
+def _run_values(run: PeerRun) -> dict[str, Any]:
+    values = run.planned._asdict()
+    return {**values, "model": asdict(run.planned.model), "key": run.key, "result": run.result}

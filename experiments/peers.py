@@ -7,7 +7,8 @@ Every peer is trained on the same pictures for 5, 10 and 20 minutes of wall cloc
 threads, by a script of experiments/peers that runs in an environment of its own, where the user has
 installed it. pycocotools scores the detections of all; at the end all of them are timed in turns,
 one picture at a time, at the same input size: that of this project's recipe. Runs that are complete
-are not repeated. Results: experiments/results/<name>.json and .md.
+are not repeated. Results: experiments/results/<name>.json and .md; those of earlier calls stay in
+them, until a run or a timing takes their place.
 """
 
 import argparse
@@ -19,16 +20,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from data_sets import find_data_set
+from data_sets import find_data_sets
 from job_runner import Job, Result, Runner
-from peer_data import input_size, prepare_data, score
+from peer_data import annotations_digest, input_size, prepare_data, score
 from peer_protocol import Task
+from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
-from peer_tables import PeerModel, PeerRun, Report
+from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
+from study_plan import fingerprint
 
+from dyhead.config import find_config
 from dyhead.engine import exit_on_user_error
 from dyhead.info.devices import describe_devices
 from dyhead.safe_io.json_text import write_json
@@ -37,15 +40,6 @@ from dyhead.safe_io.save import write_text_atomically
 PROJECT = Path(__file__).resolve().parents[1]
 RECIPE = "own_dataset"  # whose input size all get
 OVERHEAD = 90.0  # seconds of a run outside its training: imports, detection
-
-
-class PlannedRun(NamedTuple):
-    """A training to do."""
-
-    model: PeerModel
-    data: str
-    minutes: float
-    seed: int
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -84,21 +78,33 @@ class Contest:
         """Prepare the data and ask every peer for its models.
 
         Raises:
-            UserError: data or a peer cannot be used.
+            UserError: data or a peer cannot be used, or the results of this name are of another
+                device or number of threads.
         """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
-        data_sets = [find_data_set(folder) for folder in args.data]
+        data_sets = find_data_sets(args.data)
         self.data = {each.name: prepare_data(each, self.output / "data") for each in data_sets}
+        self.digests = {name: annotations_digest(path) for name, path in self.data.items()}
         self.sizes = {name: input_size(path, RECIPE) for name, path in self.data.items()}
         self.environment = environment(args.threads)
         self.peers = {peer.name: peer for peer in self._peers()}
         self.descriptions = {name: self._describe(peer) for name, peer in self.peers.items()}
         self.plan = list(self._plan())
+        self.folders = {planned: Path(self.task(planned).output) for planned in self.plan}
+        device = "cuda:0" if args.device.startswith("cuda") else "cpu"
+        self.device = describe_devices()[device]["name"]
+        self.known = read_report(self.results_path, self.device, args.threads)
+        restore(self.known, self.folders)
         self.timings: dict[str, dict[PeerModel, Milliseconds]] = {}
         self.runner = Runner(
             self._groups(), 3600 * args.hours, 1, self.environment, self.write_results
         )
+
+    @property
+    def results_path(self) -> Path:
+        """The file of results; the tables have the same name, with .md."""
+        return self.args.results / f"{self.args.name}.json"
 
     def _peers(self) -> Iterator[Peer]:
         yield Peer("own", sys.executable)
@@ -132,30 +138,31 @@ class Contest:
     def task(self, planned: PlannedRun) -> Task:
         """Return the options of the peer's script."""
         height, width = self.sizes[planned.data]
-        args = self.args
-        options: tuple[Any, ...] = (planned.model.model, planned.model.weights)
-        options += (str(self.data[planned.data]), planned.minutes, height, width, planned.seed)
-        options += (args.threads, args.device)
-        key = hashlib.sha256(repr(options).encode()).hexdigest()[:8]
+        length = (planned.minutes, height, width, planned.seed, self.args.threads, self.args.device)
+        model, weights = planned.model.model, planned.model.weights
+        settings = (model, weights, *length, self.digests[planned.data], self._state(planned.model))
+        key = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
         folder = self.output / f"{planned.data}-{planned.model.name}-{planned.minutes:g}min-{key}"
-        return Task(*options, str(folder))
+        return Task(model, weights, str(self.data[planned.data]), *length, str(folder))
+
+    def _state(self, model: PeerModel) -> str:
+        """Tell the state of a peer by this project's recipe, or else by its packages' versions."""
+        if model.peer == "own":
+            return fingerprint(find_config(model.model), ())
+        return repr(sorted(self.descriptions[model.peer].versions.items()))
 
     @functools.cache  # noqa: B019  (one contest a process)
     def job(self, planned: PlannedRun) -> Job:
         """Make the command of a training."""
         task = self.task(planned)
         return Job(
-            f"{planned.data}: {planned.model.name}, {planned.minutes:g} min, seed {planned.seed}",
+            planned.title,
             (*self.peers[planned.model.peer].command, "train", *task.arguments()),
             Path(task.output),
             OVERHEAD + 60 * planned.minutes,
             functools.partial(read_peer, self.data[planned.data]),
+            planned.model.name,
         )
-
-    def runs(self) -> list[PeerRun]:
-        """Return the complete runs."""
-        found = ((planned, self.job(planned).result()) for planned in self.plan)
-        return [PeerRun(*planned, result) for planned, result in found if result is not None]
 
     def time(self) -> None:
         """Time every model's longest training, data set by data set."""
@@ -173,27 +180,29 @@ class Contest:
             self.timings[data] = {m: measured[m.name] for m in longest if m.name in measured}
 
     def write_results(self) -> None:
-        """Write the results of what is complete by now."""
+        """Write the results of what is complete by now, with those of earlier calls."""
         self.args.results.mkdir(parents=True, exist_ok=True)
-        path = self.args.results / self.args.name
-        write_json(self.report().as_values(), path.with_suffix(".json"), indent=1)
-        write_text_atomically(self.report().as_text(), path.with_suffix(".md"))
+        report = self.report()
+        write_json(report.as_values(), self.results_path, indent=1)
+        write_text_atomically(report.as_text(), self.results_path.with_suffix(".md"))
 
     def report(self) -> Report:
-        """Collect what is complete by now."""
-        device = "cuda:0" if self.args.device.startswith("cuda") else "cpu"
-        found = self.descriptions.items()
-        return Report(
+        """Collect what is complete by now, in this call and in earlier ones."""
+        found = ((planned, self.job(planned)) for planned in self.plan)
+        results = ((planned, job.folder.name, job.result()) for planned, job in found)
+        new = Report(
             name=self.args.name,
-            device=describe_devices()[device]["name"],
+            device=self.device,
             threads=self.args.threads,
             sizes=self.sizes,
-            versions={name: description.versions for name, description in found},
-            minutes=self.args.minutes,
-            runs=self.runs(),
+            digests=self.digests,
+            versions={name: found.versions for name, found in self.descriptions.items()},
+            runs=[PeerRun(*run, result) for *run, result in results if result is not None],
+            earlier=[],
             timings=self.timings,
             failures=self.runner.failures,
         )
+        return merge(self.known, new, self.folders)
 
     def print_plan(self) -> None:
         """Print the runs in their order, which are complete, and how long the rest takes."""

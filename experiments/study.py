@@ -18,21 +18,20 @@ its folder.
 
 import argparse
 import functools
-import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from comparisons import TABLES, Variant
-from data_sets import DataSet, find_data_set
+from comparisons import TABLES
+from data_sets import DataSet, find_data_sets
 from job_runner import Job, Result, Runner
-from study_plan import EQUAL, Entry, Length, Run, config_file, fingerprint, make_plan, unique_runs
-from study_results import read_results, restore, write_results
+from study_costs import count_multiply_adds
+from study_plan import EQUAL, Entry, Length, Run, make_plan, unique_runs
+from study_results import read_results, read_run, refuse_other_machines, restore, write_results
 
 from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
@@ -42,8 +41,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "experiments" / "results"
 START_UP = 40.0  # seconds of a run outside its training: imports, data, what a signal waits for
 SECONDS_PER_STEP = 1.0  # expected, until the first runs have shown it
-LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
-SIZE = ("256", "384")  # height and width of the image whose multiply-adds are counted
+SHOWN_TITLES = 6  # of the runs, where the one that is asked for is not among them
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -121,30 +119,41 @@ class Study:
         """Plan the runs.
 
         Raises:
-            UserError: data cannot be used, or the results of this name are of other trainings.
+            UserError: data cannot be used, no run has the name that is asked for, or the results of
+                this name are of other trainings or, for equal minutes, of another machine.
         """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
-        data_sets = [find_data_set(folder) for folder in args.data]
+        data_sets = find_data_sets(args.data)
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
+        self.chosen = self._chosen()
+        # before other entries of the same runs, whose titles are others
+        groups = [[self.job(run) for run in entry.runs] for entry in self.chosen]
         known = read_results(self.results_path, self.trainings())
         self.reported = self._plan_with(known, data_sets)
+        if args.equal == "minutes":
+            runs = [*known["runs"], *self.results().values()]
+            refuse_other_machines(runs, known["settings"], self.machine())
         self.of_other_configs = restore(known["runs"], self.reported, self.output)
         self.runner = Runner(
-            self.groups(),
+            groups,
             3600 * args.hours,
             args.jobs,
             {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
             self.write_results,
         )
 
-    def groups(self) -> list[list[Job]]:
+    def _chosen(self) -> list[Entry]:
         """List the comparisons to run; a row without baseline is a part of the others."""
-        return [
-            [self.job(run) for run in entry.runs]
-            for entry in self.plan
-            if entry.baseline and self.args.only in self.job(entry.run).title
-        ]
+        compared = [entry for entry in self.plan if entry.baseline]
+        if chosen := [entry for entry in compared if self.args.only in title_of(entry.run)]:
+            return chosen
+        titles = dict.fromkeys(entry.run.title for entry in compared)
+        some = ", ".join(repr(title) for title in list(titles)[:SHOWN_TITLES])
+        raise UserError(
+            f"--only {self.args.only!r} is in none of the names of --tables"
+            f" {','.join(self.args.tables)}: name a part of one, such as of {some}."
+        )
 
     @property
     def results_path(self) -> Path:
@@ -156,11 +165,14 @@ class Study:
     ) -> list[Entry]:
         args = self.args
         device = ("MODEL.DEVICE", args.device) if args.device else ()
+        multiply_adds = functools.partial(
+            count_multiply_adds, overrides=tuple(args.opts), folder=self.output / "costs"
+        )
         return make_plan(
             [TABLES[name] for name in TABLES if name in tables],
             data_sets,
             range(1, seeds + 1),
-            Length(args.equal, args.minutes, args.steps, self._multiply_adds),
+            Length(args.equal, args.minutes, args.steps, multiply_adds),
             (*device, *args.opts),
         )
 
@@ -179,11 +191,13 @@ class Study:
         command = (sys.executable, str(PROJECT / "train_net.py"), "--config", str(run.config))
         options = (*run.options, "SEED", str(run.seed), "OUTPUT_DIR", str(folder))
         return Job(
-            f"{run.data}: {run.title}, seed {run.seed}",
+            title_of(run),
             (*command, *options),
             folder,
             self._expected_seconds(run),
-            functools.partial(read_run, keeps_weights=self.args.keep_weights),
+            functools.partial(
+                read_run, keeps_weights=self.args.keep_weights, machine=self.machine()
+            ),
         )
 
     def _expected_seconds(self, run: Run) -> float:
@@ -192,24 +206,9 @@ class Study:
         steps = run.options[run.options.index("SOLVER.MAX_ITER") + 1]
         return START_UP + SECONDS_PER_STEP * int(steps)
 
-    @functools.cache  # noqa: B019
-    def _multiply_adds(self, variant: Variant) -> float:
-        """Have `dyhead analyze` count a detector's multiply-adds; known ones are kept in a file."""
-        config = config_file(variant)
-        options = (*variant.options, *self.args.opts)
-        path = self.output / "costs" / f"{config.stem}-{fingerprint(config, options)}.json"
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            command = [sys.executable, "-m", "dyhead", "analyze", "--config", str(config)]
-            command += ["--size", *SIZE, "--json", str(path), *options]
-            print(f"Counting the multiply-adds of {variant.title}", flush=True)
-            if subprocess.run(command, stdout=subprocess.DEVNULL, cwd=PROJECT).returncode:
-                raise UserError(f"{variant.title} has no number of multiply-adds, see above.")
-        return float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
-
     def print_plan(self) -> None:
         """Print the runs in their order, which are complete, and how long the rest takes."""
-        runs = unique_runs(self.plan)
+        runs = unique_runs(self.chosen)
         for number, run in enumerate(runs, start=1):
             job = self.job(run)
             state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
@@ -232,13 +231,13 @@ class Study:
         unit = "minutes" if args.equal == "minutes" else "steps"
         return {"equal": args.equal, unit: length, "overrides": " ".join(args.opts)}
 
-    def settings(self) -> dict[str, Any]:
-        """Describe the trainings and the machine."""
+    @functools.cache  # noqa: B019
+    def machine(self) -> dict[str, Any]:
+        """Describe what runs the trainings."""
         args = self.args
         devices = describe_devices()
         device = "cuda:0" if args.device != "cpu" and "cuda:0" in devices else "cpu"
         return {
-            **self.trainings(),
             "device": devices[device]["name"],
             "cores": os.cpu_count(),
             "runs at a time": args.jobs,
@@ -250,7 +249,7 @@ class Study:
         """Write the results of what is complete by now."""
         write_results(
             self.results_path,
-            self.settings(),
+            {**self.trainings(), **self.machine()},
             self.reported,
             self.results(),
             self.of_other_configs,
@@ -258,18 +257,9 @@ class Study:
         )
 
 
-def read_run(folder: Path, keeps_weights: bool) -> Result:
-    """Read the scores and the number of steps of a training, and delete its checkpoints.
-
-    Raises:
-        OSError: there are none.
-    """
-    scores: Result = json.loads((folder / "inference" / "scores.json").read_text(encoding="utf-8"))
-    lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
-    iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
-    for checkpoint in () if keeps_weights else folder.glob("*.pth"):
-        checkpoint.unlink()
-    return {**scores, "steps": 1 + max(iterations)}
+def title_of(run: Run) -> str:
+    """Name a run for people."""
+    return f"{run.data}: {run.title}, seed {run.seed}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from dyhead.errors import UserError
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
+LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
+PACE = ("device", "cores", "runs at a time")  # what the steps in a minute depend on
 DESCRIPTION = ("name", "data", "detector", "seed", "options")  # of a run beside its result
 
 
@@ -24,13 +27,13 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
         trainings: what the trainings of this call have in common, such as their steps.
 
     Returns:
-        its "tables" and "runs", empty lists where there is no such file.
+        its "settings", "tables" and "runs", which are empty where there is no such file.
 
     Raises:
         UserError: it holds other trainings.
     """
     if not path.is_file():
-        return {"tables": [], "runs": []}
+        return {"settings": {}, "tables": [], "runs": []}
     known: dict[str, Any] = json.loads(path.read_text("utf-8"))
     for key, value in trainings.items():
         before = known["settings"].get(key, "")
@@ -40,6 +43,48 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
                 " --name."
             )
     return known
+
+
+def read_run(folder: Path, keeps_weights: bool, machine: Mapping[str, Any]) -> Result:
+    """Read the scores and the number of steps of a training, and delete its checkpoints.
+
+    Args:
+        folder: of the training.
+        keeps_weights: leaves the checkpoints there.
+        machine: that it ran on, which becomes a part of the result.
+
+    Raises:
+        OSError: there are none.
+    """
+    scores: Result = json.loads((folder / "inference" / "scores.json").read_text(encoding="utf-8"))
+    lines = (folder / "metrics.json").read_text(encoding="utf-8").splitlines()
+    iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
+    for checkpoint in () if keeps_weights else folder.glob("*.pth"):
+        checkpoint.unlink()
+    return {**scores, "steps": 1 + max(iterations), **machine}
+
+
+def refuse_other_machines(
+    runs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], machine: Mapping[str, Any]
+) -> None:
+    """Refuse to go on from runs that had the same minutes on another machine: no equal length.
+
+    Args:
+        runs: results of earlier calls.
+        settings: of these calls, for runs that do not say it themselves.
+        machine: that this call runs on.
+
+    Raises:
+        UserError: a run had another device, number of cores or of runs at a time.
+    """
+    for key, run in product(PACE, runs):
+        before = run.get(key, settings.get(key, machine[key]))
+        if before != machine[key]:
+            raise UserError(
+                f"Runs of equal minutes that are complete had {key} {before!r}, not"
+                f" {machine[key]!r}, so their minutes hold another number of steps: give these"
+                " another --name."
+            )
 
 
 def restore(known: Sequence[dict[str, Any]], plan: Sequence[Entry], output: Path) -> list[Any]:

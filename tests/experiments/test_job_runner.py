@@ -21,9 +21,9 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "x").read_text())
 
 
-def make_job(folder: Path, code: str = SCORE, seconds: float = 5.0) -> Job:
+def make_job(folder: Path, code: str = SCORE, seconds: float = 5.0, kind: str = "") -> Job:
     command = (sys.executable, "-S", "-c", code, str(folder))
-    return Job(folder.name, command, folder, seconds, read)
+    return Job(folder.name, command, folder, seconds, read, kind)
 
 
 def run(groups: Sequence[Sequence[Job]], budget: float = 100.0, **options: Any) -> Runner:
@@ -88,6 +88,36 @@ def test_a_failure_is_told_and_stops_no_other(
     assert runner.failures["unread"].startswith("its result cannot be read: ")
     assert good.result() and not bad.result() and not (bad.folder / DONE).exists()
     assert "bad: failed: no such key" in capsys.readouterr().out
+
+
+def test_a_job_that_is_ended_for_its_limit_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_runner, "HANGS_AFTER", 0.8)
+    monkeypatch.setattr(job_runner, "GRACE", 0.5)
+    code = "import time; print('step 20, all is well', flush=True); time.sleep(60)"
+    job = make_job(tmp_path / "hangs", code, seconds=0.1)
+    assert run([[job]]).failures == {"hangs": "ended after 0 min, its limit"}
+    assert "all is well" in job.log.read_text() and not job.result()
+
+
+def test_a_kind_that_failed_takes_no_budget_from_others(tmp_path: Path) -> None:
+    """Three expected jobs of 60 seconds do not fit into 150, but two do."""
+
+    def group(length: str) -> list[Job]:
+        fails = make_job(tmp_path / f"{length} fails", "raise SystemExit('no network')", 60, "a")
+        return [fails, *(make_job(tmp_path / f"{length} {i}", seconds=60, kind=i) for i in "bc")]
+
+    first = make_job(tmp_path / "first", "raise SystemExit('no network')", 60, "a")
+    second = group("second")
+    runner = Runner([[first], second], 150)
+    assert runner.seconds_left() == 4 * 60
+    runner.run()
+    assert [bool(job.result()) for job in second] == [False, True, True]
+    assert runner.seconds_left() == 0, "what failed is not begun again in this call"
+    alone = group("alone")
+    run([alone], budget=150)
+    assert not any(job.folder.exists() for job in alone)
 
 
 def test_results_are_reported_after_each_job(tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """The command trains all peers, scores them alike and times them in turns."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import peer_scripts
 import peers
 import pytest
+from study_plan import fingerprint
 
 # Finds all objects, but with 5 minutes only those of the first class.
 PEER = """
@@ -57,12 +60,17 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         text = PEER.replace("SECONDS", str(seconds)).replace("MODELS", repr(models))
         (folder / f"{name}_peer.py").write_text(text)
     (folder / "torch.py").write_text(TORCH)
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text("SOLVER: {MAX_ITER: 100}\n")
+    monkeypatch.setattr(peers, "find_config", lambda name: recipe)
+    fingerprint.cache_clear()
     monkeypatch.setattr(peer_scripts, "SCRIPTS", folder)
     monkeypatch.setattr(peers, "PROJECT", tmp_path)
     return folder
 
 
 def call(cells: Path, *arguments: str) -> dict[str, Any]:
+    """Call the command; what `arguments` say again replaces the options here."""
     results = cells.parent / "results"
     options = ["--minutes", "5", "10", "--rounds", "3", "--threads", "1"]
     peers.main(["--data", str(cells), "--results", str(results), *options, *arguments])
@@ -99,6 +107,108 @@ def test_the_shortest_trainings_of_all_come_first_and_none_twice(
     ]
 
 
+def test_what_a_later_call_leaves_out_stays_in_the_results(cells: Path, scripts: Path) -> None:
+    first = call(cells, "--only", "random")
+    boards = shutil.copytree(cells, cells.with_name("boards"))
+    shutil.rmtree(cells.parent / "output")
+    again = call(boards, "--only", "small", "--minutes", "5")
+    assert len(first["runs"]) == 4 and first["runs"] == again["runs"][:4]
+    (new,) = again["runs"][4:]
+    assert (new["data"], new["minutes"]) == ("boards", 5)
+    assert first["milliseconds"] == again["milliseconds"][:2] and len(again["milliseconds"]) == 3
+    assert set(again["versions"]) == {"own", "torchvision"}
+    text = (cells.parent / "results" / "peers.md").read_text()
+    assert "## cells, input" in text and "## boards, input" in text
+
+
+def test_results_that_were_written_are_complete_without_their_folders(
+    cells: Path, scripts: Path
+) -> None:
+    first = call(cells, "--only", "small")
+    shutil.rmtree(cells.parent / "output")
+    again = call(cells, "--only", "random")
+    calls = (scripts / "calls").read_text().splitlines()
+    assert [line.split()[0] for line in calls] == ["small", "small", "large", "large"]
+    assert [run for run in again["runs"] if run["model"]["model"] == "small"] == first["runs"]
+
+
+def change_recipe(cells: Path, scripts: Path) -> None:
+    (cells.parent / "small.yaml").write_text("SOLVER: {MAX_ITER: 200}\n")
+    fingerprint.cache_clear()
+
+
+def change_versions(cells: Path, scripts: Path) -> None:
+    for path in scripts.glob("*_peer.py"):
+        path.write_text(path.read_text().replace('"1.0"', '"2.0"'))
+
+
+def change_annotations(cells: Path, scripts: Path) -> None:
+    content = json.loads((cells / "train.json").read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    (cells / "train.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        (change_recipe, ["small"]),
+        (change_versions, ["large"]),
+        (change_annotations, ["small", "large"]),
+    ],
+)
+def test_a_run_of_another_state_is_not_complete(
+    change: Callable[[Path, Path], None], again: list[str], cells: Path, scripts: Path
+) -> None:
+    first = call(cells, "--only", "random", "--minutes", "5")
+    change(cells, scripts)
+    content = call(cells, "--only", "random", "--minutes", "5")
+    calls = [line.split()[0] for line in (scripts / "calls").read_text().splitlines()]
+    assert calls == ["small", "large", *again]
+    assert len(content["runs"]) == 2
+    stale = [run for run in first["runs"] if run["model"]["model"] in again]
+    assert content["earlier"] == stale, "which stay, beside the tables"
+
+
+def test_rows_of_other_annotations_leave_the_table(cells: Path, scripts: Path) -> None:
+    call(cells, "--only", "random", "--minutes", "5")
+    change_annotations(cells, scripts)
+    content = call(cells, "--only", "small", "--minutes", "5")
+    assert [run["model"]["model"] for run in content["runs"]] == ["small"]
+    assert [each["model"] for each in content["milliseconds"]] == ["small"]
+    assert len(content["earlier"]) == 2
+
+
+def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Path) -> None:
+    first = call(cells, "--only", "random")
+    path = cells.parent / "results" / "peers.json"
+    for each in first["milliseconds"]:
+        each["detecting"] = 9999.0
+    path.write_text(json.dumps(first))
+    again = call(cells, "--only", "small")
+    shown = {each["model"]: each["detecting"] for each in again["milliseconds"]}
+    assert shown["small"] < 1000 and shown["large"] == 9999
+
+
+def test_a_failure_stays_until_the_run_is_complete(cells: Path, scripts: Path) -> None:
+    call(cells, "--minutes", "5")
+    assert len(call(cells, "--only", "small")["failures"]) == 1
+    path = scripts / "torchvision_peer.py"
+    path.write_text(path.read_text().replace('== "ImageNet"', '== "COCO"'))
+    assert not call(cells, "--minutes", "5")["failures"]
+
+
+@pytest.mark.parametrize(("key", "value"), [("device", "another"), ("threads", 64)])
+def test_results_of_another_device_or_number_of_threads_are_refused(
+    key: str, value: Any, cells: Path, scripts: Path
+) -> None:
+    content = {**call(cells, "--only", "small", "--minutes", "5"), key: value}
+    path = cells.parent / "results" / "peers.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=f"holds runs with {key} .*{value}.*another --name"):
+        call(cells)
+    assert json.loads(path.read_text()) == content
+
+
 def test_all_get_the_input_size_of_the_recipe(cells: Path, scripts: Path) -> None:
     call(cells, "--only", "small")
     sizes = {tuple(line.split()[3:]) for line in (scripts / "calls").read_text().splitlines()}
@@ -114,6 +224,12 @@ def test_the_plan_trains_nothing(
     assert lines[0].endswith("cells: own-small-random, 5 min, seed 1: 6.5 min")
     assert lines[-1] == "9 runs: about 2.0 hours to go."
     assert not (scripts / "calls").exists()
+
+
+def test_data_sets_of_the_same_name_are_refused(cells: Path, scripts: Path) -> None:
+    other = shutil.copytree(cells, cells.parent / "other" / "cells")
+    with pytest.raises(SystemExit, match=f"--data {cells} and --data {other} are both known by"):
+        peers.main(["--data", str(cells), "--data", str(other), "--plan"])
 
 
 def test_a_peer_that_is_not_installed_is_named(cells: Path, scripts: Path) -> None:

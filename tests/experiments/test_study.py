@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import study
+from study_results import read_run
 
 TRAIN_NET = """
 import json, pathlib, sys
@@ -86,6 +87,65 @@ def test_results_of_other_trainings_are_not_overwritten(
     assert json.loads((project / "study.json").read_text()) == first
 
 
+MACHINE = {"device": "another", "cores": 99, "runs at a time": 7}
+
+
+@pytest.mark.parametrize("key", MACHINE)
+@pytest.mark.parametrize("place", ["run", "settings", "folder"])
+def test_equal_minutes_do_not_go_on_on_another_machine(project: Path, key: str, place: str) -> None:
+    first = call(project, "--seeds", "1", "--only", "FCOS")
+    if place == "folder":  # of a call that was ended before it wrote its results
+        (project / "study.json").unlink()
+        path = project / "output" / "study" / first["runs"][1]["name"] / "run.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: MACHINE[key]}))
+    elif place == "run":
+        first["runs"][1][key] = MACHINE[key]
+    else:  # as results were written before their runs said it
+        first["settings"][key] = MACHINE[key]
+        for run in first["runs"]:
+            del run[key]
+    if place != "folder":
+        (project / "study.json").write_text(json.dumps(first))
+        shutil.rmtree(project / "output")
+    message = f"had {key} {MACHINE[key]!r}, not .*another --name"
+    with pytest.raises(SystemExit, match=message):
+        call(project, "--seeds", "2", "--only", "FCOS")
+    assert len(calls(project)) == 2
+
+
+def test_equal_steps_go_on_on_another_machine_and_say_which(project: Path) -> None:
+    options = ["--equal", "steps", "--only", "FCOS"]
+    first = call(project, "--seeds", "1", *options)
+    for run in first["runs"]:
+        run |= MACHINE
+    del first["runs"][0]["cores"]  # as results were written before
+    (project / "study.json").write_text(json.dumps(first))
+    shutil.rmtree(project / "output")
+    second = call(project, "--seeds", "2", *options)
+    assert second["runs"][:2] == first["runs"]
+    assert [run["runs at a time"] for run in second["runs"]] == [7, 7, 1, 1]
+    assert all(run["cores"] == second["settings"]["cores"] for run in second["runs"][2:])
+
+
+def test_written_results_of_the_project_are_read_and_complete(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were written before runs said their machine; their keys are those of the configs."""
+    shutil.copy(Path(study.__file__).parent / "results" / "forms.json", project)
+    name = ["--name", "forms", "--results", str(project), "--tables", "forms"]
+    length = ["--equal", "steps", "--steps", "700", "--seeds", "1", "--only", "the recipe"]
+    (project / "cells").rename(project / "bccd")
+    study.main(["--data", str(project / "bccd"), *name, *length, "--plan"])
+    assert capsys.readouterr().out.count("complete") == 2
+
+
+def test_data_sets_of_the_same_name_are_refused(project: Path) -> None:
+    other = project / "other" / "cells"
+    shutil.copytree(project / "cells", other)
+    with pytest.raises(SystemExit, match=f"--data {project}/cells and --data {other} are both"):
+        call(project, "--data", str(other))
+
+
 def test_what_a_later_call_leaves_out_stays_in_the_results(project: Path) -> None:
     call(project, "--seeds", "2", "--only", "ATSS")
     (project / "boards").mkdir()
@@ -134,6 +194,37 @@ def test_only_the_runs_of_a_name_are_trained_and_others_stay_in_the_tables(proje
     }
 
 
+@pytest.mark.parametrize(
+    ("only", "detectors"),
+    [
+        ("the recipe", {"ATSS without DyHead", "ATSS with DyHead, the recipe"}),
+        (" 2 blocks", {"ATSS without DyHead", "ATSS with DyHead, 2 blocks"}),
+        ("RepPoints with DyHead", {"RepPoints without DyHead", "RepPoints with DyHead"}),
+    ],
+)
+def test_a_run_is_found_by_the_name_of_any_of_its_rows(
+    only: str, detectors: set[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first two are the run of "ATSS with DyHead", which comes first in the plan."""
+    arguments = ["--tables", "detectors,forms,depth", "--seeds", "1", "--only", only]
+    arguments += ["--jobs", "1"]
+    call(project, *arguments)
+    assert len(calls(project)) == 2
+    capsys.readouterr()
+    study.main(["--data", str(project / "cells"), "--results", str(project), "--plan", *arguments])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert {line.partition("cells: ")[2] for line in lines} == {
+        f"{name}, seed 1: complete" for name in detectors
+    }
+    assert last.startswith("2 runs, ")
+
+
+def test_a_name_of_no_run_is_refused(project: Path) -> None:
+    with pytest.raises(SystemExit, match="--only 'DETR' is in none .* 'ATSS with DyHead', 'FCOS"):
+        call(project, "--only", "DETR")
+    assert not calls(project) and not (project / "study.json").exists()
+
+
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", str(project / "cells"), "--data", str(project)]
     study.main([*data, "--plan", "--jobs", "2", "--results", str(project)])
@@ -168,7 +259,8 @@ def test_weights_are_kept_on_demand(tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text(line)
     (tmp_path / "model_final.pth").touch()
     for keeps_weights in (True, False):
-        assert study.read_run(tmp_path, keeps_weights) == {"AP": 40, "steps": 50}
+        result = read_run(tmp_path, keeps_weights, {"cores": 2})
+        assert result == {"AP": 40, "steps": 50, "cores": 2}
         assert (tmp_path / "model_final.pth").exists() == keeps_weights
 
 

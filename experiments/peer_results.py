@@ -1,0 +1,123 @@
+"""The results of the peers in a json file that later calls go on from."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from job_runner import DONE
+from peer_tables import PeerModel, PeerRun, PlannedRun, Report
+from peer_timing import Milliseconds
+
+from dyhead.errors import UserError
+from dyhead.safe_io.json_text import write_json
+
+
+def read_report(path: Path, device: str, threads: int) -> Report:
+    """Read the results of earlier calls.
+
+    Args:
+        path: the json file.
+        device: that this call runs on.
+        threads: of each of its peers.
+
+    Returns:
+        a report without runs where there is no such file.
+
+    Raises:
+        UserError: it holds runs on another device or number of threads.
+    """
+    empty = Report(path.stem, device, threads, {}, {}, {}, [], [], {}, {})
+    if not path.is_file():
+        return empty
+    known: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if not known["runs"] and not known.get("earlier"):
+        return empty
+    for key, value in (("device", device), ("threads", threads)):
+        if known[key] != value:
+            raise UserError(
+                f"{path} holds runs with {key} {known[key]!r}, not {value!r}: give these another"
+                " --name."
+            )
+    timings: dict[str, dict[PeerModel, Milliseconds]] = {}
+    for each in known["milliseconds"]:
+        model = PeerModel(each["peer"], each["model"], each["weights"])
+        measured = Milliseconds(each["detecting"], each["with_loading"])
+        timings.setdefault(each["data"], {})[model] = measured
+    sizes = {name: tuple(size) for name, size in known["input (height, width)"].items()}
+    return dataclasses.replace(
+        empty,
+        sizes=sizes,
+        digests=known.get("annotations", {}),
+        versions=known["versions"],
+        runs=[_read_run(run) for run in known["runs"]],
+        earlier=[_read_run(run) for run in known.get("earlier", [])],
+        timings=timings,
+        failures=known["failures"],
+    )
+
+
+def _read_run(run: dict[str, Any]) -> PeerRun:
+    model = PeerModel(**run["model"])
+    planned = PlannedRun(model, run["data"], run["minutes"], run["seed"])
+    return PeerRun(planned, run.get("key", ""), run["result"])
+
+
+def restore(known: Report, folders: Mapping[PlannedRun, Path]) -> None:
+    """Take runs as complete whose results were written, where their folders are gone.
+
+    Args:
+        known: the results of earlier calls.
+        folders: of the runs of this call; a run of the same folder had the same settings.
+    """
+    for run in (*known.runs, *known.earlier):
+        folder = folders.get(run.planned)
+        if folder and folder.name == run.key and not (folder / DONE).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(run.result, folder / DONE, indent=1)
+
+
+def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Report:
+    """Put the results of this call between those of earlier ones, which stay.
+
+    Args:
+        known: the results of earlier calls. Runs leave the tables where this call has them with
+            other settings, versions or annotations.
+        new: those of this call.
+        folders: of the runs of this call.
+    """
+    changed = {
+        data
+        for data in new.sizes
+        if data in known.sizes
+        and (known.sizes[data], known.digests.get(data)) != (new.sizes[data], new.digests[data])
+    }
+    keys = {planned: folder.name for planned, folder in folders.items()}
+    valid = [
+        run
+        for run in known.runs
+        if run.planned.data not in changed and run.key == keys.get(run.planned, run.key)
+    ]
+    runs = {run.planned: run for run in (*valid, *new.runs)}
+    shown = {(run.planned, run.key) for run in runs.values()}
+    earlier = [r for r in (*known.runs, *known.earlier) if (r.planned, r.key) not in shown]
+    timings = {
+        data: {
+            **(known.timings.get(data, {}) if data not in changed else {}),
+            **new.timings.get(data, {}),
+        }
+        for data in (*known.timings, *new.timings)
+    }
+    failures = {**known.failures, **new.failures}
+    complete = {planned.title for planned in runs}
+    return dataclasses.replace(
+        new,
+        sizes={**known.sizes, **new.sizes},
+        digests={**known.digests, **new.digests},
+        versions={**known.versions, **new.versions},
+        runs=list(runs.values()),
+        earlier=earlier,
+        timings=timings,
+        failures={title: line for title, line in failures.items() if title not in complete},
+    )

@@ -1,0 +1,40 @@
+"""The multiply-adds of a detector, which trainings of equal multiply-adds are divided by."""
+
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from comparisons import Variant
+from study_plan import config_file, fingerprint
+
+from dyhead.errors import UserError
+
+PROJECT = Path(__file__).resolve().parents[1]
+SIZE = ("256", "384")  # height and width of the image that they are counted for
+
+
+@functools.cache
+def count_multiply_adds(variant: Variant, overrides: tuple[str, ...], folder: Path) -> float:
+    """Have `dyhead analyze` count a detector's multiply-adds; known ones are kept in a file.
+
+    Args:
+        variant: the detector.
+        overrides: of its config besides its own.
+        folder: of these files.
+
+    Raises:
+        UserError: there is no such number.
+    """
+    config = config_file(variant)
+    options = (*variant.options, *overrides)
+    path = folder / f"{config.stem}-{fingerprint(config, options)}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "dyhead", "analyze", "--config", str(config)]
+        command += ["--size", *SIZE, "--json", str(path), *options]
+        print(f"Counting the multiply-adds of {variant.title}", flush=True)
+        if subprocess.run(command, stdout=subprocess.DEVNULL, cwd=PROJECT).returncode:
+            raise UserError(f"{variant.title} has no number of multiply-adds, see above.")
+    return float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
