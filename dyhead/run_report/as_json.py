@@ -145,6 +145,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             for key, values in comparison.keys
         ],
         "seeds": [asdict(group) for group in comparison.groups],
+        "doubts": list(comparison.doubts),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dyhead.d2.config import CfgNode
 from dyhead.data.register import register_datasets
@@ -114,8 +114,3 @@ def _health(cfg: CfgNode) -> list[str]:
         return describe_data(cfg)
     except UserError as error:
         return [unreadable(error)]
-
-
-def cost_of(run: RunReport) -> Mapping[str, Any]:
-    """Return the cost of the run's first evaluation; empty where it is not known."""
-    return next((files.cost for files, _ in run.evaluations.values()), {})

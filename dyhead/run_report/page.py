@@ -1,7 +1,7 @@
 """Writes a report on runs as one page of HTML that needs nothing beside itself."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from dyhead import __version__
 from dyhead.evaluation.measures.error_kinds import MEANINGS
 from dyhead.pages import as_data_uri, render_page
 from dyhead.run_report.charts import Chart, as_svg
-from dyhead.run_report.collect import RunReport, cost_of
-from dyhead.run_report.compare import Comparison, Row
+from dyhead.run_report.collect import RunReport
+from dyhead.run_report.compare import Comparison
+from dyhead.run_report.compared_rows import Row
 from dyhead.run_report.drawn_pictures import DrawnPicture
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.run_charts import frequent_confusions
@@ -93,12 +94,17 @@ def _facts(run: RunReport) -> Iterator[tuple[str, str]]:
         yield "steps", f"{run.log.steps:,}, of {run.cfg.SOLVER.IMS_PER_BATCH} pictures each"
         if math.isfinite(run.log.seconds):
             yield "training", _speed(run.log)
-    cost = cost_of(run)
+    for name, (files, _) in run.evaluations.items():
+        yield from _cost(files.cost, f" on {name}" if len(run.evaluations) > 1 else "")
+
+
+def _cost(cost: Mapping[str, Any], of_set: str) -> Iterator[tuple[str, str]]:
+    device = cost.get("device", "device not known")
     if (seconds := cost.get("seconds_per_image")) is not None:
-        yield "testing", f"{seconds:.3f} s per picture, reading it included ({cost['device']})"
+        yield f"testing{of_set}", f"{seconds:.3f} s per picture, reading it included ({device})"
     if (gibibytes := cost.get("peak_memory_gib")) is not None:
-        where = "of the GPU" if cost["device"] == "cuda" else "of the process"
-        yield "peak memory", f"{gibibytes:.2f} GiB {where}"
+        where = "of the GPU" if device == "cuda" else "of the process"
+        yield f"peak memory{of_set}", f"{gibibytes:.2f} GiB {where}"
 
 
 def _speed(log: TrainingLog) -> str:
@@ -157,6 +163,7 @@ def _error_rows(measured: Evaluation) -> Iterator[list[str]]:
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
         "names": comparison.names,
+        "doubts": comparison.doubts,
         "rows": [
             (row.label, [_cell(row, index) for index in range(len(row.values))])
             for row in comparison.rows

@@ -48,9 +48,10 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
     """Write a report on runs.
 
     Raises:
-        UserError: a folder is none of a run, none holds anything to report, or the output folder
-            cannot be written.
+        UserError: a folder is none of a run or is named twice, none holds anything to report, or
+            the output folder cannot be written.
     """
+    _refuse_repeated(settings.runs)
     make_output_folder(settings.output, f"--output {settings.output}")
     with tempfile.TemporaryDirectory() as repaired:
         configs = [read_run_config(folder) for folder in settings.runs]
@@ -80,6 +81,15 @@ def write_own_report(cfg: CfgNode) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     _write([collect_run(folder.absolute().name, folder, cfg)], output)
     return output / PAGE_NAME
+
+
+def _refuse_repeated(folders: Sequence[Path]) -> None:
+    known: dict[Path, Path] = {}
+    for folder in folders:
+        path = folder.resolve()
+        if path in known:
+            raise UserError(f"{folder} is the same run as {known[path]}: name each run once.")
+        known[path] = folder
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.run_folder import read_run_config
-from dyhead.run_report.collect import collect_run, cost_of
+from dyhead.run_report.collect import collect_run
 
 
 def collect(run, tmp_path, with_data=False):
@@ -51,7 +51,7 @@ def test_the_cost_of_a_later_evaluation_is_taken_where_the_own_one_has_none(make
     later.mkdir(parents=True)
     (run / "inference" / "cost.json").rename(later / "cost.json")
     report = collect(run, tmp_path)
-    assert cost_of(report)["seconds_per_image"] == 0.25
+    assert report.evaluations["made_val"][0].cost["seconds_per_image"] == 0.25
     assert not report.missing
 
 

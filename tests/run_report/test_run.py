@@ -78,6 +78,21 @@ def test_a_page_on_several_runs_has_their_differences_and_the_spread(make_run, t
     assert all(f'id="{each}"' in page for each in ids)
 
 
+def test_a_run_that_is_named_twice_is_refused(make_run, tmp_path):
+    run = make_run()
+    (tmp_path / "link").symlink_to(run)
+    for again in (run, tmp_path / "link", run / ".." / run.name):
+        with pytest.raises(UserError, match="is the same run as .*: name each run once"):
+            write_report(ReportSettings([run, again], tmp_path / "out"))
+
+
+def test_the_page_and_the_numbers_say_what_does_not_compare(make_run, tmp_path):
+    runs = [make_run("one", 7), make_run("copy", 7)]
+    write_report(ReportSettings(runs, tmp_path, with_data=False))
+    (doubt,) = json.loads((tmp_path / "report.json").read_text())["comparison"]["doubts"]
+    assert doubt in (tmp_path / "report.html").read_text()
+
+
 def test_folders_that_are_no_runs_are_refused(tmp_path, make_run):
     with pytest.raises(UserError, match=r"config.yaml does not exist: name the folder of a run"):
         write_report(ReportSettings([tmp_path], tmp_path / "out"))
