@@ -16,13 +16,22 @@ from dyhead.visualization.curves import Curve as ScalarCurve
 FORMAT = 1  # raised where a key changes its meaning or goes; new keys do not raise it
 
 
-def report_as_dict(runs: Sequence[RunReport], comparison: Comparison | None) -> dict[str, Any]:
-    """Return a report as what `strict_json` takes; what is not known is NaN, which becomes null."""
+def report_as_dict(
+    runs: Sequence[RunReport], comparison: Comparison | None, pictures: Sequence[str]
+) -> dict[str, Any]:
+    """Return a report as what `strict_json` takes; what is not known is NaN, which becomes null.
+
+    Args:
+        runs: at least one.
+        comparison: of several runs.
+        pictures: names of the files that are written beside it.
+    """
     return {
         "format": FORMAT,
         "dyhead": __version__,
         "runs": [_run(run) for run in runs],
         "comparison": None if comparison is None else _comparison(comparison),
+        "pictures": list(pictures),
     }
 
 
@@ -63,6 +72,7 @@ def _curves(curves: Mapping[str, ScalarCurve]) -> dict[str, Any]:
 def _evaluation(files: EvaluationFiles, measured: Evaluation) -> dict[str, Any]:
     evaluated = measured.evaluated
     return {
+        "folder": files.folder,
         "pictures": len(evaluated.pictures),
         "objects": int(measured.num_objects.sum()),
         "detections": int(measured.num_detections.sum()),

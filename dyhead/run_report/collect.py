@@ -11,6 +11,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.data.register import register_datasets
 from dyhead.errors import UserError
 from dyhead.evaluation.evaluators import COST_NAME
+from dyhead.evaluation.original_ids import RESULTS_NAME
 from dyhead.evaluation.run_folder import evaluation_folder
 from dyhead.run_report.config_difference import ConfigDifference, nearest_config
 from dyhead.run_report.data_health import describe_data, unreadable
@@ -86,8 +87,10 @@ def _register(cfg: CfgNode) -> bool:
 
 
 def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles, Evaluation]:
-    cost_folder = evaluation_folder(cfg, dataset, run, COST_NAME)
-    files = read_evaluation(dataset, evaluation_folder(cfg, dataset, run), cost_folder, run)
+    folder = evaluation_folder(cfg, dataset, run, (RESULTS_NAME, COST_NAME))
+    if not (folder / RESULTS_NAME).is_file():
+        folder = evaluation_folder(cfg, dataset, run)
+    files = read_evaluation(dataset, folder, run)
     return files, measure(files.truth, files.results)
 
 
@@ -97,8 +100,8 @@ def _doubts(read: tuple[EvaluationFiles, Evaluation], run: Path) -> list[str]:
     doubts = []
     if not files.cost:
         doubts.append(
-            f"{COST_NAME} of {files.dataset} is missing, with seconds per picture and memory:"
-            f" `dyhead eval {run}` makes it."
+            f"{COST_NAME} of {files.dataset} is missing in {files.folder}, with seconds per"
+            f" picture and memory: `dyhead eval {run}` makes it."
         )
     written, measured = files.scores.get("AP"), evaluation.scores.overall["AP"]
     if written is not None and abs(written - measured) > _TOLERANCE:

@@ -14,8 +14,9 @@ from dyhead.run_report.charts import Chart, as_svg
 from dyhead.run_report.collect import RunReport
 from dyhead.run_report.compare import Comparison
 from dyhead.run_report.compared_rows import Row
-from dyhead.run_report.drawn_pictures import DrawnPicture
+from dyhead.run_report.drawn_pictures import DrawnPicture, Examples
 from dyhead.run_report.evaluation import Evaluation
+from dyhead.run_report.evaluation_files import EvaluationFiles
 from dyhead.run_report.run_charts import frequent_confusions
 from dyhead.run_report.training_log import TrainingLog
 
@@ -29,8 +30,7 @@ class DrawnEvaluation:
 
     prefix: str
     charts: Sequence[Chart]
-    worst: Sequence[DrawnPicture]
-    best: Sequence[DrawnPicture]
+    examples: Examples
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def _run(run: RunReport, drawn: DrawnRun, index: int) -> dict[str, Any]:
         "keys": run.difference.keys,
         "training": _svgs(drawn.training),
         "evaluations": [
-            _evaluation(name, measured, drawn.evaluations[name], f"run-{index}-{number}")
-            for number, (name, (_, measured)) in enumerate(run.evaluations.items())
+            _evaluation(files, measured, drawn.evaluations[name], f"run-{index}-{number}")
+            for number, (name, (files, measured)) in enumerate(run.evaluations.items())
         ],
     }
 
@@ -115,10 +115,11 @@ def _speed(log: TrainingLog) -> str:
 
 
 def _evaluation(
-    name: str, measured: Evaluation, drawn: DrawnEvaluation, anchor: str
+    files: EvaluationFiles, measured: Evaluation, drawn: DrawnEvaluation, anchor: str
 ) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": files.dataset,
+        "folder": files.folder,
         "anchor": anchor,
         "pictures": len(measured.evaluated.pictures),
         "objects": int(measured.num_objects.sum()),
@@ -130,8 +131,8 @@ def _evaluation(
         "errors": list(_error_rows(measured)),
         "ap50": _percent(measured.costs.ap50),
         "confusions": frequent_confusions(measured),
-        "worst": _pictures(drawn.worst),
-        "best_pictures": _pictures(drawn.best),
+        "worst": _pictures(drawn.examples.worst),
+        "best_pictures": _pictures(drawn.examples.best),
     }
 
 

@@ -24,8 +24,8 @@ def test_what_is_missing_is_named_with_what_makes_it(make_run, tmp_path):
     missing = " ".join(report.missing)
     assert "metrics.json is missing: a training leaves it" in missing
     assert (
-        "cost.json of made_val is missing, with seconds per picture and memory: `dyhead eval"
-        in missing
+        "cost.json of made_val is missing in inference, with seconds per picture and memory:"
+        " `dyhead eval" in missing
     )
 
 
@@ -45,14 +45,26 @@ def test_detections_of_a_later_evaluation_are_found(make_run, tmp_path):
     assert report.evaluations["made_val"][1].scores.overall["AP"] > 0
 
 
-def test_the_cost_of_a_later_evaluation_is_taken_where_the_own_one_has_none(make_run, tmp_path):
+def test_cost_and_detections_are_of_one_evaluation(make_run, tmp_path):
+    """A later evaluation may be of other weights, or on another device."""
     run = make_run()
-    later = run / "evaluation" / "inference"
+    own, later = run / "inference", run / "evaluation" / "inference"
     later.mkdir(parents=True)
-    (run / "inference" / "cost.json").rename(later / "cost.json")
+    (own / "cost.json").rename(later / "cost.json")
     report = collect(run, tmp_path)
-    assert report.evaluations["made_val"][0].cost["seconds_per_image"] == 0.25
-    assert not report.missing
+    files, measured = report.evaluations["made_val"]
+    assert files.folder == "inference" and not files.cost and measured.scores.overall["AP"] > 0
+    assert "cost.json of made_val is missing in inference," in report.missing[0]
+    (later / "coco_instances_results.json").write_text("[]")
+    report = collect(run, tmp_path)
+    files, measured = report.evaluations["made_val"]
+    assert files.folder == "evaluation/inference" and files.cost["seconds_per_image"] == 0.25
+    assert measured.scores.overall["AP"] == 0 and not report.missing
+    (later / "cost.json").rename(own / "cost.json")
+    (own / "coco_instances_results.json").unlink()
+    report = collect(run, tmp_path)
+    files, _ = report.evaluations["made_val"]
+    assert files.folder == "evaluation/inference" and not files.cost
 
 
 def test_scores_of_other_detections_are_doubted(make_run, tmp_path):

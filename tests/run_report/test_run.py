@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from coco_detections import NAMES, make_results, pycocotools_scores
 
 from dyhead.errors import UserError
 from dyhead.run_report import ReportSettings, write_report
+from dyhead.run_report.written_pictures import earlier_pictures
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,59 @@ def test_every_chart_and_example_is_a_png_too(report):
 
 def test_a_run_stays_as_it_is(report):
     assert {path: path.stat().st_mtime_ns for path in report.run.rglob("*")} == report.before
+
+
+def test_pictures_that_cannot_be_read_are_named(make_run, labelled, tmp_path):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(labelled, pictures)
+    run = make_run(**{"DATASETS.SOURCES": [
+        [f"made_{part}", str(labelled / f"{part}.json"), str(pictures)] for part in ("train", "val")
+    ]})  # fmt: skip
+    output = tmp_path / "out"
+    write_report(ReportSettings([run], output, with_data=False))
+    names = re.findall(r"<figcaption>(val_.*?): ", (output / "report.html").read_text())
+    assert len(names) == 8
+    for name in names[1], names[-1]:  # the file's parts are sound: reading a set decodes no pixels
+        data = (pictures / name).read_bytes()
+        begin = data.index(b"IDAT") + len(b"IDAT")
+        (pictures / name).write_bytes(data[:begin] + bytes(60) + data[begin + 60 :])
+    (report,) = write_report(ReportSettings([run], output, with_data=False))
+    (sentence,) = report.missing
+    assert sentence.startswith(
+        f"Of the worst and best pictures of made_val, {names[1]}, {names[-1]} cannot be read"
+    )
+    assert json.loads((output / "report.json").read_text())["runs"][0]["missing"] == [sentence]
+    page = (output / "report.html").read_text()
+    assert f"{names[1]}, {names[-1]} cannot be read" in page
+    left = [*names[:1], *names[2:-1]]
+    assert re.findall(r"<figcaption>(val_.*?): ", page) == left
+    assert len(list(output.glob("worst-*.png"))) == 3
+
+
+def test_a_report_takes_the_pictures_of_an_earlier_one_away_and_nothing_else(make_run, tmp_path):
+    output, outside = tmp_path / "out", tmp_path / "outside.png"
+    write_report(ReportSettings([make_run("a", 7), make_run("b", 8)], output, with_data=False))
+    content = json.loads((output / "report.json").read_text())
+    names = {path.name for path in output.glob("*.png")}
+    assert set(content["pictures"]) == names and "run2-worst-1.png" in names
+    others = [output / "mine.png", output / "below" / "it.png", outside, output / "notes.txt"]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"stays")
+    content["pictures"] += ["../outside.png", str(outside), "below/it.png", "notes.txt", ".", 7]
+    content["pictures"] += ["below", "gone.png", "..", None, "below\\it.png"]
+    (output / "report.json").write_text(json.dumps(content))
+    write_report(ReportSettings([make_run()], output, with_data=False))
+    assert all(path.read_bytes() == b"stays" for path in others)
+    left = {path.name for path in output.glob("*.png")} - {"mine.png"}
+    assert left == set(json.loads((output / "report.json").read_text())["pictures"])
+    assert "worst-1.png" in left and not any(name.startswith("run") for name in left)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pictures": 7}', '{"pictures": null}'])
+def test_an_earlier_report_that_is_broken_names_no_pictures(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    assert earlier_pictures(tmp_path / "report.json") == set()
 
 
 @pytest.mark.slow
