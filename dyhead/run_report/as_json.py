@@ -43,7 +43,9 @@ def _run(run: RunReport) -> dict[str, Any]:
         "training": None if run.log is None else _training(run.log),
         "evaluations": {name: _evaluation(*read) for name, read in run.evaluations.items()},
         "config": {
+            "file": run.difference.file or None,
             "base": run.difference.base,
+            "base_is_recorded": run.difference.is_recorded,
             "differences": [
                 {"key": key, "base": _plain(base), "run": _plain(own)}
                 for key, base, own in run.difference.keys

@@ -7,13 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from dyhead.checkpoint.find import CONFIG_NAME
+from dyhead.config.origin import Origin, read_origin
 from dyhead.d2.config import CfgNode
 from dyhead.data.register import register_datasets
 from dyhead.errors import UserError
 from dyhead.evaluation.evaluators import COST_NAME
 from dyhead.evaluation.original_ids import RESULTS_NAME
 from dyhead.evaluation.run_folder import evaluation_folder
-from dyhead.run_report.config_difference import ConfigDifference, nearest_config
+from dyhead.run_report.config_difference import ConfigDifference, base_difference
 from dyhead.run_report.data_health import describe_data, unreadable
 from dyhead.run_report.evaluation import Evaluation, measure
 from dyhead.run_report.evaluation_files import EvaluationFiles, read_evaluation
@@ -35,7 +37,7 @@ class RunReport:
         cfg: its config.
         log: of its training, where it left one.
         evaluations: the files and the measures of each evaluated data set, by its name.
-        difference: of its config from the nearest packaged one.
+        difference: of its config from the packaged one that it was made from, or is nearest to.
         health: of its data, in lines.
         missing: sentences on what is not there, and how to get it.
     """
@@ -69,7 +71,8 @@ def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -
             evaluations[dataset] = read
             missing += _doubts(read, folder)
     health = _health(cfg) if with_data and is_registered else []
-    return RunReport(name, folder, cfg, log, evaluations, nearest_config(cfg), health, missing)
+    difference = base_difference(cfg, _origin(folder))
+    return RunReport(name, folder, cfg, log, evaluations, difference, health, missing)
 
 
 def _optional(read: Callable[[], _Found], missing: list[str]) -> _Found | None:
@@ -84,6 +87,11 @@ def _optional(read: Callable[[], _Found], missing: list[str]) -> _Found | None:
 def _register(cfg: CfgNode) -> bool:
     register_datasets(cfg)
     return True
+
+
+def _origin(folder: Path) -> Origin | None:
+    path = folder / CONFIG_NAME  # a training that a program began without files has none
+    return read_origin(path) if path.is_file() else None
 
 
 def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles, Evaluation]:

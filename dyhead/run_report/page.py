@@ -14,6 +14,7 @@ from dyhead.run_report.charts import Chart, as_svg
 from dyhead.run_report.collect import RunReport
 from dyhead.run_report.compare import Comparison
 from dyhead.run_report.compared_rows import Row
+from dyhead.run_report.config_difference import ConfigDifference
 from dyhead.run_report.drawn_pictures import DrawnPicture, Examples
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.evaluation_files import EvaluationFiles
@@ -78,6 +79,7 @@ def _run(run: RunReport, drawn: DrawnRun, index: int) -> dict[str, Any]:
         "missing": run.missing,
         "health": run.health,
         "base": run.difference.base,
+        "base_is": _base_is(run.difference),
         "keys": run.difference.keys,
         "training": _svgs(drawn.training),
         "evaluations": [
@@ -85,6 +87,16 @@ def _run(run: RunReport, drawn: DrawnRun, index: int) -> dict[str, Any]:
             for number, (name, (files, measured)) in enumerate(run.evaluations.items())
         ],
     }
+
+
+def _base_is(difference: ConfigDifference) -> str:
+    """Say what makes a packaged config the one to compare with."""
+    if difference.is_recorded:
+        is_own = difference.file == f"configs/{difference.base}.yaml"
+        return "made from" if is_own else f"made from by way of {difference.file}"
+    if difference.file:
+        return f"nearest to; its file {difference.file} stands on none of them"
+    return "nearest to; its config.yaml does not say what it was made from"
 
 
 def _facts(run: RunReport) -> Iterator[tuple[str, str]]:

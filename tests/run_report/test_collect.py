@@ -4,6 +4,11 @@ import json
 import math
 from collections import Counter
 
+import pytest
+
+from dyhead.config import load_config
+from dyhead.config.find import packaged_folder
+from dyhead.config.origin import find_origin, origin_comment
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.run_folder import read_run_config
 from dyhead.run_report.collect import collect_run
@@ -91,6 +96,40 @@ def test_the_config_differs_from_the_packaged_one_in_what_was_set(make_run, tmp_
     assert {"SOLVER.MAX_ITER", "SEED"} <= keys <= {
         "SOLVER.MAX_ITER", "SEED", "DATASETS.SOURCES", "DATASETS.TRAIN", "DATASETS.TEST"
     }  # fmt: skip
+
+
+def test_a_user_s_file_is_compared_with_the_packaged_config_below_it(make_run, tmp_path):
+    """Not with the one that happens to have the most values in common."""
+    own = tmp_path / "cells.yaml"
+    own.write_text(f"_BASE_: {packaged_folder() / 'own_dataset.yaml'}\n")
+    run = make_run()  # of the quickstart's values
+    config = run / "config.yaml"
+    config.write_text(origin_comment(find_origin(own)) + config.read_text())
+    difference = collect(run, tmp_path).difference
+    assert (difference.base, difference.file) == ("own_dataset", "cells.yaml")
+    assert difference.is_recorded
+    base, cfg = load_config("own_dataset")[0], read_run_config(run)
+    assert ("INPUT.MIN_SIZE_TRAIN", base.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN) in (
+        difference.keys
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("", ""),
+        ("# made from a.yaml\n", "a.yaml"),
+        ("# made from configs/gone.yaml\n", "configs/gone.yaml"),
+    ],
+)
+def test_without_a_packaged_config_below_it_the_nearest_one_is_taken(
+    make_run, tmp_path, line, file
+):
+    run = make_run()
+    (run / "config.yaml").write_text(line + (run / "config.yaml").read_text())
+    difference = collect(run, tmp_path).difference
+    assert (difference.base, difference.file) == ("quickstart", file)
+    assert not difference.is_recorded
 
 
 def test_the_data_is_described_in_ten_lines(make_run, tmp_path):

@@ -63,6 +63,32 @@ def test_every_chart_and_example_is_a_png_too(report):
     assert {"errors", "calibration", "ap-by-class", "ap-by-iou", "worst-1", "best-1"} <= names
 
 
+@pytest.mark.parametrize(
+    ("line", "is_recorded", "sentence"),
+    [
+        ("# made from configs/quickstart.yaml", True, "that this run is made from. "),
+        (
+            "# made from a.yaml, on top of configs/quickstart.yaml",
+            True,
+            "made from by way of a.yaml. ",
+        ),
+        ("# made from a.yaml", False, "nearest to; its file a.yaml stands on none of them. "),
+        ("SEED: 7", False, "nearest to; its config.yaml does not say what it was made from. "),
+    ],
+)
+def test_the_page_says_why_the_config_is_compared_with_that_one(
+    make_run, tmp_path, line, is_recorded, sentence
+):
+    run = make_run()
+    text = (run / "config.yaml").read_text().replace("SEED: 7\n", "")
+    (run / "config.yaml").write_text(f"{line}\n{text}")
+    write_report(ReportSettings([run], tmp_path / "out", with_data=False))
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+    config = json.loads((tmp_path / "out" / "report.json").read_text())["runs"][0]["config"]
+    assert config["base"] == "quickstart"
+    assert config["base_is_recorded"] == is_recorded
+
+
 def test_a_run_stays_as_it_is(report):
     assert {path: path.stat().st_mtime_ns for path in report.run.rglob("*")} == report.before
 
