@@ -15,6 +15,7 @@ from dyhead.run_report.collect import RunReport
 from dyhead.run_report.compare import Comparison
 from dyhead.run_report.compared_rows import Row
 from dyhead.run_report.config_difference import ConfigDifference
+from dyhead.run_report.definitions import DEFINITIONS
 from dyhead.run_report.drawn_pictures import DrawnPicture, Examples
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.evaluation_files import EvaluationFiles
@@ -67,6 +68,7 @@ def format_page(
         runs=shown,
         comparison=None if comparison is None else _comparison(comparison),
         comparison_charts=_svgs(comparison_charts),
+        definitions=DEFINITIONS,
         sections=list(_sections(shown, comparison is not None)),
     )
 
@@ -237,6 +239,7 @@ def _sections(runs: Sequence[dict[str, Any]], is_compared: bool) -> Iterator[tup
         yield f"{run['anchor']}-config", f"{prefix}config"
         if run["health"]:
             yield f"{run['anchor']}-data", f"{prefix}data"
+    yield "definitions", "Definitions"
 
 
 def _percent(value: float) -> str:
