@@ -72,6 +72,7 @@ def test_merged_config_loads_again(train_net: ModuleType, arguments: list[str]) 
 def test_train_then_evaluate(train_net: ModuleType, arguments: list[str], tmp_path: Path) -> None:
     run(train_net, arguments)
     left = tmp_path / "run"
+    assert (left / "config.yaml").read_text().startswith("# made from config.yaml")
     for name in ("config.yaml", "env.txt", "log.txt", "metrics.json", "curves.png"):
         assert (left / name).stat().st_size > 0
     for name in ("coco_instances_results.json", "ap.md", "scores.json", "predictions.png"):

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 
 from dyhead.config.check import check_config
+from dyhead.config.origin import find_origin, origin_comment
 from dyhead.d2 import HOST
 from dyhead.d2.config import CfgNode
 from dyhead.d2.data import DatasetCatalog
@@ -77,7 +78,7 @@ def set_up_host(cfg: CfgNode, args: argparse.Namespace) -> None:
         default_setup(without_folder, args)
 
 
-def begin_run(cfg: CfgNode, is_new_run: bool) -> None:
+def begin_run(cfg: CfgNode, is_new_run: bool, config_file: str = "") -> None:
     """Write config.yaml, and set aside what an earlier run left in OUTPUT_DIR.
 
     Call it when nothing can be refused any more: a refused run leaves an earlier one's files alone.
@@ -85,13 +86,15 @@ def begin_run(cfg: CfgNode, is_new_run: bool) -> None:
     Args:
         cfg: the whole config.
         is_new_run: the run trains from its first step on: its curves are others.
+        config_file: the file that the config was made from, which config.yaml names in a comment.
     """
     if not comm.is_main_process():
         return
+    made_from = origin_comment(find_origin(config_file) if config_file else None)
     _set_earlier_run_aside(cfg, is_new_run)
     path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
     with user_errors("OUTPUT_DIR cannot be written"):
-        write_text_atomically(cfg.dump(), path)
+        write_text_atomically(made_from + cfg.dump(), path)
     logger.debug("The whole config:\n%s", cfg.dump())
     logger.info("The whole config is in %s", path)
 

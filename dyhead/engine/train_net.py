@@ -50,7 +50,7 @@ def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
     detector = prepare_detector(
         tested, dataset=cfg.DATASETS.TEST[0], allow_partial=args.allow_partial
     )
-    begin_run(cfg, is_new_run=False)
+    begin_run(cfg, is_new_run=False, config_file=args.config_file)
     results = Trainer.test(detector.cfg, detector.model)
     if comm.is_main_process():
         verify_results(cfg, results)
@@ -76,6 +76,6 @@ def _run(cfg: CfgNode, args: argparse.Namespace) -> Any:
     with user_errors():
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=args.resume)
-    begin_run(cfg, is_new_run=not args.resume)
+    begin_run(cfg, is_new_run=not args.resume, config_file=args.config_file)
     with StopSignals():
         return trainer.train()

@@ -1,6 +1,7 @@
 """Finds what a run has left in its folder: its config, and the folders of its evaluations."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dyhead.checkpoint.find import CONFIG_NAME
@@ -38,17 +39,19 @@ def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
 
 
 def evaluation_folder(
-    cfg: CfgNode, dataset_name: str, run: Path, file_name: str = RESULTS_NAME
+    cfg: CfgNode, dataset_name: str, run: Path, file_names: Sequence[str] = (RESULTS_NAME,)
 ) -> Path:
-    """Return the folder of a run's own evaluation, or of a later one where that alone has a file.
+    """Return the folder of a run's own evaluation, or of a later one that alone has the files.
 
     Args:
         cfg: the run's.
         dataset_name: of DATASETS.TEST.
         run: its folder.
-        file_name: what is looked for.
+        file_names: what is looked for; a folder has to have all of them.
     """
     below = Path(inference_folder(cfg, dataset_name)).relative_to(cfg.OUTPUT_DIR)
     own, later = run / below, run / LATER_FOLDER / below
-    has_later_only = (later / file_name).is_file() and not (own / file_name).is_file()
-    return later if has_later_only else own
+    has_own, has_later = (
+        all((folder / name).is_file() for name in file_names) for folder in (own, later)
+    )
+    return later if has_later and not has_own else own

@@ -16,13 +16,22 @@ from dyhead.visualization.curves import Curve as ScalarCurve
 FORMAT = 1  # raised where a key changes its meaning or goes; new keys do not raise it
 
 
-def report_as_dict(runs: Sequence[RunReport], comparison: Comparison | None) -> dict[str, Any]:
-    """Return a report as what `strict_json` takes; what is not known is NaN, which becomes null."""
+def report_as_dict(
+    runs: Sequence[RunReport], comparison: Comparison | None, pictures: Sequence[str]
+) -> dict[str, Any]:
+    """Return a report as what `strict_json` takes; what is not known is NaN, which becomes null.
+
+    Args:
+        runs: at least one.
+        comparison: of several runs.
+        pictures: names of the files that are written beside it.
+    """
     return {
         "format": FORMAT,
         "dyhead": __version__,
         "runs": [_run(run) for run in runs],
         "comparison": None if comparison is None else _comparison(comparison),
+        "pictures": list(pictures),
     }
 
 
@@ -34,7 +43,9 @@ def _run(run: RunReport) -> dict[str, Any]:
         "training": None if run.log is None else _training(run.log),
         "evaluations": {name: _evaluation(*read) for name, read in run.evaluations.items()},
         "config": {
+            "file": run.difference.file or None,
             "base": run.difference.base,
+            "base_is_recorded": run.difference.is_recorded,
             "differences": [
                 {"key": key, "base": _plain(base), "run": _plain(own)}
                 for key, base, own in run.difference.keys
@@ -63,6 +74,7 @@ def _curves(curves: Mapping[str, ScalarCurve]) -> dict[str, Any]:
 def _evaluation(files: EvaluationFiles, measured: Evaluation) -> dict[str, Any]:
     evaluated = measured.evaluated
     return {
+        "folder": files.folder,
         "pictures": len(evaluated.pictures),
         "objects": int(measured.num_objects.sum()),
         "detections": int(measured.num_detections.sum()),
@@ -145,6 +157,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             for key, values in comparison.keys
         ],
         "seeds": [asdict(group) for group in comparison.groups],
+        "doubts": list(comparison.doubts),
     }
 
 

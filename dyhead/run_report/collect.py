@@ -5,14 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from dyhead.checkpoint.find import CONFIG_NAME
+from dyhead.config.origin import Origin, read_origin
 from dyhead.d2.config import CfgNode
 from dyhead.data.register import register_datasets
 from dyhead.errors import UserError
 from dyhead.evaluation.evaluators import COST_NAME
+from dyhead.evaluation.original_ids import RESULTS_NAME
 from dyhead.evaluation.run_folder import evaluation_folder
-from dyhead.run_report.config_difference import ConfigDifference, nearest_config
+from dyhead.run_report.config_difference import ConfigDifference, base_difference
 from dyhead.run_report.data_health import describe_data, unreadable
 from dyhead.run_report.evaluation import Evaluation, measure
 from dyhead.run_report.evaluation_files import EvaluationFiles, read_evaluation
@@ -34,7 +37,7 @@ class RunReport:
         cfg: its config.
         log: of its training, where it left one.
         evaluations: the files and the measures of each evaluated data set, by its name.
-        difference: of its config from the nearest packaged one.
+        difference: of its config from the packaged one that it was made from, or is nearest to.
         health: of its data, in lines.
         missing: sentences on what is not there, and how to get it.
     """
@@ -68,7 +71,8 @@ def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -
             evaluations[dataset] = read
             missing += _doubts(read, folder)
     health = _health(cfg) if with_data and is_registered else []
-    return RunReport(name, folder, cfg, log, evaluations, nearest_config(cfg), health, missing)
+    difference = base_difference(cfg, _origin(folder))
+    return RunReport(name, folder, cfg, log, evaluations, difference, health, missing)
 
 
 def _optional(read: Callable[[], _Found], missing: list[str]) -> _Found | None:
@@ -85,9 +89,16 @@ def _register(cfg: CfgNode) -> bool:
     return True
 
 
+def _origin(folder: Path) -> Origin | None:
+    path = folder / CONFIG_NAME  # a training that a program began without files has none
+    return read_origin(path) if path.is_file() else None
+
+
 def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles, Evaluation]:
-    cost_folder = evaluation_folder(cfg, dataset, run, COST_NAME)
-    files = read_evaluation(dataset, evaluation_folder(cfg, dataset, run), cost_folder, run)
+    folder = evaluation_folder(cfg, dataset, run, (RESULTS_NAME, COST_NAME))
+    if not (folder / RESULTS_NAME).is_file():
+        folder = evaluation_folder(cfg, dataset, run)
+    files = read_evaluation(dataset, folder, run)
     return files, measure(files.truth, files.results)
 
 
@@ -97,8 +108,8 @@ def _doubts(read: tuple[EvaluationFiles, Evaluation], run: Path) -> list[str]:
     doubts = []
     if not files.cost:
         doubts.append(
-            f"{COST_NAME} of {files.dataset} is missing, with seconds per picture and memory:"
-            f" `dyhead eval {run}` makes it."
+            f"{COST_NAME} of {files.dataset} is missing in {files.folder}, with seconds per"
+            f" picture and memory: `dyhead eval {run}` makes it."
         )
     written, measured = files.scores.get("AP"), evaluation.scores.overall["AP"]
     if written is not None and abs(written - measured) > _TOLERANCE:
@@ -114,8 +125,3 @@ def _health(cfg: CfgNode) -> list[str]:
         return describe_data(cfg)
     except UserError as error:
         return [unreadable(error)]
-
-
-def cost_of(run: RunReport) -> Mapping[str, Any]:
-    """Return the cost of the run's first evaluation; empty where it is not known."""
-    return next((files.cost for files, _ in run.evaluations.values()), {})

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dyhead.config import load_config
-from dyhead.config.find import is_base, packaged_configs
+from dyhead.config.find import is_base, packaged_configs, packaged_folder
+from dyhead.config.origin import Origin
 from dyhead.config.reference import differences
 from dyhead.d2.config import CfgNode
 
@@ -18,29 +19,41 @@ class ConfigDifference:
     """The keys that a run sets otherwise than a packaged config.
 
     Attributes:
-        base: name of the packaged config that differs in the fewest keys.
+        base: name of that packaged config.
         keys: (key, its value in `base`, the run's value).
+        is_recorded: the run's config.yaml says that it was made from `base`; else `base` is the
+            packaged config that differs in the fewest keys.
+        file: the config file that the run was started with; "" where that is not recorded.
     """
 
     base: str
     keys: list[tuple[str, Any, Any]]
+    is_recorded: bool
+    file: str
 
 
-def nearest_config(cfg: CfgNode) -> ConfigDifference:
-    """Find the packaged config that a run's config differs from in the fewest keys.
+def base_difference(cfg: CfgNode, origin: Origin | None) -> ConfigDifference:
+    """Compare a run's config with the packaged one that it was made from, or is nearest to.
 
-    A run's own config.yaml is merged and does not tell from which file it was made.
+    Args:
+        cfg: the run's.
+        origin: what its config.yaml says of that.
     """
-    candidates = [
-        ConfigDifference(name, compare_configs(packaged, cfg)) for name, packaged in _packaged()
-    ]
-    return min(candidates, key=lambda each: len(each.keys))
+    if origin is not None and origin.base:
+        base = origin.base.removesuffix(".yaml")
+        keys = compare_configs(load_config(packaged_folder() / origin.base)[0], cfg)
+        return ConfigDifference(base, keys, True, origin.file)
+    candidates = [(name, compare_configs(packaged, cfg)) for name, packaged in _packaged()]
+    base, keys = min(candidates, key=lambda each: len(each[1]))
+    return ConfigDifference(base, keys, False, "" if origin is None else origin.file)
 
 
 @functools.cache
 def _packaged() -> list[tuple[str, CfgNode]]:
     names = [name for name in packaged_configs() if not is_base(name)]
-    return [(name.removesuffix(".yaml"), load_config(name)[0]) for name in names]
+    return [
+        (name.removesuffix(".yaml"), load_config(packaged_folder() / name)[0]) for name in names
+    ]
 
 
 def compare_configs(first: CfgNode, second: CfgNode) -> list[tuple[str, Any, Any]]:

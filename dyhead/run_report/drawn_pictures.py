@@ -37,25 +37,52 @@ class DrawnPicture:
         return joined
 
 
-def draw_worst(measured: Evaluation, files: Mapping[Any, Path]) -> list[DrawnPicture]:
-    """Draw the pictures with the lowest F1, with the class thresholds applied."""
-    return list(_draw_all(worst(measured.pictures, NUMBER), measured, files))
+@dataclass(frozen=True)
+class Examples:
+    """The pictures of an evaluation with the lowest and with the highest F1.
+
+    Attributes:
+        worst: the lowest first.
+        best: the highest first, without those that are among the worst.
+        unread: names of files that belong among these, but are missing or cannot be read.
+    """
+
+    worst: Sequence[DrawnPicture]
+    best: Sequence[DrawnPicture]
+    unread: Sequence[str]
 
 
-def draw_best(measured: Evaluation, files: Mapping[Any, Path]) -> list[DrawnPicture]:
-    """Draw the pictures with the highest F1, but those that are among the worst."""
-    lowest = {each.index for each in worst(measured.pictures, NUMBER)}
-    others = [each for each in measured.pictures if each.index not in lowest]
-    return list(_draw_all(best(others, NUMBER), measured, files))
+def draw_examples(measured: Evaluation, files: Mapping[Any, Path]) -> Examples:
+    """Draw the worst and the best pictures, with the class thresholds applied.
+
+    Args:
+        measured: the evaluation.
+        files: of its pictures, by image id.
+    """
+    lowest = worst(measured.pictures, NUMBER)
+    indices = {each.index for each in lowest}
+    highest = best([each for each in measured.pictures if each.index not in indices], NUMBER)
+    unread: list[str] = []
+    return Examples(
+        list(_draw_all(lowest, measured, files, unread)),
+        list(_draw_all(highest, measured, files, unread)),
+        unread,
+    )
 
 
 def _draw_all(
-    scores: Sequence[PictureScore], measured: Evaluation, files: Mapping[Any, Path]
+    scores: Sequence[PictureScore],
+    measured: Evaluation,
+    files: Mapping[Any, Path],
+    unread: list[str],
 ) -> Iterator[DrawnPicture]:
     for score in scores:
-        path = files.get(measured.evaluated.pictures[score.index].image_id)
+        data = measured.evaluated.pictures[score.index]
+        path = files.get(data.image_id)
         picture = None if path is None else read_rgb(path)
-        if picture is not None:
+        if picture is None:
+            unread.append(Path(data.file_name).name)
+        else:
             yield _draw(score, picture, measured)
 
 

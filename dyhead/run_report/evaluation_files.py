@@ -22,6 +22,7 @@ class EvaluationFiles:
 
     Attributes:
         dataset: name of the data set.
+        folder: of detections, scores and cost, as seen from the run's; with slashes.
         truth: in COCO's form, with "area" and "iscrowd" of each annotation.
         results: in COCO's form, with the ids of `truth`.
         picture_files: by image id.
@@ -30,6 +31,7 @@ class EvaluationFiles:
     """
 
     dataset: str
+    folder: str
     truth: Json
     results: Sequence[Json]
     picture_files: Mapping[Any, Path]
@@ -37,14 +39,13 @@ class EvaluationFiles:
     cost: Mapping[str, Any]
 
 
-def read_evaluation(dataset: str, folder: Path, cost_folder: Path, run: Path) -> EvaluationFiles:
+def read_evaluation(dataset: str, folder: Path, run: Path) -> EvaluationFiles:
     """Read what an evaluation left.
 
     Args:
         dataset: a registered data set.
         folder: the evaluation's.
-        cost_folder: of an evaluation that measured what it costs.
-        run: what to call the run in errors.
+        run: the folder of the run, for names and errors.
 
     Raises:
         UserError: detections or ground truth are missing; the message says how to get them.
@@ -56,11 +57,12 @@ def read_evaluation(dataset: str, folder: Path, cost_folder: Path, run: Path) ->
     truth = _read_truth(dataset, folder)
     return EvaluationFiles(
         dataset,
+        folder.relative_to(run).as_posix(),
         truth,
         _read_results(path, dataset, truth),
         {record["image_id"]: Path(record["file_name"]) for record in records},
         _read_optional(folder / "scores.json"),
-        _read_optional(cost_folder / COST_NAME),
+        _read_optional(folder / COST_NAME),
     )
 
 

@@ -1,7 +1,7 @@
 """Writes a report on runs as one page of HTML that needs nothing beside itself."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,14 @@ from dyhead import __version__
 from dyhead.evaluation.measures.error_kinds import MEANINGS
 from dyhead.pages import as_data_uri, render_page
 from dyhead.run_report.charts import Chart, as_svg
-from dyhead.run_report.collect import RunReport, cost_of
-from dyhead.run_report.compare import Comparison, Row
-from dyhead.run_report.drawn_pictures import DrawnPicture
+from dyhead.run_report.collect import RunReport
+from dyhead.run_report.compare import Comparison
+from dyhead.run_report.compared_rows import Row
+from dyhead.run_report.config_difference import ConfigDifference
+from dyhead.run_report.definitions import DEFINITIONS
+from dyhead.run_report.drawn_pictures import DrawnPicture, Examples
 from dyhead.run_report.evaluation import Evaluation
+from dyhead.run_report.evaluation_files import EvaluationFiles
 from dyhead.run_report.run_charts import frequent_confusions
 from dyhead.run_report.training_log import TrainingLog
 
@@ -28,8 +32,7 @@ class DrawnEvaluation:
 
     prefix: str
     charts: Sequence[Chart]
-    worst: Sequence[DrawnPicture]
-    best: Sequence[DrawnPicture]
+    examples: Examples
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def format_page(
         runs=shown,
         comparison=None if comparison is None else _comparison(comparison),
         comparison_charts=_svgs(comparison_charts),
+        definitions=DEFINITIONS,
         sections=list(_sections(shown, comparison is not None)),
     )
 
@@ -77,13 +81,24 @@ def _run(run: RunReport, drawn: DrawnRun, index: int) -> dict[str, Any]:
         "missing": run.missing,
         "health": run.health,
         "base": run.difference.base,
+        "base_is": _base_is(run.difference),
         "keys": run.difference.keys,
         "training": _svgs(drawn.training),
         "evaluations": [
-            _evaluation(name, measured, drawn.evaluations[name], f"run-{index}-{number}")
-            for number, (name, (_, measured)) in enumerate(run.evaluations.items())
+            _evaluation(files, measured, drawn.evaluations[name], f"run-{index}-{number}")
+            for number, (name, (files, measured)) in enumerate(run.evaluations.items())
         ],
     }
+
+
+def _base_is(difference: ConfigDifference) -> str:
+    """Say what makes a packaged config the one to compare with."""
+    if difference.is_recorded:
+        is_own = difference.file == f"configs/{difference.base}.yaml"
+        return "made from" if is_own else f"made from by way of {difference.file}"
+    if difference.file:
+        return f"nearest to; its file {difference.file} stands on none of them"
+    return "nearest to; its config.yaml does not say what it was made from"
 
 
 def _facts(run: RunReport) -> Iterator[tuple[str, str]]:
@@ -93,12 +108,17 @@ def _facts(run: RunReport) -> Iterator[tuple[str, str]]:
         yield "steps", f"{run.log.steps:,}, of {run.cfg.SOLVER.IMS_PER_BATCH} pictures each"
         if math.isfinite(run.log.seconds):
             yield "training", _speed(run.log)
-    cost = cost_of(run)
+    for name, (files, _) in run.evaluations.items():
+        yield from _cost(files.cost, f" on {name}" if len(run.evaluations) > 1 else "")
+
+
+def _cost(cost: Mapping[str, Any], of_set: str) -> Iterator[tuple[str, str]]:
+    device = cost.get("device", "device not known")
     if (seconds := cost.get("seconds_per_image")) is not None:
-        yield "testing", f"{seconds:.3f} s per picture, reading it included ({cost['device']})"
+        yield f"testing{of_set}", f"{seconds:.3f} s per picture, reading it included ({device})"
     if (gibibytes := cost.get("peak_memory_gib")) is not None:
-        where = "of the GPU" if cost["device"] == "cuda" else "of the process"
-        yield "peak memory", f"{gibibytes:.2f} GiB {where}"
+        where = "of the GPU" if device == "cuda" else "of the process"
+        yield f"peak memory{of_set}", f"{gibibytes:.2f} GiB {where}"
 
 
 def _speed(log: TrainingLog) -> str:
@@ -109,10 +129,11 @@ def _speed(log: TrainingLog) -> str:
 
 
 def _evaluation(
-    name: str, measured: Evaluation, drawn: DrawnEvaluation, anchor: str
+    files: EvaluationFiles, measured: Evaluation, drawn: DrawnEvaluation, anchor: str
 ) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": files.dataset,
+        "folder": files.folder,
         "anchor": anchor,
         "pictures": len(measured.evaluated.pictures),
         "objects": int(measured.num_objects.sum()),
@@ -124,8 +145,8 @@ def _evaluation(
         "errors": list(_error_rows(measured)),
         "ap50": _percent(measured.costs.ap50),
         "confusions": frequent_confusions(measured),
-        "worst": _pictures(drawn.worst),
-        "best_pictures": _pictures(drawn.best),
+        "worst": _pictures(drawn.examples.worst),
+        "best_pictures": _pictures(drawn.examples.best),
     }
 
 
@@ -157,6 +178,7 @@ def _error_rows(measured: Evaluation) -> Iterator[list[str]]:
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
         "names": comparison.names,
+        "doubts": comparison.doubts,
         "rows": [
             (row.label, [_cell(row, index) for index in range(len(row.values))])
             for row in comparison.rows
@@ -217,6 +239,7 @@ def _sections(runs: Sequence[dict[str, Any]], is_compared: bool) -> Iterator[tup
         yield f"{run['anchor']}-config", f"{prefix}config"
         if run["health"]:
             yield f"{run['anchor']}-data", f"{prefix}data"
+    yield "definitions", "Definitions"
 
 
 def _percent(value: float) -> str:

@@ -1,11 +1,10 @@
 """Runs `dyhead report`: reads runs, and writes a page, its pictures and its numbers."""
 
 import logging
-import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dyhead.d2.config import CfgNode
@@ -13,13 +12,13 @@ from dyhead.errors import UserError
 from dyhead.evaluation.run_folder import read_run_config
 from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.run_report.as_json import report_as_dict
-from dyhead.run_report.charts import Chart, write_png
 from dyhead.run_report.collect import RunReport, collect_run
 from dyhead.run_report.compare import compare
 from dyhead.run_report.comparison_charts import comparison_charts
-from dyhead.run_report.drawn_pictures import DrawnPicture, draw_best, draw_worst
+from dyhead.run_report.drawn_pictures import draw_examples
 from dyhead.run_report.page import DrawnEvaluation, DrawnRun, format_page
 from dyhead.run_report.run_charts import evaluation_charts, training_charts
+from dyhead.run_report.written_pictures import earlier_pictures, write_pictures
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
@@ -48,9 +47,10 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
     """Write a report on runs.
 
     Raises:
-        UserError: a folder is none of a run, none holds anything to report, or the output folder
-            cannot be written.
+        UserError: a folder is none of a run or is named twice, none holds anything to report, or
+            the output folder cannot be written.
     """
+    _refuse_repeated(settings.runs)
     make_output_folder(settings.output, f"--output {settings.output}")
     with tempfile.TemporaryDirectory() as repaired:
         configs = [read_run_config(folder) for folder in settings.runs]
@@ -62,8 +62,7 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
             runs.append(collect_run(name, folder, cfg, settings.with_data))
     if not any(run.log or run.evaluations for run in runs):
         raise UserError(f"There is nothing to report: {runs[0].missing[0]}")
-    _write(runs, settings.output)
-    return runs
+    return _write(runs, settings.output)
 
 
 def write_own_report(cfg: CfgNode) -> Path:
@@ -82,6 +81,15 @@ def write_own_report(cfg: CfgNode) -> Path:
     return output / PAGE_NAME
 
 
+def _refuse_repeated(folders: Sequence[Path]) -> None:
+    known: dict[Path, Path] = {}
+    for folder in folders:
+        path = folder.resolve()
+        if path in known:
+            raise UserError(f"{folder} is the same run as {known[path]}: name each run once.")
+        known[path] = folder
+
+
 def _names(folders: Sequence[Path]) -> list[str]:
     """Name runs by their folders, those of the same name by the one above, too."""
     paths = [folder.absolute() for folder in folders]
@@ -89,15 +97,21 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return [f"{p.parent.name}/{p.name}" if p.name in repeated else p.name for p in paths]
 
 
-def _write(runs: Sequence[RunReport], output: Path) -> None:
+def _write(runs: Sequence[RunReport], output: Path) -> list[RunReport]:
+    """Write a report; returns the runs with what was found missing on the way."""
     comparison = compare(runs) if len(runs) > 1 else None
     drawn = [_draw(run, index, len(runs)) for index, run in enumerate(runs)]
+    runs = [_with_unread(*pair) for pair in zip(runs, drawn, strict=True)]
     together = list(comparison_charts(runs)) if comparison else []
     with write_errors(f"The report in {output} cannot be written"):
-        _write_pictures(drawn, together, output)
-        write_json(report_as_dict(runs, comparison), output / JSON_NAME, indent=1)
+        earlier = earlier_pictures(output / JSON_NAME)
+        written = write_pictures(drawn, together, output)
+        for name in earlier - set(written):
+            (output / name).unlink(missing_ok=True)
+        write_json(report_as_dict(runs, comparison, written), output / JSON_NAME, indent=1)
         page = format_page(runs, drawn, comparison, together)
         write_text_atomically(page, output / PAGE_NAME)
+    return runs
 
 
 def _draw(run: RunReport, index: int, num_runs: int) -> DrawnRun:
@@ -108,29 +122,17 @@ def _draw(run: RunReport, index: int, num_runs: int) -> DrawnRun:
         evaluations[name] = DrawnEvaluation(
             of_set,
             list(evaluation_charts(measured, of_set)),
-            draw_worst(measured, files.picture_files),
-            draw_best(measured, files.picture_files),
+            draw_examples(measured, files.picture_files),
         )
     return DrawnRun([] if run.log is None else list(training_charts(run.log, prefix)), evaluations)
 
 
-def _write_pictures(drawn: Sequence[DrawnRun], together: Sequence[Chart], output: Path) -> None:
-    charts = [*together]
-    for run in drawn:
-        charts += run.training
-        for evaluation in run.evaluations.values():
-            charts += evaluation.charts
-            _write_examples(evaluation.worst, output, f"{evaluation.prefix}worst")
-            _write_examples(evaluation.best, output, f"{evaluation.prefix}best")
-    for chart in charts:
-        write_png(chart, output / _file_name(chart.name))
-
-
-def _write_examples(pictures: Sequence[DrawnPicture], output: Path, name: str) -> None:
-    for number, picture in enumerate(pictures, start=1):
-        picture.joined().save(output / _file_name(f"{name}-{number}"))
-
-
-def _file_name(name: str) -> str:
-    """Return the name of a PNG, without what a data set's name may have and a file's may not."""
-    return re.sub(r"[^\w.-]+", "-", name) + ".png"
+def _with_unread(run: RunReport, drawn: DrawnRun) -> RunReport:
+    """Name the pictures that could not be drawn among what is missing."""
+    sentences = [
+        f"Of the worst and best pictures of {dataset}, {', '.join(evaluation.examples.unread)}"
+        " cannot be read and are left out: restore these files."
+        for dataset, evaluation in drawn.evaluations.items()
+        if evaluation.examples.unread
+    ]
+    return replace(run, missing=[*run.missing, *sentences])

@@ -102,6 +102,17 @@ def file_that_sets(path: str | os.PathLike[str], key: str) -> str:
     return next(filter(None, (file_that_sets(base, key) for base in reversed(bases))), "")
 
 
+def bases_of(path: str | os.PathLike[str]) -> list[str]:
+    """Return the paths that `_BASE_` in a file names, in its order.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: as for `load_yaml_with_base`.
+    """
+    path = os.path.expanduser(os.fspath(path))
+    return _pop_bases(load_yaml(path), path)
+
+
 def _has_key(values: Any, parts: list[str]) -> bool:
     if not parts:
         return True

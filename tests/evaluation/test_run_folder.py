@@ -47,9 +47,12 @@ def test_several_test_sets_have_a_folder_each(run):
     assert evaluation_folder(cfg, "one", run) == run / "inference" / "one"
 
 
-def test_the_run_s_own_evaluation_is_preferred_for_each_file(run):
+def test_the_run_s_own_evaluation_is_preferred_where_it_has_all_files(run):
     cfg = read_run_config(run)
     later, own = (leave(run / name) for name in ("evaluation/inference", "inference"))
     assert evaluation_folder(cfg, "shapes_val", run) == own
     (later / "cost.json").write_text("{}")
-    assert evaluation_folder(cfg, "shapes_val", run, "cost.json") == later
+    wanted = "coco_instances_results.json", "cost.json"
+    assert evaluation_folder(cfg, "shapes_val", run, wanted) == later
+    (own / "cost.json").write_text("{}")
+    assert evaluation_folder(cfg, "shapes_val", run, wanted) == own

@@ -4,9 +4,14 @@ import json
 import math
 from collections import Counter
 
+import pytest
+
+from dyhead.config import load_config
+from dyhead.config.find import packaged_folder
+from dyhead.config.origin import find_origin, origin_comment
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.run_folder import read_run_config
-from dyhead.run_report.collect import collect_run, cost_of
+from dyhead.run_report.collect import collect_run
 
 
 def collect(run, tmp_path, with_data=False):
@@ -24,8 +29,8 @@ def test_what_is_missing_is_named_with_what_makes_it(make_run, tmp_path):
     missing = " ".join(report.missing)
     assert "metrics.json is missing: a training leaves it" in missing
     assert (
-        "cost.json of made_val is missing, with seconds per picture and memory: `dyhead eval"
-        in missing
+        "cost.json of made_val is missing in inference, with seconds per picture and memory:"
+        " `dyhead eval" in missing
     )
 
 
@@ -45,14 +50,26 @@ def test_detections_of_a_later_evaluation_are_found(make_run, tmp_path):
     assert report.evaluations["made_val"][1].scores.overall["AP"] > 0
 
 
-def test_the_cost_of_a_later_evaluation_is_taken_where_the_own_one_has_none(make_run, tmp_path):
+def test_cost_and_detections_are_of_one_evaluation(make_run, tmp_path):
+    """A later evaluation may be of other weights, or on another device."""
     run = make_run()
-    later = run / "evaluation" / "inference"
+    own, later = run / "inference", run / "evaluation" / "inference"
     later.mkdir(parents=True)
-    (run / "inference" / "cost.json").rename(later / "cost.json")
+    (own / "cost.json").rename(later / "cost.json")
     report = collect(run, tmp_path)
-    assert cost_of(report)["seconds_per_image"] == 0.25
-    assert not report.missing
+    files, measured = report.evaluations["made_val"]
+    assert files.folder == "inference" and not files.cost and measured.scores.overall["AP"] > 0
+    assert "cost.json of made_val is missing in inference," in report.missing[0]
+    (later / "coco_instances_results.json").write_text("[]")
+    report = collect(run, tmp_path)
+    files, measured = report.evaluations["made_val"]
+    assert files.folder == "evaluation/inference" and files.cost["seconds_per_image"] == 0.25
+    assert measured.scores.overall["AP"] == 0 and not report.missing
+    (later / "cost.json").rename(own / "cost.json")
+    (own / "coco_instances_results.json").unlink()
+    report = collect(run, tmp_path)
+    files, _ = report.evaluations["made_val"]
+    assert files.folder == "evaluation/inference" and not files.cost
 
 
 def test_scores_of_other_detections_are_doubted(make_run, tmp_path):
@@ -79,6 +96,40 @@ def test_the_config_differs_from_the_packaged_one_in_what_was_set(make_run, tmp_
     assert {"SOLVER.MAX_ITER", "SEED"} <= keys <= {
         "SOLVER.MAX_ITER", "SEED", "DATASETS.SOURCES", "DATASETS.TRAIN", "DATASETS.TEST"
     }  # fmt: skip
+
+
+def test_a_user_s_file_is_compared_with_the_packaged_config_below_it(make_run, tmp_path):
+    """Not with the one that happens to have the most values in common."""
+    own = tmp_path / "cells.yaml"
+    own.write_text(f"_BASE_: {packaged_folder() / 'own_dataset.yaml'}\n")
+    run = make_run()  # of the quickstart's values
+    config = run / "config.yaml"
+    config.write_text(origin_comment(find_origin(own)) + config.read_text())
+    difference = collect(run, tmp_path).difference
+    assert (difference.base, difference.file) == ("own_dataset", "cells.yaml")
+    assert difference.is_recorded
+    base, cfg = load_config("own_dataset")[0], read_run_config(run)
+    assert ("INPUT.MIN_SIZE_TRAIN", base.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN) in (
+        difference.keys
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("", ""),
+        ("# made from a.yaml\n", "a.yaml"),
+        ("# made from configs/gone.yaml\n", "configs/gone.yaml"),
+    ],
+)
+def test_without_a_packaged_config_below_it_the_nearest_one_is_taken(
+    make_run, tmp_path, line, file
+):
+    run = make_run()
+    (run / "config.yaml").write_text(line + (run / "config.yaml").read_text())
+    difference = collect(run, tmp_path).difference
+    assert (difference.base, difference.file) == ("quickstart", file)
+    assert not difference.is_recorded
 
 
 def test_the_data_is_described_in_ten_lines(make_run, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from coco_detections import NAMES, make_results, pycocotools_scores
 
 from dyhead.errors import UserError
 from dyhead.run_report import ReportSettings, write_report
+from dyhead.run_report.written_pictures import earlier_pictures
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,87 @@ def test_every_chart_and_example_is_a_png_too(report):
     assert {"errors", "calibration", "ap-by-class", "ap-by-iou", "worst-1", "best-1"} <= names
 
 
+@pytest.mark.parametrize(
+    ("line", "is_recorded", "sentence"),
+    [
+        ("# made from configs/quickstart.yaml", True, "that this run is made from. "),
+        (
+            "# made from a.yaml, on top of configs/quickstart.yaml",
+            True,
+            "made from by way of a.yaml. ",
+        ),
+        ("# made from a.yaml", False, "nearest to; its file a.yaml stands on none of them. "),
+        ("SEED: 7", False, "nearest to; its config.yaml does not say what it was made from. "),
+    ],
+)
+def test_the_page_says_why_the_config_is_compared_with_that_one(
+    make_run, tmp_path, line, is_recorded, sentence
+):
+    run = make_run()
+    text = (run / "config.yaml").read_text().replace("SEED: 7\n", "")
+    (run / "config.yaml").write_text(f"{line}\n{text}")
+    write_report(ReportSettings([run], tmp_path / "out", with_data=False))
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+    config = json.loads((tmp_path / "out" / "report.json").read_text())["runs"][0]["config"]
+    assert config["base"] == "quickstart"
+    assert config["base_is_recorded"] == is_recorded
+
+
 def test_a_run_stays_as_it_is(report):
     assert {path: path.stat().st_mtime_ns for path in report.run.rglob("*")} == report.before
+
+
+def test_pictures_that_cannot_be_read_are_named(make_run, labelled, tmp_path):
+    pictures = tmp_path / "pictures"
+    shutil.copytree(labelled, pictures)
+    run = make_run(**{"DATASETS.SOURCES": [
+        [f"made_{part}", str(labelled / f"{part}.json"), str(pictures)] for part in ("train", "val")
+    ]})  # fmt: skip
+    output = tmp_path / "out"
+    write_report(ReportSettings([run], output, with_data=False))
+    names = re.findall(r"<figcaption>(val_.*?): ", (output / "report.html").read_text())
+    assert len(names) == 8
+    for name in names[1], names[-1]:  # the file's parts are sound: reading a set decodes no pixels
+        data = (pictures / name).read_bytes()
+        begin = data.index(b"IDAT") + len(b"IDAT")
+        (pictures / name).write_bytes(data[:begin] + bytes(60) + data[begin + 60 :])
+    (report,) = write_report(ReportSettings([run], output, with_data=False))
+    (sentence,) = report.missing
+    assert sentence.startswith(
+        f"Of the worst and best pictures of made_val, {names[1]}, {names[-1]} cannot be read"
+    )
+    assert json.loads((output / "report.json").read_text())["runs"][0]["missing"] == [sentence]
+    page = (output / "report.html").read_text()
+    assert f"{names[1]}, {names[-1]} cannot be read" in page
+    left = [*names[:1], *names[2:-1]]
+    assert re.findall(r"<figcaption>(val_.*?): ", page) == left
+    assert len(list(output.glob("worst-*.png"))) == 3
+
+
+def test_a_report_takes_the_pictures_of_an_earlier_one_away_and_nothing_else(make_run, tmp_path):
+    output, outside = tmp_path / "out", tmp_path / "outside.png"
+    write_report(ReportSettings([make_run("a", 7), make_run("b", 8)], output, with_data=False))
+    content = json.loads((output / "report.json").read_text())
+    names = {path.name for path in output.glob("*.png")}
+    assert set(content["pictures"]) == names and "run2-worst-1.png" in names
+    others = [output / "mine.png", output / "below" / "it.png", outside, output / "notes.txt"]
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"stays")
+    content["pictures"] += ["../outside.png", str(outside), "below/it.png", "notes.txt", ".", 7]
+    content["pictures"] += ["below", "gone.png", "..", None, "below\\it.png"]
+    (output / "report.json").write_text(json.dumps(content))
+    write_report(ReportSettings([make_run()], output, with_data=False))
+    assert all(path.read_bytes() == b"stays" for path in others)
+    left = {path.name for path in output.glob("*.png")} - {"mine.png"}
+    assert left == set(json.loads((output / "report.json").read_text())["pictures"])
+    assert "worst-1.png" in left and not any(name.startswith("run") for name in left)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pictures": 7}', '{"pictures": null}'])
+def test_an_earlier_report_that_is_broken_names_no_pictures(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    assert earlier_pictures(tmp_path / "report.json") == set()
 
 
 @pytest.mark.slow
@@ -76,6 +157,21 @@ def test_a_page_on_several_runs_has_their_differences_and_the_spread(make_run, t
     assert {"runs-loss", "runs-ap", "runs-errors-made_val", "run1-losses", "run3-worst-1"} <= names
     ids = [part.split('"')[0] for part in page.split('href="#')[1:]]
     assert all(f'id="{each}"' in page for each in ids)
+
+
+def test_a_run_that_is_named_twice_is_refused(make_run, tmp_path):
+    run = make_run()
+    (tmp_path / "link").symlink_to(run)
+    for again in (run, tmp_path / "link", run / ".." / run.name):
+        with pytest.raises(UserError, match="is the same run as .*: name each run once"):
+            write_report(ReportSettings([run, again], tmp_path / "out"))
+
+
+def test_the_page_and_the_numbers_say_what_does_not_compare(make_run, tmp_path):
+    runs = [make_run("one", 7), make_run("copy", 7)]
+    write_report(ReportSettings(runs, tmp_path, with_data=False))
+    (doubt,) = json.loads((tmp_path / "report.json").read_text())["comparison"]["doubts"]
+    assert doubt in (tmp_path / "report.html").read_text()
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path, make_run):

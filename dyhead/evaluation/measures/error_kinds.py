@@ -38,9 +38,9 @@ class ErrorKind(IntEnum):
 MEANINGS = {
     ErrorKind.CLASSIFICATION: "right place (IoU of 0.5 or more), wrong class",
     ErrorKind.LOCALISATION: "right class, box too far off (IoU of 0.1 to 0.5)",
-    ErrorKind.BOTH: "wrong class, and box too far off",
+    ErrorKind.BOTH: "wrong class, and box too far off (IoU between 0.1 and 0.5)",
     ErrorKind.DUPLICATE: "a second detection of an object that is found already",
-    ErrorKind.BACKGROUND: "no object there (IoU below 0.1)",
+    ErrorKind.BACKGROUND: "no object there (IoU of 0.1 or less)",
     ErrorKind.MISSED: "an object that no detection explains",
 }
 _NO_ERROR = -1
@@ -139,7 +139,8 @@ def error_costs(
     """Count the errors, and compute the AP50 that would be gained by repairing each kind.
 
     A detection of a wrong class or place is repaired where it would be the first to find its
-    object, and left out otherwise, as are detections of the other kinds; missed objects are.
+    object, and left out otherwise, as are detections of the other kinds. Missed objects are taken
+    out of those to be found.
     """
     found = outcomes(evaluated, matches)
     ap50 = _mean_ap(found)
