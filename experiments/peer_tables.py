@@ -82,11 +82,15 @@ def format_table(
 
 
 def scores_cell(results: Sequence[Result]) -> str:
-    """Format the mean AP / AP50 / AP75 of the seeds of one length."""
+    """Format the mean AP / AP50 / AP75 of the seeds of one length, and of several AP's range."""
     if not results:
         return ""
     means = [statistics.mean(result[key] or 0.0 for result in results) for key in SCORES]
-    return " / ".join(number(mean) for mean in means)
+    text = " / ".join(number(mean) for mean in means)
+    if len(results) == 1:
+        return text
+    precisions = [result["AP"] or 0.0 for result in results]
+    return f"{text} (AP {min(precisions):.1f} to {max(precisions):.1f}, {len(results)} seeds)"
 
 
 def _timing_cells(timing: Milliseconds | None, fastest: float) -> list[str]:
@@ -164,7 +168,9 @@ class Report:
         )
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
-            " AP / AP50 / AP75 by pycocotools after minutes of training; medians of milliseconds"
+            " AP / AP50 / AP75 by pycocotools after minutes of training, means where there are several"
+            " seeds; this project's minutes include its final evaluation, the others' only"
+            " training; medians of milliseconds"
             " per picture, one at a time, all detectors in turns, each with its library's own"
             f" lowest score. {versions}."
         )

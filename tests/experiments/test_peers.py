@@ -9,6 +9,7 @@ from typing import Any
 import peer_scripts
 import peers
 import pytest
+from peer_tables import scores_cell
 from study_plan import fingerprint
 
 # Finds all objects, but with 5 minutes only those of the first class.
@@ -91,6 +92,12 @@ def test_one_table_has_scores_and_times_of_all(cells: Path, scripts: Path) -> No
     assert set(content["failures"].values()) == {"no network"}
     assert len(content["failures"]) == 2 and "ImageNet, 5 min, seed 1 failed: no network" in text
     assert content["versions"]["own"] == {"fake": "1.0"}
+
+
+def test_several_seeds_are_counted_and_have_a_range() -> None:
+    results = [{"AP": ap, "AP50": 2 * ap, "AP75": None} for ap in (30.0, 32.0, 40.0)]
+    assert scores_cell(results) == "34.0 / 68.0 / 0.0 (AP 30.0 to 40.0, 3 seeds)"
+    assert scores_cell(results[:1]) == "30.0 / 60.0 / 0.0"
 
 
 def test_the_shortest_trainings_of_all_come_first_and_none_twice(
