@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MARK = "@peer "
+CLASSIFIER = "-cls"  # how the name of a file of Ultralytics ends that holds a classifier
 WARM_UP = 5  # pictures
 
 

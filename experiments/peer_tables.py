@@ -3,9 +3,11 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from job_runner import Result, number
+from peer_protocol import CLASSIFIER
 from peer_timing import Milliseconds
 from tabulate import tabulate
 
@@ -25,6 +27,13 @@ class PeerModel:
         """A name for files and logs."""
         weights = self.weights.rpartition("/")[2]
         return f"{self.peer}-{self.model}-{weights}"
+
+    @property
+    def start(self) -> str:
+        """The data its weights are of: a classifier's file is of ImageNet, a detector's of COCO."""
+        if not self.weights.endswith(".pt"):
+            return self.weights
+        return "ImageNet" if Path(self.weights).stem.endswith(CLASSIFIER) else "COCO"
 
 
 class PlannedRun(NamedTuple):
@@ -74,7 +83,7 @@ def format_table(
         timing = timings.get(model)
         parameters = f"{own[-1].result['parameters'] / 1e6:.1f} M"
         rows.append(
-            [f"{model.peer} {model.model}", model.weights.rpartition("/")[2], *cells]
+            [f"{model.peer} {model.model}", model.start, *cells]
             + _timing_cells(timing, fastest)
             + [parameters]
         )
@@ -82,11 +91,15 @@ def format_table(
 
 
 def scores_cell(results: Sequence[Result]) -> str:
-    """Format the mean AP / AP50 / AP75 of the seeds of one length."""
+    """Format the mean AP / AP50 / AP75 of the seeds of one length, and of several AP's range."""
     if not results:
         return ""
     means = [statistics.mean(result[key] or 0.0 for result in results) for key in SCORES]
-    return " / ".join(number(mean) for mean in means)
+    text = " / ".join(number(mean) for mean in means)
+    if len(results) == 1:
+        return text
+    precisions = [result["AP"] or 0.0 for result in results]
+    return f"{text} (AP {min(precisions):.1f} to {max(precisions):.1f}, {len(results)} seeds)"
 
 
 def _timing_cells(timing: Milliseconds | None, fastest: float) -> list[str]:
@@ -164,7 +177,9 @@ class Report:
         )
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
-            " AP / AP50 / AP75 by pycocotools after minutes of training; medians of milliseconds"
+            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds;"
+            " this project's minutes include its final evaluation, the others' only training;"
+            " medians of milliseconds"
             " per picture, one at a time, all detectors in turns, each with its library's own"
             f" lowest score. {versions}."
         )

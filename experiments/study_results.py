@@ -8,7 +8,7 @@ from typing import Any
 
 from job_runner import DONE, Result
 from study_plan import Entry, unique_runs
-from study_tables import as_values, format_study
+from study_tables import ERRORS, as_values, format_study
 
 from dyhead.errors import UserError
 from dyhead.safe_io.json_text import write_json
@@ -61,7 +61,17 @@ def read_run(folder: Path, keeps_weights: bool, machine: Mapping[str, Any]) -> R
     iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
     for checkpoint in () if keeps_weights else folder.glob("*.pth"):
         checkpoint.unlink()
-    return {**scores, "steps": 1 + max(iterations), **machine}
+    return {**scores, **_read_errors(folder), "steps": 1 + max(iterations), **machine}
+
+
+def _read_errors(folder: Path) -> Result:
+    """Read the AP50 that each kind of error costs; nothing without a report on the run."""
+    path = folder / "report" / "report.json"
+    if not path.is_file():
+        return {}
+    (run,) = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    found = [evaluation["errors"]["kinds"] for evaluation in run["evaluations"].values()]
+    return {ERRORS: {kind: cost["gain"] for kind, cost in found[0].items()}} if found else {}
 
 
 def refuse_other_machines(

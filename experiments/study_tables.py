@@ -5,13 +5,14 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from comparisons import Table
+from comparisons import Table, Variant
 from job_runner import Result, number
 from seed_statistics import PairedTest, Spread, sign_p_value
 from study_plan import Entry
 from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75", "APs")
+ERRORS = "errors"  # of a result: the AP50 that each kind costs
 
 
 class Line(NamedTuple):
@@ -22,6 +23,7 @@ class Line(NamedTuple):
         title: of the detector.
         scores: by name, over the seeds that are complete and where the score is defined.
         steps: of the trainings.
+        errors: the AP50 that each kind of error costs, over the seeds whose results tell it.
         test: its AP against the baseline's, over the seeds that both have; None without any.
     """
 
@@ -29,6 +31,7 @@ class Line(NamedTuple):
     title: str
     scores: dict[str, Spread]
     steps: Spread
+    errors: dict[str, Spread]
     test: PairedTest | None
 
 
@@ -45,12 +48,20 @@ def make_lines(entries: Sequence[Entry], results: Results) -> list[Line]:
             scores = {key: Spread.of(values) for key in SCORES if (values := _values(found, key))}
             steps = Spread.of([result["steps"] for result in found])
             test = _paired_test(of_row, results)
-            lines.append(Line(row.labels, row.variant.title, scores, steps, test))
+            errors = _errors(found)
+            lines.append(Line(row.labels, row.variant.title, scores, steps, errors, test))
     return lines
 
 
 def _values(results: Sequence[Result], key: str) -> list[float]:
     return [result[key] for result in results if result.get(key) is not None]
+
+
+def _errors(results: Sequence[Result]) -> dict[str, Spread]:
+    known = [result[ERRORS] for result in results if result.get(ERRORS)]
+    kinds = dict.fromkeys(kind for each in known for kind in each)
+    values = {kind: _values(known, kind) for kind in kinds}
+    return {kind: Spread.of(found) for kind, found in values.items() if found}
 
 
 def _paired_test(entries: Sequence[Entry], results: Results) -> PairedTest | None:
@@ -86,6 +97,20 @@ def format_lines(table: Table, lines: Sequence[Line]) -> str:
     return tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
 
 
+def format_errors(table: Table, lines: Sequence[Line]) -> str:
+    """Format the AP50 that errors cost as a Markdown table; empty where no result tells it."""
+    known = [line for line in lines if line.errors]
+    if not known:
+        return ""
+    kinds = list(dict.fromkeys(kind for line in known for kind in line.errors))
+    cells = [
+        [*line.labels, *(format_spread(line.errors.get(kind), False) for kind in kinds)]
+        for line in known
+    ]
+    text = tabulate(cells, [*table.headings, *kinds], tablefmt="pipe", disable_numparse=True)
+    return f"The AP50 that errors of each kind cost:\n\n{text}"
+
+
 def format_spread(spread: Spread | None, with_range: bool) -> str:
     """Format a mean, and the range of several values."""
     if spread is None:
@@ -104,20 +129,28 @@ def _test_cells(test: PairedTest | None) -> list[str]:
 
 
 def summarise(table: Table, lines: Sequence[Line]) -> str:
-    """Say in one sentence how many pairs of all rows are ahead of their baselines.
+    """Say in one sentence how many pairs of the rows are ahead of their baselines.
+
+    Of rows that share a baseline the first one counts: such pairs are not independent.
 
     Returns:
-        an empty text where all rows have one baseline: such pairs are not independent.
+        an empty text where all rows have one baseline.
     """
-    tests = [line.test for line in lines if line.test]
+    baselines: set[Variant] = set()
+    firsts = set()
+    for row in table.rows:
+        if row.baseline and row.baseline not in baselines:
+            baselines.add(row.baseline)
+            firsts.add(row.labels)
+    tests = [line.test for line in lines if line.test and line.labels in firsts]
     n = sum(test.difference.n for test in tests)
-    if not n or len({row.baseline for row in table.rows if row.baseline}) == 1:
+    if not n or len(baselines) == 1:
         return ""
     ahead = sum(test.ahead for test in tests)
     mean = sum(test.difference.mean * test.difference.n for test in tests) / n
     return (
-        f"Over all rows {ahead:g} of {n} pairs are ahead of their baselines, by {mean:+.1f} AP on"
-        f" average (sign test: p = {sign_p_value(ahead, n):.3f})."
+        f"Over all baselines {ahead:g} of {n} pairs are ahead of theirs, by {mean:+.1f} AP on"
+        f" average (the first row of each; sign test: p = {sign_p_value(ahead, n):.3f})."
     )
 
 
@@ -130,6 +163,7 @@ def format_study(plan: Sequence[Entry], results: Results) -> str:
                 f"## {table.caption}: {data}",
                 format_lines(table, lines),
                 summarise(table, lines),
+                format_errors(table, lines),
             ]
     return "\n\n".join(filter(None, parts))
 
@@ -153,5 +187,6 @@ def _line_values(line: Line) -> dict[str, Any]:
         "detector": line.title,
         "scores": {key: asdict(spread) for key, spread in line.scores.items()},
         "steps": asdict(line.steps),
+        ERRORS: {kind: asdict(spread) for kind, spread in line.errors.items()},
         "against its baseline": asdict(line.test) if line.test else None,
     }

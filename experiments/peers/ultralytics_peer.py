@@ -1,7 +1,8 @@
 """Ultralytics' smallest detectors as a peer, with the library's own settings.
 
 It needs the package ultralytics, which users install in an environment of its own. Nothing is
-downloaded: models start from random weights, or from a file.
+downloaded: models start from random weights, or from a file: a detector's, or with -cls in its name
+a classifier's, whose backbone is taken.
 """
 
 import os
@@ -15,7 +16,7 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 import torch  # noqa: E402
 import ultralytics  # noqa: E402
-from peer_protocol import Found, Model, Part, Peer, Task, main  # noqa: E402
+from peer_protocol import CLASSIFIER, Found, Model, Part, Peer, Task, main  # noqa: E402
 from PIL import Image  # noqa: E402
 from ultralytics.utils import torch_utils  # noqa: E402
 
@@ -60,7 +61,7 @@ class UltralyticsPeer(Peer):
     def train(self, task: Task) -> None:
         """Train with the default settings; all time goes into training, none into validation."""
         use_threads(task.threads)
-        yolo = ultralytics.YOLO(f"{task.model}.yaml" if task.weights == "random" else task.weights)
+        yolo = start(task)
         yolo.train(
             data=write_yolo(task),
             time=task.minutes / 60,
@@ -82,6 +83,16 @@ class UltralyticsPeer(Peer):
         sides = [-(-side // STRIDE) * STRIDE for side in (task.height, task.width)]
         settings: dict[str, Any] = {"imgsz": sides, "device": task.device}
         return UltralyticsModel(yolo, settings | ({} if is_timed else {"conf": LOWEST_SCORE}))
+
+
+def start(task: Task) -> Any:
+    """Build the detector of a task with the weights that it starts from."""
+    if task.weights == "random":
+        return ultralytics.YOLO(f"{task.model}.yaml")
+    name = Path(task.weights).stem
+    if name.endswith(CLASSIFIER):  # as it is it would train a classifier
+        return ultralytics.YOLO(f"{name.removesuffix(CLASSIFIER)}.yaml").load(task.weights)
+    return ultralytics.YOLO(task.weights)
 
 
 def use_threads(threads: int) -> None:

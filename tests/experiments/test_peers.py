@@ -1,7 +1,10 @@
 """The command trains all peers, scores them alike and times them in turns."""
 
+import importlib
 import json
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 import peer_scripts
 import peers
 import pytest
+from peer_protocol import Task
+from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
 from study_plan import fingerprint
 
 # Finds all objects, but with 5 minutes only those of the first class.
@@ -91,6 +96,56 @@ def test_one_table_has_scores_and_times_of_all(cells: Path, scripts: Path) -> No
     assert set(content["failures"].values()) == {"no network"}
     assert len(content["failures"]) == 2 and "ImageNet, 5 min, seed 1 failed: no network" in text
     assert content["versions"]["own"] == {"fake": "1.0"}
+
+
+def test_several_seeds_are_counted_and_have_a_range() -> None:
+    results = [{"AP": ap, "AP50": 2 * ap, "AP75": None} for ap in (30.0, 32.0, 40.0)]
+    assert scores_cell(results) == "34.0 / 68.0 / 0.0 (AP 30.0 to 40.0, 3 seeds)"
+    assert scores_cell(results[:1]) == "30.0 / 60.0 / 0.0"
+
+
+@pytest.mark.parametrize(
+    ("weights", "start"),
+    [("a/yolo11n-cls.pt", "ImageNet"), ("a-cls/yolo11n.pt", "COCO"), ("random", "random")],
+)
+def test_a_row_says_what_its_weights_are_of(weights: str, start: str) -> None:
+    model = PeerModel("ultralytics", "yolo11n", weights)
+    run = PeerRun(PlannedRun(model, "cells", 5, 1), "", {"AP": 1.0, "AP50": 1.0, "AP75": 1.0})
+    run.result["parameters"] = 1e6
+    last = format_table([run], [5], {}).splitlines()[-1]
+    assert last.split("|")[2].strip() == start
+
+
+@pytest.mark.parametrize(
+    ("weights", "built"),
+    [
+        ("random", ["yolo11n.yaml"]),
+        ("a/yolo11n-cls.pt", ["yolo11n.yaml", "a/yolo11n-cls.pt"]),
+        ("a/yolo11n.pt", ["a/yolo11n.pt"]),
+    ],
+)
+def test_a_classifier_of_ultralytics_gives_its_backbone_to_a_detector(
+    weights: str, built: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of the package, whose YOLO would train a classifier from a classifier's file."""
+
+    class Yolo:
+        def __init__(self, source: str) -> None:
+            self.built = [source]
+
+        def load(self, source: str) -> "Yolo":
+            self.built.append(source)
+            return self
+
+    for name in ("ultralytics", "ultralytics.utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["ultralytics"].YOLO = Yolo  # type: ignore[attr-defined]
+    sys.modules["ultralytics.utils"].torch_utils = None  # type: ignore[attr-defined]
+    monkeypatch.delitem(sys.modules, "ultralytics_peer", raising=False)
+    peer = importlib.import_module("ultralytics_peer")
+    task = Task("yolo11n", weights, "data", 1.0, 288, 384, 1, 1, "cpu", "out")
+    assert peer.start(task).built == built
+    monkeypatch.delitem(sys.modules, "ultralytics_peer")
 
 
 def test_the_shortest_trainings_of_all_come_first_and_none_twice(

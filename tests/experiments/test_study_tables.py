@@ -104,7 +104,35 @@ def test_pairs_of_several_baselines_are_summed_up() -> None:
         for row in rows
     ]
     found = {run.name: result(ap) for run, ap in zip(runs.values(), (40, 42, 30, 29), strict=True)}
-    assert "1 of 2 pairs are ahead of their baselines, by +0.5 AP" in format_study(plan, found)
+    assert "1 of 2 pairs are ahead of theirs, by +0.5 AP" in format_study(plan, found)
+
+
+def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
+    other = Variant("other", "fcos")
+    rows = (
+        *(*TABLE.rows, Row(("full again",), Variant("again", "atss"), PLAIN)),
+        *(Row(("other",), other), Row(("more",), Variant("more", "fcos"), other)),
+    )
+    table = Table("t", "", ("detector",), rows)
+    runs = {row.variant: make_run(row.variant, 1) for row in rows}
+    plan = [
+        Entry(table, row, runs[row.variant], runs[row.baseline] if row.baseline else None)
+        for row in rows
+    ]
+    values = (40, 42, 99, 30, 29)
+    found = {run.name: result(ap) for run, ap in zip(runs.values(), values, strict=True)}
+    assert "1 of 2 pairs are ahead of theirs, by +0.5 AP" in format_study(plan, found)
+
+
+def test_errors_have_a_table_of_the_rows_that_tell_them() -> None:
+    found = results([40, 41], [44, 42])
+    assert "AP50 that errors" not in format_study(make_entries(2), found)
+    for seed, missed in ((1, 3.0), (2, 5.0)):
+        found[make_run(FULL, seed).name]["errors"] = {"missed": missed, "duplicate": None}
+    text = format_study(make_entries(2), found).partition("The AP50 that errors")[2]
+    headings, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert cells(headings) == ["detector", "missed"]
+    assert [cells(row) for row in rows] == [["full", "4.0"]]
 
 
 def test_the_values_are_those_of_the_page() -> None:
