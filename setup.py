@@ -25,6 +25,7 @@ TEST = [
     "scikit-image>=0.24",  # for its photographs
     *FAST,
 ]
+CHECK = ["scikit-learn>=1.5", "tidecv>=1.0"]  # other programs that compute a report's numbers
 DOCS = ["sphinx>=8.1", "furo>=2024.8.6", "myst-parser>=4"]
 TYPES = ["types-PyYAML", "types-tabulate", "types-tqdm"]
 LINT = ["ruff>=0.14", "mypy>=1.15", "clang-format>=19", "pre-commit>=4"]
@@ -113,6 +114,7 @@ setup(
         "wandb": WANDB,
         "mlflow": MLFLOW,
         "trackio": TRACKIO,
+        "check": CHECK,
         "docs": DOCS,
         "test": TEST,
         "dev": DEVELOPMENT,

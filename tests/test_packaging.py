@@ -87,7 +87,17 @@ def test_the_metadata_say_what_an_index_shows(wheel: Path) -> None:
     for minor in range(10, 15):
         assert f"Programming Language :: Python :: 3.{minor}" in classifiers
     assert "Typing :: Typed" in classifiers
-    extras = {"dev", "docs", "export", "fast", "pretrained", "supervision", "test", "video"}
+    extras = {
+        "check",
+        "dev",
+        "docs",
+        "export",
+        "fast",
+        "pretrained",
+        "supervision",
+        "test",
+        "video",
+    }
     extras |= {"wandb", "mlflow", "trackio"}
     assert set(metadata.get_all("Provides-Extra")) == extras
     scripts = archive.read(name.replace("METADATA", "entry_points.txt")).decode()

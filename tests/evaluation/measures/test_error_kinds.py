@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from coco_detections import make_annotations, make_results, pycocotools_scores
+from tidecv_errors import NAMES, tidecv_errors
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind, error_costs, find_errors
 from dyhead.evaluation.measures.matching import match_all
@@ -102,35 +103,16 @@ def test_without_false_detections_and_lost_objects_ap_is_whole():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_counts_and_gains_are_those_of_tidecv(seed):
-    tidecv = pytest.importorskip("tidecv")
+    pytest.importorskip("tidecv")
     truth = make_annotations(seed, num_images=30, crowds=False)
     results = make_results(truth, seed)
     own = costs_of(evaluated_set(truth, results))
-    ground_truth, found = tidecv.Data("truth"), tidecv.Data("found")
-    for category in truth["categories"]:
-        ground_truth.add_class(category["id"], category["name"])
-    for image in truth["images"]:
-        ground_truth.add_image(image["id"], image["file_name"])
-    for each in truth["annotations"]:
-        ground_truth.add_ground_truth(each["image_id"], each["category_id"], each["bbox"])
-    for each in results:
-        found.add_detection(each["image_id"], each["category_id"], each["score"], each["bbox"])
-    run = tidecv.TIDERun(ground_truth, found, 0.5, 0.1, tidecv.TIDE.BOX, 100)  # draws nothing
-    gains = {error.short_name: gain for error, gain in run.fix_main_errors().items()}
-    counts = {error.short_name: count for error, count in run.count_errors().items()}
-    special = {error.short_name: gain for error, gain in run.fix_special_errors().items()}
-    names = {
-        ErrorKind.CLASSIFICATION: "Cls",
-        ErrorKind.LOCALISATION: "Loc",
-        ErrorKind.BOTH: "Both",
-        ErrorKind.DUPLICATE: "Dupe",
-        ErrorKind.BACKGROUND: "Bkg",
-        ErrorKind.MISSED: "Miss",
-    }
-    assert own.ap50 == pytest.approx(run.ap, abs=1e-6)
-    assert {names[kind]: cost.count for kind, cost in own.kinds.items()} == counts
+    reference = tidecv_errors(truth, results)
+    gains, counts, special = (reference[name] for name in ("gains", "counts", "special"))
+    assert own.ap50 == pytest.approx(reference["ap"], abs=1e-6)
+    assert {NAMES[kind]: cost.count for kind, cost in own.kinds.items()} == counts
     for kind, cost in own.kinds.items():
-        assert cost.gain == pytest.approx(gains[names[kind]], abs=1e-6), kind
+        assert cost.gain == pytest.approx(gains[NAMES[kind]], abs=1e-6), kind
     assert own.false_positives.gain == pytest.approx(special["FalsePos"], abs=1e-6)
     # tidecv rounds recalls that fall on one of the 101 places otherwise than pycocotools
     assert own.false_negatives.gain == pytest.approx(special["FalseNeg"], abs=0.1)
