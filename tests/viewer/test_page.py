@@ -29,6 +29,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, served: Served) -> Iterator[Browser]:
     """The page, wide, without filters; it has reported no error at the end."""
+    browser.open("about:blank")  # no request of an earlier page comes late
     browser.messages.clear()
     browser.resize(1200, 800)
     browser.open(served.server.url)
@@ -142,6 +143,7 @@ def test_a_step_back_closes_the_picture(page: Browser) -> None:
 def test_pictures_are_loaded_and_drawn_as_they_come_near(
     browser: Browser, many_pictures: Served
 ) -> None:
+    browser.open("about:blank")  # no request of an earlier page comes late
     browser.messages.clear()
     browser.resize(1200, 800)
     browser.open(many_pictures.server.url)
