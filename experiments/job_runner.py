@@ -60,6 +60,13 @@ class Job:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def restore_result(folder: Path, result: Result) -> None:
+    """Take a run as complete whose result was written elsewhere, unless its folder has one."""
+    if not (folder / DONE).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(result, folder / DONE, indent=1)
+
+
 class Runner:
     """Runs jobs, as many at a time as it is told, as long as the budget has room for them.
 

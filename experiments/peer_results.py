@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job_runner import DONE
+from job_runner import restore_result
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds
 
 from dyhead.errors import UserError
-from dyhead.safe_io.json_text import write_json
 
 
 def read_report(path: Path, device: str, threads: int) -> Report:
@@ -73,9 +72,8 @@ def restore(known: Report, folders: Mapping[PlannedRun, Path]) -> None:
     """
     for run in (*known.runs, *known.earlier):
         folder = folders.get(run.planned)
-        if folder and folder.name == run.key and not (folder / DONE).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(run.result, folder / DONE, indent=1)
+        if folder and folder.name == run.key:
+            restore_result(folder, run.result)
 
 
 def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Report:

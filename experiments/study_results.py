@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from job_runner import DONE, Result
+from job_runner import Result, restore_result
 from study_plan import Entry, unique_runs
 from study_tables import ERRORS, as_values, format_study
 
@@ -111,11 +111,8 @@ def restore(known: Sequence[dict[str, Any]], plan: Sequence[Entry], output: Path
     results = {run["name"]: run for run in known}
     names = {run.name for run in unique_runs(plan)}
     for name in names & set(results):
-        folder = output / name
-        if not (folder / DONE).is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            result = {k: v for k, v in results[name].items() if k not in DESCRIPTION}
-            write_json(result, folder / DONE, indent=1)
+        result = {k: v for k, v in results[name].items() if k not in DESCRIPTION}
+        restore_result(output / name, result)
     return [run for run in known if run["name"] not in names]
 
 

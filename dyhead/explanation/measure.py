@@ -60,7 +60,8 @@ def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True
     ratios: list[Any] = []
     drawn: list[DrawnMaps] = []
     unreadable: list[str] = []
-    with closing(Progress(len(sources))) as progress:
+    number = len(sources) if wants_ratios else min(len(sources), DRAWN_PICTURES)
+    with closing(Progress(number)) as progress:
         for source in sources:
             if source.kind is not Kind.PICTURE:
                 raise UserError(f"{source.location} is no picture: figures are of pictures only.")
