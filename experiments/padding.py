@@ -11,7 +11,6 @@ experiments/results/padding.{json,md}.
 """
 
 import argparse
-import copy
 import subprocess
 import sys
 import time
@@ -26,9 +25,8 @@ from study_plan import fingerprint
 from tabulate import tabulate
 from torch import Tensor, nn
 
+from dyhead.checkpoint.pixels import settle_pixels
 from dyhead.config import load_config
-from dyhead.d2.config import CfgNode
-from dyhead.d2.data import build_detection_train_loader
 from dyhead.d2.utils.events import EventStorage
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.detector import load_detector
@@ -113,16 +111,12 @@ class Stepper:
         cfg.OUTPUT_DIR = str(folder)  # where faults of labels are mended
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys)
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg = settle_pixels(cfg)
         torch.manual_seed(0)
         self.model = Trainer.build_model(cfg).train()
         self.optimizer = build_optimizer(cfg, self.model)
-        self.batches: Any = iter(self._loader(cfg))
-
-    @staticmethod
-    def _loader(cfg: CfgNode) -> Any:
-        cfg = copy.deepcopy(cfg)
-        cfg.DATALOADER.NUM_WORKERS = 0
-        return build_detection_train_loader(cfg)
+        self.batches: Any = iter(Trainer.build_train_loader(cfg))
 
     def step(self) -> float:
         """Return the seconds of a step without its loading."""

@@ -179,9 +179,9 @@ class Report:
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
             " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds;"
             " this project's minutes include its final evaluation, the others' only training;"
-            " medians of milliseconds"
-            " per picture, one at a time, all detectors in turns, each with its library's own"
-            f" lowest score. {versions}."
+            " Ultralytics trains, as it does for everyone, on squares of the input's longer side."
+            " Medians of milliseconds per picture, one at a time, all detectors in turns, each with"
+            f" its library's own lowest score. {versions}."
         )
 
 

@@ -65,12 +65,13 @@ def _errors(results: Sequence[Result]) -> dict[str, Spread]:
 
 
 def _paired_test(entries: Sequence[Entry], results: Results) -> PairedTest | None:
-    pairs = [
-        tuple(results[run.name]["AP"] for run in (entry.run, entry.baseline))
-        for entry in entries
-        if entry.baseline and all(run.name in results for run in entry.runs)
-    ]
-    return PairedTest.of(pairs) if pairs else None  # type: ignore[arg-type]
+    pairs = []
+    for entry in entries:
+        if entry.baseline and all(run.name in results for run in entry.runs):
+            own, baseline = (results[run.name].get("AP") for run in (entry.run, entry.baseline))
+            if own is not None and baseline is not None:
+                pairs.append((own, baseline))
+    return PairedTest.of(pairs) if pairs else None
 
 
 def by_table(plan: Sequence[Entry]) -> Iterator[tuple[Table, str, list[Entry]]]:

@@ -313,7 +313,8 @@ SOLVER.OPTIMIZER = "SGD"  # the optimizer: "SGD" or "ADAMW"
 # Save weights and model card alone in model_final.pth: half of the size with SGD, a third with
 # AdamW. A training cannot be resumed from it, only from the checkpoints before it.
 SOLVER.CHECKPOINT_FINAL_STRIPPED = False
-# Passes over the training data: sets MAX_ITER, and STEPS in the same proportion; 0: MAX_ITER holds.
+# Passes over the training data: sets MAX_ITER, and STEPS in the same proportion; WARMUP_ITERS are
+# at most a fifth of them. 0: MAX_ITER holds.
 SOLVER.EPOCHS = 0
 # Minutes that the training may take on this machine, evaluations and checkpoints included; 0: its
 # steps decide. MAX_ITER is stretched to them, and all that counts steps in the same proportion:

@@ -26,6 +26,9 @@ from dyhead.engine.weight_average import evaluate_within
 
 _STEPS_OF_FIRST_REPORT, _SHARE_OF_FIRST_REPORT = 20, 0.05  # whichever comes first
 _WORTH_SAYING = 0.1  # change of the number of steps
+# Steps that compile or wait for the first batches seem to leave room for a few only: they would
+# end the warm-up of the learning rate before the true time of a step is seen.
+_LEAST_STEPS_OF_WARM_UP, _SHARE_OF_LEAST_WARM_UP = 10, 0.5  # of the time
 
 Clock = Callable[[], float]
 
@@ -57,6 +60,7 @@ class TimeBudgetHook(HookBase):
         self._budget = TimeBudget(60 * solver.MINUTES, solver.IMS_PER_BATCH, num_test_images)
         self._progress, self._clock = progress, clock
         self._eval_period, self._save_period = cfg.TEST.EVAL_PERIOD, solver.CHECKPOINT_PERIOD
+        self._warm_up = solver.WARMUP_ITERS
         self._since = 0.0  # what is measured next began then
         self._evaluation: float | None = None  # seconds of the one after this step
         self._said_steps = 0
@@ -123,7 +127,15 @@ class TimeBudgetHook(HookBase):
             return progress.length, 0
         if not self._budget.step.is_known:
             return progress.done, left
-        return progress.done + (progress.length - progress.done) / (left + 1), left
+        rate = (progress.length - progress.done) / (left + 1)
+        return progress.done + self._slow_enough_for_warm_up(rate), left
+
+    def _slow_enough_for_warm_up(self, rate: float) -> float:
+        """Limit the config's steps that one step goes on by, in the warm-up of the first half."""
+        is_late = self._budget.used > _SHARE_OF_LEAST_WARM_UP * self._budget.seconds
+        if is_late or self._progress.done >= self._warm_up:
+            return rate
+        return min(rate, max(1.0, self._warm_up / _LEAST_STEPS_OF_WARM_UP))
 
     def _events_to_come(self) -> tuple[int, int]:
         """Return the number of evaluations and of checkpoints, those at the end included."""

@@ -8,6 +8,8 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import HookBase
 from dyhead.errors import UserError
 
+_LONGEST_WARM_UP = 0.2  # of a training that is counted in epochs
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,14 +31,15 @@ def settle_schedule(cfg: CfgNode, count_images: Callable[[CfgNode], int]) -> Cfg
     for key in ("REFERENCE_BATCH_SIZE", "EPOCHS"):
         if cfg.SOLVER[key] < 0:
             raise UserError(f"SOLVER.{key} is {cfg.SOLVER[key]}: make it positive, or 0 for none.")
-    if not (cfg.SOLVER.REFERENCE_BATCH_SIZE or cfg.SOLVER.EPOCHS):
-        return cfg
-    settled = cfg.clone()
-    settled.defrost()
-    _scale_rate(settled)
-    if settled.SOLVER.EPOCHS:
-        _count_in_epochs(settled, count_images(cfg))
-    settled.freeze()
+    settled = cfg
+    if cfg.SOLVER.REFERENCE_BATCH_SIZE or cfg.SOLVER.EPOCHS:
+        settled = cfg.clone()
+        settled.defrost()
+        _scale_rate(settled)
+        if settled.SOLVER.EPOCHS:
+            _count_in_epochs(settled, count_images(cfg))
+        settled.freeze()
+    _warn_of_warm_up(settled)
     return settled
 
 
@@ -72,14 +75,30 @@ def _count_in_epochs(cfg: CfgNode, num_images: int) -> None:
     before = solver.MAX_ITER
     solver.MAX_ITER = math.ceil(solver.EPOCHS * num_images / solver.IMS_PER_BATCH)
     solver.STEPS = tuple(round(step * solver.MAX_ITER / before) for step in solver.STEPS)
+    solver.WARMUP_ITERS = min(solver.WARMUP_ITERS, round(_LONGEST_WARM_UP * solver.MAX_ITER))
     logger.info(
-        "%d epochs of %d images are %d steps of %d, %.1f an epoch; SOLVER.STEPS are %s.",
+        "%d epochs of %d images are %d steps of %d, %.1f an epoch; SOLVER.STEPS are %s, and"
+        " WARMUP_ITERS %d.",
         solver.EPOCHS,
         num_images,
         solver.MAX_ITER,
         solver.IMS_PER_BATCH,
         num_images / solver.IMS_PER_BATCH,
         tuple(solver.STEPS),
+        solver.WARMUP_ITERS,
+    )
+
+
+def _warn_of_warm_up(cfg: CfgNode) -> None:
+    """Say where a training is over before its learning rate has grown to SOLVER.BASE_LR."""
+    solver = cfg.SOLVER
+    if solver.MINUTES or solver.WARMUP_ITERS < solver.MAX_ITER:  # MINUTES stretch the warm-up, too
+        return
+    logger.warning(
+        "SOLVER.WARMUP_ITERS %d leaves none of SOLVER.MAX_ITER %d steps at the full learning rate:"
+        " lower WARMUP_ITERS, to a tenth of the steps for example, or train longer.",
+        solver.WARMUP_ITERS,
+        solver.MAX_ITER,
     )
 
 

@@ -121,6 +121,10 @@ def slow_start(step: int) -> float:
     return 30.0 if step == 0 else 4.0
 
 
+def compiled_first(step: int) -> float:
+    return 20.0 if step < 6 else 1.0
+
+
 def one_long_step(step: int) -> float:
     return 60.0 if step == 70 else 4.0
 
@@ -134,6 +138,7 @@ MACHINES = [
     slower_from_step_50,
     faster_from_step_30,
     slow_start,
+    compiled_first,
     one_long_step,
     in_bursts,
 ]
@@ -155,6 +160,13 @@ def test_a_run_ends_in_time_with_all_evaluations_and_a_whole_curve(
     top = trainer.rates.index(max(trainer.rates))
     assert trainer.rates[: top + 1] == sorted(trainer.rates[: top + 1])
     assert trainer.rates[top:] == sorted(trainer.rates[top:], reverse=True)
+
+
+def test_slow_first_steps_do_not_end_the_warm_up(make_config: MakeConfig, clock: Clock) -> None:
+    clock.step = compiled_first
+    trainer = train(make_config(**SETTINGS))
+    assert trainer.finished_step > 300
+    assert trainer.rates.index(max(trainer.rates)) >= 10  # by their time it would be four
 
 
 def test_the_last_steps_in_which_images_are_not_mixed_move_with_the_end(

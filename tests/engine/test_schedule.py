@@ -32,6 +32,32 @@ def test_epochs_set_the_steps_and_keep_the_shape_of_the_schedule(make_config: Ma
     assert solver.STEPS == (75, 100)
 
 
+@pytest.mark.parametrize(("epochs", "warm_up"), [(1, 3), (9, 20)])
+def test_few_epochs_reach_the_full_rate(make_config: MakeConfig, epochs: int, warm_up: int) -> None:
+    settings = {"SOLVER.WARMUP_ITERS": 20, "SOLVER.IMS_PER_BATCH": 8, "SOLVER.EPOCHS": epochs}
+    cfg = settled(make_config(**settings))  # 13 and 113 steps
+    assert cfg.SOLVER.WARMUP_ITERS == warm_up
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_said"),
+    [
+        ({"SOLVER.WARMUP_ITERS": 40}, True),
+        ({"SOLVER.WARMUP_ITERS": 39}, False),
+        ({"SOLVER.WARMUP_ITERS": 40, "SOLVER.MINUTES": 1.0}, False),
+        ({"SOLVER.WARMUP_ITERS": 40, "SOLVER.EPOCHS": 1}, False),
+    ],
+)
+def test_a_warm_up_as_long_as_the_training_is_said(
+    make_config: MakeConfig,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    is_said: bool,
+) -> None:
+    settled(make_config(**{"SOLVER.MAX_ITER": 40, **changes}))
+    assert ("WARMUP_ITERS 40 leaves none" in caplog.text) == is_said
+
+
 @pytest.mark.usefixtures("without_pictures")
 def test_a_run_of_epochs_sees_every_image_as_often_and_records_them(
     make_config: MakeConfig,
