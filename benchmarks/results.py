@@ -24,6 +24,7 @@ COLUMNS = {
     "variant": ("variant", ""),
     "pass": ("pass", ""),
     "milliseconds": ("ms", ".1f"),
+    "percent": ("%", ".1f"),
     "quartiles": ("quartiles", ""),
     "images_per_second": ("images/s", ".1f"),
     "nanoseconds_per_output": ("ns per output", ".0f"),

@@ -14,14 +14,18 @@ import bm_deform_conv
 import bm_loader
 import bm_model
 import bm_pages
+import bm_picture
 import compare_checkouts
 import goals
 import measure
+import numpy as np
 import pytest
 import report
 import torch
 from baseline import BaselineBlock, torchvision_operator, use_baseline
 from mmdet_formulation import MMDetectionBlock
+from PIL import Image
+from small_runs import save_run
 from torch import Tensor, nn
 from variants import BASELINE, Variant
 
@@ -279,6 +283,28 @@ def test_pages_benchmark(tmp_path: Path) -> None:
     assert len(rows) == 2 + len(bm_pages.QUERIES)
     assert all(row["config"].startswith("3 pictures") for row in rows)
     assert all(row["milliseconds"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("num_blocks", [0, 2])
+def test_picture_benchmark(tmp_path: Path, num_blocks: int) -> None:
+    run = save_run(tmp_path / "run", **{"MODEL.DYHEAD.NUM_CONVS": num_blocks})
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(picture)
+    arguments = ["--rounds", "3", str(run), str(picture)]
+    rows = run_script(bm_picture, arguments, tmp_path / "picture.json")
+    *parts, whole = rows
+    assert ("DyHead blocks" in [row["task"] for row in parts]) == (num_blocks > 0)
+    assert len(parts) == 9 - (not num_blocks)
+    assert all(0 < row["milliseconds"] < whole["milliseconds"] for row in parts)
+    assert sum(row["percent"] for row in parts) == pytest.approx(100, abs=1)
+
+
+def test_a_stopwatch_counts_no_time_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm_picture.time, "perf_counter", iter([0, 1, 3, 4, 9, 10]).__next__)
+    watch = bm_picture.Stopwatch()
+    watch.call("outer", lambda: [watch.call("inner", int) for _ in range(2)])
+    assert watch.take() == {"inner": 2 + 5, "outer": 10 - 2 - 5}
+    assert not watch.take()
 
 
 def run_script(script: Any, arguments: list[str], output: Path) -> list[dict[str, Any]]:
