@@ -1,9 +1,10 @@
 """Time what a reader waits for: the report of a run, and the answers of `dyhead view`.
 
-    python benchmarks/bm_pages.py --pictures 500 1000 --threads 2
+    python benchmarks/bm_pages.py --pictures 500 1000 --threads 2 --steps 20
 
 Pictures of 480 x 640 and their objects are generated, detections are made up from these: each
-object is found a little aside, and the rest are anywhere.
+object is found a little aside, and the rest are anywhere. Steps are those of a reader in a headless
+Chromium.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from browser_timing import time_in_browser
 from measure import time_interleaved
 from results import Row, add_common_arguments, report
 
@@ -86,8 +88,8 @@ def seconds_of(call: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def measure(folder: Path, pictures: int, detections: int, rounds: int) -> list[Row]:
-    """Measure with a number of pictures."""
+def measure(folder: Path, pictures: int, detections: int, rounds: int, steps: int) -> list[Row]:
+    """Measure with a number of pictures; without steps no browser is needed."""
     run = make_run(folder, pictures, detections)
     config = f"{pictures} pictures, {detections} detections each"
     settings = ReportSettings([run], folder / "report")
@@ -107,6 +109,7 @@ def measure(folder: Path, pictures: int, detections: int, rounds: int) -> list[R
 
     calls = {f"view: {query}": functools.partial(ask, query) for query in QUERIES}
     timings = time_interleaved(calls, rounds, torch.device("cpu"))
+    in_browser = time_in_browser(answers, pictures, steps) if steps else []
     return [
         *({"config": config, "task": task, "milliseconds": 1000 * value} for task, value in rows),
         *(
@@ -118,6 +121,7 @@ def measure(folder: Path, pictures: int, detections: int, rounds: int) -> list[R
             }
             for task, timing in timings.items()
         ),
+        *({"config": config, **row} for row in in_browser),
     ]
 
 
@@ -128,6 +132,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, nargs="+", default=[500, 1000])
     parser.add_argument("--detections", type=int, default=50, help="of each picture")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=0, help="in a browser, which has to be there")
     return parser.parse_args(arguments)
 
 
@@ -138,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows: list[Row] = []
     for pictures in args.pictures:
         with tempfile.TemporaryDirectory() as folder:
-            rows += measure(Path(folder), pictures, args.detections, args.rounds)
+            rows += measure(Path(folder), pictures, args.detections, args.rounds, args.steps)
     report("pages", {"detections": args.detections}, rows, args)
 
 

@@ -26,6 +26,7 @@ COLUMNS = {
     "milliseconds": ("ms", ".1f"),
     "percent": ("%", ".1f"),
     "quartiles": ("quartiles", ""),
+    "slowest": ("slowest", ".1f"),
     "images_per_second": ("images/s", ".1f"),
     "nanoseconds_per_output": ("ns per output", ".0f"),
     "ratio": ("times baseline", ".2f"),

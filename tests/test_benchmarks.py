@@ -23,6 +23,7 @@ import pytest
 import report
 import torch
 from baseline import BaselineBlock, torchvision_operator, use_baseline
+from browser import CHROMIUM
 from mmdet_formulation import MMDetectionBlock
 from PIL import Image
 from small_runs import save_run
@@ -305,6 +306,18 @@ def test_a_stopwatch_counts_no_time_twice(monkeypatch: pytest.MonkeyPatch) -> No
     watch.call("outer", lambda: [watch.call("inner", int) for _ in range(2)])
     assert watch.take() == {"inner": 2 + 5, "outer": 10 - 2 - 5}
     assert not watch.take()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium or Chrome")
+@pytest.mark.usefixtures("own_catalogs")
+def test_pages_benchmark_in_a_browser(tmp_path: Path) -> None:
+    arguments = ["--pictures", "70", "--detections", "5", "--rounds", "1", "--steps", "2"]
+    rows = run_script(bm_pages, arguments, tmp_path / "pages.json")
+    of_browser = [row for row in rows if row["task"].startswith("browser: ")]
+    assert len(of_browser) == 5
+    for each in of_browser:
+        assert 0 < each["quartiles"][0] <= each["milliseconds"] <= each["slowest"]
 
 
 def run_script(script: Any, arguments: list[str], output: Path) -> list[dict[str, Any]]:

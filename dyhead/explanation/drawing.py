@@ -19,7 +19,7 @@ from dyhead.explanation.explained import (
     SampledPoints,
 )
 from dyhead.visualization.boxes import draw_boxes, readable_zoom
-from dyhead.visualization.colors import class_colors, css_color
+from dyhead.visualization.colors import css_color, level_colors, text_color
 
 _DPI = 100
 _LARGEST_POINT = 90  # points squared
@@ -78,7 +78,7 @@ def _draw_points(
     axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="black", linewidth=3.2)
     axes.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linewidth=1.4)
     sizes = _LARGEST_POINT * points.weights / max(points.weights.max(initial=0), 1e-12)
-    names, colors = explanation.level_names, class_colors(len(explanation.level_names))
+    names, colors = explanation.level_names, level_colors(len(explanation.level_names))
     for level in np.unique(points.levels):
         chosen = points.levels == level
         axes.scatter(
@@ -86,7 +86,7 @@ def _draw_points(
             points.places[chosen, 1],
             s=sizes[chosen] + 4,
             color=css_color(colors[level]),
-            edgecolors="black",
+            edgecolors=css_color(text_color(colors[level])),  # seen on dark pictures too
             linewidths=0.6,
             label=f"{names[level]} ({points.weights[chosen].sum() / points.weights.sum():.0%})",
         )
@@ -126,7 +126,7 @@ def _draw_weights(axes: Axes, explanation: Explanation, level: int) -> None:
         return
     own = len(levels[0].weights) == 1  # a weight of the level itself
     branches = (levels[0].level,) if own else levels[0].branches
-    colors = class_colors(len(explanation.level_names))
+    colors = level_colors(len(explanation.level_names))
     width = 0.8 / len(branches)
     for place, name in enumerate(branches):
         heights = [each.weights[place] for each in levels]

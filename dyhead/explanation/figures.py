@@ -23,7 +23,7 @@ from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.runner import Runner
 from dyhead.prediction.sources import Source
 from dyhead.safe_io.json_text import write_json
-from dyhead.visualization.colors import class_colors, css_color
+from dyhead.visualization.colors import css_color, level_colors
 
 _BINS = 40
 _DPI = 100
@@ -94,7 +94,7 @@ def _draw_ratios(measured: Measured, output: Path) -> Path:
 def _draw_block_ratios(axes: Axes, measured: Measured, block: int, bins: np.ndarray) -> None:
     """Draw the levels' histograms above each other, the finest on top, each as high as its row."""
     count = len(measured.level_names)
-    for level, color in enumerate(class_colors(count)):
+    for level, color in enumerate(level_colors(count)):
         values = measured.ratios[:, block, level]
         pictures, _ = np.histogram(values, bins)
         base = count - 1 - level

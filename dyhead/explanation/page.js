@@ -120,7 +120,7 @@ class Section {
 
   addLevelChoice() {
     const set = add(this.panel, "fieldset", { class: "pick levels" });
-    add(set, "legend", {}, "on the levels");
+    add(set, "legend", {}, "on the levels, the finest first");
     this.picture.levels.forEach((level, index) => {
       const label = add(set, "label");
       const input = add(label, "input", { type: "checkbox" });
@@ -129,7 +129,7 @@ class Section {
         if (input.checked) this.hidden.delete(index); else this.hidden.add(index);
         this.drawPoints();
       });
-      add(label, "span", { class: "swatch", style: `background:${DATA.level_colors[index]};margin-left:.35em` });
+      add(label, "span", { class: "swatch of-level", style: `background:${DATA.level_colors[index]}` });
       label.append(level.name);
     });
   }
@@ -149,7 +149,7 @@ class Section {
       const radius = 0.17 * largest + largest * Math.sqrt(weight / heaviest);
       add(this.points, "circle", {
         cx: x, cy: y, r: radius, fill: DATA.level_colors[level], "fill-opacity": 0.85,
-        stroke: "#000", "stroke-width": diagonal * 0.0009,
+        stroke: DATA.level_outlines[level], "stroke-width": diagonal * 0.0009,
       });
     }
     const arm = diagonal * 0.014, [x, y] = location;

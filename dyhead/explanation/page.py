@@ -14,7 +14,7 @@ from dyhead.explanation.explained import (
     Explanation,
 )
 from dyhead.pages import as_data_uri, render_page
-from dyhead.visualization.colors import class_colors, css_color
+from dyhead.visualization.colors import css_color, level_colors, text_color
 from dyhead.visualization.text import one_line
 
 _LONGEST = 1000  # pixels of a picture in the page
@@ -53,6 +53,7 @@ def format_page(
         before: the file of the page before, if there is one.
         after: the file of the next page, if there is one.
     """
+    levels = level_colors(len(pictures[0].explanation.level_names))
     return render_page(
         "dyhead.explanation",
         version=__version__,
@@ -64,14 +65,11 @@ def format_page(
         pictures=[_heading(picture) for picture in pictures],
         data={
             "as_relu": _AS_RELU,
-            "level_colors": _css_colors(len(pictures[0].explanation.level_names)),
+            "level_colors": [css_color(color) for color in levels],
+            "level_outlines": [css_color(text_color(color)) for color in levels],
             "pictures": [_data(picture) for picture in pictures],
         },
     )
-
-
-def _css_colors(count: int) -> list[str]:
-    return [css_color(color) for color in class_colors(count)]
 
 
 def _heading(picture: ShownPicture) -> dict[str, Any]:

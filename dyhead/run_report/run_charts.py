@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
@@ -14,6 +15,7 @@ from dyhead.evaluation.measures.precision_recall import Curve, thinned
 from dyhead.run_report.charts import LINE, TEXT, Chart, hex_color, put_legend_below
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.training_log import TrainingLog
+from dyhead.visualization.colors import text_color
 from dyhead.visualization.curves import draw_losses, draw_precisions, finish_axes
 from dyhead.visualization.text import shorten
 
@@ -23,6 +25,7 @@ _MAX_BARS = 30  # classes
 _MAX_NUMBERED = 12  # classes whose confusions are written as numbers
 _MAX_NAMED = 40  # classes whose names stand beside the matrix
 _NAME_LENGTH = 16
+_SHARES = colormaps["cividis"]
 _OUTLINE = (withStroke(linewidth=3.2, foreground=TEXT, alpha=0.55),)  # yellow on white is seen
 
 
@@ -237,7 +240,7 @@ def _calibration(measured: Evaluation, axes: Axes) -> None:
 def _confusion(measured: Evaluation, axes: Axes) -> None:
     counts = measured.confusion.astype(float)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    axes.imshow(shares, cmap=_SHARES, vmin=0, vmax=1)
     names = [*measured.evaluated.class_names, "background"]
     if len(names) <= _MAX_NAMED + 1:
         shown = [shorten(name, _NAME_LENGTH) for name in names]
@@ -255,7 +258,9 @@ def _confusion(measured: Evaluation, axes: Axes) -> None:
 def _write_numbers(counts: np.ndarray, shares: np.ndarray, axes: Axes) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            color = "#010101" if shares[row, column] > 0.5 else "#fefefe"  # not the page's
+            red, green, blue = (round(255 * c) for c in _SHARES(shares[row, column])[:3])
+            is_black = max(text_color((red, green, blue))) == 0
+            color = "#010101" if is_black else "#fefefe"  # not those that become the page's
             axes.text(
                 column, row, f"{count:.0f}", ha="center", va="center", color=color, fontsize=9
             )

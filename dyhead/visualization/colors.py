@@ -1,4 +1,4 @@
-"""One colour per class, the same in every picture."""
+"""The colours of classes, the same in every picture, and those of pyramid levels."""
 
 import colorsys
 
@@ -25,6 +25,9 @@ _FARTHEST: tuple[Color, ...] = (
     (0, 34, 204),
 )
 CLASS_COLORS = _OKABE_ITO + _FARTHEST  # by class index: the one table of all drawings and pages
+# Matplotlib's "magma" (Smith and van der Walt, 2015) at 1, 3/4, 1/2 and 1/4: it goes from light to
+# dark with any colour vision, and is far from the colours that classes get first.
+_LEVEL_STOPS: tuple[Color, ...] = ((252, 253, 191), (252, 137, 97), (183, 55, 121), (81, 18, 124))
 _GOLDEN_RATIO = 0.618034  # hues this far apart stay distinct however many there are
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
@@ -44,6 +47,26 @@ def _hue(i: int) -> Color:
     saturation, value = (0.9, 0.55)[i % 2], (0.95, 0.7)[i // 2 % 2]
     channels = colorsys.hsv_to_rgb(i * _GOLDEN_RATIO % 1, saturation, value)
     red, green, blue = (round(255 * channel) for channel in channels)
+    return red, green, blue
+
+
+def level_colors(num_levels: int) -> list[Color]:
+    """Return a colour for each level of a pyramid: a sequence from the finest, light, to dark.
+
+    It tells an order and no class. Levels are named beside it wherever it is used.
+    """
+    last = len(_LEVEL_STOPS) - 1
+    return [_level_color(last * i / max(num_levels - 1, 1)) for i in range(num_levels)]
+
+
+def _level_color(place: float) -> Color:
+    """Mix the stops before and behind a place among them, from 0."""
+    before = min(int(place), len(_LEVEL_STOPS) - 2)
+    share = place - before
+    red, green, blue = (
+        round((1 - share) * one + share * other)
+        for one, other in zip(_LEVEL_STOPS[before], _LEVEL_STOPS[before + 1], strict=True)
+    )
     return red, green, blue
 
 

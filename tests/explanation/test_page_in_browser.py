@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import CHROMIUM, Browser
+from page_checks import contrasts, cut_off, fetched, is_on_dark, overflow, wide_tables
 from PIL import Image
 from small_runs import save_run
 
@@ -36,6 +37,7 @@ def page(address: str, tmp_path: Path) -> Iterator[Browser]:
     browser.open(address)
     browser.wait("document.querySelectorAll('.box').length > 2")
     yield browser
+    assert fetched(browser) == []
     assert browser.messages == []
     browser.close()
 
@@ -84,8 +86,36 @@ def test_a_click_reaches_the_smallest_box_below_it(page: Browser) -> None:
     assert page.run(missed) == 0
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
+@pytest.mark.parametrize("width", [360, 700, 1280])
+def test_nothing_is_cut_off_or_wider_than_the_window(page: Browser, width: int) -> None:
     page.resize(width, 700)
-    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.run(overflow) == 0
+    page.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.run("document.querySelectorAll('.stage, .plot').length") == 2
+    assert overflow(page) == 0
+    assert cut_off(page) == []
+    assert all(wide_tables(page))
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+def test_every_text_stands_out_from_its_ground(page: Browser, is_dark: bool) -> None:
+    page.resize(1280, 1500)
+    page.set_dark(is_dark)
+    page.run("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    found = contrasts(page)
+    texts = {text for _, text, _ in found}
+    assert {"Explained detections", "Sampling points", "sampled by", "p3", "block"} <= texts
+    assert min(found)[0] >= 4.5, min(found)
+    assert is_on_dark(found) is is_dark
+
+
+def test_levels_look_like_no_class_and_are_named(page: Browser) -> None:
+    named = page.run("[...document.querySelectorAll('.levels label')].map((e) => e.textContent)")
+    assert named == page.run("sections[0].picture.levels.map((each) => each.name)")
+    colors = page.run("DATA.level_colors")
+    assert len(set(colors)) == len(named) > 1
+    fills = page.run(
+        "[...document.querySelectorAll('.points circle')].map((each) => each.getAttribute('fill'))"
+    )
+    assert fills and set(fills) <= set(colors)
+    classes = page.run("sections[0].picture.colors")
+    assert classes and not set(classes) & set(colors)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ class Browser:
             self.messages.append(str(event["params"]["exceptionDetails"]))
         elif event.get("method") == "Log.entryAdded":
             self.messages.append(event["params"]["entry"]["text"])
+        elif event.get("method") == "Runtime.consoleAPICalled":
+            self.messages.append(str(event["params"]["args"]))
 
     def resize(self, width: int, height: int) -> None:
         """Set the size of the window, in pixels."""
@@ -118,17 +121,33 @@ class Browser:
             time.sleep(0.05)
         return value
 
-    def press(self, key: str) -> None:
+    def press(self, key: str, with_shift: bool = False) -> None:
         """Press a key: a character, or a name such as "ArrowLeft"."""
-        common = {"key": key, "windowsVirtualKeyCode": _KEYS.get(key, ord(key[0].upper()))}
+        common: dict[str, Any] = {"modifiers": 8 if with_shift else 0}
+        common |= {"key": key, "windowsVirtualKeyCode": _KEYS.get(key, ord(key[0].upper()))}
         text = {"text": "\r"} if key == "Enter" else {"text": key} if len(key) == 1 else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
 
-    def screenshot(self, path: Path) -> None:
-        """Write what is seen as a PNG."""
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        path.write_bytes(base64.b64decode(data))
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse's left button at a place of the window, and let it go at another."""
+        common = {"button": "left", "clickCount": 1}
+        self._mouse("mousePressed", start, **common)
+        for share in (0.3, 0.7, 1.0):
+            place = [a + share * (b - a) for a, b in zip(start, end, strict=True)]
+            self._mouse("mouseMoved", place, button="left", buttons=1)
+        self._mouse("mouseReleased", end, **common)
+
+    def turn_wheel(self, at: tuple[float, float], down: float) -> None:
+        """Turn the mouse's wheel by some pixels at a place of the window."""
+        self._mouse("mouseWheel", at, deltaX=0, deltaY=down)
+
+    def _mouse(self, kind: str, at: Sequence[float], **more: Any) -> None:
+        self.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], **more)
+
+    def picture(self) -> bytes:
+        """Return what is seen as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     def close(self) -> None:
         """End the browser."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from browser import CHROMIUM, Browser
 from label_files import write_coco
+from page_checks import contrasts, is_on_dark
 from viewed_run import Served
 
 pytestmark = [
@@ -32,6 +33,7 @@ def page(browser: Browser, served: Served) -> Iterator[Browser]:
     browser.open("about:blank")  # no request of an earlier page comes late
     browser.messages.clear()
     browser.resize(1200, 800)
+    browser.set_dark(False)
     browser.open(served.server.url)
     browser.wait(f"{NAMES} === 'abcd' && document.querySelectorAll('#grid .line').length === 11")
     yield browser
@@ -182,15 +184,65 @@ def test_nothing_is_wider_than_the_window(page: Browser, width: int) -> None:
     assert page.run("large.scrollHeight - large.clientHeight") == 0
 
 
-def test_light_and_dark_are_readable(page: Browser) -> None:
-    colors = "['backgroundColor', 'color'].map((key) => getComputedStyle(document.body)[key])"
-    seen = []
-    for is_dark in (False, True):
-        page.set_dark(is_dark)
-        ground, text = (sum(map(int, c[4:-1].split(","))) for c in page.run(colors))
-        seen.append((ground > 600 and text < 150, ground < 150 and text > 600))
-    page.set_dark(False)
-    assert seen == [(True, False), (False, True)]
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+def test_every_text_stands_out_from_its_ground(page: Browser, is_dark: bool) -> None:
+    page.resize(1200, 1200)
+    page.set_dark(is_dark)
+    found = contrasts(page)
+    page.run("document.querySelector('.card').click()")
+    page.wait("!!document.querySelector('#stage .labels')")
+    found += contrasts(page)
+    page.press("Escape")
+    page.wait("!document.getElementById('large').open")
+    page.press("?")
+    found += contrasts(page)
+    page.press("Escape")
+    texts = {text for _, text, _ in found}
+    assert {"a.png", "Score", "Clear filters (0)", "Enlarge", "bee 90%", "Keys", "Kinds"} <= texts
+    assert min(found)[0] >= 4.5, min(found)
+    assert is_on_dark(found) is is_dark
+
+
+def test_an_enlarged_picture_is_moved_by_mouse_and_keys(page: Browser) -> None:
+    page.run("document.querySelector('.card').click()")
+    page.wait(f"({LARGE}) === 'a.png' && !!document.querySelector('#stage .picture')")
+    centre = page.run(
+        "(({ left, top, width, height }) => [left + width / 2, top + height / 2])"
+        "(stage.getBoundingClientRect())"
+    )
+    place = "[stage.scrollLeft, stage.scrollTop]"
+    page.drag(centre, (centre[0] - 90, centre[1]))
+    assert page.run(place) == [0, 0]  # all of it is seen
+    for times in (2, 4):
+        page.press("z")
+        page.wait(f"stage.scrollHeight > {0.9 * times} * stage.clientHeight")
+    middle = page.run(
+        "[(stage.scrollLeft + stage.clientWidth / 2) / stage.scrollWidth,"
+        " (stage.scrollTop + stage.clientHeight / 2) / stage.scrollHeight]"
+    )
+    assert middle == pytest.approx([0.5, 0.5], abs=0.01)
+    assert page.run("getComputedStyle(stage).cursor") == "grab"
+    left, top = page.run(place)
+    page.drag(centre, (centre[0] - 90, centre[1] + 60))
+    assert page.run(place) == [left + 90, top - 60]
+    page.drag(centre, (centre[0] + 20, centre[1]))  # the button was let go before
+    assert page.run(place) == [left + 70, top - 60]
+    move(page, "low", 0.2)
+    page.wait("document.querySelectorAll('#boxes li').length > 0")
+    assert page.run(place) == [left + 70, top - 60]
+    for key, is_moved in (
+        ("ArrowLeft", f"stage.scrollLeft < {left}"),
+        ("ArrowRight", f"stage.scrollLeft === {left + 70}"),
+        ("ArrowUp", f"stage.scrollTop < {top - 100}"),
+        ("ArrowDown", f"stage.scrollTop === {top - 60}"),
+    ):
+        page.press(key, with_shift=True)
+        assert page.run(is_moved), key
+    page.turn_wheel(centre, 200)
+    page.wait(f"stage.scrollTop === {top + 140}")
+    assert page.run(LARGE) == "a.png"
+    page.press("ArrowRight")
+    page.wait(f"({LARGE}) === 'b.png' && stage.scrollHeight <= stage.clientHeight")
 
 
 def test_boxes_lie_where_the_objects_are(page: Browser) -> None:

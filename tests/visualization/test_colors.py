@@ -9,6 +9,7 @@ from dyhead.visualization.colors import (
     CLASS_COLORS,
     class_colors,
     css_color,
+    level_colors,
     relative_luminance,
     text_color,
 )
@@ -104,3 +105,21 @@ def test_pages_have_the_same_colours_as_drawings():
     for color in CLASS_COLORS:
         text = css_color(color)
         assert tuple(bytes.fromhex(text.removeprefix("#"))) == color
+
+
+@pytest.mark.parametrize("matrix", [_DEUTERANOPIA, _PROTANOPIA, np.eye(3)])
+@pytest.mark.parametrize("count", range(2, 7))
+def test_levels_go_from_light_to_dark_with_any_colour_vision(matrix, count):
+    lightness = [lab(color, matrix)[0] for color in level_colors(count)]
+    assert len(lightness) == count and (np.diff(lightness) < -7).all()  # 2.3 is just noticed
+
+
+def test_levels_look_like_none_of_the_first_classes():
+    levels = {color for count in range(1, 7) for color in level_colors(count)}
+    nearest = min(
+        np.linalg.norm(lab(a, np.eye(3)) - lab(b, np.eye(3)))
+        for a in levels
+        for b in class_colors(7)
+    )
+    assert nearest > 20
+    assert level_colors(0) == [] and level_colors(1) == level_colors(5)[:1]

@@ -2,6 +2,7 @@
 
 import { classOf, drawBoxes, drawLabels, drawnBoxes, drawPicture, element } from "./draw.js";
 import * as grid from "./grid.js";
+import { keepMiddle, makeDraggable, moveView } from "./pan.js";
 import { getJson, info, latestOnly, pictureAddress } from "./server.js";
 import { change, query, state } from "./state.js";
 import { STATES } from "./states.js";
@@ -23,6 +24,7 @@ export function start() {
   dialog.addEventListener("close", closed);
   list.addEventListener("focusin", (event) => choose(event.target.closest("li")));
   list.addEventListener("pointerover", (event) => choose(event.target.closest("li")));
+  makeDraggable(stage);
   new ResizeObserver(() => dialog.open && show()).observe(dialog);
 }
 
@@ -47,7 +49,7 @@ const show = latestOnly(async () => {
   if (known === null) return;
   const [width, height] = fit(known);
   const picture = state.labels ? (await describe(id, width)) ?? known : known;
-  if (state.picture === id) draw(picture, width, height);
+  if (state.picture === id) keepMiddle(stage, () => draw(picture, width, height));
 });
 
 async function describe(id, width) {
@@ -130,6 +132,11 @@ export function moveBox(by) {
 export function enlarge() {
   zoom = (zoom + 1) % ZOOMS.length;
   show();
+}
+
+// Moves the view of an enlarged picture.
+export function pan(columns, rows) {
+  moveView(stage, columns, rows);
 }
 
 async function prefetch(side) {

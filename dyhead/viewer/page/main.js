@@ -7,6 +7,7 @@ import { info, loadInfo } from "./server.js";
 import { change, clearFilters, onChange, state } from "./state.js";
 
 const FILTERS = ["set", "low", "high", "classes", "kinds", "text", "order", "truth"];
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const help = document.getElementById("help");
 
 async function start() {
@@ -38,14 +39,15 @@ function onKey(event) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  const action = actionOf(event.key);
+  const action = actionOf(event);
   if (!action) return;
   event.preventDefault();
   action();
 }
 
-function actionOf(key) {
+function actionOf({ key, shiftKey }) {
   const isLarge = state.picture !== null;
+  if (isLarge && shiftKey && key in STEPS) return () => large.pan(...STEPS[key]);
   const actions = {
     ArrowLeft: () => (isLarge ? large.step(-1) : grid.move(-1, 0)),
     ArrowRight: () => (isLarge ? large.step(1) : grid.move(1, 0)),
