@@ -7,14 +7,13 @@ from typing import Any
 from dyhead.checkpoint.importers import import_weights, timm
 from dyhead.checkpoint.model_card import read_card
 from dyhead.config.load import load_config_text, value_of
+from dyhead.config.pixel_keys import PIXEL_KEYS
 from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError, user_errors
 from dyhead.safe_io.addresses import full_address, local_path
 from dyhead.safe_io.checkpointer import split_query
 from dyhead.safe_io.containers import load_weights
 from dyhead.safe_io.library_weights import TIMM_PREFIX, timm_facts
-
-KEYS = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ def _frozen(cfg: CfgNode) -> str:
 
 
 def known_pixels(weights: str) -> dict[str, Any]:
-    """Find colours and statistics that weights were trained with: the values of `KEYS` by key.
+    """Find colours and statistics that weights were trained with: values of `PIXEL_KEYS`, by key.
 
     Known are those of timm's addresses, of checkpoints with a model card, and of what an importer
     recognises by its content.
@@ -86,8 +85,7 @@ def known_pixels(weights: str) -> dict[str, Any]:
     if found is None:
         raise UserError(
             f"Nothing is known of the pixels that {weights} was trained on: set"
-            f" MODEL.PIXELS_FROM_WEIGHTS False, and {', '.join(KEYS[:-1])} and {KEYS[-1]}"
-            " yourself."
+            f" MODEL.PIXELS_FROM_WEIGHTS False, and {', '.join(PIXEL_KEYS)} yourself."
         )
     return found
 
@@ -96,7 +94,7 @@ def _pixels_of_file(path: str) -> dict[str, Any] | None:
     card = read_card(path)
     if card is not None:
         config = load_config_text(card.config, f"the config in {path}")
-        return {key: value_of(config, key) for key in KEYS}
+        return {key: value_of(config, key) for key in PIXEL_KEYS}
     imported = import_weights(load_weights(path)["model"])
     needs: Mapping[str, Any] = {} if imported is None else imported.requirements
-    return {key: needs[key] for key in KEYS} if needs.keys() >= set(KEYS) else None
+    return {key: needs[key] for key in PIXEL_KEYS} if needs.keys() >= set(PIXEL_KEYS) else None

@@ -4,13 +4,30 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from dyhead.checkpoint.import_report import ImportReport
 from dyhead.checkpoint.importers import Imported
+from dyhead.checkpoint.importers.timm import own_names
 from dyhead.config.load import value_of
 from dyhead.d2.config import CfgNode
 
 logger = logging.getLogger(__name__)
 
 _TOLERANCE = 0.1  # of pixel statistics, which differ in their last digits
+
+
+def check_network(cfg: CfgNode, imported: Imported, report: ImportReport) -> None:
+    """Refuse weights of another network of timm that fit in part alone, as by chance.
+
+    Raises:
+        ValueError: see above.
+    """
+    key = "MODEL.TIMM.NAME"
+    is_whole = not (report.unexpected or report.other_shape or own_names(report.missing))
+    if not is_whole and key in (wrong := disagreements(cfg, imported.requirements)):
+        raise ValueError(
+            f"The weights of {imported.source} are not those of {key} {cfg.MODEL.TIMM.NAME}: set it"
+            f" to {wrong[key]}, or MODEL.WEIGHTS to weights of {cfg.MODEL.TIMM.NAME}."
+        )
 
 
 def check_requirements(cfg: CfgNode, imported: Imported) -> None:

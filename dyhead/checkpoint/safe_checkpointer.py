@@ -11,9 +11,10 @@ from torch import nn
 from dyhead.checkpoint.finite import names_of_bad_values
 from dyhead.checkpoint.import_report import ImportReport, compare
 from dyhead.checkpoint.importers import import_weights, is_weight
+from dyhead.checkpoint.importers.input_channels import adapt_input
 from dyhead.checkpoint.model_card import CARD_KEY, ModelCard
 from dyhead.checkpoint.model_names import fit_names
-from dyhead.checkpoint.requirements import check_requirements
+from dyhead.checkpoint.requirements import check_network, check_requirements
 from dyhead.checkpoint.resume import check_weights
 from dyhead.d2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from dyhead.d2.config import CfgNode
@@ -186,7 +187,11 @@ class SafeCheckpointer(SafeFileCheckpointer):
         if imported is None:
             return self._load_unknown(checkpoint)
         weights = fit_names(imported, model)
-        report = compare(imported.source, weights, model, imported.reshaped, imported.left_out)
+        adapted = adapt_input(weights, model) if imported.is_backbone else {}
+        weights, reshaped = {**weights, **adapted}, [*imported.reshaped, *adapted]
+        report = compare(imported.source, weights, model, reshaped, imported.left_out)
+        if self._cfg is not None:
+            check_network(self._cfg, imported, report)
         self._judge(report, weights)
         if self._cfg is not None:
             check_requirements(self._cfg, imported)

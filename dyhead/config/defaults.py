@@ -39,8 +39,9 @@ INPUT = DEFAULTS.INPUT = CfgNode()
 # Pixels, width times height, of the largest picture that is read: larger ones are refused, for a
 # small file may fill the memory. 0: Pillow's own limit, about 179 million.
 INPUT.MAX_PIXELS = 0
-# Draw one size of MIN_SIZE_TRAIN for all images of a step. Sizes vary less within a batch, which is
-# faster where images of different sizes are computed apart (MODEL.PADDING_IN_STATISTICS False).
+# Draw one size of MIN_SIZE_TRAIN for all images of a step, in all processes. Sizes vary less within
+# a batch, which is faster where images of different sizes are computed apart
+# (MODEL.PADDING_IN_STATISTICS False).
 INPUT.ONE_SIZE_PER_BATCH = False
 
 # Augmentation of training images besides Detectron2's sizes, CROP and RANDOM_FLIP. Each part is off
@@ -98,7 +99,8 @@ MODEL.PADDING_IN_STATISTICS = True
 
 # Let INPUT.FORMAT, MODEL.PIXEL_MEAN and MODEL.PIXEL_STD be those that MODEL.WEIGHTS was trained
 # with, where its file or its address tells them; the run writes them into its config, and there
-# this key is False. Random weights leave them as they are.
+# this key is False. Random weights leave them as they are. Values of your own for these keys, on
+# the command line or in a file that stands on one with this key, are refused: set it to False.
 MODEL.PIXELS_FROM_WEIGHTS = False
 
 # The Swin Transformer (Liu et al., ICCV 2021), by default Swin-T. EMBED_DIM, DEPTHS and NUM_HEADS

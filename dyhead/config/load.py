@@ -14,6 +14,7 @@ from typing import Any
 
 from dyhead.config.defaults import add_dyhead_config, add_missing_keys
 from dyhead.config.find import find_config
+from dyhead.config.pixel_keys import refuse_overwritten_pixels
 from dyhead.config.range_checks import RANGES, describe_refusal
 from dyhead.d2.config import CfgNode, get_cfg
 from dyhead.errors import UserError, user_errors
@@ -48,14 +49,16 @@ def load_config(
         the config, not frozen, and the dotted names of the keys that the file or `opts` set.
 
     Raises:
-        UserError: the file is missing or unsafe, a key is unknown, or a value is not in its range.
+        UserError: the file is missing or unsafe, a key is unknown, a value is not in its range, or
+            MODEL.PIXELS_FROM_WEIGHTS would overwrite one.
     """
     cfg = _defaults()
-    explicit_keys: set[str] = set()
-    if config_file:
-        explicit_keys |= _merge_file(cfg, str(find_config(config_file)))
-    explicit_keys |= _merge_opts(cfg, opts)
-    return cfg, explicit_keys
+    path = str(find_config(config_file)) if config_file else ""
+    in_file = _merge_file(cfg, path) if path else set()
+    overridden = _merge_opts(cfg, opts)
+    if cfg.MODEL.PIXELS_FROM_WEIGHTS:
+        refuse_overwritten_pixels(path, overridden)
+    return cfg, in_file | overridden
 
 
 def load_config_text(text: str, source: str, opts: Sequence[str] = ()) -> CfgNode:

@@ -12,6 +12,7 @@ from dyhead.d2.config import CfgNode, configurable
 from dyhead.d2.data import DatasetMapper
 from dyhead.d2.data import transforms as T
 from dyhead.d2.data.detection_utils import SizeMismatchError, check_image_size
+from dyhead.d2.data.detection_utils import read_image as read_labels
 from dyhead.d2.structures import BoxMode
 from dyhead.data.augmentation import build_augmentation, least_visible_share
 from dyhead.data.augmentations.visibility import visible_shares
@@ -77,21 +78,25 @@ class CheckedMapper(DatasetMapper):
         return mapped
 
     def _map(self, dataset_dict: dict) -> dict | None:
-        """Map one dataset dict as the host does, but for the reading of its image."""
+        """Map one dataset dict as the host does, with more for the augmentation to look at."""
         allow_pixels(self.max_pixels)  # here, for loader processes start with Pillow's limit
-        if "sem_seg_file_name" in dataset_dict:  # Detectron2's panoptic sets
-            return super().__call__({k: v for k, v in dataset_dict.items() if k != BATCH_KEY})
         annotations = dataset_dict.get("annotations")
         mapped = copy.deepcopy({k: v for k, v in dataset_dict.items() if k != "annotations"})
         image = read_image(mapped["file_name"], self.image_format)
         check_image_size(mapped, image)
         objects = [a for a in annotations or () if not a.get("iscrowd", 0)]
-        aug_input: Any = T.AugInput(image, boxes=_corners(objects) if self.is_train else None)
+        aug_input: Any = T.AugInput(
+            image,
+            boxes=_corners(objects) if self.is_train else None,
+            sem_seg=_read_pixel_labels(mapped) if self.is_train else None,
+        )
         aug_input.batch_seed = mapped.pop(BATCH_KEY, None)  # for ResizeBatch
         transforms = self.augmentations(aug_input)
         image = np.atleast_3d(aug_input.image)  # a transform may drop the channel of "L"
         # A copy, since Pillow's arrays are read-only and flipped ones have negative strides.
         mapped["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
+        if aug_input.sem_seg is not None:
+            mapped["sem_seg"] = torch.from_numpy(aug_input.sem_seg.astype(np.int64, order="C"))
         if self.is_train and annotations is not None:
             visible = self._visible(objects, aug_input)
             # Genuine Detectron2 would cut off transformed boxes of whole numbers to whole numbers.
@@ -129,6 +134,12 @@ class CheckedMapper(DatasetMapper):
                 f"{self.skipped_in_a_row} images in a row can't be read, the last being"
                 f" {file_name} ({reason}): check the image folder."
             ) from error
+
+
+def _read_pixel_labels(mapped: dict) -> np.ndarray | None:
+    """Take the file of labels out of a dict, which panoptic sets have: (H, W) uint8."""
+    file_name = mapped.pop("sem_seg_file_name", None)
+    return None if file_name is None else read_labels(file_name, "L").squeeze(2)
 
 
 def _corners(annotations: Sequence[dict]) -> np.ndarray:

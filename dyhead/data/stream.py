@@ -3,96 +3,29 @@
 Every image that a run draws has a *position*: 0 for the first, counted over all processes. The
 process of rank r of W takes the positions p with p % W == r. What is random about an image follows
 from the run's seed and its position, so neither the number of loader workers nor what they have
-loaded ahead matters. Batches are formed by the host; where it groups images by their aspect ratio,
-some that were drawn wait for others of their kind, and are kept as *pending* positions.
+loaded ahead matters. Batches are formed of positions, before any image is read; where images are
+grouped by their aspect ratio, some that were drawn wait for others of their kind, and are kept as
+*pending* positions.
 """
 
-import operator
-import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing import AuthenticationError
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler, get_worker_info
+import torch
+from torch.utils.data import DataLoader, Dataset
 
-from dyhead.d2 import HOST
-from dyhead.d2.data import DatasetFromList, build_batch_data_loader
-from dyhead.d2.data.common import AspectRatioGroupedDataset
+from dyhead.d2.data import DatasetFromList
+from dyhead.d2.data.build import trivial_batch_collator
+from dyhead.d2.data.common import ToIterableDataset
 from dyhead.d2.utils import comm
 from dyhead.data.last_steps import LastSteps
 from dyhead.data.seeding import kept_generators, seed_cpu_generators
+from dyhead.data.stream_places import Place, StreamSampler, Unseen, join_unseen, own_positions
 from dyhead.errors import UserError
 
 POSITION_KEY = "stream_position"
 BATCH_KEY = "stream_batch"
-_SECONDS_AFTER_SIGTERM = 20  # that a loader worker lives on, to let a step be finished
-
-
-class Place(NamedTuple):
-    """A position in the stream, and the data set's index of the image that stands there."""
-
-    position: int
-    image: int
-
-
-class Unseen(NamedTuple):
-    """The positions that are still to come: those of `pending`, and all from `next` on."""
-
-    next: int = 0
-    pending: tuple[int, ...] = ()
-
-
-class StreamSampler(Sampler[Place]):
-    """A sampler's indices with their positions, without those that have been seen."""
-
-    def __init__(self, sampler: Iterable[int]) -> None:
-        """Number the endless `sampler`, which gives this process's part of the stream."""
-        # Read here, not in __iter__: that runs inside loader workers, which have no process group.
-        self.rank, self.world_size = comm.get_rank(), comm.get_world_size()
-        self.sampler = sampler
-        self.unseen = Unseen()
-
-    def __iter__(self) -> Iterator[Place]:
-        """Yield places in the order of their positions, without end."""
-        _outlive_signals()
-        pending = set(self.unseen.pending)
-        for turn, index in enumerate(self.sampler):
-            position = turn * self.world_size + self.rank
-            if position >= self.unseen.next or position in pending:
-                yield Place(position, int(index))
-
-
-def _outlive_signals() -> None:
-    """Let a loader worker go on for a while when a signal reaches the whole group of processes.
-
-    The training process finishes its step then, for which it may need this worker's images.
-    """
-    if get_worker_info() is None:
-        return
-    sys.excepthook = print_unless_disconnected
-    if not hasattr(signal, "SIGALRM"):
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_SECONDS_AFTER_SIGTERM))
-    if hasattr(signal, "SIGUSR1"):
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-
-
-def print_unless_disconnected(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    """Print an error that nobody caught, in a loader worker: all but the end of its run.
-
-    A thread of multiprocessing hands over the files in which batches lie. It prints what it meets:
-    where the training process ends at that moment, a connection that was broken off. What goes
-    wrong with images takes another way, to the training process.
-    """
-    if not issubclass(kind, EOFError | ConnectionError | AuthenticationError):
-        sys.__excepthook__(kind, error, trace)
-
 
 Mapper = Callable[[Any], dict[str, Any] | None]
 
@@ -113,21 +46,18 @@ class MappedStream(Dataset[dict[str, Any]]):
         mapper: Mapper,
         seed: int,
         ending: Ending | None = None,
-        total_batch_size: int = 1,
     ) -> None:
         """Map the dicts of `dataset`.
 
         Args:
             dataset: dataset dicts.
             mapper: to a model's input, or to None for an image that is left out: another one,
-                chosen by chance, takes its place.
+                chosen by chance, takes its place. It finds under BATCH_KEY, beside the dict's own
+                keys, the run's seed and the number of the image's batch.
             seed: of the run.
             ending: the mapper of the last steps; None: the same.
-            total_batch_size: positions that are a batch; the mapper finds under BATCH_KEY, beside
-                the dict's own keys, the run's seed and the number of the image's batch.
         """
         self._dataset, self._mapper, self.seed, self._ending = dataset, mapper, seed, ending
-        self._total_batch_size = total_batch_size
 
     def __len__(self) -> int:
         """Return the number of images in the data set."""
@@ -140,7 +70,7 @@ class MappedStream(Dataset[dict[str, Any]]):
             UserError: the mapper takes no image of the data set.
         """
         mapper = self._mapper_at(place.position)
-        batch = self.seed, place.position // self._total_batch_size
+        batch = self.seed, place.batch
         for index in self._choices(place):
             seed_cpu_generators(self.seed, place.position)
             mapped = mapper({**self._dataset[index], BATCH_KEY: batch})
@@ -181,12 +111,12 @@ class TrainingBatches:
         *,
         seed: int | None,
         total_batch_size: int,
-        aspect_ratio_grouping: bool,
+        groups: Sequence[int] | np.ndarray | None = None,
         num_workers: int,
         timeout: int = 0,
         ending: Ending | None = None,
     ) -> None:
-        """Build the host's loader over the stream.
+        """Build a loader over the stream.
 
         Args:
             dataset: a list of dataset dicts, or a map-style data set of them.
@@ -194,7 +124,7 @@ class TrainingBatches:
             make_sampler: from a seed to the endless indices of this process.
             seed: not negative; None lets all processes agree on a random one.
             total_batch_size: images in a step of all processes together.
-            aspect_ratio_grouping: make batches of images that are all wider than high, or all not.
+            groups: of each image, for batches of one group each; None: any images make a batch.
             num_workers: loader processes of each process.
             timeout: seconds that these may take for a batch; 0 is no limit.
             ending: see `MappedStream`.
@@ -203,35 +133,27 @@ class TrainingBatches:
             dataset = DatasetFromList(dataset, copy=False)
         self._make_sampler = make_sampler
         seed = comm.shared_random_seed() if seed is None else seed
-        self._stream = StreamSampler(make_sampler(seed))
-        self._images = MappedStream(dataset, mapper, seed, ending, total_batch_size)
+        self._stream = StreamSampler(make_sampler(seed), total_batch_size, groups)
+        self._images = MappedStream(dataset, mapper, seed, ending)
         self._last_steps = ending.steps if ending else None
         self._unseen = Unseen()  # as far as this process is concerned
         self.total_batch_size = total_batch_size
-        self.is_grouped = aspect_ratio_grouping
+        self.is_grouped = groups is not None
+        # Images that a worker loads in its turn: one keeps little memory ahead of large images.
+        self._chunk_size = 1 if self.is_grouped else self._stream.batch_size
         self._loader = self._build_loader(num_workers, timeout)
 
     def _build_loader(self, num_workers: int, timeout: int) -> Iterable[list[dict[str, Any]]]:
-        # A generator of its own: the loader draws nothing from the training's.
-        options: dict[str, Any] = {
-            "num_workers": num_workers,
-            "seed": self.seed,
-            "timeout": timeout,
-        }
-        if not (self.is_grouped and num_workers and HOST == "detectron2"):
-            return build_batch_data_loader(
-                self._images,
-                self._stream,
-                self.total_batch_size,
-                aspect_ratio_grouping=self.is_grouped,
-                **options,
-            )
-        # Its own grouped loader takes images from workers in another order than the stream's.
-        world_size = self._stream.world_size
-        images = build_batch_data_loader(
-            self._images, self._stream, world_size, collate_fn=operator.itemgetter(0), **options
+        images = ToIterableDataset(self._images, self._stream, shard_chunk_size=self._chunk_size)
+        return DataLoader(
+            images,
+            self._chunk_size,
+            num_workers=num_workers,
+            collate_fn=trivial_batch_collator,
+            timeout=timeout,
+            # A generator of its own: the loader draws nothing from the training's.
+            generator=torch.Generator().manual_seed(self.seed),
         )
-        return AspectRatioGroupedDataset(images, self.total_batch_size // world_size)
 
     @property
     def seed(self) -> int:
@@ -240,10 +162,11 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         """Yield batches of mapped images; the caller's random numbers stay as they are."""
-        batches = iter(self._loader)
+        chunks = iter(self._loader)
+        num_chunks = self._stream.batch_size // self._chunk_size
         while True:
             with kept_generators():  # without workers the images are mapped here
-                batch = next(batches)
+                batch = [image for _ in range(num_chunks) for image in next(chunks)]
             self._note([image.pop(POSITION_KEY) for image in batch])
             yield batch
 
@@ -290,8 +213,8 @@ class TrainingBatches:
         self._stream.sampler = self._make_sampler(seed)
         unseen = Unseen(int(state["next"]), tuple(state["pending"]))
         if self._last_steps:
-            seen, batch = unseen.next - len(unseen.pending), int(state["batch"])
-            self._last_steps.load_state_dict(state.get("last_steps"), batch, seen)
+            batch = int(state["batch"])
+            self._last_steps.load_state_dict(state.get("last_steps"), batch, unseen.num_seen)
         self.enter(unseen)
 
     def plan(self, num_steps: int) -> None:
@@ -305,17 +228,3 @@ class TrainingBatches:
         stream = self._stream
         own = (p for p in unseen.pending if p % stream.world_size == stream.rank)
         self._unseen = Unseen(unseen.next, tuple(own))
-
-
-def own_positions(begin: int, end: int, rank: int, world_size: int) -> range:
-    """Return the positions in [begin, end) that a process takes."""
-    return range(begin + (rank - begin) % world_size, end, world_size)
-
-
-def join_unseen(parts: Sequence[Unseen]) -> Unseen:
-    """Join what each process has not seen, in the order of the ranks."""
-    following = max(part.next for part in parts)
-    pending: set[int] = set()
-    for rank, part in enumerate(parts):
-        pending.update(part.pending, own_positions(part.next, following, rank, len(parts)))
-    return Unseen(following, tuple(sorted(pending)))

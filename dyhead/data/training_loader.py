@@ -10,6 +10,7 @@ from dyhead.d2.utils import comm
 from dyhead.data.last_steps import LastSteps
 from dyhead.data.leaks import warn_of_leaks
 from dyhead.data.stream import Ending, TrainingBatches
+from dyhead.data.stream_places import groups_by_aspect
 from dyhead.data.training_mapper import build_training_mappers
 from dyhead.data.training_sets import TrainingSets, describe_length, load_training_sets
 from dyhead.errors import UserError
@@ -69,7 +70,7 @@ def _build_batches(cfg: CfgNode, sets: TrainingSets, timeout: int) -> TrainingBa
         sets.make_sampler,
         seed=cfg.SEED if cfg.SEED >= 0 else None,
         total_batch_size=batch_size,
-        aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        groups=groups_by_aspect(sets.records) if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         timeout=timeout,
         ending=ending,

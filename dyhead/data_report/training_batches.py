@@ -13,16 +13,19 @@ from dyhead.data.coco_json import class_names
 from dyhead.data.register import register_datasets
 from dyhead.data_report.collect import DrawnBatch
 from dyhead.data_report.configured import NamedSource
+from dyhead.errors import UserError
 from dyhead.visualization.model_input import draw_model_input
 
 _NAME = "checked_train"
+
+logger = logging.getLogger(__name__)
 
 
 def draw_batches(cfg: CfgNode, number: int, source: NamedSource | None = None) -> list[DrawnBatch]:
     """Draw the first batches of a training.
 
     Args:
-        cfg: of the training; changed in place.
+        cfg: of the training; may be changed in place.
         number: of batches.
         source: what to train on; None for the config's DATASETS.TRAIN.
 
@@ -31,6 +34,7 @@ def draw_batches(cfg: CfgNode, number: int, source: NamedSource | None = None) -
     """
     from dyhead.engine.trainer import Trainer  # takes long to import
 
+    cfg = _with_known_pixels(cfg)
     with tempfile.TemporaryDirectory() as folder, _quiet():  # of repaired annotations
         cfg.OUTPUT_DIR = folder
         cfg.DATALOADER.NUM_WORKERS = 0
@@ -46,6 +50,17 @@ def draw_batches(cfg: CfgNode, number: int, source: NamedSource | None = None) -
         names = class_names(cfg.DATASETS.TRAIN[0])
         loader = Trainer.build_train_loader(cfg)
         return [_draw(batch, cfg.INPUT.FORMAT, names) for batch in islice(loader, number)]
+
+
+def _with_known_pixels(cfg: CfgNode) -> CfgNode:
+    """Let MODEL.PIXELS_FROM_WEIGHTS act, where the weights are at hand."""
+    from dyhead.checkpoint.pixels import settle_pixels  # takes long to import
+
+    try:
+        return settle_pixels(cfg)
+    except UserError as error:
+        logger.warning("The pictures of batches have the pixels of the config: %s", error)
+        return cfg
 
 
 @contextmanager

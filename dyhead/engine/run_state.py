@@ -9,7 +9,8 @@ from torch import nn
 from dyhead.d2.engine import HookBase
 from dyhead.d2.utils import comm
 from dyhead.data.seeding import seed_generators
-from dyhead.data.stream import TrainingBatches, Unseen
+from dyhead.data.stream import TrainingBatches
+from dyhead.data.stream_places import Unseen
 
 _AVERAGE = "loss_normalizer"  # RetinaNet's number, which is neither weight nor buffer
 

@@ -16,7 +16,8 @@ from dyhead.safe_io.library_weights import (
     timm_address,
     torchvision_address,
 )
-from dyhead.safe_io.packaged_weights import PACKAGE_PREFIX, packaged_file
+from dyhead.safe_io.packaged_weights import PACKAGE_PREFIX, PACKAGES, packaged_file
+from dyhead.safe_io.tag import TAG
 
 MODEL_ZOO_PREFIX = "detectron2://"
 MODEL_ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
@@ -77,6 +78,16 @@ def hub_address(path: str) -> str:
     return f"{HUB_ADDRESS}{owner}/{repository}/resolve/main/{file}"
 
 
+def timm_web_address(name: str) -> str:
+    """Return the web address of the weights of timm's <model> or <model>.<tag>.
+
+    Raises:
+        ValueError: timm has no such weights; the message has the nearest names.
+    """
+    address = timm_address(TIMM_PREFIX + name)
+    return hub_address(address) if address.startswith(HUB_PREFIX) else address
+
+
 def cached_path(address: str) -> str:
     """Return where the download of an http(s) address is kept ($FVCORE_CACHE moves the folder)."""
     folder = os.path.dirname(urlparse(address).path.lstrip("/"))
@@ -86,10 +97,11 @@ def cached_path(address: str) -> str:
 def full_address(path: str) -> str:
     """Return a path or an address as it is, but of the bare name of a model its address.
 
-    A name is bare where there is no such file and timm or torchvision has such a model: "resnet50"
-    is timm://resnet50.
+    A name is bare where there is no such file, nor such a run's folder, and timm or torchvision has
+    such a model: "resnet50" is timm://resnet50, and so is "timm/resnet50".
     """
-    return path if not path or os.path.exists(path) else library_address(path)
+    is_own = os.path.isfile(path) or os.path.isfile(os.path.join(path, TAG))
+    return path if not path or is_own else library_address(path)
 
 
 def local_path(path: str) -> str:
@@ -101,8 +113,11 @@ def local_path(path: str) -> str:
     Raises:
         FileNotFoundError: an address is not in the cache and cannot be fetched; the message says
             where to put the file. Or the package of pip:// is not installed.
-        ValueError: the address is of no known kind, or nothing has the name that it names.
+        ValueError: the address is of no known kind, or nothing has the name that it names. Or it is
+            the name alone of what a package carries.
     """
+    if path in PACKAGES and not os.path.isfile(path):
+        raise ValueError(f"There is no file {path}, did you mean {PACKAGE_PREFIX}{path}?")
     prefix, found, _ = path.partition("://")
     if found and prefix not in _KINDS:
         raise ValueError(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 TIMM_PREFIX = "timm://"
+TIMM_HUB = "timm/"  # the owner of its repositories on Hugging Face's hub
 TORCHVISION_PREFIX = "torchvision://"
 _BARE_NAME = re.compile(r"[a-z]\w*(\.\w+)?", re.IGNORECASE)
 _ENDINGS = (".pth", ".pyth", ".pt", ".pkl", ".safetensors", ".bin", ".onnx", ".yaml")
@@ -81,9 +82,13 @@ def library_address(name: str) -> str:
     """Return the address of a bare name of a model: timm's, or where it has none torchvision's.
 
     Args:
-        name: such as "resnet50", "resnet50.a1_in1k" or "swin_t"; what is none comes back as it is.
+        name: such as "resnet50", "resnet50.a1_in1k" or "swin_t", or of timm's repository on the
+            hub, "timm/resnet50.a1_in1k"; what is none comes back as it is.
     """
-    if not _BARE_NAME.fullmatch(name) or name.lower().endswith(_ENDINGS):
+    on_hub = name.removeprefix(TIMM_HUB)
+    if on_hub != name and _is_bare(on_hub):
+        return TIMM_PREFIX + on_hub
+    if not _is_bare(name):
         return name
     import timm
     from torchvision import models
@@ -92,3 +97,7 @@ def library_address(name: str) -> str:
     if timm.is_model(architecture):
         return TIMM_PREFIX + name
     return TORCHVISION_PREFIX + name if architecture in models.list_models() else name
+
+
+def _is_bare(name: str) -> bool:
+    return bool(_BARE_NAME.fullmatch(name)) and not name.lower().endswith(_ENDINGS)

@@ -11,9 +11,10 @@ from small_models import make
 
 from dyhead.checkpoint import pixels
 from dyhead.checkpoint.model_card import CARD_KEY, describe
-from dyhead.checkpoint.pixels import KEYS, known_pixels, settle_pixels
-from dyhead.config import load_config
+from dyhead.checkpoint.pixels import known_pixels, settle_pixels
+from dyhead.config import find_config, load_config
 from dyhead.config.load import value_of
+from dyhead.config.pixel_keys import PIXEL_KEYS
 from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError
 
@@ -32,7 +33,7 @@ def config(weights: str, *opts: str) -> CfgNode:
 
 
 def pixels_of(cfg: CfgNode) -> dict[str, object]:
-    return {key: value_of(cfg, key) for key in KEYS}
+    return {key: value_of(cfg, key) for key in PIXEL_KEYS}
 
 
 @pytest.fixture
@@ -117,10 +118,40 @@ def test_weights_of_unknown_training_are_answered_by_the_keys_to_set(tmp_path: P
     torch.save(model.state_dict(), tmp_path / "bare.pth")
     with pytest.raises(UserError, match=r"Nothing is known .*bare\.pth") as error:
         settle_pixels(config(str(tmp_path / "bare.pth")))
-    for key in ("MODEL.PIXELS_FROM_WEIGHTS False", *KEYS):
+    for key in ("MODEL.PIXELS_FROM_WEIGHTS False", *PIXEL_KEYS):
         assert key in str(error.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.pth does not exist"):
         settle_pixels(config(str(tmp_path / "gone.pth")))
+
+
+OWN = ["INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", "[100.0]", "MODEL.PIXEL_STD", "[50.0]"]
+OWN_IN_YAML = "INPUT: {FORMAT: L}\nMODEL: {PIXEL_MEAN: [100.0], PIXEL_STD: [50.0]}\n"
+
+
+def test_values_of_ones_own_are_not_overwritten_silently(tmp_path: Path) -> None:
+    standing_on_it = tmp_path / "mine.yaml"
+    standing_on_it.write_text(f"_BASE_: {find_config('own_dataset')}\n{OWN_IN_YAML}")
+    for source, opts in [("own_dataset", OWN), (standing_on_it, [])]:
+        with pytest.raises(UserError) as error:
+            load_config(source, opts)
+        for part in (*PIXEL_KEYS, "MODEL.PIXELS_FROM_WEIGHTS True", "set it to False"):
+            assert part in str(error.value)
+        cfg, _ = load_config(source, [*opts, "MODEL.PIXELS_FROM_WEIGHTS", "False"])
+        assert pixels_of(settle_pixels(cfg)) == {
+            "INPUT.FORMAT": "L",
+            "MODEL.PIXEL_MEAN": [100.0],
+            "MODEL.PIXEL_STD": [50.0],
+        }
+
+
+def test_values_below_the_key_may_be_overwritten(resnet: str, tmp_path: Path) -> None:
+    """Those of a file that somebody else wrote, and those of a whole config."""
+    cfg, _ = load_config("own_dataset", ["MODEL.WEIGHTS", resnet])
+    (tmp_path / "whole.yaml").write_text(cfg.dump())
+    whole, _ = load_config(tmp_path / "whole.yaml")
+    by_line = ["MODEL.PIXELS_FROM_WEIGHTS", "True", "MODEL.WEIGHTS", resnet]
+    for each in (whole, load_config("quickstart", by_line)[0]):
+        assert pixels_of(settle_pixels(each)) == RGB

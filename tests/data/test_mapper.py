@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from stored_pictures import save_turned
 
@@ -47,17 +48,52 @@ def test_evaluation_stops_with_the_files_name(records, small_cfg):
         mapper(records[1])
 
 
-@pytest.mark.parametrize("has_labels_of_pixels", [False, True])
-def test_the_batch_of_the_stream_does_not_go_into_the_model(
-    records, small_cfg, tmp_path, has_labels_of_pixels
-):
-    record = {**records[0], BATCH_KEY: (1, 2)}
-    if has_labels_of_pixels:
-        record["sem_seg_file_name"] = str(tmp_path / "labels.png")
-        labels = np.zeros((record["height"], record["width"]), dtype=np.uint8)
-        Image.fromarray(labels).save(record["sem_seg_file_name"])
-    mapped = CheckedMapper(small_cfg, is_train=True)(record)
+@pytest.fixture
+def labelled(records, tmp_path):
+    """A record with labels of its pixels: 9 where the picture is bright, 4 where it is dark."""
+    record = records[0]
+    bright = np.arange(record["height"] * record["width"]).reshape(record["height"], -1) % 60 > 20
+    Image.fromarray(np.dstack([bright * np.uint8(255)] * 3)).save(record["file_name"])
+    Image.fromarray(np.where(bright, 9, 4).astype(np.uint8)).save(tmp_path / "labels.png")
+    return {**record, "sem_seg_file_name": str(tmp_path / "labels.png")}
+
+
+ONE_SIZE = ["INPUT.ONE_SIZE_PER_BATCH", True, "INPUT.MIN_SIZE_TRAIN", (40, 60, 80)]
+CROPS = [
+    *("INPUT.AUG.FIXED_SIZE.SIZE", [24, 24], "INPUT.AUG.FIXED_SIZE.SCALES", [1.0, 2.0]),
+    *("INPUT.AUG.FIXED_SIZE.PAD", False, "INPUT.AUG.MIN_VISIBLE", 0.9),
+]
+
+
+def test_the_batch_of_the_stream_does_not_go_into_the_model(records, small_cfg):
+    mapped = CheckedMapper(small_cfg, is_train=True)({**records[0], BATCH_KEY: (1, 2)})
     assert "image" in mapped and BATCH_KEY not in mapped
+
+
+@pytest.mark.parametrize("keys", [ONE_SIZE, CROPS], ids=["one size", "crops"])
+def test_labels_of_pixels_follow_their_picture_and_change_nothing_else(labelled, small_cfg, keys):
+    small_cfg.merge_from_list(keys)
+    mapper = CheckedMapper(small_cfg, is_train=True)
+    plain = {key: value for key, value in labelled.items() if key != "sem_seg_file_name"}
+    counts = set()
+    for seed in range(12):
+        mapped = []
+        for record in (plain, labelled):
+            np.random.seed(seed)
+            mapped.append(mapper({**record, BATCH_KEY: (1, seed)}))
+        without, with_labels = mapped
+        labels = with_labels.pop("sem_seg")
+        assert with_labels.keys() == without.keys()
+        np.testing.assert_array_equal(with_labels["image"], without["image"])
+        boxes = [each["instances"].gt_boxes.tensor.tolist() for each in mapped]
+        assert boxes[0] == boxes[1]
+        counts.add((len(boxes[0]), *labels.shape))
+        assert labels.dtype == torch.int64 and set(labels.unique().tolist()) <= {4, 9}
+        brightness = with_labels["image"][0]
+        is_sure = (brightness < 50) | (brightness > 200)  # the rest is blended at the edges
+        assert is_sure.sum() > 0.8 * labels.numel()
+        assert torch.equal((labels == 9)[is_sure], (brightness > 200)[is_sure])
+    assert len(counts) > 1  # sizes, or the objects that are left
 
 
 def test_an_image_that_changed_its_size_is_broken(records, small_cfg):

@@ -14,16 +14,15 @@ from torch.utils.data import Sampler
 
 from dyhead.d2.utils import comm
 from dyhead.data.last_steps import LastSteps
+from dyhead.data.loader_workers import print_unless_disconnected
 from dyhead.data.stream import (
     BATCH_KEY,
     POSITION_KEY,
     Ending,
     MappedStream,
-    Place,
     TrainingBatches,
-    join_unseen,
-    print_unless_disconnected,
 )
+from dyhead.data.stream_places import Place, groups_by_aspect, join_unseen
 from dyhead.errors import UserError
 
 SIZE = 7
@@ -74,7 +73,7 @@ def build(
         Counting,
         seed=seed,
         total_batch_size=batch,
-        aspect_ratio_grouping=is_grouped,
+        groups=groups_by_aspect(DATASET) if is_grouped else None,
         num_workers=workers,
         ending=Ending(last_steps, describe_last) if last_steps else None,
     )
@@ -205,11 +204,56 @@ def test_a_stream_without_an_ending_goes_on_from_one_that_had_it_and_back() -> N
     assert are_last(ending, 3) == [[False] * 2] * 2 + [[True] * 2]
 
 
+def batch_numbers(batches: Any, steps: int) -> list[set[int]]:
+    """Return the numbers that the images of each of the next batches know, with the right seed."""
+    known = [[image[BATCH_KEY] for image in batch] for batch in itertools.islice(batches, steps)]
+    assert {seed for batch in known for seed, _ in batch} == {5}
+    return [{number for _, number in batch} for batch in known]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_images_know_their_batch(workers: int) -> None:
-    batches = iter(build(3, is_grouped=False, workers=workers))
-    known = [[image[BATCH_KEY] for image in next(batches)] for _ in range(5)]
-    assert known == [[(5, number)] * 3 for number in range(5)]
+@pytest.mark.parametrize("is_grouped", [False, True])
+def test_images_know_their_batch(workers: int, is_grouped: bool) -> None:
+    loader = build(3, is_grouped=is_grouped, workers=workers)
+    assert batch_numbers(loader, 9) == [{number} for number in range(9)]
+
+
+@pytest.mark.parametrize("is_grouped", [False, True])
+@pytest.mark.parametrize(("before", "batch", "after", "next_batch"), [(2, 4, 1, 3), (1, 2, 3, 6)])
+def test_batches_of_a_step_have_one_number_also_after_a_resume_with_others(
+    process: Callable[[int, int], None],
+    is_grouped: bool,
+    before: int,
+    batch: int,
+    after: int,
+    next_batch: int,
+) -> None:
+    loaders = []
+    for rank in range(before):
+        process(rank, before)
+        loaders.append(build(batch, is_grouped=is_grouped))
+        assert batch_numbers(loaders[-1], 5) == [{number} for number in range(5)]
+    state = loaders[0].state_dict([loader.unseen for loader in loaders])
+    steps = []
+    for rank in range(after):
+        process(rank, after)
+        again = build(next_batch, is_grouped=is_grouped, seed=1)
+        again.load_state_dict(state)
+        steps.append(batch_numbers(again, 5))
+    assert all(each == steps[0] for each in steps)
+    (first,) = steps[0][0]
+    assert steps[0] == [{number} for number in range(first, first + 5)]
+
+
+def test_batches_are_of_one_group() -> None:
+    batches = itertools.islice(build(3, is_grouped=True), 12)
+    kinds = [{image["width"] > image["height"] for image in batch} for batch in batches]
+    assert sorted(map(len, kinds)) == [1] * 12 and set.union(*kinds) == {False, True}
+
+
+def test_images_of_unknown_size_make_batches_with_those_that_are_not_wider() -> None:
+    sizes = [{"width": 3, "height": 2}, {"width": 2, "height": 2}, {}, {"width": 1, "height": 2}]
+    assert groups_by_aspect(sizes).tolist() == [0, 1, 1, 1]
 
 
 # A worker's server of file descriptors, whose client hangs up as soon as it is connected.
@@ -228,7 +272,10 @@ time.sleep(1)
 @pytest.mark.skipif(sys.platform != "linux", reason="file descriptors are handed over by sockets")
 @pytest.mark.parametrize("is_worker", [False, True])
 def test_a_run_that_ends_while_a_batch_is_handed_over_prints_nothing(is_worker: bool) -> None:
-    hook = "from dyhead.data import stream; sys.excepthook = stream.print_unless_disconnected"
+    hook = (
+        "from dyhead.data import loader_workers;"
+        " sys.excepthook = loader_workers.print_unless_disconnected"
+    )
     code = HANG_UP.format(hook=hook if is_worker else "")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ("Traceback" in done.stderr) is not is_worker, done.stderr

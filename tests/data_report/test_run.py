@@ -215,6 +215,32 @@ def test_batches_show_what_augmentation_makes_of_pictures(folder: LabelledFolder
     assert max(int(caption.rpartition(", ")[2].split()[0]) for caption in captions) > 3
 
 
+def test_batches_have_the_fill_that_follows_from_the_weights(folder: LabelledFolder) -> None:
+    for weights, fill in [("timm://tf_efficientnet_lite0", (128, 128, 128)), ("", (124, 116, 104))]:
+        assert _fill(folder, weights) == fill
+
+
+def test_batches_are_drawn_without_the_weights(
+    folder: LabelledFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _fill(folder, "gone.pth") == (124, 116, 104)  # of MODEL.PIXEL_MEAN
+    assert "gone.pth does not exist" in caplog.text
+
+
+def _fill(folder: LabelledFolder, weights: str) -> object:
+    """Return the colour behind letterboxed pictures of a batch for a detector of these weights."""
+    overrides = [
+        *("INPUT.AUG.FIXED_SIZE.SIZE", "(160, 200)", "INPUT.AUG.FIXED_SIZE.SCALES", "(0.5, 0.5)"),
+        *("SOLVER.IMS_PER_BATCH", "1", "MODEL.WEIGHTS", weights),
+    ]
+    (batch,) = check_data(
+        CheckSettings([folder.train.write()], [folder.train.images], overrides=overrides, batches=1)
+    ).batches
+    ((_, picture),) = batch.pictures
+    assert picture.size == (200, 160)
+    return picture.getpixel((199, 159))
+
+
 def _first_box(path: Path, name: str) -> list[int]:
     content = json.loads(path.read_text())
     image = next(each["id"] for each in content["images"] if each["file_name"] == name)

@@ -7,7 +7,7 @@ import timm
 import torchvision
 from timm.models._builder import _resolve_pretrained_source
 
-from dyhead.safe_io.addresses import local_path
+from dyhead.safe_io.addresses import full_address, local_path
 from dyhead.safe_io.library_weights import library_address, timm_address, torchvision_address
 
 
@@ -34,6 +34,9 @@ def test_torchvisions_address_is_that_of_its_weights() -> None:
         ("resnet50", "timm://resnet50"),
         ("tf_efficientnet_lite0.in1k", "timm://tf_efficientnet_lite0.in1k"),
         ("swin_t", "torchvision://swin_t"),
+        ("timm/resnet50.a1_in1k", "timm://resnet50.a1_in1k"),
+        ("timm/resnet50.pth", "timm/resnet50.pth"),
+        ("timm/of/mine", "timm/of/mine"),
         ("resnet50.pth", "resnet50.pth"),
         ("output/resnet50", "output/resnet50"),
         ("no_such_model", "no_such_model"),
@@ -65,3 +68,21 @@ def test_a_file_of_a_models_name_is_that_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet50").touch()
     assert local_path("resnet50") == "resnet50"
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm/resnet50"])
+def test_a_folder_of_a_models_name_hides_it_only_as_a_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)
+    assert full_address(name) == "timm://resnet50"
+    (tmp_path / name / "last_checkpoint").write_text("model_final.pth")
+    assert full_address(name) == name
+
+
+def test_the_name_of_what_a_package_carries_is_answered_by_its_address() -> None:
+    with pytest.raises(
+        ValueError, match=r"no file efficientnet-lite0, .* pip://efficientnet-lite0"
+    ):
+        local_path("efficientnet-lite0")

@@ -50,7 +50,7 @@ class Sample:
         height, width = (max(1, round(side * scale)) for side in old)
         if (height, width) == old:
             return self
-        image = functional.resize(self.image, [height, width], antialias=True)
+        image = _resized(self.image, height, width)
         factors = self.boxes.new_tensor([width / old[1], height / old[0]] * 2)
         return Sample(image, self.boxes * factors, self.classes)
 
@@ -72,6 +72,12 @@ class Sample:
     def moved_boxes(self, left: int, top: int) -> Tensor:
         """Return the boxes as they lie where this sample's corner is put at (left, top)."""
         return self.boxes + self.boxes.new_tensor([left, top] * 2)
+
+
+def _resized(image: Tensor, height: int, width: int) -> Tensor:
+    if (height, width) == (1, 1):  # PyTorch's kernel for bytes fails for one pixel of three colours
+        return functional.resize(image.float(), [1, 1], antialias=True).round().to(image.dtype)
+    return functional.resize(image, [height, width], antialias=True)
 
 
 def join_objects(image: Tensor, boxes: list[Tensor], classes: list[Tensor]) -> Sample:

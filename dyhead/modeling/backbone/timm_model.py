@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dyhead.errors import UserError
+from dyhead.safe_io.addresses import cached_path, timm_web_address
+from dyhead.safe_io.library_weights import TIMM_PREFIX
 
 # What makes a model take images of any size; families differ in which of these they know.
 _FLEXIBLE = {"dynamic_img_size": True, "strict_img_size": False}
@@ -82,9 +84,15 @@ def _no_features(name: str, error: Exception) -> UserError:
 
 
 def _no_weights(name: str, error: Exception) -> UserError:
+    try:
+        address = timm_web_address(name)
+    except ValueError as unknown:
+        return UserError(f"MODEL.TIMM.PRETRAINED: {unknown}")
     return UserError(
         f"MODEL.TIMM.PRETRAINED: timm's weights of {name} could not be loaded"
-        f" ({_first_line(error)}): check the name's tag and the network, or set it to False."
+        f" ({_first_line(error)}): fetch {address} on a machine with network access and put it at"
+        f" {cached_path(address)}, with MODEL.TIMM.PRETRAINED False and MODEL.WEIGHTS"
+        f" {TIMM_PREFIX}{name}."
     )
 
 

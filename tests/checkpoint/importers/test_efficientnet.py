@@ -89,6 +89,22 @@ def test_another_network_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureF
         assert 'MODEL.PIXEL_MEAN "[127.5, 127.5, 127.5]"' in caplog.text
 
 
+@pytest.mark.parametrize(("number", "other"), [(1, 0), (2, 0), (0, 1)])
+def test_another_size_of_the_network_is_refused_by_name(
+    number: int, other: int, tmp_path: Path
+) -> None:
+    """Most weights of a smaller one have a place in a larger one, and the other way round."""
+    torch.save(port_of(number, BLOCKS[number]), tmp_path / "lite.pth")
+    name = f"tf_efficientnet_lite{other}"
+    keys = ("MODEL.BACKBONE.NAME", "build_timm_fpn_dyhead_backbone", "MODEL.TIMM.NAME", name)
+    cfg, _ = load_config("", keys)
+    model = TimmBackbone(name)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"EfficientNet-Lite{number} are not .* {name}: set it to"):
+        SafeCheckpointer(model, cfg=cfg).load(str(tmp_path / "lite.pth"))
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
+
+
 def test_networks_that_are_not_lite_are_not_taken_for_them() -> None:
     weights = port_of(0, BLOCKS[0])
     assert import_weights({**weights, "_blocks.0._se_reduce.weight": torch.zeros(1)}) is None

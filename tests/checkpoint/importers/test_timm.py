@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from small_models import randomise
 
@@ -99,3 +100,32 @@ def test_the_file_fits_below_a_pyramid_and_blocks(file_of: Any) -> None:
         loaded["stages_3.blocks.0.mlp.fc1.weight"],
         whole.state_dict()["stages.3.blocks.0.mlp.fc1.weight"],
     )
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
+def test_grey_images_have_the_features_that_they_have_in_colours(
+    name: str, file_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(file_of(name))
+    in_colours, in_grey = TimmBackbone(name).eval(), TimmBackbone(name, in_channels=1).eval()
+    SafeCheckpointer(in_colours).load(path)
+    with caplog.at_level(logging.INFO, "dyhead"):
+        SafeCheckpointer(in_grey).load(path)
+    assert "reshaped: 1 (model." in caplog.text and "other shape: 0" in caplog.text
+    images = torch.randn(2, 1, 64, 96)
+    with torch.no_grad():
+        expected = in_colours(images.expand(-1, 3, -1, -1))
+        for key, feature in in_grey(images).items():
+            torch.testing.assert_close(feature, expected[key], rtol=1e-4, atol=1e-4)
+
+
+def test_torchvisions_resnet_takes_grey_images_in_a_detectors_backbone(tmp_path: Path) -> None:
+    weights = torchvision.models.resnet18().state_dict()
+    torch.save(weights, tmp_path / "resnet.pth")
+    grey = ("INPUT.FORMAT", "L", "MODEL.PIXEL_MEAN", "[100.0]", "MODEL.PIXEL_STD", "[50.0]")
+    depth = ("MODEL.RESNETS.DEPTH", "18", "MODEL.RESNETS.RES2_OUT_CHANNELS", "64")
+    cfg, _ = load_config("dyhead_r50_atss_fpn_1x", [*grey, *depth])
+    backbone = build_backbone(cfg)
+    SafeCheckpointer(backbone, cfg=cfg).load(str(tmp_path / "resnet.pth"))
+    (stem,) = (w for name, w in backbone.state_dict().items() if name.endswith("stem.conv1.weight"))
+    torch.testing.assert_close(stem, weights["conv1.weight"].sum(1, keepdim=True))

@@ -56,6 +56,14 @@ def test_a_mosaic_keeps_the_boxes_of_which_a_share_shows_and_no_others():
     assert dropped > 60
 
 
+def test_a_picture_of_a_few_pixels_is_resized_to_one_and_put_into_mosaics():
+    tiny = Sample(torch.full((3, 2, 2), 70, dtype=torch.uint8), *_no_objects())
+    one = tiny.resized(0.5).image
+    assert one.dtype == torch.uint8 and one.tolist() == [[[70]]] * 3
+    mixed = Mosaic((0.4, 0.6), (), BLACK, LEAST)(tiny, drawing(tiny, tiny, tiny))
+    assert mixed.size == (2, 2) and set(mixed.image.unique().tolist()) <= {0, 70}
+
+
 def test_what_a_mosaic_does_not_cover_is_filled_away_from_its_centre():
     white = Sample(torch.full((3, 40, 40), 255, dtype=torch.uint8), *_no_objects())
     mixed = Mosaic((0.1, 0.1), (), (7.4, 8.0, 9.0), LEAST)(white, drawing(*[white] * 3))

@@ -1,6 +1,7 @@
 """Backbones of timm: convolutional, channels-last, hierarchical and plain transformers."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import timm
@@ -10,7 +11,9 @@ from dyhead.config import add_dyhead_config
 from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import build_backbone
+from dyhead.errors import UserError
 from dyhead.modeling.backbone import TimmBackbone
+from dyhead.safe_io.addresses import local_path
 
 SWIN = "swin_tiny_patch4_window7_224"
 # All but the plain transformer: features at strides 8, 16 and 32 have these channels.
@@ -224,10 +227,24 @@ def test_weights_of_timm_are_loaded(weights, out_features, caplog):
 @pytest.mark.parametrize(
     "error", [OSError("no route to host\nand more"), RuntimeError("no such tag")]
 )
-def test_weights_that_cannot_be_had_are_one_sentence(weights, error):
+def test_weights_that_cannot_be_had_are_one_sentence_with_the_place_for_them(
+    weights, error, monkeypatch, tmp_path
+):
     weights(error)
-    with pytest.raises(ValueError, match=r"PRETRAINED: .* test_convnext .*\(no [a-z ]+\): check"):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    message = r"PRETRAINED: .* test_convnext .*\(no [a-z ]+\): fetch https://"
+    with pytest.raises(UserError, match=message) as error:
         build_backbone(make_config(PRETRAINED=True))
+    named = (word.strip(",") for word in str(error.value).split())
+    (place,) = (Path(word) for word in named if word.startswith(str(tmp_path)))
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"weights")
+    assert Path(local_path("timm://test_convnext")).read_bytes() == b"weights"  # not fetched
+
+
+def test_weights_that_timm_does_not_have_are_answered_by_near_names():
+    with pytest.raises(UserError, match=r"PRETRAINED: timm://efficientnet_lite1 .* did you mean"):
+        build_backbone(make_config(PRETRAINED=True, NAME="efficientnet_lite1"))
 
 
 @pytest.mark.parametrize(
