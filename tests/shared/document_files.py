@@ -11,6 +11,7 @@ from document_programs import write_programs
 from documents import PROJECT
 from PIL import Image
 
+from dyhead.d2.data.datasets.builtin_meta import _get_builtin_metadata
 from dyhead.data.shape_scenes import ShapesSpec
 from dyhead.data.shapes import make_shapes
 
@@ -18,6 +19,7 @@ NAMES = ("platelet", "cell")
 SIZE = (96, 72)  # width, height
 _NUM_TRAIN, _NUM_VAL = 6, 2
 _OF_A_CLONE = ("docs", "train_net.py", "tools")
+_DATA_YAML = f"train: images/train\nval: images/val\nnames: [{', '.join(NAMES)}]"
 
 
 def make_files(folder: Path) -> Path:
@@ -32,7 +34,9 @@ def make_files(folder: Path) -> Path:
         shutil.copytree(folder / "cells", folder / other)
     for name in ("photos", "more", "my/unlabelled"):
         shutil.copytree(folder / "cells" / "images" / "val", folder / name)
-    for name in ("photo.jpg", "cell.jpg", "photos/photo.jpg"):
+    _make_coco(folder / "datasets" / "coco", folder / "cells")
+    (folder / "cells.yaml").write_text(f"{_DATA_YAML}\npath: cells")
+    for name in ("photo.jpg", "cell.jpg", "a.jpg", "b.jpg", "photos/photo.jpg"):
         _draw(folder / name, seed=99)
     _make_video(folder / "clip.mp4")
     make_shapes(folder / "datasets", ShapesSpec(num_train=1, num_val=30))  # as the quickstart does
@@ -60,8 +64,11 @@ def run_shell(source: str, folder: Path) -> None:
     run_program(["bash", "-euo", "pipefail", "-c", source], folder)
 
 
-def run_program(words: list[str], folder: Path) -> None:
-    """Run a program in a folder of `make_files`, as on a machine without Detectron2.
+def run_program(words: list[str], folder: Path) -> str:
+    """Run a program in a folder of `make_files`, as on a machine without Detectron2 and GPUs.
+
+    Returns:
+        what it said.
 
     Raises:
         AssertionError: it failed, with all that it said.
@@ -69,7 +76,7 @@ def run_program(words: list[str], folder: Path) -> None:
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     python_path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
     variables = {"OMP_NUM_THREADS": "1", "DYHEAD_HOST": "embedded"}
-    variables["DETECTRON2_DATASETS"] = "datasets"
+    variables |= {"DETECTRON2_DATASETS": "datasets", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         words,
         cwd=folder,
@@ -82,6 +89,7 @@ def run_program(words: list[str], folder: Path) -> None:
     assert done.returncode == 0, (
         f"{words[-1]}\nended with {done.returncode}:\n{done.stdout[-4000:]}"
     )
+    return done.stdout
 
 
 def _make_data(folder: Path) -> None:
@@ -101,8 +109,22 @@ def _make_data(folder: Path) -> None:
         categories = [dict(id=i, name=name) for i, name in enumerate(NAMES, start=1)]
         content = dict(images=images, annotations=annotations, categories=categories)
         (folder / f"{part}.json").write_text(json.dumps(content))
-    lines = ["train: images/train", "val: images/val", f"names: [{', '.join(NAMES)}]"]
-    (folder / "data.yaml").write_text("\n".join(lines))
+    (folder / "data.yaml").write_text(_DATA_YAML)
+
+
+def _make_coco(folder: Path, cells: Path) -> None:
+    """Write the sets of COCO 2017, with another data set's pictures and boxes."""
+    known = _get_builtin_metadata("coco")
+    ids = known["thing_dataset_id_to_contiguous_id"]
+    categories = [dict(id=id_, name=known["thing_classes"][index]) for id_, index in ids.items()]
+    (folder / "annotations").mkdir(parents=True)
+    for part in ("train", "val"):
+        shutil.copytree(cells / "images" / part, folder / f"{part}2017")
+        content = json.loads((cells / f"{part}.json").read_text())
+        for image in content["images"]:
+            image["file_name"] = Path(image["file_name"]).name
+        content["categories"] = categories
+        (folder / "annotations" / f"instances_{part}2017.json").write_text(json.dumps(content))
 
 
 def _draw(path: Path, seed: int) -> list[int]:

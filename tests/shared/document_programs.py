@@ -9,9 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-# The detector stays as it begins, and finds something everywhere.
+# Where a line has no other value. The detector stays as it begins, and finds something everywhere.
 TINY = {
-    "MODEL.DEVICE": "cpu",
     "MODEL.DYHEAD.NUM_CONVS": "1",
     "MODEL.ATSS.PRIOR_PROB": "0.6",
     "MODEL.ATSS.PREDICTOR_INIT_STD": "0.3",
@@ -28,10 +27,12 @@ TINY = {
     "SOLVER.CHECKPOINT_PERIOD": "1",
     "TEST.EVAL_PERIOD": "2",
 }
-LENGTHS = {"SOLVER.EPOCHS": "1", "SOLVER.MINUTES": "0.05"}  # where a line has the key
+# Whatever a line has.
+LENGTHS = {"SOLVER.MAX_ITER": "2", "SOLVER.EPOCHS": "1", "SOLVER.MINUTES": "0.05"}
 PROGRAMS = ("dyhead", "python", "torchrun", "pip", "make")
+ONLY_PARSED = ("pip", "make")  # they install packages; see tests/docs/test_commands_parse.py
 _TRAINS = re.compile(r"^(?:\S+ )*?(?:train_\w+\.py|dyhead train)(?: |$)")
-_ONLY_PARSED = ("pip", "make")  # by tests/docs/test_commands_parse.py
+_DOWNLOADS = re.compile(r"\bdyhead_r50_\w+")  # configs that start from weights of the model zoo
 
 
 def write_programs(folder: Path) -> None:
@@ -44,15 +45,20 @@ def write_programs(folder: Path) -> None:
 
 
 def main(program: str, arguments: list[str]) -> None:
-    """Become the program, with the keys of a tiny training behind its own where it trains."""
-    if program in _ONLY_PARSED:
+    """Become the program, with the keys of a tiny training beside its own where it trains."""
+    if program in ONLY_PARSED:
         return
     modules = {"dyhead": ["-m", "dyhead"], "torchrun": ["-m", "torch.distributed.run"]}
     line = [*modules.get(program, []), *arguments]
     if _TRAINS.search(" ".join(line)):
-        keys = {**TINY, **{key: value for key, value in LENGTHS.items() if key in line}}
-        line += [word for pair in keys.items() for word in pair]
+        line += [word for pair in _tiny_keys(line).items() for word in pair]
     os.execv(sys.executable, [sys.executable, *line])
+
+
+def _tiny_keys(line: list[str]) -> dict[str, str]:
+    from_random = {"MODEL.WEIGHTS": ""} if _DOWNLOADS.search(" ".join(line)) else {}
+    keys = {key: value for key, value in (TINY | from_random).items() if key not in line}
+    return keys | {key: value for key, value in LENGTHS.items() if key in line}
 
 
 if __name__ == "__main__":

@@ -91,5 +91,6 @@ def _choose(file: Path, part: str, own: list[str]) -> str:
     if part in own or (not part and len(own) == 1):
         return part or own[0]
     named = ", ".join(f"{file}{MARK}{each}" for each in own)
-    problem = f"has no part {part!r}" if part else "has several parts"
-    raise UserError(f"{file} {problem}: name one of {named}.")
+    if part:
+        raise UserError(f"{file} has no part {part!r}: name one of {named}.")
+    raise UserError(f"{file} has several parts: name one of {named}.")
