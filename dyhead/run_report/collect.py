@@ -116,5 +116,5 @@ def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles,
 def _health(cfg: CfgNode) -> list[str]:
     try:
         return describe_data(cfg)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return [unreadable(error)]

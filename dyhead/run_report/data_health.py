@@ -108,7 +108,7 @@ def _roles(sources: Sequence[CheckedSource]) -> str:
     return f"{', '.join(others)} and {last} together" if others else last
 
 
-def unreadable(error: UserError) -> str:
+def unreadable(error: Exception) -> str:
     """Say in a sentence why the data could not be looked at."""
     reason = str(error).partition("\n")[0]
     return f"The data could not be looked at ({reason}): `dyhead check` says more."

@@ -10,7 +10,7 @@ from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.evaluation_files import EvaluationFiles
 
 _TOLERANCE = 0.01  # AP, from 0 to 100
-_OUTSIDE = 1.0  # pixels that a box may reach beyond its picture: rounding
+_OUTSIDE = 0.05  # of a picture's side, that a box may reach beyond it
 
 
 def doubts(files: EvaluationFiles, evaluation: Evaluation, run: Path) -> Iterator[str]:
@@ -45,7 +45,7 @@ def _rounded(written: Any) -> str:
 
 
 def _changed_pictures(files: EvaluationFiles, run: Path) -> Iterator[str]:
-    """Name a picture that detections reach beyond: an evaluation cuts them off at its border."""
+    """Name a picture that detections reach far beyond: detectors cut them off at its border."""
     images = {image["id"]: image for image in files.truth["images"]}
     found = dict.fromkeys(
         result["image_id"]
@@ -57,12 +57,12 @@ def _changed_pictures(files: EvaluationFiles, run: Path) -> Iterator[str]:
         yield (
             f"Detections on {files.dataset} in {files.folder} reach beyond their pictures in"
             f" {len(found):,} of these, such as {first['file_name']} with {first['width']} x"
-            f" {first['height']} pixels, which were larger when they were evaluated: put them back"
-            f" as they were, or evaluate again with `dyhead eval {run}`."
+            f" {first['height']} pixels, which seem to have been larger when they were evaluated:"
+            f" put them back as they were, or evaluate again with `dyhead eval {run}`."
         )
 
 
 def _leaves(box: Sequence[float], image: Mapping[str, Any]) -> bool:
     x, y, width, height = box
-    is_wide = x + width > image.get("width", math.inf) + _OUTSIDE
-    return is_wide or y + height > image.get("height", math.inf) + _OUTSIDE
+    ends = ((x + width, "width"), (y + height, "height"))
+    return any(end > (1 + _OUTSIDE) * image.get(side, math.inf) for end, side in ends)

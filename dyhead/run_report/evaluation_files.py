@@ -55,7 +55,10 @@ def read_evaluation(dataset: str, folder: Path, run: Path) -> EvaluationFiles:
     path = folder / RESULTS_NAME
     if not path.is_file():
         raise UserError(f"{path} is missing: `dyhead eval {run}` makes it.")
-    records = DatasetCatalog.get(dataset)
+    try:
+        records = DatasetCatalog.get(dataset)
+    except OSError as error:  # of a set that comes with the host, or is a program's own
+        raise UserError(f"The data set {dataset!r} cannot be read: {error}") from error
     truth = _read_truth(dataset, folder)
     return EvaluationFiles(
         dataset,
@@ -65,7 +68,7 @@ def read_evaluation(dataset: str, folder: Path, run: Path) -> EvaluationFiles:
         {record["image_id"]: Path(record["file_name"]) for record in records},
         original_image_ids(dataset),
         _read_optional(folder / "scores.json"),
-        _read_optional(folder / COST_NAME),
+        _read_cost(folder / COST_NAME),
     )
 
 
@@ -97,6 +100,17 @@ def _read_results(path: Path, dataset: str, truth: Mapping[str, Any]) -> list[Js
         {categories.get(each["id"], each["id"]): each["id"] for each in truth["categories"]},
         lost_images(dataset),
     )
+
+
+def _read_cost(path: Path) -> dict[str, Any]:
+    cost = _read_optional(path)
+    for key in ("seconds_per_image", "peak_memory_gib"):
+        if not isinstance(cost.get(key), int | float | None):
+            raise UserError(
+                f"{path} has the value {cost[key]!r} for {key}, which is no number: `dyhead eval`"
+                " makes it anew."
+            )
+    return cost
 
 
 def _read_optional(path: Path) -> dict[str, Any]:

@@ -258,7 +258,7 @@ def test_detections_beyond_a_picture_that_became_smaller_are_doubted(make_run, l
     for image in json.loads((folder / "val.json").read_text())["images"]:
         make_smaller(folder / image["file_name"])
     (sentence,) = [each for each in collect(run, tmp_path).missing if "reach beyond" in each]
-    assert "with 300 x 200 pixels, which were larger when they were evaluated" in sentence
+    assert "with 300 x 200 pixels, which seem to have been larger when" in sentence
 
 
 @pytest.mark.parametrize(
@@ -274,6 +274,23 @@ def test_a_set_without_objects_is_said_to_have_none(make_run, labelled, tmp_path
     (sentence,) = report.missing
     assert sentence.startswith(f"'made_val' has {lack}")
     assert "label its pictures, or name another set in DATASETS.TEST" in sentence
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_set_of_the_host_that_is_not_there_is_named(make_run, tmp_path, monkeypatch, with_data):
+    monkeypatch.chdir(tmp_path)
+    report = collect(make_run(**{"DATASETS.TEST": ("coco_2017_val",)}), tmp_path, with_data)
+    (sentence,) = report.missing
+    assert "'coco_2017_val' cannot be read" in sentence and "instances_val2017.json" in sentence
+    assert not with_data or "instances_val2017.json" in report.health[0]
+
+
+@pytest.mark.parametrize("value", ["fast", [0.5]])
+def test_a_cost_that_is_no_number_is_named(make_run, tmp_path, value):
+    run = make_run()
+    (run / "inference" / "cost.json").write_text(json.dumps({"seconds_per_image": value}))
+    (sentence,) = collect(run, tmp_path).missing
+    assert f"cost.json has the value {value!r} for seconds_per_image, which is no" in sentence
 
 
 def test_a_config_that_names_no_test_set_is_said_to(make_run, tmp_path):
