@@ -9,7 +9,6 @@ from dyhead.data_report.collect import CheckedSource, check_source, compare_clas
 from dyhead.data_report.configured import configured_sources
 from dyhead.data_report.pyramid import Pyramid, read_pyramid
 from dyhead.data_report.text import share
-from dyhead.errors import UserError
 
 MAX_LINES = 10
 _MAX_NAMED = 3  # kinds of problems, classes

@@ -32,7 +32,7 @@ def test_text_and_axes_have_the_colours_of_the_page():
 
 
 def test_names_are_shown_as_they_are(tmp_path):
-    """matplotlib reads text between dollars as mathematics, and hides labels that begin with _."""
+    """Matplotlib takes text between dollars for mathematics, and hides labels that begin with _."""
     names = ["$x^$", "_plain", "\\frac$"]
 
     def draw(axes):
