@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dyhead.errors import UserError
 from dyhead.safe_io.json_text import write_json
 
 DONE = "run.json"
@@ -56,8 +57,13 @@ class Job:
 
     def result(self) -> Result | None:
         """Return the result of a complete run."""
-        path = self.folder / DONE
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return result_in(self.folder)
+
+
+def result_in(folder: Path) -> Result | None:
+    """Return the result of a run that is complete, None of another one."""
+    path = folder / DONE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def restore_result(folder: Path, result: Result) -> None:
@@ -65,6 +71,26 @@ def restore_result(folder: Path, result: Result) -> None:
     if not (folder / DONE).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(result, folder / DONE, indent=1)
+
+
+def refuse_other_settings(path: Path, known: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse to go on from results of earlier calls that do not compare with those of this one.
+
+    Args:
+        path: the file of the results.
+        known: settings of the earlier calls.
+        own: what has to be the same in this call.
+
+    Raises:
+        UserError: it is not.
+    """
+    for key, value in own.items():
+        before = known.get(key, "")
+        if before != value:
+            raise UserError(
+                f"{path} holds runs with {key} {before!r}, not {value!r}: give these another"
+                " --name."
+            )
 
 
 class Runner:

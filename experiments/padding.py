@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from data_sets import DataSet, find_data_set
-from peer_data import annotations_digest, prepare_data
+from data_sets import DataSet, annotations_digest, find_data_set, prepare_data
 from study_plan import fingerprint
 from tabulate import tabulate
 from torch import Tensor, nn

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job_runner import restore_result
+from job_runner import refuse_other_settings, restore_result
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds
-
-from dyhead.errors import UserError
 
 
 def read_report(path: Path, device: str, threads: int) -> Report:
@@ -33,12 +31,7 @@ def read_report(path: Path, device: str, threads: int) -> Report:
     known: dict[str, Any] = json.loads(path.read_text("utf-8"))
     if not known["runs"] and not known.get("earlier"):
         return empty
-    for key, value in (("device", device), ("threads", threads)):
-        if known[key] != value:
-            raise UserError(
-                f"{path} holds runs with {key} {known[key]!r}, not {value!r}: give these another"
-                " --name."
-            )
+    refuse_other_settings(path, known, {"device": device, "threads": threads})
     timings: dict[str, dict[PeerModel, Milliseconds]] = {}
     for each in known["milliseconds"]:
         model = PeerModel(each["peer"], each["model"], each["weights"])

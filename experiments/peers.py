@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from data_sets import find_data_sets
+from data_sets import annotations_digest, find_data_sets, prepare_data
 from job_runner import Job, Result, Runner
-from peer_data import annotations_digest, input_size, prepare_data, score
+from peer_data import input_size, score
 from peer_protocol import Task
 from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment

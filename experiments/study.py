@@ -13,7 +13,8 @@ or by the results of an earlier call, are not repeated: call it again to go on, 
 seeds, tables or data as well. The first seed of all comparisons comes before the second of any, and
 a comparison is begun only if it fits into the hours. Results: experiments/results/<name>.json and
 .md, written after each run; those of earlier calls stay in them. A data set is known by the name of
-its folder.
+its folder and by its annotations: where these were corrected, or results say nothing of them, it is
+trained again, and the earlier results stay beside the tables.
 """
 
 import argparse
@@ -27,8 +28,8 @@ from typing import Any
 
 import torch
 from comparisons import TABLES
-from data_sets import DataSet, find_data_sets
-from job_runner import Job, Result, Runner
+from data_sets import DataSet, find_data_sets, with_digests
+from job_runner import Job, Result, Runner, result_in
 from study_costs import count_multiply_adds
 from study_plan import EQUAL, Entry, Length, Run, make_plan, unique_runs
 from study_results import read_results, read_run, refuse_other_machines, restore, write_results
@@ -124,19 +125,18 @@ class Study:
         """
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
-        data_sets = find_data_sets(args.data)
+        data_sets = with_digests(find_data_sets(args.data), self.output / "data")
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
         self.chosen = self._chosen()
-        # before other entries of the same runs, whose titles are others
-        groups = [[self.job(run) for run in entry.runs] for entry in self.chosen]
+        self.jobs = {run: self._job(run) for run in unique_runs(self.chosen)}
         known = read_results(self.results_path, self.trainings())
         self.reported = self._plan_with(known, data_sets)
         if args.equal == "minutes":
             runs = [*known["runs"], *self.results().values()]
             refuse_other_machines(runs, known["settings"], self.machine())
-        self.of_other_configs = restore(known["runs"], self.reported, self.output)
+        self.not_shown = restore(known["runs"], self.reported, self.output)
         self.runner = Runner(
-            groups,
+            [[self.jobs[run] for run in entry.runs] for entry in self.chosen],
             3600 * args.hours,
             args.jobs,
             {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
@@ -182,11 +182,12 @@ class Study:
         named = {data_set.name for data_set in data_sets}
         others = dict.fromkeys(run["data"] for run in known["runs"] if run["data"] not in named)
         seeds = max([self.args.seeds, *(run["seed"] for run in known["runs"])])
-        return self._make_plan(tables, [*data_sets, *(DataSet(n, n, n) for n in others)], seeds)
+        digests = known["annotations"]
+        others_known = (DataSet(name, name, name, digests.get(name, "")) for name in others)
+        return self._make_plan(tables, [*data_sets, *others_known], seeds)
 
-    @functools.cache  # noqa: B019  (one study a process)
-    def job(self, run: Run) -> Job:
-        """Make the command of a run."""
+    def _job(self, run: Run) -> Job:
+        """Make the command of a run, under the title that the run has here."""
         folder = self.output / run.name
         command = (sys.executable, str(PROJECT / "train_net.py"), "--config", str(run.config))
         options = (*run.options, "SEED", str(run.seed), "OUTPUT_DIR", str(folder))
@@ -208,20 +209,19 @@ class Study:
 
     def print_plan(self) -> None:
         """Print the runs in their order, which are complete, and how long the rest takes."""
-        runs = unique_runs(self.chosen)
-        for number, run in enumerate(runs, start=1):
-            job = self.job(run)
+        for number, job in enumerate(self.jobs.values(), start=1):
             state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
             print(f"{number:4} {job.title}: {state}")
         hours = self.runner.seconds_left() / 3600
         print(
-            f"{len(runs)} runs, {self.args.jobs} at a time: about {hours:.1f} hours to go, of a"
-            f" budget of {self.args.hours:g}."
+            f"{len(self.jobs)} runs, {self.args.jobs} at a time: about {hours:.1f} hours to go, of"
+            f" a budget of {self.args.hours:g}."
         )
 
     def results(self) -> dict[str, Result]:
         """Return the results of the complete runs, by name."""
-        found = {run.name: self.job(run).result() for run in unique_runs(self.reported)}
+        names = [run.name for run in unique_runs(self.reported)]
+        found = {name: result_in(self.output / name) for name in names}
         return {name: result for name, result in found.items() if result is not None}
 
     def trainings(self) -> dict[str, Any]:
@@ -231,7 +231,7 @@ class Study:
         unit = "minutes" if args.equal == "minutes" else "steps"
         return {"equal": args.equal, unit: length, "overrides": " ".join(args.opts)}
 
-    @functools.cache  # noqa: B019
+    @functools.cache  # noqa: B019  (one study a process)
     def machine(self) -> dict[str, Any]:
         """Describe what runs the trainings."""
         args = self.args
@@ -252,7 +252,7 @@ class Study:
             {**self.trainings(), **self.machine()},
             self.reported,
             self.results(),
-            self.of_other_configs,
+            self.not_shown,
             self.runner.failures,
         )
 

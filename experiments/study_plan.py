@@ -18,7 +18,7 @@ from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 EQUAL = ("minutes", "steps", "multiply-adds")
-# Keys that say where things are: a run is known by its data set's name.
+# Keys that say where things are: a run is known by its data set's name and annotations.
 PLACES = ("OUTPUT_DIR", "DATASETS.SOURCES")
 # Keys that change nothing in a detector without blocks.
 OF_BLOCKS = (
@@ -39,6 +39,7 @@ class Run:
         options: overrides.
         seed: of the training.
         key: a hash of the whole config without the seed and the paths.
+        annotations: those of the data set, see `DataSet`.
     """
 
     title: str = field(compare=False)
@@ -47,11 +48,13 @@ class Run:
     options: tuple[str, ...] = field(compare=False)
     seed: int
     key: str
+    annotations: str
 
     @property
     def name(self) -> str:
-        """The name of its folder below the output folder."""
-        return f"{self.data}-{self.config.stem}-{self.key}-seed{self.seed}"
+        """The name of its folder below the output folder, and in the results."""
+        parts = (self.data, self.config.stem, self.key, self.annotations, f"seed{self.seed}")
+        return "-".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def make_plan(
             all_options,
             seed,
             fingerprint(config, all_options),
+            data.annotations,
         )
 
     return [

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from job_runner import Result, restore_result
+from job_runner import Result, refuse_other_settings, restore_result
 from study_plan import Entry, unique_runs
 from study_tables import ERRORS, as_values, format_study
 
@@ -27,21 +27,17 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
         trainings: what the trainings of this call have in common, such as their steps.
 
     Returns:
-        its "settings", "tables" and "runs", which are empty where there is no such file.
+        its "settings", "tables", "annotations" and "runs", which are empty where there is no such
+        file; "annotations" has the digest of each data set by its name.
 
     Raises:
         UserError: it holds other trainings.
     """
     if not path.is_file():
-        return {"settings": {}, "tables": [], "runs": []}
-    known: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    for key, value in trainings.items():
-        before = known["settings"].get(key, "")
-        if known["runs"] and before != value:
-            raise UserError(
-                f"{path} holds trainings with {key} {before!r}, not {value!r}: give these another"
-                " --name."
-            )
+        return {"settings": {}, "tables": [], "annotations": {}, "runs": []}
+    known: dict[str, Any] = {"annotations": {}, **json.loads(path.read_text("utf-8"))}
+    if known["runs"]:
+        refuse_other_settings(path, known["settings"], trainings)
     return known
 
 
@@ -106,7 +102,7 @@ def restore(known: Sequence[dict[str, Any]], plan: Sequence[Entry], output: Path
         output: the folder of the runs.
 
     Returns:
-        what the tables do not show: runs of configs that are no longer the same.
+        what the tables do not show: runs of configs or annotations that are no longer the same.
     """
     results = {run["name"]: run for run in known}
     names = {run.name for run in unique_runs(plan)}
@@ -149,6 +145,7 @@ def write_results(
     content = {
         "settings": dict(settings),
         "tables": as_values(plan, dict(results)),
+        "annotations": {run.data: run.annotations for run in unique_runs(plan)},
         "runs": [*runs, *others],
         "failures": dict(failures),
     }

@@ -269,6 +269,7 @@ def load_checked_coco(name: str, files: SourceFiles) -> list[dict]:
     _replace_metadata(name, "num_named_images", len(source.content["images"]) + lost)
     _replace_metadata(name, "lack_of_objects", lack)
     original_ids = checked.get(ORIGINAL_IDS, {})
+    _replace_metadata(name, "lost_images", report.lost_images)
     _replace_metadata(name, "original_image_ids", original_ids.get("images", {}))
     _replace_metadata(name, "original_category_ids", original_ids.get("categories", {}))
     dataset_dicts = load_coco_json(str(used), str(source.image_root), name)

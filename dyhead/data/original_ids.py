@@ -21,6 +21,11 @@ def original_category_ids(dataset_name: str) -> Mapping[int, Id]:
     return MetadataCatalog.get(dataset_name).get("original_category_ids", {})
 
 
+def lost_images(dataset_name: str) -> Mapping[Id, str]:
+    """Return the file's id -> what is wrong, of images that a loaded set leaves out for that."""
+    return MetadataCatalog.get(dataset_name).get("lost_images", {})
+
+
 def with_original_ids(results: list[dict[str, Any]], dataset_name: str) -> list[dict[str, Any]]:
     """Return detections in COCO's result format with the ids of the data set's file."""
     images, categories = original_image_ids(dataset_name), original_category_ids(dataset_name)

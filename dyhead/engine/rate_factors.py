@@ -9,6 +9,7 @@ from torch import nn
 from dyhead.d2.config import CfgNode
 from dyhead.layers import DyHeadStack
 from dyhead.layers.spatial_attention import SpatialAttention
+from dyhead.modeling.backbone.dyhead import block_options
 from dyhead.modeling.backbone.stages import find_stages
 
 _BOTTOM_UP = "bottom_up"  # Detectron2's name of what a pyramid stands on
@@ -24,8 +25,8 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
     offsets and masks. A part that the model does not have is warned of, unless the config asks for
     a model without it: what it stands on may have the factor for models with blocks.
     """
-    solver, dyhead = cfg.SOLVER, cfg.MODEL.DYHEAD
-    has_attention = dyhead.SCALE_AWARE or dyhead.SPATIAL_AWARE or dyhead.TASK_AWARE
+    solver, options = cfg.SOLVER, block_options(cfg)
+    wants_blocks = cfg.MODEL.DYHEAD.NUM_CONVS and options.has_attention
     factors: dict[nn.Parameter, float] = {}
     if (solver.BACKBONE_LR_FACTOR, solver.BACKBONE_LR_DECAY) != (1.0, 1.0):
         backbone = _bottom_up(model)
@@ -35,13 +36,13 @@ def rate_factors(cfg: CfgNode, model: nn.Module) -> dict[nn.Parameter, float]:
             factors = _backbone_factors(cfg, backbone)
     if solver.DYHEAD_LR_FACTOR != 1.0:
         blocks = [p for m in model.modules() if isinstance(m, DyHeadStack) for p in m.parameters()]
-        if not blocks and dyhead.NUM_CONVS and has_attention:
+        if not blocks and wants_blocks:
             _warn("DYHEAD_LR_FACTOR", "DyHead blocks")
         factors.update(dict.fromkeys(blocks, solver.DYHEAD_LR_FACTOR))
     if solver.OFFSET_LR_FACTOR != 1.0:
         attentions = (m for m in model.modules() if isinstance(m, SpatialAttention))
         convolutions = [m.offset_and_mask for m in attentions if m.offset_and_mask is not None]
-        if not convolutions and dyhead.NUM_CONVS and dyhead.SPATIAL_AWARE:
+        if not convolutions and wants_blocks and options.spatial_aware:
             _warn("OFFSET_LR_FACTOR", "DyHead blocks with offsets")
         for parameter in (p for m in convolutions for p in m.parameters()):
             factors[parameter] = solver.OFFSET_LR_FACTOR * factors.get(parameter, 1.0)

@@ -32,10 +32,10 @@ def average_precision(
         category: index of one category; None averages over all.
     """
     precision = coco_eval.eval["precision"][..., coco_eval.params.areaRngLbl.index(area), -1]
+    if category is not None:  # first: the selection below copies, and classes may be thousands
+        precision = precision[:, :, category]
     if iou is not None:
         precision = precision[np.isclose(coco_eval.params.iouThrs, iou)]
-    if category is not None:
-        precision = precision[:, :, category]
     annotated = precision[precision > -1]
     return float(annotated.mean() * 100) if annotated.size else math.nan
 

@@ -60,8 +60,11 @@ def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True
     ratios: list[Any] = []
     drawn: list[DrawnMaps] = []
     unreadable: list[str] = []
-    number = len(sources) if wants_ratios else min(len(sources), DRAWN_PICTURES)
-    with closing(Progress(number)) as progress:
+
+    def number_to_read() -> int:
+        return len(sources) if wants_ratios else min(len(sources), DRAWN_PICTURES + len(unreadable))
+
+    with closing(Progress(number_to_read())) as progress:
         for source in sources:
             if source.kind is not Kind.PICTURE:
                 raise UserError(f"{source.location} is no picture: figures are of pictures only.")
@@ -73,6 +76,7 @@ def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True
             except UserError as error:
                 unreadable.append(str(error))
                 progress.say(f"Left out: {error}")
+                progress.total = number_to_read()  # another picture takes its place
                 continue
             with ExitStack() as stack:
                 records = stack.enter_context(record_attentions(model))

@@ -97,14 +97,15 @@ def _evaluation(files: EvaluationFiles, measured: Evaluation) -> dict[str, Any]:
         },
         "by_picture": [
             {
-                "image_id": evaluated.pictures[each.index].image_id,
-                "file_name": evaluated.pictures[each.index].file_name,
+                "image_id": files.original_ids.get(picture.image_id, picture.image_id),
+                "file_name": picture.file_name,
                 "f1": each.f1,
                 "found": each.num_found,
                 "false": each.num_false,
                 "missed": each.num_missed,
             }
             for each in measured.pictures
+            for picture in [evaluated.pictures[each.index]]
         ],
     }
 

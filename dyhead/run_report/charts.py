@@ -32,6 +32,7 @@ _SETTINGS: Any = {
         for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     },
     "grid.color": LINE,
+    "text.parse_math": False,  # names may have dollars
     "axes.axisbelow": True,
 }
 
@@ -83,6 +84,11 @@ def as_svg(chart: Chart) -> str:
 def put_legend_below(axes: Axes, columns: int) -> None:
     """Put the legend where it hides no curve."""
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
+
+
+def legend_label(name: str) -> str:
+    """Return a name as a legend shows it: matplotlib leaves out labels that begin with "_"."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def hex_color(index: int) -> str:

@@ -1,7 +1,7 @@
 """Collects all that a report says of a run from the files that the run has left."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,10 @@ from dyhead.evaluation.original_ids import RESULTS_NAME
 from dyhead.evaluation.run_folder import evaluation_folder
 from dyhead.run_report.config_difference import ConfigDifference, base_difference
 from dyhead.run_report.data_health import describe_data, unreadable
+from dyhead.run_report.doubts import doubts
 from dyhead.run_report.evaluation import Evaluation, measure
 from dyhead.run_report.evaluation_files import EvaluationFiles, read_evaluation
-from dyhead.run_report.training_log import TrainingLog, read_training_log
-
-_TOLERANCE = 0.01  # AP, from 0 to 100
+from dyhead.run_report.training_log import METRICS_NAME, TrainingLog, read_training_log
 
 logger = logging.getLogger(__name__)
 _Found = TypeVar("_Found")
@@ -63,13 +62,16 @@ def collect_run(name: str, folder: Path, cfg: CfgNode, with_data: bool = True) -
     """
     missing: list[str] = []
     log = _optional(lambda: read_training_log(folder, cfg.SOLVER.IMS_PER_BATCH), missing)
+    missing += [] if log is None else _lost_losses(log)
+    if not cfg.DATASETS.TEST:
+        missing.append("DATASETS.TEST names no data set, so there are no scores.")
     is_registered = _optional(lambda: _register(cfg), missing)
     evaluations = {}
     for dataset in cfg.DATASETS.TEST if is_registered else ():
         read = _optional(partial(_evaluation, dataset, cfg, folder), missing)
         if read is not None:
             evaluations[dataset] = read
-            missing += _doubts(read, folder)
+            missing += doubts(*read, folder)
     health = _health(cfg) if with_data and is_registered else []
     difference = base_difference(cfg, _origin(folder))
     return RunReport(name, folder, cfg, log, evaluations, difference, health, missing)
@@ -82,6 +84,15 @@ def _optional(read: Callable[[], _Found], missing: list[str]) -> _Found | None:
     except UserError as error:
         missing.append(" ".join(str(error).split()))
         return None
+
+
+def _lost_losses(log: TrainingLog) -> Iterator[str]:
+    for name, steps in log.lost.items():
+        yield (
+            f"{name} is not finite in {len(steps):,} of {len(steps) + len(log.losses[name][0]):,}"
+            f" records of {METRICS_NAME}, at first in iteration {steps[0]:,}: its curve leaves them"
+            " out."
+        )
 
 
 def _register(cfg: CfgNode) -> bool:
@@ -102,26 +113,8 @@ def _evaluation(dataset: str, cfg: CfgNode, run: Path) -> tuple[EvaluationFiles,
     return files, measure(files.truth, files.results)
 
 
-def _doubts(read: tuple[EvaluationFiles, Evaluation], run: Path) -> list[str]:
-    """Say what is missing beside the detections, or does not fit to them."""
-    files, evaluation = read
-    doubts = []
-    if not files.cost:
-        doubts.append(
-            f"{COST_NAME} of {files.dataset} is missing in {files.folder}, with seconds per"
-            f" picture and memory: `dyhead eval {run}` makes it."
-        )
-    written, measured = files.scores.get("AP"), evaluation.scores.overall["AP"]
-    if written is not None and abs(written - measured) > _TOLERANCE:
-        doubts.append(
-            f"scores.json of {files.dataset} has an AP of {written:.2f}, its detections one of"
-            f" {measured:.2f}: data or detections have changed since."
-        )
-    return doubts
-
-
 def _health(cfg: CfgNode) -> list[str]:
     try:
         return describe_data(cfg)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return [unreadable(error)]

@@ -1,14 +1,15 @@
 """Sets the numbers of runs side by side, and compares those that measure the same."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.run_report.collect import RunReport
+from dyhead.run_report.data_of_runs import DataOfRuns
 from dyhead.run_report.evaluation import Evaluation
-from dyhead.run_report.tested_data import tested_data
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Row:
     Attributes:
         label: what it is.
         values: of the runs, in their order.
-        bases: what each value was measured on, data or device; values of unequal ones do not
+        bases: what each value was measured on, data and device; values of unequal ones do not
             compare.
         is_better: 1 where more is better, -1 where less is.
         digits: behind the decimal point.
@@ -39,37 +40,24 @@ class Row:
         ]
 
 
-def compared_rows(runs: Sequence[RunReport]) -> list[Row]:
-    """Return the rows that at least one run has a number for."""
-    return [row for row in _rows(runs) if any(map(math.isfinite, row.values))]
+def compared_rows(runs: Sequence[RunReport], data: DataOfRuns) -> list[Row]:
+    """Return the rows that at least one run has a number for.
+
+    Args:
+        runs: at least one.
+        data: of these runs.
+    """
+    return [row for row in _rows(runs, data) if any(map(math.isfinite, row.values))]
 
 
-def incomparable(runs: Sequence[RunReport]) -> list[str]:
-    """Say in sentences which numbers of the runs do not compare, and why."""
+def other_devices(runs: Sequence[RunReport], data: DataOfRuns) -> list[str]:
+    """Say in sentences which numbers of the runs do not compare for their devices."""
     sentences = []
-    for dataset in _datasets(runs):
-        sentences += list(_other_data(dataset, runs))
+    for dataset in data.evaluated_sets:
         devices = {run.name: _device_of_test(run, dataset) for run in runs}
         sentences += _other_devices(f"Seconds per picture and peak memory on {dataset}", devices)
     trained = {run.name: _device_of_training(run) for run in runs if math.isfinite(_seconds(run))}
     return sentences + _other_devices("Seconds per training step", trained)
-
-
-def _datasets(runs: Sequence[RunReport]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in run.evaluations))
-
-
-def _other_data(dataset: str, runs: Sequence[RunReport]) -> Iterator[str]:
-    """Name the runs whose data set of this name is another one than that of the first with one."""
-    first, *others = [run for run in runs if dataset in run.evaluations]
-    data = tested_data(first.evaluations[dataset][1].evaluated)
-    for run in others:
-        reason = data.difference(tested_data(run.evaluations[dataset][1].evaluated))
-        if reason:
-            yield (
-                f"{dataset} of {run.name} is not the data that it is in {first.name} ({reason}):"
-                " their numbers on it do not compare."
-            )
 
 
 def _other_devices(what: str, devices: Mapping[str, str]) -> list[str]:
@@ -80,25 +68,26 @@ def _other_devices(what: str, devices: Mapping[str, str]) -> list[str]:
     return [f"{what} were measured on {places}: those of unlike devices do not compare."]
 
 
-def _rows(runs: Sequence[RunReport]) -> Iterator[Row]:
-    datasets = _datasets(runs)
+def _rows(runs: Sequence[RunReport], data: DataOfRuns) -> Iterator[Row]:
+    datasets = data.evaluated_sets
     for dataset in datasets:
         prefix = f"{dataset}: " if len(datasets) > 1 else ""
         evaluations = [run.evaluations.get(dataset, (None, None))[1] for run in runs]
-        data = [None if each is None else tested_data(each.evaluated) for each in evaluations]
+        tested = data.tested_on(dataset)
         for label, read, is_better, digits in _MEASURES:
             values = [math.nan if each is None else read(each) for each in evaluations]
-            yield Row(prefix + label, values, data, is_better, digits)
+            yield Row(prefix + label, values, tested, is_better, digits)
         for label, values in _by_class(evaluations):
-            yield Row(prefix + label, values, data)
+            yield Row(prefix + label, values, tested)
         bases = [
-            (of_run, _device_of_test(run, dataset)) for of_run, run in zip(data, runs, strict=True)
+            (of_run, _device_of_test(run, dataset))
+            for of_run, run in zip(tested, runs, strict=True)
         ]
         for label, key, digits in _COSTS:
             values = [_number(_cost(run, dataset), key) for run in runs]
             yield Row(prefix + label, values, bases, -1, digits)
-    devices = [_device_of_training(run) for run in runs]
-    yield Row("seconds per training step", [_seconds(run) for run in runs], devices, -1, 3)
+    places = list(zip(data.trained, map(_device_of_training, runs), strict=True))
+    yield Row("seconds per training step", [_seconds(run) for run in runs], places, -1, 3)
 
 
 _Measure = tuple[str, Callable[[Evaluation], float], int, int]
@@ -130,12 +119,24 @@ def _by_class(evaluations: Sequence[Evaluation | None]) -> Iterator[tuple[str, l
         if each is None
         else {
             name: row["AP"]
-            for name, row in zip(each.evaluated.class_names, each.scores.by_class, strict=True)
+            for name, row in zip(
+                _told_apart(each.evaluated.class_names), each.scores.by_class, strict=True
+            )
         }
         for each in evaluations
     ]
     for name in dict.fromkeys(name for table in tables for name in table):
         yield f"AP of {name}", [table.get(name, math.nan) for table in tables]
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Number the classes of a name that several have: "cat", "cat (2)"."""
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return told
 
 
 def _seconds(run: RunReport) -> float:

@@ -3,17 +3,24 @@
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
-from dyhead.run_report.charts import SIZE, TEXT, Chart, hex_color, put_legend_below
+from dyhead.run_report.charts import (
+    SIZE,
+    TEXT,
+    Chart,
+    hex_color,
+    legend_label,
+    put_legend_below,
+)
 from dyhead.run_report.collect import RunReport
+from dyhead.run_report.data_of_runs import DataOfRuns
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.run_charts import KIND_NAMES
-from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.curves import Curve, finish_axes
 from dyhead.visualization.text import one_line, shorten
 
@@ -27,75 +34,121 @@ _LINE_HEIGHT = 0.17  # inches, of the legend
 _MAX_MARKED = 20  # points of a curve that are marked
 
 
-def comparison_charts(runs: Sequence[RunReport]) -> Iterator[Chart]:
-    """Draw loss and AP by step, AP by IoU and the kinds of errors of all runs."""
-    trained = [run for run in runs if run.log is not None]
-    if trained:
-        size = SIZE[0], SIZE[1] + _legend_height(run.name for run in trained)
-        losses = partial(_curves, trained, lambda log: log.losses.get("total_loss"))
-        yield Chart(
-            "runs-loss",
-            "Total loss of the runs by step.",
-            partial(_finished, losses, "Training loss", "total loss"),
-            size,
-        )
-        precisions = partial(_curves, trained, _ap)
-        yield Chart(
-            "runs-ap",
-            "AP of the runs by step.",
-            partial(_finished, precisions, "Box AP", "AP (%)"),
-            size,
-        )
-    for dataset in dict.fromkeys(name for run in runs for name in run.evaluations):
-        measured = {
-            run.name: run.evaluations[dataset][1] for run in runs if dataset in run.evaluations
-        }
-        yield from _dataset_charts(dataset, measured)
+def comparison_charts(runs: Sequence[RunReport], data: DataOfRuns) -> Iterator[Chart]:
+    """Draw loss and AP by step, AP by IoU and the kinds of errors of runs of the same data.
+
+    Runs of other data are in a chart of their own; one that is alone with its data is in none.
+
+    Args:
+        runs: at least two; each has one colour in all charts.
+        data: of these runs.
+    """
+    trained = [index for index, run in enumerate(runs) if run.log is not None]
+    for prefix, group in _several(data.trained_alike(trained)):
+        losses = _curves(group, runs, _total_loss)
+        texts = "Total loss of the runs by step.", "Training loss", "total loss"
+        yield from _chart_of_curves(f"{prefix}-loss", losses, *texts)
+    sets = data.test_sets
+    for dataset in sets:
+        name, of_set = (f"ap-{dataset}", f" on {dataset}") if len(sets) > 1 else ("ap", "")
+        for prefix, group in _several(data.tested_alike(dataset, trained)):
+            curves = _curves(group, runs, partial(_ap, dataset))
+            texts = f"AP of the runs{of_set} by step.", "Box AP", "AP (%)"
+            yield from _chart_of_curves(f"{prefix}-{name}", curves, *texts)
+    for dataset in data.evaluated_sets:
+        evaluated = [i for i, tested in enumerate(data.tested_on(dataset)) if tested is not None]
+        for prefix, group in _several(data.tested_alike(dataset, evaluated)):
+            shown = [Shown(i, runs[i].name, runs[i].evaluations[dataset][1]) for i in group]
+            yield from _dataset_charts(prefix, dataset, shown)
 
 
-def _dataset_charts(dataset: str, measured: dict[str, Evaluation]) -> Iterator[Chart]:
-    width, height = SIZE
-    legend = _legend_height(measured)
-    yield Chart(
-        f"runs-ap-by-iou-{dataset}",
-        f"AP on {dataset} by the IoU from which on a box counts as found.",
-        partial(_by_iou, measured),
-        (width, height + legend),
-    )
-    yield Chart(
-        f"runs-errors-{dataset}",
-        f"AP50 on {dataset} that each kind of error costs.",
-        partial(_errors, measured),
-        (width, max(0.18 * len(ErrorKind) * len(measured) + 1.2, 3.0) + legend),
-    )
+class Shown(NamedTuple):
+    """A run in a chart: its colour, which is its index, its name and its measures."""
+
+    color: int
+    name: str
+    measured: Evaluation
 
 
-def _ap(log: TrainingLog) -> Curve | None:
-    return next((curve for name, curve in log.precisions.items() if name.endswith("/AP")), None)
+class ShownCurve(NamedTuple):
+    """A run in a chart of curves, with its curve."""
+
+    color: int
+    name: str
+    curve: Curve
+
+
+def _several(groups: Iterable[list[int]]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the groups of several runs, with what the names of their charts begin with."""
+    several = (group for group in groups if len(group) > 1)
+    for number, group in enumerate(several, start=1):
+        yield "runs" if number == 1 else f"runs{number}", group
+
+
+def _total_loss(run: RunReport) -> Curve | None:
+    return None if run.log is None else run.log.losses.get("total_loss")
+
+
+def _ap(dataset: str, run: RunReport) -> Curve | None:
+    """Return the AP by step, which has the data set's name where there are several."""
+    if run.log is None:
+        return None
+    name = "bbox/AP" if len(run.cfg.DATASETS.TEST) == 1 else f"{dataset}/bbox/AP"
+    return run.log.precisions.get(name)
 
 
 def _curves(
-    runs: Sequence[RunReport], read: Callable[[TrainingLog], Curve | None], axes: Axes
-) -> None:
-    for index, run in enumerate(runs):
-        curve = None if run.log is None else read(run.log)
-        if curve is not None:
-            marker = "o" if len(curve[0]) <= _MAX_MARKED else ""  # one point is no line
-            axes.plot(*curve, marker=marker, **_style(index, run.name))
+    group: Sequence[int], runs: Sequence[RunReport], read: Callable[[RunReport], Curve | None]
+) -> list[ShownCurve]:
+    found = ((index, read(runs[index])) for index in group)
+    return [
+        ShownCurve(index, runs[index].name, curve)
+        for index, curve in found
+        if curve is not None and curve[0]
+    ]
 
 
-def _finished(draw: Callable[[Axes], None], title: str, label: str, axes: Axes) -> None:
-    draw(axes)
-    has_lines = bool(axes.lines)
-    finish_axes(axes, title, label, has_lines)
-    axes.set_ylim(0, _ROOM * axes.dataLim.y1 if has_lines else 1)
-    if has_lines:
-        put_legend_below(axes, _COLUMNS)
+def _chart_of_curves(
+    name: str, curves: Sequence[ShownCurve], caption: str, title: str, label: str
+) -> Iterator[Chart]:
+    """Yield a chart, unless none of its runs has recorded anything."""
+    if curves:
+        width, height = SIZE
+        size = width, height + _legend_height(each.name for each in curves)
+        yield Chart(name, caption, partial(_draw_curves, curves, title, label), size)
+
+
+def _dataset_charts(prefix: str, dataset: str, shown: Sequence[Shown]) -> Iterator[Chart]:
+    width, height = SIZE
+    legend = _legend_height(each.name for each in shown)
+    yield Chart(
+        f"{prefix}-ap-by-iou-{dataset}",
+        f"AP on {dataset} by the IoU from which on a box counts as found.",
+        partial(_by_iou, shown),
+        (width, height + legend),
+    )
+    yield Chart(
+        f"{prefix}-errors-{dataset}",
+        f"AP50 on {dataset} that each kind of error costs.",
+        partial(_errors, shown),
+        (width, max(0.18 * len(ErrorKind) * len(shown) + 1.2, 3.0) + legend),
+    )
+
+
+def _draw_curves(curves: Sequence[ShownCurve], title: str, label: str, axes: Axes) -> None:
+    for color, name, curve in curves:
+        marker = "o" if len(curve[0]) <= _MAX_MARKED else ""  # one point is no line
+        axes.plot(*curve, marker=marker, **_style(color, name))
+    finish_axes(axes, title, label, True)
+    highest = max(max(each.curve[1]) for each in curves)
+    axes.set_ylim(0, _ROOM * highest if highest > 0 else 1)
+    put_legend_below(axes, _COLUMNS)
 
 
 def _wrapped(name: str) -> str:
     """Break a run's name into lines."""
-    return "\n".join(textwrap.wrap(shorten(one_line(name), _NAME_LENGTH), _NAME_WIDTH))
+    lines = textwrap.wrap(shorten(one_line(name), _NAME_LENGTH), _NAME_WIDTH)
+    return legend_label("\n".join(lines))
 
 
 def _legend_height(names: Iterable[str]) -> float:
@@ -112,19 +165,19 @@ def _style(index: int, name: str) -> dict[str, Any]:
     }
 
 
-def _by_iou(measured: dict[str, Evaluation], axes: Axes) -> None:
-    for index, (name, each) in enumerate(measured.items()):
+def _by_iou(shown: Sequence[Shown], axes: Axes) -> None:
+    for index, name, each in shown:
         axes.plot(each.scores.ious, each.scores.by_iou["all"], marker="o", **_style(index, name))
     finish_axes(axes, "AP by IoU", "AP (%)", True)
     axes.set(xlim=(0.48, 0.97), ylim=(0, 100), xlabel="IoU")
     put_legend_below(axes, _COLUMNS)
 
 
-def _errors(measured: dict[str, Evaluation], axes: Axes) -> None:
+def _errors(shown: Sequence[Shown], axes: Axes) -> None:
     kinds = list(ErrorKind)
-    height = 0.8 / len(measured)
-    for index, (name, each) in enumerate(measured.items()):
-        places = np.arange(len(kinds)) - 0.4 + height * (index + 0.5)
+    height = 0.8 / len(shown)
+    for row, (index, name, each) in enumerate(shown):
+        places = np.arange(len(kinds)) - 0.4 + height * (row + 0.5)
         axes.barh(
             places,
             [each.costs.kinds[kind].gain for kind in kinds],

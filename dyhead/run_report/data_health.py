@@ -9,7 +9,6 @@ from dyhead.data_report.collect import CheckedSource, check_source, compare_clas
 from dyhead.data_report.configured import configured_sources
 from dyhead.data_report.pyramid import Pyramid, read_pyramid
 from dyhead.data_report.text import share
-from dyhead.errors import UserError
 
 MAX_LINES = 10
 _MAX_NAMED = 3  # kinds of problems, classes
@@ -108,7 +107,7 @@ def _roles(sources: Sequence[CheckedSource]) -> str:
     return f"{', '.join(others)} and {last} together" if others else last
 
 
-def unreadable(error: UserError) -> str:
+def unreadable(error: Exception) -> str:
     """Say in a sentence why the data could not be looked at."""
     reason = str(error).partition("\n")[0]
     return f"The data could not be looked at ({reason}): `dyhead check` says more."

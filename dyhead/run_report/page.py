@@ -122,10 +122,9 @@ def _cost(cost: Mapping[str, Any], of_set: str) -> Iterator[tuple[str, str]]:
 
 
 def _speed(log: TrainingLog) -> str:
-    return (
-        f"{log.seconds:.3f} s a step ({log.data_seconds:.3f} s of them waiting for data),"
-        f" {log.pictures_per_second:.3g} pictures per second"
-    )
+    is_known = math.isfinite(log.data_seconds)
+    waiting = f" ({log.data_seconds:.3f} s of them waiting for data)" if is_known else ""
+    return f"{log.seconds:.3f} s a step{waiting}, {log.pictures_per_second:.3g} pictures per second"
 
 
 def _evaluation(

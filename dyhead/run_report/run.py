@@ -1,6 +1,7 @@
 """Runs `dyhead report`: reads runs, and writes a page, its pictures and its numbers."""
 
 import logging
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
         for cfg in configs:
             cfg.OUTPUT_DIR = repaired  # of data that needs repair: the runs stay as they are
         runs = []
-        for name, folder, cfg in zip(_names(settings.runs), settings.runs, configs, strict=True):
+        for name, folder, cfg in zip(names_of(settings.runs), settings.runs, configs, strict=True):
             logger.info("Reading %s", folder)
             runs.append(collect_run(name, folder, cfg, settings.with_data))
     if not any(run.log or run.evaluations for run in runs):
@@ -77,7 +78,7 @@ def write_own_report(cfg: CfgNode) -> Path:
     folder = Path(cfg.OUTPUT_DIR)
     output = folder / FOLDER_NAME
     output.mkdir(parents=True, exist_ok=True)
-    _write([collect_run(folder.absolute().name, folder, cfg)], output)
+    _write([collect_run(names_of([folder])[0], folder, cfg)], output)
     return output / PAGE_NAME
 
 
@@ -90,11 +91,17 @@ def _refuse_repeated(folders: Sequence[Path]) -> None:
         known[path] = folder
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Name runs by their folders, those of the same name by the one above, too."""
-    paths = [folder.absolute() for folder in folders]
-    repeated = {name for name, number in Counter(p.name for p in paths).items() if number > 1}
-    return [f"{p.parent.name}/{p.name}" if p.name in repeated else p.name for p in paths]
+def names_of(folders: Sequence[Path]) -> list[str]:
+    """Name runs by their folders, those of the same name by as many above as tell them apart."""
+    paths = [Path(os.path.abspath(folder)) for folder in folders]  # without ".." at the end
+    names = [path.name for path in paths]
+    for length in range(2, max(len(path.parts) for path in paths) + 1):
+        number = Counter(names)
+        names = [
+            "/".join(path.parts[-length:]) if number[name] > 1 else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    return names
 
 
 def _write(runs: Sequence[RunReport], output: Path) -> list[RunReport]:
@@ -102,7 +109,7 @@ def _write(runs: Sequence[RunReport], output: Path) -> list[RunReport]:
     comparison = compare(runs) if len(runs) > 1 else None
     drawn = [_draw(run, index, len(runs)) for index, run in enumerate(runs)]
     runs = [_with_unread(*pair) for pair in zip(runs, drawn, strict=True)]
-    together = list(comparison_charts(runs)) if comparison else []
+    together = list(comparison_charts(runs, comparison.data)) if comparison else []
     with write_errors(f"The report in {output} cannot be written"):
         earlier = earlier_pictures(output / JSON_NAME)
         written = write_pictures(drawn, together, output)

@@ -12,7 +12,14 @@ from matplotlib.patheffects import withStroke
 
 from dyhead.evaluation.measures.error_kinds import ErrorKind
 from dyhead.evaluation.measures.precision_recall import Curve, thinned
-from dyhead.run_report.charts import LINE, TEXT, Chart, hex_color, put_legend_below
+from dyhead.run_report.charts import (
+    LINE,
+    TEXT,
+    Chart,
+    hex_color,
+    legend_label,
+    put_legend_below,
+)
 from dyhead.run_report.evaluation import Evaluation
 from dyhead.run_report.training_log import TrainingLog
 from dyhead.visualization.colors import text_color
@@ -55,7 +62,7 @@ def evaluation_charts(measured: Evaluation, prefix: str = "") -> Iterator[Chart]
 def _charts_of_scores(measured: Evaluation, prefix: str) -> Iterator[Chart]:
     yield Chart(
         f"{prefix}ap-by-class",
-        "AP of each class, the lowest first."
+        "AP of each class with objects, the lowest first."
         + (f" The lowest {_MAX_BARS}." if len(measured.curves) > _MAX_BARS else ""),
         partial(_ap_by_class, measured),
         (5.6, max(0.3 * min(len(measured.curves), _MAX_BARS) + 1.2, 2.4)),
@@ -165,7 +172,8 @@ def _class_lines(measured: Evaluation) -> Iterator[tuple[Curve, dict[str, Any]]]
             yield thinned(curve), {"color": LINE, "linewidth": 0.8}
     for index in colored:
         name = shorten(measured.evaluated.class_names[index], _NAME_LENGTH)
-        style = {"color": hex_color(index), "label": name, "path_effects": _OUTLINE}
+        label = legend_label(name)
+        style = {"color": hex_color(index), "label": label, "path_effects": _OUTLINE}
         yield thinned(measured.curves[index]), {**style, "linewidth": 1.8}
     joint = {"color": TEXT, "label": "all together", "linestyle": "--", "linewidth": 1.8}
     yield thinned(measured.joint_curve), joint
@@ -226,7 +234,8 @@ def _calibration(measured: Evaluation, axes: Axes) -> None:
     axes.plot([0, 1], [0, 1], "--", color=TEXT, label="honest scores")
     scores, precisions = [each.score for each in bins], [each.precision for each in bins]
     axes.plot(scores, precisions, "o", ms=5, color=hex_color(5), label="mean score of the bar")
-    title = f"Calibration (expected error {measured.calibration.error:.3f})"
+    error = f"expected error {measured.calibration.error:.3f}" if bins else "no detections"
+    title = f"Calibration ({error})"
     finish_axes(axes, title, "precision at IoU 0.5", True)
     axes.set(
         xlim=(0, 1),

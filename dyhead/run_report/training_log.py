@@ -2,12 +2,19 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dyhead.errors import UserError
-from dyhead.visualization.curves import Curve, curve_of, is_loss, is_precision, read_metrics
+from dyhead.visualization.curves import (
+    Curve,
+    curve_of,
+    is_loss,
+    is_precision,
+    not_finite,
+    read_metrics,
+)
 
 METRICS_NAME = "metrics.json"
 
@@ -17,7 +24,8 @@ class TrainingLog:
     """The numbers of a training by iteration.
 
     Attributes:
-        losses: by name, "total_loss" among them.
+        losses: by name, "total_loss" among them, where they are finite.
+        lost: the iterations in which a loss was recorded, but is not finite, by its name.
         precisions: AP and AP50 of the boxes of each data set, from 0 to 100.
         rates: the learning rate, by "lr".
         steps: number of steps.
@@ -27,6 +35,7 @@ class TrainingLog:
     """
 
     losses: Mapping[str, Curve]
+    lost: Mapping[str, Sequence[int]]
     precisions: Mapping[str, Curve]
     rates: Mapping[str, Curve]
     steps: int
@@ -57,12 +66,13 @@ def read_training_log(folder: Path, batch_size: int) -> TrainingLog:
     seconds = _median(curves, "time")
     return TrainingLog(
         losses,
+        {name: found for name in losses if (found := not_finite(records, name))},
         {name: curve for name, curve in curves.items() if is_precision(name)},
         {name: curve for name, curve in curves.items() if name == "lr"},
-        max(steps[-1] for steps, _ in losses.values() if steps) + 1,
+        max(step for step, record in records.items() if not losses.keys().isdisjoint(record)) + 1,
         seconds,
         _median(curves, "data_time"),
-        batch_size / seconds,
+        batch_size / seconds if seconds else math.nan,
     )
 
 

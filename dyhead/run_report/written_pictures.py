@@ -7,7 +7,6 @@ from pathlib import Path
 from dyhead.data.sources.json_file import read_json
 from dyhead.errors import UserError
 from dyhead.run_report.charts import Chart, write_png
-from dyhead.run_report.drawn_pictures import DrawnPicture
 from dyhead.run_report.page import DrawnRun
 
 _FILE_NAME = re.compile(r"[\w.-]+\.png")  # of a file beside the report: no path to elsewhere
@@ -27,19 +26,39 @@ def write_pictures(drawn: Sequence[DrawnRun], together: Sequence[Chart], output:
     Raises:
         OSError: a file cannot be written.
     """
-    names = []
+    names = _FileNames()
     charts = [*together]
     for run in drawn:
         charts += run.training
         for evaluation in run.evaluations.values():
             charts += evaluation.charts
             examples = evaluation.examples
-            names += _write_examples(examples.worst, output, f"{evaluation.prefix}worst")
-            names += _write_examples(examples.best, output, f"{evaluation.prefix}best")
+            for kind, pictures in (("worst", examples.worst), ("best", examples.best)):
+                for number, picture in enumerate(pictures, start=1):
+                    name = names.take(f"{evaluation.prefix}{kind}-{number}")
+                    picture.joined().save(output / name)
     for chart in charts:
-        names.append(_file_name(chart.name))
-        write_png(chart, output / names[-1])
-    return sorted(names)
+        write_png(chart, output / names.take(chart.name))
+    return sorted(names.taken)
+
+
+class _FileNames:
+    """Chooses names of PNG files that differ on any disk, be it one where A is a."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self._folded: set[str] = set()
+
+    def take(self, name: str) -> str:
+        """Return a name without what that of a data set may have and a file's may not."""
+        plain = chosen = re.sub(r"[^\w.-]+", "-", name)
+        number = 1
+        while chosen.casefold() in self._folded:
+            number += 1
+            chosen = f"{plain}-{number}"
+        self._folded.add(chosen.casefold())
+        self.taken.append(f"{chosen}.png")
+        return self.taken[-1]
 
 
 def earlier_pictures(report: Path) -> set[str]:
@@ -57,15 +76,3 @@ def earlier_pictures(report: Path) -> set[str]:
         for name in (named if isinstance(named, list) else ())
         if isinstance(name, str) and _FILE_NAME.fullmatch(name) and (report.parent / name).is_file()
     }
-
-
-def _write_examples(pictures: Sequence[DrawnPicture], output: Path, name: str) -> list[str]:
-    names = [_file_name(f"{name}-{number}") for number in range(1, len(pictures) + 1)]
-    for picture, file_name in zip(pictures, names, strict=True):
-        picture.joined().save(output / file_name)
-    return names
-
-
-def _file_name(name: str) -> str:
-    """Return the name of a PNG, without what a data set's name may have and a file's may not."""
-    return re.sub(r"[^\w.-]+", "-", name) + ".png"

@@ -9,6 +9,7 @@ import numpy as np
 
 from dyhead.data.checks import check_coco
 from dyhead.data.checks.identifiers import ORIGINAL_IDS
+from dyhead.data.checks.values import Id
 from dyhead.data.sources import Division, part_names, read_source
 from dyhead.data.sources.parts import MARK
 from dyhead.data_report.configured import configured_sources
@@ -82,18 +83,19 @@ def load_set(files: SetFiles) -> PictureSet:
     No file is written.
 
     Raises:
-        UserError: a file can't be used, or the predictions are of another data set.
+        UserError: a file can't be used, or the predictions do not fit to the data set.
     """
     source = read_source(files.path, files.image_root, files.division)
     with progress_of(files.name) as progress:
-        content, _ = check_coco(
+        content, report = check_coco(
             source.content, source.path, source.image_root, progress, files.may_leave
         )
     categories = sorted(content["categories"], key=lambda each: each["id"])
     places = {image["id"]: place for place, image in enumerate(content["images"])}
     classes = {category["id"]: index for index, category in enumerate(categories)}
     truth_pictures, truth = _truth(content["annotations"], places, classes)
-    found_pictures, found = _found(files.results, content.get(ORIGINAL_IDS, {}), places, classes)
+    originals = content.get(ORIGINAL_IDS, {})
+    found_pictures, found = _found(files.results, originals, places, classes, report.lost_images)
     return PictureSet(
         name=files.name,
         image_root=source.image_root,
@@ -115,6 +117,7 @@ def _found(
     originals: Mapping[str, Mapping],
     places: Mapping[Any, int],
     classes: Mapping[Any, int],
+    lost_images: Mapping[Id, str],
 ) -> tuple[np.ndarray, Found]:
     """Return the picture of each detection, and the detections: by picture, then falling score."""
     if results is None:
@@ -123,7 +126,7 @@ def _found(
     class_of = _as_written(originals.get("categories", {}), classes)
     rows = [
         (each["image_id"], each["category_id"], *each["bbox"], each["score"])
-        for each in read_results(results, picture_of, class_of)
+        for each in read_results(results, picture_of, class_of, lost_images)
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 7)
     table = table[np.lexsort((-table[:, 6], table[:, 0]))]

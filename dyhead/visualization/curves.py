@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -89,8 +89,17 @@ def is_precision(name: str) -> bool:
 def curve_of(records: Mapping[int, Mapping[str, float | None]], name: str) -> Curve:
     """Return the iterations and values of a scalar, where it is finite."""
     named = [(iteration, record.get(name)) for iteration, record in records.items()]
-    points = [(i, value) for i, value in named if value is not None and math.isfinite(value)]
+    points = [(i, value) for i, value in named if _is_finite(value)]
     return [iteration for iteration, _ in points], [value for _, value in points]
+
+
+def _is_finite(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def not_finite(records: Mapping[int, Mapping[str, float | None]], name: str) -> list[int]:
+    """Return the iterations in which a scalar was recorded, but is not finite."""
+    return [i for i, record in records.items() if name in record and not _is_finite(record[name])]
 
 
 def draw_losses(axes: Axes, losses: Mapping[str, Curve]) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.structures import BoxMode
-from dyhead.data.original_ids import original_category_ids, original_image_ids
+from dyhead.data.original_ids import lost_images, original_category_ids, original_image_ids
 from dyhead.data.reading import read_image
 from dyhead.evaluation.results_file import read_results
 from dyhead.visualization.boxes import DrawnBox, draw_boxes
@@ -101,6 +101,7 @@ def _read_predictions(
         path,
         {images.get(each, each): each for each in record_ids},
         {categories.get(each, each): index for each, index in id_map.items()},
+        lost_images(dataset_name),
     )
     boxes: dict[int, list[_Box]] = {}
     for result in sorted(results, key=lambda result: result["score"]):

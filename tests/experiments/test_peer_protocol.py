@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from data_sets import find_data_set
-from peer_data import annotations_digest, input_size, prepare_data, score
+from data_sets import annotations_digest, find_data_set, prepare_data
+from peer_data import input_size, score
 from peer_protocol import MARK, Part, Task, heard
 
 from dyhead.errors import UserError

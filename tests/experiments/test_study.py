@@ -29,12 +29,9 @@ with open(pathlib.Path(__file__).with_name("calls"), "a") as calls:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a train_net.py that writes scores, and the data set cells."""
     (tmp_path / "train_net.py").write_text(TRAIN_NET)
-    for name in ("train", "val"):
-        (tmp_path / "cells").mkdir(exist_ok=True)
-        (tmp_path / "cells" / f"{name}.json").write_text("{}")
     monkeypatch.setattr(study, "PROJECT", tmp_path)
     return tmp_path
 
@@ -82,7 +79,7 @@ def test_results_of_other_trainings_are_not_overwritten(
     project: Path, arguments: tuple[str, ...]
 ) -> None:
     first = call(project, "--seeds", "1", "--only", "ATSS")
-    with pytest.raises(SystemExit, match="study.json holds trainings with .* another --name"):
+    with pytest.raises(SystemExit, match="study.json holds runs with .* another --name"):
         call(project, *arguments)
     assert json.loads((project / "study.json").read_text()) == first
 
@@ -128,10 +125,16 @@ def test_equal_steps_go_on_on_another_machine_and_say_which(project: Path) -> No
 
 
 def test_written_results_of_the_project_are_read_and_complete(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They were written before runs said their machine; their keys are those of the configs."""
     shutil.copy(Path(study.__file__).parent / "results" / "forms.json", project)
+    digests = json.loads((project / "forms.json").read_text())["annotations"]
+    monkeypatch.setattr(
+        study,
+        "with_digests",
+        lambda sets, _: [each._replace(annotations=digests[each.name]) for each in sets],
+    )
     name = ["--name", "forms", "--results", str(project), "--tables", "forms"]
     length = ["--equal", "steps", "--steps", "700", "--seeds", "1", "--only", "the recipe"]
     (project / "cells").rename(project / "bccd")
@@ -148,9 +151,7 @@ def test_data_sets_of_the_same_name_are_refused(project: Path) -> None:
 
 def test_what_a_later_call_leaves_out_stays_in_the_results(project: Path) -> None:
     call(project, "--seeds", "2", "--only", "ATSS")
-    (project / "boards").mkdir()
-    for name in ("train", "val"):
-        (project / "boards" / f"{name}.json").write_text("{}")
+    shutil.copytree(project / "cells", project / "boards")
     shutil.rmtree(project / "output")
     study.main(
         ["--data", str(project / "boards"), "--results", str(project), "--jobs", "1"]
@@ -173,6 +174,54 @@ def test_runs_of_a_config_that_changed_since_are_kept_beside_the_tables(project:
     again = call(project, "--seeds", "1", "--only", "ATSS")
     assert len(calls(project)) == 3, "that run, and the one that takes its place"
     assert again["runs"][-1] == content["runs"][0] and len(again["runs"]) == 3
+
+
+def correct_a_box(project: Path) -> None:
+    path = project / "cells" / "train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("has_folders", [True, False])
+def test_corrected_annotations_are_trained_again_and_earlier_results_stay(
+    project: Path, has_folders: bool
+) -> None:
+    options = ["--seeds", "1", "--only", "ATSS"]
+    first = call(project, *options)
+    correct_a_box(project)
+    if not has_folders:
+        shutil.rmtree(project / "output")
+    again = call(project, *options)
+    assert len(calls(project)) == 4
+    assert again["runs"][2:] == first["runs"], "beside the tables"
+    assert again["annotations"].keys() == {"cells"}
+    assert again["annotations"] != first["annotations"]
+    (table,) = again["tables"]
+    assert [row["scores"]["AP"]["n"] for row in table["rows"]] == [1, 1]
+    assert call(project, *options) == again and len(calls(project)) == 4
+
+
+def test_data_that_has_moved_is_not_trained_again(project: Path, tmp_path: Path) -> None:
+    first = call(project, "--seeds", "1", "--only", "ATSS")
+    shutil.rmtree(project / "output")
+    (tmp_path / "elsewhere").mkdir()
+    (project / "cells").rename(tmp_path / "elsewhere" / "cells")
+    data = ["--data", str(tmp_path / "elsewhere" / "cells"), "--results", str(project)]
+    study.main([*data, "--tables", "detectors", "--jobs", "1", "--seeds", "1", "--only", "ATSS"])
+    assert json.loads((project / "study.json").read_text()) == first
+    assert len(calls(project)) == 2
+
+
+def test_results_that_say_nothing_of_annotations_stay_and_count_for_none(project: Path) -> None:
+    content = call(project, "--seeds", "1", "--only", "ATSS")
+    digest = content.pop("annotations")["cells"]
+    for run in content["runs"]:
+        run["name"] = run["name"].replace(f"-{digest}", "")
+    (project / "study.json").write_text(json.dumps(content))
+    shutil.rmtree(project / "output")
+    again = call(project, "--seeds", "1", "--only", "ATSS")
+    assert len(calls(project)) == 4 and again["runs"][2:] == content["runs"]
 
 
 def test_results_that_were_written_are_complete_without_their_folders(project: Path) -> None:
@@ -226,7 +275,8 @@ def test_a_name_of_no_run_is_refused(project: Path) -> None:
 
 
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = ["--data", str(project / "cells"), "--data", str(project)]
+    shutil.copytree(project / "cells", project / "boards")
+    data = ["--data", str(project / "cells"), "--data", str(project / "boards")]
     study.main([*data, "--plan", "--jobs", "2", "--results", str(project)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("cells: ATSS without DyHead, seed 1: 7.2 min")

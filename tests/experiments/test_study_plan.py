@@ -21,6 +21,16 @@ def test_every_row_is_trained_on_every_data_set_with_every_seed() -> None:
     assert len({(entry.run, entry.table.name) for entry in plan}) == len(plan)
 
 
+def test_runs_of_other_annotations_are_other_runs() -> None:
+    tables = list(TABLES.values())
+    corrected = [each._replace(annotations="0123456789") for each in DATA]
+    names = [
+        {run.name for run in unique_runs(make_plan(tables, data, (1,), MINUTES))}
+        for data in (DATA, corrected)
+    ]
+    assert len(names[0]) == len(names[1]) and not names[0] & names[1]
+
+
 def test_rows_that_train_the_same_share_their_runs() -> None:
     """ATSS without DyHead stands in all tables, with it in all of them under other names."""
     plan = [entry for entry in full_plan((1,)) if entry.run.data == "cells"]

@@ -12,10 +12,13 @@ from small_runs import save_run
 
 from dyhead import Detector
 from dyhead.cli.main import main
+from dyhead.explanation import measure as measure_module
 from dyhead.explanation.figures import shown_depths
 from dyhead.explanation.measure import collect_maps, measure, scale_ratios
 from dyhead.layers import DyHeadStack, fused_attention, record_attentions
+from dyhead.prediction.runner import Runner
 from dyhead.prediction.sources import find_sources
+from dyhead.progress import Progress
 
 SIZES = [(8, 8), (4, 4), (2, 2)]
 
@@ -28,6 +31,12 @@ def folder(tmp_path: Path) -> Path:
         pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{index}.png")
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """Return that of a small detector of one block."""
+    return Detector(save_run(tmp_path_factory.mktemp("run")), device="cpu").runner
 
 
 def test_maps_are_what_blocks_get_and_give_and_blocks_stay_fused(
@@ -100,6 +109,47 @@ def test_figure_3_without_scale_attention_is_refused_and_figure_4_is_drawn(
         main([*words, "--figures", "3"])
     main([*words, "--figures", "4"])
     assert (tmp_path / "out" / "figure4_p3.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "wants_ratios", "counted"),
+    [((), False, 4), ((1,), False, 5), ((1, 2, 5), False, 6), ((1,), True, 6)],
+)
+def test_progress_ends_at_its_total(
+    broken: tuple[int, ...],
+    wants_ratios: bool,
+    counted: int,
+    runner: Runner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next picture is read in the place of one of figure 4 that cannot be read."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(6):
+        path = folder / f"{index}.png"
+        Image.new("RGB", (80, 60), (40 * index, 9, 90)).save(path)
+        if index in broken:
+            path.write_bytes(b"no picture")
+    shown: list[Counted] = []
+    monkeypatch.setattr(measure_module, "Progress", lambda n: shown.append(Counted(n)) or shown[0])
+    measured = measure(runner, find_sources([str(folder)], tmp_path / "out"), wants_ratios)
+    assert len(measured.unreadable) == len([index for index in broken if index < counted])
+    assert shown[0].count == shown[0].total == counted
+    assert all(count <= total for count, total in shown[0].history)
+
+
+class Counted(Progress):
+    """Remembers what it has shown."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        self.count, self.history = 0, []
+
+    def advance(self, pictures: int = 1) -> None:
+        super().advance(pictures)
+        self.count += pictures
+        self.history.append((self.count, self.total))
 
 
 def test_other_figures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

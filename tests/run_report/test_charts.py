@@ -4,7 +4,14 @@ import re
 
 from PIL import Image
 
-from dyhead.run_report.charts import Chart, as_svg, hex_color, write_png
+from dyhead.run_report.charts import (
+    Chart,
+    as_svg,
+    hex_color,
+    legend_label,
+    put_legend_below,
+    write_png,
+)
 from dyhead.visualization.colors import class_colors
 
 
@@ -22,6 +29,21 @@ def test_text_and_axes_have_the_colours_of_the_page():
     assert "var(--text)" in svg and "#1a1b1c" not in svg
     assert hex_color(3) in svg
     assert "a&lt;b &amp; c" in svg
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    """Matplotlib takes text between dollars for mathematics, and hides labels that begin with _."""
+    names = ["$x^$", "_plain", "\\frac$"]
+
+    def draw(axes):
+        for index, name in enumerate(names):
+            axes.plot([0, 1], [index, 1], label=legend_label(name))
+        put_legend_below(axes, 3)
+
+    chart = Chart("names", "Lines.", draw)
+    svg = as_svg(chart)
+    assert all(name in svg for name in names)
+    write_png(chart, tmp_path / "names.png")
 
 
 def test_ids_that_are_referred_to_are_the_chart_s_own():

@@ -2,9 +2,12 @@
 
 import json
 import math
+import re
+import shutil
 from collections import Counter
 
 import pytest
+from PIL import Image
 
 from dyhead.config import load_config
 from dyhead.config.find import packaged_folder
@@ -76,7 +79,8 @@ def test_scores_of_other_detections_are_doubted(make_run, tmp_path):
     run = make_run()
     (run / "inference" / "scores.json").write_text('{"AP": 99.0}')
     report = collect(run, tmp_path)
-    assert "has an AP of 99.00, its detections one of" in report.missing[0]
+    assert "in inference has an AP of 99.00, its detections one of" in report.missing[0]
+    assert f"`dyhead eval {run}` evaluates anew" in report.missing[0]
 
 
 def test_a_detector_that_finds_nothing_is_reported(make_run, tmp_path):
@@ -189,3 +193,139 @@ def test_scores_that_are_no_table_are_named(make_run, tmp_path):
     (run / "inference" / "scores.json").write_text("[1]")
     report = collect(run, tmp_path)
     assert any("scores.json is no table of names and values" in each for each in report.missing)
+
+
+def own_copy(labelled, tmp_path, change=lambda truth: None):
+    """Copy the data set, with other labels to test on; return its folder and its sources."""
+    folder = tmp_path / "copy"
+    shutil.copytree(labelled, folder)
+    content = json.loads((folder / "val.json").read_text())
+    change(content)
+    (folder / "val.json").write_text(json.dumps(content))
+    names = [[f"made_{part}", str(folder / f"{part}.json"), str(folder)] for part in SPLITS]
+    return folder, {"DATASETS.SOURCES": names}
+
+
+SPLITS = ("train", "val")
+
+
+def make_smaller(path):
+    with Image.open(path) as picture:
+        picture.resize((300, 200)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            make_smaller,
+            r"image size differs from its file's \(600 x 600, file 300 x 200\)",
+        ),
+        (lambda path: path.unlink(), "image file missing"),
+        (lambda path: path.write_bytes(b"none"), "image file unreadable"),
+    ],
+)
+def test_a_picture_that_has_changed_since_is_named_with_what_is_wrong(
+    make_run, labelled, tmp_path, change, reason
+):
+    folder, sources = own_copy(labelled, tmp_path)
+    run = make_run(**sources)
+    assert collect(run, tmp_path).evaluations
+    results = json.loads((run / "inference" / "coco_instances_results.json").read_text())
+    images = json.loads((folder / "val.json").read_text())["images"]
+    (name,) = [i["file_name"] for i in images if i["id"] == results[0]["image_id"]]
+    change(folder / name)
+    report = collect(run, tmp_path)
+    (sentence,) = report.missing
+    assert not report.evaluations
+    assert re.search(
+        rf"in a picture that the data set leaves out by now, {name}: {reason}", sentence
+    )
+    assert "coco_instances_results.json has detections" in sentence
+    assert "Put the picture back as it was, or evaluate again" in sentence
+
+
+def without_sizes(truth):
+    for image in truth["images"]:
+        del image["width"], image["height"]
+
+
+def test_detections_beyond_a_picture_that_became_smaller_are_doubted(make_run, labelled, tmp_path):
+    """Labels without sizes fit to a picture of any, and the detections do not."""
+    folder, sources = own_copy(labelled, tmp_path, without_sizes)
+    run = make_run(**sources)
+    assert not collect(run, tmp_path).missing
+    for image in json.loads((folder / "val.json").read_text())["images"]:
+        make_smaller(folder / image["file_name"])
+    (sentence,) = [each for each in collect(run, tmp_path).missing if "reach beyond" in each]
+    assert "with 300 x 200 pixels, which seem to have been larger when" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "lack"),
+    [
+        (lambda t: t.update(annotations=[]), "no annotations"),
+        (lambda t: [a.update(iscrowd=1) for a in t["annotations"]], "crowds alone (its"),
+    ],
+)
+def test_a_set_without_objects_is_said_to_have_none(make_run, labelled, tmp_path, change, lack):
+    _, sources = own_copy(labelled, tmp_path, change)
+    report = collect(make_run(**sources), tmp_path)
+    (sentence,) = report.missing
+    assert sentence.startswith(f"'made_val' has {lack}")
+    assert "label its pictures, or name another set in DATASETS.TEST" in sentence
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_set_of_the_host_that_is_not_there_is_named(make_run, tmp_path, monkeypatch, with_data):
+    monkeypatch.chdir(tmp_path)
+    report = collect(make_run(**{"DATASETS.TEST": ("coco_2017_val",)}), tmp_path, with_data)
+    (sentence,) = report.missing
+    assert "'coco_2017_val' cannot be read" in sentence and "instances_val2017.json" in sentence
+    assert not with_data or "instances_val2017.json" in report.health[0]
+
+
+@pytest.mark.parametrize("value", ["fast", [0.5]])
+def test_a_cost_that_is_no_number_is_named(make_run, tmp_path, value):
+    run = make_run()
+    (run / "inference" / "cost.json").write_text(json.dumps({"seconds_per_image": value}))
+    (sentence,) = collect(run, tmp_path).missing
+    assert f"cost.json has the value {value!r} for seconds_per_image, which is no" in sentence
+
+
+def test_a_config_that_names_no_test_set_is_said_to(make_run, tmp_path):
+    report = collect(make_run(**{"DATASETS.TEST": ()}), tmp_path)
+    assert report.log is not None
+    assert report.missing == ["DATASETS.TEST names no data set, so there are no scores."]
+
+
+def write_losses(run, *losses):
+    lines = [{"iteration": 20 * step, "total_loss": each} for step, each in enumerate(losses)]
+    (run / "metrics.json").write_text("".join(json.dumps(each) + "\n" for each in lines))
+
+
+def test_losses_that_are_not_finite_are_counted(make_run, tmp_path):
+    run = make_run()
+    write_losses(run, 3.0, math.nan, None, 2.0)
+    report = collect(run, tmp_path)
+    assert report.log.losses["total_loss"] == ([0, 60], [3.0, 2.0])
+    assert report.missing == [
+        "total_loss is not finite in 2 of 4 records of metrics.json, at first in iteration 20: its"
+        " curve leaves them out."
+    ]
+
+
+def test_a_training_of_which_no_loss_is_finite_is_reported(make_run, tmp_path):
+    run = make_run()
+    write_losses(run, math.nan, math.inf)
+    report = collect(run, tmp_path)
+    assert report.log.steps == 21 and report.log.losses["total_loss"] == ([], [])
+    assert report.missing[0].startswith("total_loss is not finite in 2 of 2 records")
+
+
+@pytest.mark.parametrize("written", ["50", True, [50.0]])
+def test_scores_that_are_no_number_are_doubted(make_run, tmp_path, written):
+    run = make_run()
+    (run / "inference" / "scores.json").write_text(json.dumps({"AP": written}))
+    (sentence,) = collect(run, tmp_path).missing
+    assert "scores.json of made_val in inference has an AP of" in sentence

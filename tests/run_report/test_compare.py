@@ -114,6 +114,47 @@ def test_other_data_of_the_same_name_is_told_and_not_compared(
     assert row(compared, "seconds per training step").differences == [0, 0]
 
 
+def with_training_labels(labelled, folder, change):
+    """Make a data set to train on of the same name: a copy, with other labels."""
+    truth = json.loads((labelled / "train.json").read_text())
+    change(truth)
+    folder.mkdir()
+    (folder / "train.json").write_text(json.dumps(truth))
+    files = folder / "train.json", labelled / "val.json"
+    names = "made_train", "made_val"
+    return [[name, str(file), str(labelled)] for name, file in zip(names, files, strict=True)]
+
+
+def test_training_steps_on_other_data_do_not_compare(make_run, labelled, tmp_path):
+    sources = {
+        name: {"DATASETS.SOURCES": with_training_labels(labelled, tmp_path / name, change)}
+        for name, change in (("copy", lambda truth: None), ("other", move_boxes))
+    }
+    folders = [make_run("one", 7), *(make_run(n, 8, **keys) for n, keys in sources.items())]
+    compared = compare(collected(*folders))
+    seconds = row(compared, "seconds per training step")
+    assert seconds.values == [0.5] * 3
+    assert seconds.differences[:2] == [0, 0] and math.isnan(seconds.differences[2])
+    (sentence,) = compared.doubts
+    assert sentence == (
+        f"other was trained on other data than one ({tmp_path / 'other' / 'train.json'} in the"
+        f" place of {labelled / 'train.json'}): their losses and seconds per training step do not"
+        " compare."
+    )
+
+
+def test_classes_of_one_name_have_a_row_each(make_run, labelled, tmp_path):
+    def same_name(truth):
+        for category in truth["categories"]:
+            category["name"] = "cell"
+
+    sources = with_labels(labelled, tmp_path, same_name)
+    folders = [make_run(f"run{seed}", seed, **{"DATASETS.SOURCES": sources}) for seed in (7, 8)]
+    compared = compare(collected(*folders))
+    labels = [each.label for each in compared.rows if each.label.startswith("AP of")]
+    assert labels == ["AP of cell", "AP of cell (2)", "AP of cell (3)"]
+
+
 def test_data_that_has_moved_is_the_same(make_run, labelled, tmp_path):
     sources = with_labels(labelled, tmp_path, lambda truth: None)
     compared = compare(

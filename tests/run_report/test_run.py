@@ -10,6 +10,8 @@ from coco_detections import NAMES, make_results, pycocotools_scores
 
 from dyhead.errors import UserError
 from dyhead.run_report import ReportSettings, write_report
+from dyhead.run_report.as_json import report_as_dict
+from dyhead.run_report.run import names_of
 from dyhead.run_report.written_pictures import earlier_pictures
 
 
@@ -172,6 +174,65 @@ def test_the_page_and_the_numbers_say_what_does_not_compare(make_run, tmp_path):
     write_report(ReportSettings(runs, tmp_path, with_data=False))
     (doubt,) = json.loads((tmp_path / "report.json").read_text())["comparison"]["doubts"]
     assert doubt in (tmp_path / "report.html").read_text()
+
+
+def test_runs_of_the_same_name_are_told_apart_by_as_many_folders_as_it_takes(tmp_path):
+    folders = [tmp_path / path for path in ("a/x/run", "b/x/run", "b/y/run", "b/other", "c/../d")]
+    assert names_of(folders) == ["a/x/run", "b/x/run", "y/run", "other", "d"]
+
+
+def test_no_picture_takes_the_place_of_another(make_run, labelled, tmp_path):
+    """Names of data sets that differ in what a file's name cannot have, or in case alone."""
+    names = ("a b", "a-b", "A B")
+    sources = [[name, str(labelled / "val.json"), str(labelled)] for name in names]
+    run = make_run(**{"DATASETS.SOURCES": sources, "DATASETS.TRAIN": names, "DATASETS.TEST": names})
+    for name in names:
+        (run / "inference" / name).mkdir()
+        shutil.copy(run / "inference" / "coco_instances_results.json", run / "inference" / name)
+    (report,) = write_report(ReportSettings([run], tmp_path, with_data=False))
+    assert len(report.evaluations) == 3
+    pictures = json.loads((tmp_path / "report.json").read_text())["pictures"]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == pictures
+    assert len({name.casefold() for name in pictures}) == len(pictures) == 3 * (7 + 8) + 2 + 1
+
+
+def test_numbers_have_the_ids_of_the_user_s_file(make_run, labelled, tmp_path):
+    content = json.loads((labelled / "val.json").read_text())
+    for image in content["images"]:
+        image["id"] = f"picture {image['id']}"
+    for annotation in content["annotations"]:
+        annotation["image_id"] = f"picture {annotation['image_id']}"
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    sources = [["made_train", str(labelled / "train.json"), str(labelled)]]
+    sources.append(["made_val", str(tmp_path / "val.json"), str(labelled)])
+    run = make_run(**{"DATASETS.SOURCES": sources})
+    path = run / "inference" / "coco_instances_results.json"
+    results = json.loads(path.read_text())
+    path.write_text(
+        json.dumps([{**each, "image_id": f"picture {each['image_id']}"} for each in results])
+    )
+    (report,) = write_report(ReportSettings([run], tmp_path / "out", with_data=False))
+    measured = report_as_dict([report], None, [])["runs"][0]["evaluations"]["made_val"]
+    file_names = {image["id"]: image["file_name"] for image in content["images"]}
+    assert {each["image_id"]: each["file_name"] for each in measured["by_picture"]} == file_names
+
+
+def test_classes_of_any_name_and_detectors_of_any_answer_have_a_page(make_run, labelled, tmp_path):
+    """A set with names that mean something to HTML and to matplotlib, and no detection at all."""
+    names = ("<script>alert(1)</script>", "$x^$", "_a & b")
+    content = json.loads((labelled / "val.json").read_text())
+    for category, name in zip(content["categories"], names, strict=True):
+        category["name"] = name
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    sources = [["made_train", str(labelled / "train.json"), str(labelled)]]
+    sources.append(["made_val", str(tmp_path / "val.json"), str(labelled)])
+    runs = [make_run(name, 7, **{"DATASETS.SOURCES": sources}) for name in ("_one", "$two^$")]
+    (runs[1] / "inference" / "coco_instances_results.json").write_text("[]")
+    write_report(ReportSettings(runs, tmp_path / "out", with_data=False))
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page
+    assert "$x^$" in page and "_a &amp; b" in page
+    assert "Calibration (no detections)" in page
 
 
 def test_folders_that_are_no_runs_are_refused(tmp_path, make_run):

@@ -86,8 +86,11 @@ def test_predictions_below_the_threshold_are_left_out(dataset, tmp_path):
 
 
 def test_predictions_of_another_data_set_are_refused(dataset, tmp_path):
-    for wrong in (prediction(77, 0.9), prediction(0, 0.9, category_id=5)):
-        with pytest.raises(ValueError, match="is of another data set: image"):
+    for wrong, what in (
+        (prediction(77, 0.9), "image 77"),
+        (prediction(0, 0.9, category_id=5), "category 5"),
+    ):
+        with pytest.raises(ValueError, match=f"has detections of {what}, which the data set does"):
             draw_mosaic(dataset, predict(tmp_path / "p.json", [wrong]), tmp_path / "m.png")
     with pytest.raises(ValueError, match="missing.json can't be read"):
         draw_mosaic(dataset, tmp_path / "missing.json", tmp_path / "m.png")

@@ -149,15 +149,23 @@ def _take(
     if image["id"] in checked.by_id:
         report.add(kinds.DUPLICATE_IMAGE_ID, Item(name, file_name))
     elif isinstance(header, OSError):
-        kind, reason = _file_problem(file_name, header, search)
-        report.add(kind, Item(f"{name}: {reason}" if reason else name, file_name))
+        _lose(image, *_file_problem(file_name, header, search), report)
     else:
-        usable = _with_true_size(image, header, name, checked, report)
+        usable = _with_true_size(image, header, checked, report)
         if usable is not None:
             checked.by_id[image["id"]] = usable
             checked.num_bytes[image["id"]] = header.num_bytes
             if header.is_deep:
                 report.add(kinds.DEEP_PICTURE, Item(name, file_name))
+
+
+def _lose(image: dict, kind: Kind, reason: str, report: CheckReport) -> None:
+    """Report an image that is left out for its file."""
+    file_name = image["file_name"]
+    name = f"{file_name}, id {image['id']}"
+    report.add(kind, Item(f"{name}: {reason}" if reason else name, file_name))
+    more = f" ({reason})" if reason else ""
+    report.lost_images[image["id"]] = f"{file_name}: {kind.problem}{more}"
 
 
 def _file_problem(file_name: str, error: OSError, search: NameSearch) -> tuple[Kind, str]:
@@ -173,10 +181,11 @@ def _file_problem(file_name: str, error: OSError, search: NameSearch) -> tuple[K
 
 
 def _with_true_size(
-    image: dict, header: Header, name: str, checked: CheckedImages, report: CheckReport
+    image: dict, header: Header, checked: CheckedImages, report: CheckReport
 ) -> dict | None:
     """Return an image's entry with the size of its file as shown, None where sizes disagree."""
     file_name = image["file_name"]
+    name = f"{file_name}, id {image['id']}"
     width, height = header.size
     if "width" not in image or "height" not in image:
         report.completed = True
@@ -191,7 +200,7 @@ def _with_true_size(
         report.add(kinds.SENSOR_RASTER, Item(f"{name}: {sizes}", file_name))
         checked.turns[image["id"]] = Turn(header.orientation, header.stored)
         return {**image, "width": width, "height": height}
-    report.add(kinds.SIZE_MISMATCH, Item(f"{name}: {sizes}", file_name))
+    _lose(image, kinds.SIZE_MISMATCH, sizes, report)
     return None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dyhead.data.checks.kinds import Kind
+from dyhead.data.checks.values import Id
 
 MAX_NAMED = 3  # items that the text names per kind of problem
 MAX_KEPT = 200  # items that are remembered per kind: a large set may have a problem everywhere
@@ -38,6 +39,7 @@ class CheckReport:
         counts: kind -> the number of items.
         faults_by_file: file name of an image -> the number of its faults.
         evidence: kind -> what a finding about the whole set rests on, with numbers.
+        lost_images: id of an image that was left out for its file -> the file, and what is wrong.
         completed: keys that COCO's tools need were filled in from what is known, or values were
             brought into the form that they take.
     """
@@ -47,6 +49,7 @@ class CheckReport:
     counts: dict[Kind, int] = field(default_factory=dict)
     faults_by_file: Counter[str] = field(default_factory=Counter)
     evidence: dict[Kind, str] = field(default_factory=dict)
+    lost_images: dict[Id, str] = field(default_factory=dict)
     completed: bool = False
 
     def add(self, kind: Kind, item: Item | str) -> None:

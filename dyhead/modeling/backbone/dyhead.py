@@ -69,6 +69,30 @@ class DyHead(Backbone):
         return self.blocks(self.fpn(images))
 
 
+def block_options(cfg: CfgNode) -> BlockOptions:
+    """Read the options of the blocks from MODEL.DYHEAD.
+
+    Raises:
+        ValueError: a value is none of the choices.
+    """
+    dyhead = cfg.MODEL.DYHEAD
+    return BlockOptions(
+        scale_aware=dyhead.SCALE_AWARE,
+        spatial_aware=dyhead.SPATIAL_AWARE,
+        task_aware=dyhead.TASK_AWARE,
+        scale_attention=dyhead.SCALE_ATTENTION,
+        spatial_attention=dyhead.SPATIAL_ATTENTION,
+        task_attention=dyhead.TASK_ATTENTION,
+        order=dyhead.ORDER,
+        coarser_offsets=dyhead.COARSER_OFFSETS,
+        hard_sigmoid=dyhead.HARD_SIGMOID,
+        bias=dyhead.BIAS,
+        offset_init=dyhead.OFFSET_INIT,
+        residual=dyhead.RESIDUAL,
+        fused=dyhead.FUSED,
+    )
+
+
 def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
     """Put the DyHead that `cfg.MODEL.DYHEAD` describes on top of `fpn`."""
     dyhead = cfg.MODEL.DYHEAD
@@ -79,21 +103,7 @@ def build_dyhead(cfg: CfgNode, fpn: Backbone) -> DyHead:
         fpn,
         channels=dyhead.CHANNELS,
         num_blocks=dyhead.NUM_CONVS,
-        options=BlockOptions(
-            scale_aware=dyhead.SCALE_AWARE,
-            spatial_aware=dyhead.SPATIAL_AWARE,
-            task_aware=dyhead.TASK_AWARE,
-            scale_attention=dyhead.SCALE_ATTENTION,
-            spatial_attention=dyhead.SPATIAL_ATTENTION,
-            task_attention=dyhead.TASK_ATTENTION,
-            order=dyhead.ORDER,
-            coarser_offsets=dyhead.COARSER_OFFSETS,
-            hard_sigmoid=dyhead.HARD_SIGMOID,
-            bias=dyhead.BIAS,
-            offset_init=dyhead.OFFSET_INIT,
-            residual=dyhead.RESIDUAL,
-            fused=dyhead.FUSED,
-        ),
+        options=block_options(cfg),
         size_divisibility=padded_to,
         recompute=dyhead.CHECKPOINT,
     )
