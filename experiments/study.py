@@ -4,7 +4,7 @@
     python experiments/study.py --data bccd --data deeppcb                   # one night on 2 cores
     python experiments/study.py --data bccd --device cuda --minutes 0.3 --hours 0.17 --jobs 4
     python experiments/study.py --data bccd --equal multiply-adds --steps 600 --tables detectors
-    python experiments/study.py --data bccd --equal steps --steps 700 --tables recipe --name recipe
+    python experiments/study.py --data bccd --equal steps --steps 700 --tables recipe --name s700
 
 It makes tables per data set (experiments/comparisons.py): five detectors with and without DyHead,
 forms of it, the attentions, the number of blocks; and, on demand, the parts of the small recipe.
@@ -67,9 +67,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--only",
-        default="",
+        action="append",
         metavar="TEXT",
-        help='run only what has this in its name, such as "ATSS with DyHead", with its baseline',
+        help='run only what has this in its name, such as "ATSS with DyHead", with its baseline; may'
+        " be given several times",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
@@ -144,16 +145,22 @@ class Study:
         )
 
     def _chosen(self) -> list[Entry]:
-        """List the comparisons to run; a row without baseline is a part of the others."""
+        """List the comparisons to run; a row without baseline is a part of the others.
+
+        Raises:
+            UserError: no row has a name that was asked for.
+        """
         compared = [entry for entry in self.plan if entry.baseline]
-        if chosen := [entry for entry in compared if self.args.only in title_of(entry.run)]:
-            return chosen
-        titles = dict.fromkeys(entry.run.title for entry in compared)
-        some = ", ".join(repr(title) for title in list(titles)[:SHOWN_TITLES])
-        raise UserError(
-            f"--only {self.args.only!r} is in none of the names of --tables"
-            f" {','.join(self.args.tables)}: name a part of one, such as of {some}."
-        )
+        parts = self.args.only or [""]
+        for part in parts:
+            if not any(part in title_of(entry.run) for entry in compared):
+                titles = dict.fromkeys(entry.run.title for entry in compared)
+                some = ", ".join(repr(title) for title in list(titles)[:SHOWN_TITLES])
+                raise UserError(
+                    f"--only {part!r} is in none of the names of --tables"
+                    f" {','.join(self.args.tables)}: name a part of one, such as of {some}."
+                )
+        return [entry for entry in compared if any(part in title_of(entry.run) for part in parts)]
 
     @property
     def results_path(self) -> Path:

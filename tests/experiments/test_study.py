@@ -128,14 +128,14 @@ def test_written_results_of_the_project_are_read_and_complete(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They were written before runs said their machine; their keys are those of the configs."""
-    shutil.copy(Path(study.__file__).parent / "results" / "forms.json", project)
-    digests = json.loads((project / "forms.json").read_text())["annotations"]
+    shutil.copy(Path(study.__file__).parent / "results" / "study_700_steps.json", project)
+    digests = json.loads((project / "study_700_steps.json").read_text())["annotations"]
     monkeypatch.setattr(
         study,
         "with_digests",
         lambda sets, _: [each._replace(annotations=digests[each.name]) for each in sets],
     )
-    name = ["--name", "forms", "--results", str(project), "--tables", "forms"]
+    name = ["--name", "study_700_steps", "--results", str(project), "--tables", "forms"]
     length = ["--equal", "steps", "--steps", "700", "--seeds", "1", "--only", "the recipe"]
     (project / "cells").rename(project / "bccd")
     study.main(["--data", str(project / "bccd"), *name, *length, "--plan"])
@@ -241,6 +241,12 @@ def test_only_the_runs_of_a_name_are_trained_and_others_stay_in_the_tables(proje
     assert names == {
         f"{name} {how} DyHead" for name in ("ATSS", "FCOS") for how in ("with", "without")
     }
+
+
+def test_several_names_are_all_run(project: Path) -> None:
+    content = call(project, "--seeds", "1", "--only", "FCOS with", "--only", "ATSS with")
+    assert {run["detector"].split()[0] for run in content["runs"]} == {"ATSS", "FCOS"}
+    assert len(calls(project)) == 4
 
 
 @pytest.mark.parametrize(
