@@ -69,8 +69,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--only",
         action="append",
         metavar="TEXT",
-        help='run only what has this in its name, such as "ATSS with DyHead", with its baseline; may'
-        " be given several times",
+        help='run only what has this in its name, such as "ATSS with DyHead", with its baseline;'
+        " may be given several times",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
