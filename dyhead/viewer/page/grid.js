@@ -125,10 +125,17 @@ function fill(card, picture) {
   Object.assign(card.dataset, { set: state.set, id: picture.id });
   card.title = picture.name;
   card.setAttribute("aria-label", `${picture.name}, ${counted(picture)}`);
-  card.querySelector(".name").textContent = picture.name;
+  card.querySelector(".name").replaceChildren(...nameParts(picture.name));
   card.querySelector(".count").textContent = counted(picture);
   if (!isSame) card.querySelector(".frame").replaceChildren(drawPicture(picture, SIDE, true));
   drawCard(card);
+}
+
+// Parts a name, so that its folders are cut where there is no room for both.
+function nameParts(name) {
+  const start = name.lastIndexOf("/") + 1;
+  const file = element("span", { className: "file" }, name.slice(start));
+  return start ? [element("span", { className: "folder" }, name.slice(0, start)), file] : [file];
 }
 
 // Draws the boxes of a card near the window, and takes them from another.
