@@ -39,7 +39,7 @@ class Run:
         options: overrides.
         seed: of the training.
         key: a hash of the whole config without the seed and the paths.
-        annotations: those of the data set, see `DataSet`.
+        annotations: a digest of those of the data set, see `DataSet`.
     """
 
     title: str = field(compare=False)

@@ -120,7 +120,7 @@ def _by_class(evaluations: Sequence[Evaluation | None]) -> Iterator[tuple[str, l
         else {
             name: row["AP"]
             for name, row in zip(
-                _told_apart(each.evaluated.class_names), each.scores.by_class, strict=True
+                told_apart(each.evaluated.class_names), each.scores.by_class, strict=True
             )
         }
         for each in evaluations
@@ -129,7 +129,7 @@ def _by_class(evaluations: Sequence[Evaluation | None]) -> Iterator[tuple[str, l
         yield f"AP of {name}", [table.get(name, math.nan) for table in tables]
 
 
-def _told_apart(names: Sequence[str]) -> list[str]:
+def told_apart(names: Sequence[str]) -> list[str]:
     """Number the classes of a name that several have: "cat", "cat (2)"."""
     seen: Counter[str] = Counter()
     told = []

@@ -2,8 +2,6 @@
 
 import os
 
-from dyhead.safe_io.save import write_text_atomically
-
 TAG = "last_checkpoint"
 _LONGEST = 255  # characters of a file name
 
@@ -17,6 +15,9 @@ def write_tag(folder: str | os.PathLike[str], name: str) -> None:
     """
     if not is_plain_name(name):
         raise ValueError(f"Checkpoint name {name!r} must be a plain file name.")
+    # It brings PyTorch, which those who only look for a tag need not wait for.
+    from dyhead.safe_io.save import write_text_atomically
+
     write_text_atomically(name, os.path.join(folder, TAG))
 
 

@@ -15,7 +15,7 @@ TABLE = Table(
 
 
 def make_run(variant: Variant, seed: int, data: str = "cells") -> Run:
-    return Run(variant.title, data, Path("atss.yaml"), variant.options, seed, variant.title)
+    return Run(variant.title, data, Path("atss.yaml"), variant.options, seed, variant.title, "1")
 
 
 def make_entries(seeds: int, data: str = "cells") -> list[Entry]:
