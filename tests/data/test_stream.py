@@ -109,6 +109,31 @@ def _after(steps: int, is_grouped: bool) -> Any:
     return loader.unseen
 
 
+def go_on(
+    process: Callable[[int, int], None],
+    is_grouped: bool,
+    before: tuple[int, int],
+    after: tuple[int, int],
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Take five steps, and five more with other processes, batches and, until loaded, seed.
+
+    Returns:
+        the batches of each process before and after, and the loaders after.
+    """
+    taken: list[list[Any]] = []
+    state, loaders = None, []
+    for (world_size, batch), seed in zip((before, after), (5, 1), strict=True):
+        loaders = []
+        for rank in range(world_size):
+            process(rank, world_size)
+            loaders.append(build(batch, is_grouped=is_grouped, seed=seed))
+            if state is not None:
+                loaders[-1].load_state_dict(state)
+        taken.append([list(itertools.islice(loader, 5)) for loader in loaders])
+        state = loaders[0].state_dict([loader.unseen for loader in loaders])
+    return taken[0], taken[1], loaders
+
+
 @pytest.mark.parametrize("is_grouped", [False, True])
 @pytest.mark.parametrize(("before", "batch", "after", "next_batch"), [(2, 4, 1, 4), (1, 2, 3, 6)])
 def test_another_number_of_processes_misses_and_repeats_nothing(
@@ -119,19 +144,8 @@ def test_another_number_of_processes_misses_and_repeats_nothing(
     after: int,
     next_batch: int,
 ) -> None:
-    seen: Counter[Any] = Counter()
-    loaders = []
-    for rank in range(before):
-        process(rank, before)
-        loaders.append(build(batch, is_grouped=is_grouped))
-        seen.update(im["draws"] for b in itertools.islice(loaders[-1], 5) for im in b)
-    state = loaders[0].state_dict([loader.unseen for loader in loaders])
-    rest = []
-    for rank in range(after):
-        process(rank, after)
-        rest.append(build(next_batch, is_grouped=is_grouped, seed=1))
-        rest[-1].load_state_dict(state)
-        seen.update(im["draws"] for b in itertools.islice(rest[-1], 5) for im in b)
+    first, second, rest = go_on(process, is_grouped, (before, batch), (after, next_batch))
+    seen = Counter(im["draws"] for batches in (*first, *second) for b in batches for im in b)
     assert set(seen.values()) == {1}
     left = join_unseen([loader.unseen for loader in rest])
     assert len(seen) == left.next - len(left.pending)
@@ -228,21 +242,13 @@ def test_batches_of_a_step_have_one_number_also_after_a_resume_with_others(
     after: int,
     next_batch: int,
 ) -> None:
-    loaders = []
-    for rank in range(before):
-        process(rank, before)
-        loaders.append(build(batch, is_grouped=is_grouped))
-        assert batch_numbers(loaders[-1], 5) == [{number} for number in range(5)]
-    state = loaders[0].state_dict([loader.unseen for loader in loaders])
-    steps = []
-    for rank in range(after):
-        process(rank, after)
-        again = build(next_batch, is_grouped=is_grouped, seed=1)
-        again.load_state_dict(state)
-        steps.append(batch_numbers(again, 5))
+    first, second, _ = go_on(process, is_grouped, (before, batch), (after, next_batch))
+    for batches in first:
+        assert batch_numbers(batches, 5) == [{number} for number in range(5)]
+    steps = [batch_numbers(batches, 5) for batches in second]
     assert all(each == steps[0] for each in steps)
-    (first,) = steps[0][0]
-    assert steps[0] == [{number} for number in range(first, first + 5)]
+    (number,) = steps[0][0]
+    assert steps[0] == [{each} for each in range(number, number + 5)]
 
 
 def test_batches_are_of_one_group() -> None:
