@@ -118,6 +118,7 @@ PARTS = {
     ),
     "lower rates for earlier stages of the backbone": ("SOLVER.BACKBONE_LR_DECAY", "0.7"),
     "the backbone's norms are trained": ("MODEL.TIMM.NORM", ""),
+    "the backbone's first stages are not trained": ("MODEL.BACKBONE.FREEZE_AT", "2"),
 }
 
 

@@ -36,6 +36,7 @@ from study_results import read_results, read_run, refuse_other_machines, restore
 
 from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
+from dyhead.info.commit import find_commit
 from dyhead.info.devices import describe_devices
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -250,6 +251,7 @@ class Study:
             "runs at a time": args.jobs,
             "torch": torch.__version__,
             "python": platform.python_version(),
+            "commit": find_commit(),
         }
 
     def write_results(self) -> None:

@@ -151,16 +151,18 @@ def write_results(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(content, path, indent=1)
-    said = describe(settings, len(runs))
+    said = describe(settings, runs)
     text = f"# {path.stem}\n\n{said}\n\n{format_study(plan, dict(results))}\n"
     write_text_atomically(text, path.with_suffix(".md"))
 
 
-def describe(settings: Mapping[str, Any], num_runs: int) -> str:
+def describe(settings: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     """Say in a paragraph what the tables hold."""
-    said = "; ".join(f"{key}: {value}" for key, value in settings.items() if value != "")
+    commits = dict.fromkeys(run.get("commit") or "unknown" for run in runs)
+    described = {**settings, "commit": ", ".join(commits)}
+    said = "; ".join(f"{key}: {value}" for key, value in described.items() if value != "")
     return (
-        f"Written by `python experiments/study.py`. Runs: {num_runs}; {said}. AP with the range"
+        f"Written by `python experiments/study.py`. Runs: {len(runs)}; {said}. AP with the range"
         " over the seeds; p: two-sided, of a paired t-test over the seeds' AP; ahead: seeds with a"
         " higher AP than the baseline's."
     )

@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from small_program import PROJECT, call, command_line, log_of
 
+import dyhead
 from dyhead.checkpoint.model_card import describe, read_card
 from dyhead.config import load_config
 from dyhead.config.load import load_config_text
@@ -73,6 +74,7 @@ def test_train_then_evaluate(train_net: ModuleType, arguments: list[str], tmp_pa
     run(train_net, arguments)
     left = tmp_path / "run"
     assert (left / "config.yaml").read_text().startswith("# made from config.yaml")
+    assert (left / "env.txt").read_text().startswith(f"dyhead {dyhead.__version__}")
     for name in ("config.yaml", "env.txt", "log.txt", "metrics.json", "curves.png"):
         assert (left / name).stat().st_size > 0
     for name in ("coco_instances_results.json", "ap.md", "scores.json", "predictions.png"):

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 
+import dyhead
 from dyhead.config.check import check_config
 from dyhead.config.origin import find_origin, origin_comment
 from dyhead.d2 import HOST
@@ -21,6 +22,7 @@ from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
 from dyhead.engine.precision import settle_precision
 from dyhead.errors import UserError, user_errors
+from dyhead.info.commit import PROJECT, find_commit
 from dyhead.modeling.tta import check_multi_scale_testing
 from dyhead.safe_io.save import write_text_atomically
 from dyhead.safe_io.yaml import load_yaml, load_yaml_text
@@ -43,7 +45,7 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     _check_options(cfg, args.eval_only, comm.get_world_size())
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        write_text_atomically(collect_env_info() + "\n", os.path.join(cfg.OUTPUT_DIR, "env.txt"))
+        write_text_atomically(_describe_environment(), os.path.join(cfg.OUTPUT_DIR, "env.txt"))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
     logging.getLogger("detectron2.engine.train_loop").addFilter(log_without_traceback)
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")
@@ -60,6 +62,13 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
         fill_num_classes(cfg, explicit_keys, args.eval_only)
         for name in cfg.DATASETS.TEST:  # not only after the training, when it is needed
             DatasetCatalog.get(name)
+
+
+def _describe_environment() -> str:
+    """Describe the code that runs, and what it runs on."""
+    commit = find_commit()
+    code = f"dyhead {dyhead.__version__}{f', commit {commit}' if commit else ''} @ {PROJECT}"
+    return f"{code}\n{collect_env_info()}\n"
 
 
 def set_up_host(cfg: CfgNode, args: argparse.Namespace) -> None:

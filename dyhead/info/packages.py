@@ -6,6 +6,7 @@ import sys
 from typing import NamedTuple
 
 import dyhead
+from dyhead.info.commit import find_commit
 from dyhead.safe_io.packaged_weights import PACKAGES as WEIGHTS
 
 PACKAGES = (
@@ -64,9 +65,10 @@ OPTIONAL_PARTS = (
 
 
 def describe_versions() -> dict[str, str]:
-    """List versions by name, those of Python and the system first."""
+    """List versions by name, those of this code, Python and the system first."""
     return {
         "dyhead": dyhead.__version__,
+        **({"commit": commit} if (commit := find_commit()) else {}),
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
         **{name: find_version(name) or "not installed" for name in PACKAGES},

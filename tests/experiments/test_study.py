@@ -124,6 +124,17 @@ def test_equal_steps_go_on_on_another_machine_and_say_which(project: Path) -> No
     assert all(run["cores"] == second["settings"]["cores"] for run in second["runs"][2:])
 
 
+def test_results_say_the_commits_of_their_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seeds, commit in (("1", "0123456789ab"), ("2", "ba9876543210-dirty")):
+        monkeypatch.setattr(study, "find_commit", lambda commit=commit: commit)
+        results = call(project, "--seeds", seeds, "--only", "FCOS")
+    commits = [run["commit"] for run in results["runs"]]
+    assert commits == ["0123456789ab"] * 2 + ["ba9876543210-dirty"] * 2
+    assert "commit: 0123456789ab, ba9876543210-dirty." in (project / "study.md").read_text()
+
+
 def test_written_results_of_the_project_are_read_and_complete(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
