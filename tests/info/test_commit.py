@@ -18,7 +18,9 @@ def git(folder: Path, *arguments: str) -> str:
 def checkout(tmp_path: Path) -> Path:
     git(tmp_path, "init", "-q")
     (tmp_path / "code.py").write_text("a = 1\n")
-    git(tmp_path, "add", "code.py")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "table.md").write_text("| 1 |\n")
+    git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
     return tmp_path
 
@@ -30,9 +32,11 @@ def test_a_checkout_has_its_commit_whatever_its_tags(checkout: Path) -> None:
     assert find_commit(checkout) == head[:12]
 
 
-def test_changed_code_is_marked_and_a_new_file_is_not(checkout: Path) -> None:
+def test_changed_code_is_marked_and_files_that_runs_write_are_not(checkout: Path) -> None:
     before = find_commit(checkout)
     (checkout / "output").write_text("of a run\n")
+    assert find_commit(checkout) == before
+    (checkout / "results" / "table.md").write_text("| 2 |\n")
     assert find_commit(checkout) == before
     (checkout / "code.py").write_text("a = 2\n")
     assert find_commit(checkout) == f"{before}-dirty"
