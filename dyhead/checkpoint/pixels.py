@@ -61,8 +61,13 @@ def settle_pixels(cfg: CfgNode, weights: str | None = None) -> CfgNode:
 
 
 def _frozen(cfg: CfgNode) -> str:
-    is_frozen = "timm" in cfg.MODEL.BACKBONE.NAME and cfg.MODEL.TIMM.NORM == "FrozenBN"
-    return ", and MODEL.TIMM.NORM FrozenBN freezes norms that have learned nothing" * is_frozen
+    """Say what stays as it is without having learned anything."""
+    frozen = []
+    if "timm" in cfg.MODEL.BACKBONE.NAME and cfg.MODEL.TIMM.NORM == "FrozenBN":
+        frozen.append("MODEL.TIMM.NORM FrozenBN freezes norms")
+    if cfg.MODEL.BACKBONE.FREEZE_AT > 0:
+        frozen.append(f"MODEL.BACKBONE.FREEZE_AT {cfg.MODEL.BACKBONE.FREEZE_AT} freezes stages")
+    return f", and {' and '.join(frozen)} that have learned nothing" if frozen else ""
 
 
 def known_pixels(weights: str) -> dict[str, Any]:

@@ -97,15 +97,18 @@ def test_without_the_key_or_weights_the_config_counts(resnet: str) -> None:
     assert pixels_of(settle_pixels(config(""))) == pixels_of(config(""))
 
 
+@pytest.mark.parametrize("freeze_at", ["-1", "0", "2"])
 @pytest.mark.parametrize("norm", ["", "FrozenBN"])
 def test_random_weights_where_others_are_counted_on_are_warned_of(
-    norm: str, caplog: pytest.LogCaptureFixture
+    norm: str, freeze_at: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     backbone = ("MODEL.BACKBONE.NAME", "build_timm_fpn_dyhead_backbone", "MODEL.TIMM.NORM", norm)
-    settle_pixels(config("", *backbone))
+    settle_pixels(config("", *backbone, "MODEL.BACKBONE.FREEZE_AT", freeze_at))
     (line,) = caplog.messages
     assert "MODEL.WEIGHTS is empty" in line and "own_dataset_from_random" in line
     assert ("freezes norms" in line) == bool(norm)
+    assert ("FREEZE_AT 2 freezes stages" in line) == (freeze_at == "2")
+    assert ("that have learned nothing" in line) == (bool(norm) or freeze_at == "2")
 
 
 def test_what_is_really_loaded_decides(resnet: str, with_card: str) -> None:
