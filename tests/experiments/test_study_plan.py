@@ -37,7 +37,7 @@ def test_rows_that_train_the_same_share_their_runs() -> None:
     runs = unique_runs(plan)
     config = load_config(plan[0].run.config)[0]
     assert config.MODEL.DYHEAD.NUM_CONVS == 2, "or no depth would be that of the other tables"
-    assert len(runs) == len(set(runs)) == 11 + (12 - 2) + (16 - 1) + (8 - 2) + (7 - 2)
+    assert len(runs) == len(set(runs)) == 11 + (12 - 2) + (17 - 1) + (8 - 2) + (7 - 2)
 
 
 def test_the_first_seed_of_all_comes_before_the_second_of_any() -> None:
