@@ -171,18 +171,28 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
     def _introduction(self) -> str:
-        versions = "; ".join(
-            f"{name}: {', '.join(f'{package} {version}' for package, version in each.items())}"
-            for name, each in self.versions.items()
-        )
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
             " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds;"
             " this project's minutes include its final evaluation, the others' only training;"
             " Ultralytics trains, as it does for everyone, on squares of the input's longer side."
             " Medians of milliseconds per picture, one at a time, all detectors in turns, each with"
-            f" its library's own lowest score. {versions}."
+            f" its library's own lowest score. {self._versions()}."
         )
+
+    def _versions(self) -> str:
+        """Name the packages of every peer, in all versions that its runs had."""
+        found: dict[str, dict[str, dict[str, None]]] = {}
+        for run in self.runs:
+            peer = run.planned.model.peer
+            of_run = run.result.get("versions", self.versions.get(peer, {}))
+            for package, version in of_run.items():
+                found.setdefault(peer, {}).setdefault(package, {})[version] = None
+        described = {
+            peer: ", ".join(f"{name} {' and '.join(each)}" for name, each in packages.items())
+            for peer, packages in found.items()
+        }
+        return "; ".join(f"{peer}: {packages}" for peer, packages in described.items())
 
 
 def _run_values(run: PeerRun) -> dict[str, Any]:

@@ -176,6 +176,14 @@ def test_what_a_later_call_leaves_out_stays_in_the_results(cells: Path, scripts:
     assert "## cells, input" in text and "## boards, input" in text
 
 
+def test_the_page_names_the_versions_of_all_its_runs(cells: Path, scripts: Path) -> None:
+    call(cells, "--only", "small", "--minutes", "5")
+    change_versions(cells, scripts)
+    boards = shutil.copytree(cells, cells.with_name("boards"))
+    call(boards, "--only", "small", "--minutes", "5")
+    assert "own: fake 1.0 and 2.0." in (cells.parent / "results" / "peers.md").read_text()
+
+
 def test_results_that_were_written_are_complete_without_their_folders(
     cells: Path, scripts: Path
 ) -> None:
