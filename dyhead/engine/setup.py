@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 
-import dyhead
 from dyhead.config.check import check_config
 from dyhead.config.origin import find_origin, origin_comment
 from dyhead.d2 import HOST
@@ -22,7 +21,7 @@ from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
 from dyhead.engine.precision import settle_precision
 from dyhead.errors import UserError, user_errors
-from dyhead.info.commit import PROJECT, find_commit
+from dyhead.info.commit import PROJECT, describe_code
 from dyhead.modeling.tta import check_multi_scale_testing
 from dyhead.safe_io.save import write_text_atomically
 from dyhead.safe_io.yaml import load_yaml, load_yaml_text
@@ -66,9 +65,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
 
 def _describe_environment() -> str:
     """Describe the code that runs, and what it runs on."""
-    commit = find_commit()
-    code = f"dyhead {dyhead.__version__}{f', commit {commit}' if commit else ''} @ {PROJECT}"
-    return f"{code}\n{collect_env_info()}\n"
+    code = ", ".join(f"{name} {version}" for name, version in describe_code().items())
+    return f"{code} @ {PROJECT}\n{collect_env_info()}\n"
 
 
 def set_up_host(cfg: CfgNode, args: argparse.Namespace) -> None:

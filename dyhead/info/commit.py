@@ -1,11 +1,19 @@
-"""The commit of the code that runs, where it runs from a checkout."""
+"""The version of the code that runs, and its commit where it runs from a checkout."""
 
 import subprocess
 from pathlib import Path
 
+from dyhead import __version__
+
 PROJECT = Path(__file__).resolve().parents[2]
 RESULTS = ":(exclude,glob)**/results/**"  # written by the runs themselves
 _TIMEOUT = 10.0  # seconds; a run does not wait for a slow file system
+
+
+def describe_code() -> dict[str, str]:
+    """Return the version as "dyhead", and the commit as "commit" where there is one."""
+    commit = find_commit()
+    return {"dyhead": __version__, **({"commit": commit} if commit else {})}
 
 
 def find_commit(folder: Path = PROJECT) -> str:

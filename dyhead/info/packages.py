@@ -5,8 +5,7 @@ import platform
 import sys
 from typing import NamedTuple
 
-import dyhead
-from dyhead.info.commit import find_commit
+from dyhead.info.commit import describe_code
 from dyhead.safe_io.packaged_weights import PACKAGES as WEIGHTS
 
 PACKAGES = (
@@ -67,8 +66,7 @@ OPTIONAL_PARTS = (
 def describe_versions() -> dict[str, str]:
     """List versions by name, those of this code, Python and the system first."""
     return {
-        "dyhead": dyhead.__version__,
-        **({"commit": commit} if (commit := find_commit()) else {}),
+        **describe_code(),
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
         **{name: find_version(name) or "not installed" for name in PACKAGES},

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from peer_protocol import Found, Model, Part, Peer, Task, main
 
-import dyhead
 from dyhead.config import find_config, load_config
 from dyhead.detector import ReadyDetector, load_detector
 from dyhead.errors import UserError
-from dyhead.info.commit import find_commit
+from dyhead.info.commit import describe_code
 from dyhead.info.packages import find_version
 from dyhead.prediction import Detector
 from dyhead.prediction.inputs import Picture
@@ -45,12 +44,7 @@ class OwnPeer(Peer):
 
     def versions(self) -> dict[str, str]:
         """Return the versions of this project and of PyTorch."""
-        commit = find_commit()
-        return {
-            "dyhead": dyhead.__version__,
-            **({"commit": commit} if commit else {}),
-            "torch": find_version("torch"),
-        }
+        return {**describe_code(), "torch": find_version("torch")}
 
     def models(self) -> list[tuple[str, str]]:
         """Return the recipes that there are, with the weights that they start from."""
