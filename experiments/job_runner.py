@@ -41,6 +41,8 @@ class Job:
             scores "AP" and "AP50".
         kind: where a job of a kind fails, the others of it are expected to fail as soon; none if
             empty.
+        changed: says why the command no longer does what its folder is named for, and gives "" as
+            long as it does; asked before it begins and when it has ended, by one job at a time.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Job:
     seconds: float
     read: Callable[[Path], Result]
     kind: str = ""
+    changed: Callable[[], str] = str
 
     @property
     def log(self) -> Path:
@@ -180,12 +183,13 @@ class Runner:
         while not self._stop.is_set():
             with self._lock:
                 job = next(queue, None)
+                failure = job.changed() if job else ""
             if job is None:
                 return
             start = time.monotonic()
-            failure = self._run(job)
+            failure = failure or self._run(job)
             with self._lock:
-                self._finish(job, failure, time.monotonic() - start)
+                self._finish(job, failure or job.changed(), time.monotonic() - start)
 
     def _run(self, job: Job) -> str:
         """Run a job; return why it failed, or an empty text."""

@@ -29,7 +29,7 @@ from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
-from study_plan import fingerprint
+from study_plan import changed_config, fingerprint
 
 from dyhead.config import find_config
 from dyhead.engine import exit_on_user_error
@@ -145,11 +145,17 @@ class Contest:
         folder = self.output / f"{planned.data}-{planned.model.name}-{planned.minutes:g}min-{key}"
         return Task(model, weights, str(self.data[planned.data]), *length, str(folder))
 
+    @functools.cache  # noqa: B019  (one contest a process)
     def _state(self, model: PeerModel) -> str:
         """Tell the state of a peer by this project's recipe, or else by its packages' versions."""
         if model.peer == "own":
             return fingerprint(find_config(model.model), ())
         return repr(sorted(self.descriptions[model.peer].versions.items()))
+
+    def _changed(self, model: PeerModel) -> str:
+        if model.peer != "own":
+            return ""
+        return changed_config(find_config(model.model), (), self._state(model))
 
     @functools.cache  # noqa: B019  (one contest a process)
     def job(self, planned: PlannedRun) -> Job:
@@ -162,6 +168,7 @@ class Contest:
             OVERHEAD + 60 * planned.minutes,
             functools.partial(read_peer, self.data[planned.data]),
             planned.model.name,
+            functools.partial(self._changed, planned.model),
         )
 
     def time(self) -> None:

@@ -28,15 +28,14 @@ from typing import Any
 
 import torch
 from comparisons import TABLES
-from data_sets import DataSet, find_data_sets, with_digests
+from data_sets import DataSet, changed_annotations, find_data_sets, with_digests
 from job_runner import Job, Result, Runner, result_in
 from study_costs import count_multiply_adds
-from study_plan import EQUAL, Entry, Length, Run, make_plan, unique_runs
+from study_plan import EQUAL, Entry, Length, Run, changed_config, make_plan, unique_runs
 from study_results import read_results, read_run, refuse_other_machines, restore, write_results
 
 from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
-from dyhead.info.commit import find_commit
 from dyhead.info.devices import describe_devices
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -128,6 +127,7 @@ class Study:
         self.args = args
         self.output = (args.output or PROJECT / "output" / args.name).resolve()
         data_sets = with_digests(find_data_sets(args.data), self.output / "data")
+        self.data_sets = {each.name: each for each in data_sets}
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
         self.chosen = self._chosen()
         self.jobs = {run: self._job(run) for run in unique_runs(self.chosen)}
@@ -207,6 +207,13 @@ class Study:
             functools.partial(
                 read_run, keeps_weights=self.args.keep_weights, machine=self.machine()
             ),
+            changed=functools.partial(self._changed, run),
+        )
+
+    def _changed(self, run: Run) -> str:
+        """Say what was changed since the run was planned: it would train under a wrong name."""
+        return changed_config(run.config, run.options, run.key) or changed_annotations(
+            self.data_sets[run.data], self.output / "data"
         )
 
     def _expected_seconds(self, run: Run) -> float:
@@ -251,7 +258,6 @@ class Study:
             "runs at a time": args.jobs,
             "torch": torch.__version__,
             "python": platform.python_version(),
-            "commit": find_commit(),
         }
 
     def write_results(self) -> None:

@@ -14,6 +14,7 @@ from data_sets import DataSet
 
 from dyhead.config import load_config
 from dyhead.config.load import leaf_keys, value_of
+from dyhead.errors import UserError
 from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -124,7 +125,7 @@ def make_plan(
             config,
             all_options,
             seed,
-            fingerprint(config, all_options),
+            _planned_fingerprint(config, all_options),
             data.annotations,
         )
 
@@ -145,7 +146,6 @@ def config_file(variant: Variant) -> Path:
     return CONFIGS / f"{variant.config}.yaml"
 
 
-@functools.cache
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
@@ -159,6 +159,23 @@ def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key not in without}
     changed = {key: value for key, value in values.items() if value != value_of(default, key)}
     return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
+
+
+# One key for all seeds and plans of a call, also if the file is changed between them.
+_planned_fingerprint = functools.cache(fingerprint)
+
+
+def changed_config(config: Path, options: tuple[str, ...], key: str) -> str:
+    """Say that a config no longer has the fingerprint `key` that it was planned with, or ""."""
+    try:
+        if fingerprint(config, options) == key:
+            return ""
+    except UserError as error:
+        return str(error)
+    return (
+        f"{config} or a config that it stands on was changed since this call began: call it again"
+        " to train what it is now"
+    )
 
 
 def unique_runs(plan: Sequence[Entry]) -> list[Run]:

@@ -1,6 +1,7 @@
 """The results of the study: a json file that later calls go on from, and its tables as Markdown."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -47,7 +48,8 @@ def read_run(folder: Path, keeps_weights: bool, machine: Mapping[str, Any]) -> R
     Args:
         folder: of the training.
         keeps_weights: leaves the checkpoints there.
-        machine: that it ran on, which becomes a part of the result.
+        machine: that it ran on, which becomes a part of the result, as does the commit of the code
+            that the training itself has told.
 
     Raises:
         OSError: there are none.
@@ -57,7 +59,15 @@ def read_run(folder: Path, keeps_weights: bool, machine: Mapping[str, Any]) -> R
     iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
     for checkpoint in () if keeps_weights else folder.glob("*.pth"):
         checkpoint.unlink()
-    return {**scores, **_read_errors(folder), "steps": 1 + max(iterations), **machine}
+    found = {"steps": 1 + max(iterations), **machine, "commit": _read_commit(folder)}
+    return {**scores, **_read_errors(folder), **found}
+
+
+def _read_commit(folder: Path) -> str:
+    """Read the commit in the first line of env.txt; "" where it tells none."""
+    path = folder / "env.txt"
+    told = re.match(r".*, commit (\S+)", path.read_text("utf-8")) if path.is_file() else None
+    return told[1] if told else ""
 
 
 def _read_errors(folder: Path) -> Result:

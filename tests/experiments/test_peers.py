@@ -14,7 +14,6 @@ import peers
 import pytest
 from peer_protocol import Task
 from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
-from study_plan import fingerprint
 
 # Finds all objects, but with 5 minutes only those of the first class.
 PEER = """
@@ -68,7 +67,6 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe = tmp_path / "small.yaml"
     recipe.write_text("SOLVER: {MAX_ITER: 100}\n")
     monkeypatch.setattr(peers, "find_config", lambda name: recipe)
-    fingerprint.cache_clear()
     monkeypatch.setattr(peer_scripts, "SCRIPTS", folder)
     monkeypatch.setattr(peers, "PROJECT", tmp_path)
     return folder
@@ -197,7 +195,6 @@ def test_results_that_were_written_are_complete_without_their_folders(
 
 def change_recipe(cells: Path, scripts: Path) -> None:
     (cells.parent / "small.yaml").write_text("SOLVER: {MAX_ITER: 200}\n")
-    fingerprint.cache_clear()
 
 
 def change_versions(cells: Path, scripts: Path) -> None:
@@ -230,6 +227,20 @@ def test_a_run_of_another_state_is_not_complete(
     assert len(content["runs"]) == 2
     stale = [run for run in first["runs"] if run["model"]["model"] in again]
     assert content["earlier"] == stale, "which stay, beside the tables"
+
+
+def test_no_result_stands_under_the_name_of_another_recipe(cells: Path, scripts: Path) -> None:
+    """The first training changes the recipe, as a user may while it runs."""
+    path = scripts / "own_peer.py"
+    edit = f"pathlib.Path({str(cells.parent / 'small.yaml')!r}).write_text('SEED: 5')"
+    place = "        with open(pathlib"
+    path.write_text(path.read_text().replace(place, f"        {edit}\n{place}"))
+    content = call(cells, "--only", "random")
+    calls = [line.split()[:2] for line in (scripts / "calls").read_text().splitlines()]
+    assert calls == [["small", "5.0"], ["large", "5.0"], ["large", "10.0"]]
+    assert [run["model"]["model"] for run in content["runs"]] == ["large", "large"]
+    assert len(content["failures"]) == 2
+    assert all("was changed since this call began" in why for why in content["failures"].values())
 
 
 def test_rows_of_other_annotations_leave_the_table(cells: Path, scripts: Path) -> None:

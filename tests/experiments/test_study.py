@@ -1,13 +1,18 @@
 """The command trains what its plan says, goes on where it was stopped, and leaves its tables."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import study
+import study_plan
 from study_results import read_run
+
+from dyhead.engine import setup
+from dyhead.info import commit
 
 TRAIN_NET = """
 import json, pathlib, sys
@@ -124,11 +129,15 @@ def test_equal_steps_go_on_on_another_machine_and_say_which(project: Path) -> No
     assert all(run["cores"] == second["settings"]["cores"] for run in second["runs"][2:])
 
 
-def test_results_say_the_commits_of_their_runs(
+def test_results_say_the_commits_that_trained_them(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seeds, commit in (("1", "0123456789ab"), ("2", "ba9876543210-dirty")):
-        monkeypatch.setattr(study, "find_commit", lambda commit=commit: commit)
+    """Each training tells its own, in the env.txt that the project writes."""
+    monkeypatch.setattr(setup, "collect_env_info", lambda: "commit of another package: 1")
+    for seeds, own in (("1", "0123456789ab"), ("2", "ba9876543210-dirty")):
+        monkeypatch.setattr(commit, "find_commit", lambda own=own: own)
+        told = f'\n(folder / "env.txt").write_text({setup._describe_environment()!r})\n'
+        (project / "train_net.py").write_text(TRAIN_NET + told)
         results = call(project, "--seeds", seeds, "--only", "FCOS")
     commits = [run["commit"] for run in results["runs"]]
     assert commits == ["0123456789ab"] * 2 + ["ba9876543210-dirty"] * 2
@@ -211,6 +220,44 @@ def test_corrected_annotations_are_trained_again_and_earlier_results_stay(
     (table,) = again["tables"]
     assert [row["scores"]["AP"]["n"] for row in table["rows"]] == [1, 1]
     assert call(project, *options) == again and len(calls(project)) == 4
+
+
+EDIT = """
+path = pathlib.Path(FILE)
+path.write_text(path.read_text().replace(OLD, NEW))
+"""
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the study's configs, and of those that they stand on."""
+    folders = ("configs", "experiments/configs")
+    for name in folders:
+        shutil.copytree(Path(study.__file__).parents[1] / name, tmp_path / name)
+    monkeypatch.setattr(study_plan, "CONFIGS", tmp_path / folders[1])
+    return tmp_path / folders[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "reason"),
+    [
+        ("experiments/configs/Base.yaml", ("EVAL_PERIOD: 0", "EVAL_PERIOD: 7"), "stands on"),
+        ("experiments/configs/Base.yaml", ("SOLVER:", "SOLVERS:"), "SOLVERS"),
+        ("cells/train.json", ('"bbox": [4, ', '"bbox": [5, '), "the annotations of .*train.json"),
+    ],
+)
+def test_no_result_stands_under_the_name_of_what_did_not_train_it(
+    file: str, edit: tuple[str, str], reason: str, project: Path, configs: Path
+) -> None:
+    """The first training changes what it was planned with, as a user may while it runs."""
+    changes = EDIT.replace("FILE", repr(str(project / file)))
+    changes = changes.replace("OLD", repr(edit[0])).replace("NEW", repr(edit[1]))
+    (project / "train_net.py").write_text(TRAIN_NET + changes)
+    options = ("--seeds", "1", "--only", "ATSS")
+    content = call(project, *options)
+    assert not content["runs"] and len(calls(project)) == 1, "the other one is not begun"
+    assert len(content["failures"]) == 2
+    assert all(re.search(reason, why) for why in content["failures"].values())
 
 
 def test_data_that_has_moved_is_not_trained_again(project: Path, tmp_path: Path) -> None:
@@ -327,7 +374,7 @@ def test_weights_are_kept_on_demand(tmp_path: Path) -> None:
     (tmp_path / "model_final.pth").touch()
     for keeps_weights in (True, False):
         result = read_run(tmp_path, keeps_weights, {"cores": 2})
-        assert result == {"AP": 40, "steps": 50, "cores": 2}
+        assert result == {"AP": 40, "steps": 50, "cores": 2, "commit": ""}
         assert (tmp_path / "model_final.pth").exists() == keeps_weights
 
 
