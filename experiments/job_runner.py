@@ -22,7 +22,7 @@ from dyhead.errors import UserError
 from dyhead.safe_io.json_text import write_json
 
 DONE = "run.json"
-HANGS_AFTER = 600.0  # seconds besides twice the expected ones
+HANGS_AFTER = 900.0  # seconds without a word in its log
 GRACE = 5.0  # seconds between asking a process to end and ending it
 
 Result = dict[str, Any]
@@ -35,7 +35,7 @@ class Job:
     Attributes:
         title: for people.
         command: the program and its arguments.
-        folder: of its files; the log stands beside it.
+        folder: of its files; the log stands beside it, and grows as long as the command is alive.
         seconds: that it is expected to take.
         read: finds the result in the folder when the command has succeeded: plain values, with the
             scores "AP" and "AP50".
@@ -195,8 +195,6 @@ class Runner:
         """Run a job; return why it failed, or an empty text."""
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
-        start = time.monotonic()
-        limit = 2 * self._pace() * job.seconds + HANGS_AFTER
         with job.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 job.command,
@@ -207,19 +205,22 @@ class Runner:
                 start_new_session=True,
             )
             try:
-                is_over = self._wait(process, start + limit)
+                is_over = self._wait(process, job.log)
             finally:
                 _end(process)
         if not is_over:
-            return f"ended after {(time.monotonic() - start) / 60:.0f} min, its limit"
+            return f"ended, for its log did not grow for {HANGS_AFTER / 60:.0f} min"
         return last_line(job.log) if process.returncode else ""
 
-    def _wait(self, process: subprocess.Popen[bytes], end: float) -> bool:
-        """Wait for a process; False if it goes on after `end`, or when all is to stop."""
-        while not self._stop.is_set() and time.monotonic() < end:
+    def _wait(self, process: subprocess.Popen[bytes], log: Path) -> bool:
+        """Wait for a process; False if it writes no more into its log, or when all is to stop."""
+        size, grown = 0, time.monotonic()
+        while not self._stop.is_set() and time.monotonic() < grown + HANGS_AFTER:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.2)
                 return True
+            if log.stat().st_size > size:
+                size, grown = log.stat().st_size, time.monotonic()
         return False
 
     def _finish(self, job: Job, failure: str, seconds: float) -> None:

@@ -8,7 +8,7 @@ PyTorch alone. A script is called in three ways:
     PEER.py time OPTIONS     loads what was trained and times it: see `serve_timings`
 
 The options are those of `Task`. What is printed for peers.py begins with `MARK`, for libraries
-print too.
+print too. A training has to print something every few minutes, or it is taken to hang.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 MARK = "@peer "
 CLASSIFIER = "-cls"  # how the name of a file of Ultralytics ends that holds a classifier
 WARM_UP = 5  # pictures
+TOLD = 20  # pictures from one line of progress to the next
 
 
 @dataclass(frozen=True)
@@ -208,11 +209,15 @@ def train(peer: Peer, task: Task) -> None:
     peer.train(task)
     seconds = time.monotonic() - start
     model = peer.load(task, is_timed=False)
-    detections = [
-        {"image_id": picture.id, "category_id": category, "bbox": box, "score": score}
-        for picture in task.val.pictures
-        for category, box, score in _coco_form(model.detect(model.read(picture.path)), task.val)
-    ]
+    detections = []
+    for number, picture in enumerate(task.val.pictures):
+        if number % TOLD == 0:
+            print(f"Detecting in picture {number + 1} of {len(task.val.pictures)}", flush=True)
+        found = _coco_form(model.detect(model.read(picture.path)), task.val)
+        detections += [
+            {"image_id": picture.id, "category_id": category, "bbox": box, "score": score}
+            for category, box, score in found
+        ]
     facts = {"train seconds": seconds, "parameters": model.parameters, "versions": peer.versions()}
     for name, content in (("detections", detections), ("peer", facts)):
         path = Path(task.output) / f"{name}.json"

@@ -148,8 +148,7 @@ class TorchvisionPeer(Peer):
             loss = train_step(model, optimizer, next(batches), task.device)
             step += 1
             share = (time.monotonic() - start) / (60 * task.minutes)
-            if step % 20 == 0:
-                print(f"step {step}, {100 * share:.0f}% of the time, loss {loss:.3f}", flush=True)
+            print(f"step {step}, {100 * share:.0f}% of the time, loss {loss:.3f}", flush=True)
         torch.save(model.state_dict(), Path(task.output) / WEIGHTS)
 
     def load(self, task: Task, is_timed: bool) -> TorchvisionModel:

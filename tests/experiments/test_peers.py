@@ -94,6 +94,8 @@ def test_one_table_has_scores_and_times_of_all(cells: Path, scripts: Path) -> No
     assert set(content["failures"].values()) == {"no network"}
     assert len(content["failures"]) == 2 and "ImageNet, 5 min, seed 1 failed: no network" in text
     assert content["versions"]["own"] == {"fake": "1.0"}
+    logs = [path.read_text() for path in (cells.parent / "output" / "peers").glob("*small*.log")]
+    assert len(logs) == 2 and all("Detecting in picture 1 of 3" in log for log in logs)
 
 
 def test_several_seeds_are_counted_and_have_a_range() -> None:
