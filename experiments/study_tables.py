@@ -24,6 +24,7 @@ class Line(NamedTuple):
         scores: by name, over the seeds that are complete and where the score is defined.
         steps: of the trainings.
         errors: the AP50 that each kind of error costs, over the seeds whose results tell it.
+        error_seeds: these seeds.
         test: its AP against the baseline's, over the seeds that both have; None without any.
     """
 
@@ -32,6 +33,7 @@ class Line(NamedTuple):
     scores: dict[str, Spread]
     steps: Spread
     errors: dict[str, Spread]
+    error_seeds: tuple[int, ...]
     test: PairedTest | None
 
 
@@ -43,13 +45,15 @@ def make_lines(entries: Sequence[Entry], results: Results) -> list[Line]:
     lines = []
     for row in dict.fromkeys(entry.row for entry in entries):
         of_row = [entry for entry in entries if entry.row == row]
-        found = [results[entry.run.name] for entry in of_row if entry.run.name in results]
-        if found:
+        runs = [entry.run for entry in of_row if entry.run.name in results]
+        if runs:
+            found = [results[run.name] for run in runs]
             scores = {key: Spread.of(values) for key in SCORES if (values := _values(found, key))}
             steps = Spread.of([result["steps"] for result in found])
             test = _paired_test(of_row, results)
-            errors = _errors(found)
-            lines.append(Line(row.labels, row.variant.title, scores, steps, errors, test))
+            told = tuple(run.seed for run in runs if results[run.name].get(ERRORS))
+            of_errors = (_errors(found), told)
+            lines.append(Line(row.labels, row.variant.title, scores, steps, *of_errors, test))
     return lines
 
 
@@ -106,10 +110,12 @@ def format_errors(table: Table, lines: Sequence[Line]) -> str:
     kinds = list(dict.fromkeys(kind for line in known for kind in line.errors))
     cells = [
         [*line.labels, *(format_spread(line.errors.get(kind), False) for kind in kinds)]
+        + [", ".join(map(str, line.error_seeds))]
         for line in known
     ]
-    text = tabulate(cells, [*table.headings, *kinds], tablefmt="pipe", disable_numparse=True)
-    return f"The AP50 that errors of each kind cost:\n\n{text}"
+    headings = [*table.headings, *kinds, "seeds"]
+    text = tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
+    return f"The AP50 that errors of each kind cost, with the seeds that tell it:\n\n{text}"
 
 
 def format_spread(spread: Spread | None, with_range: bool) -> str:
@@ -189,5 +195,6 @@ def _line_values(line: Line) -> dict[str, Any]:
         "scores": {key: asdict(spread) for key, spread in line.scores.items()},
         "steps": asdict(line.steps),
         ERRORS: {kind: asdict(spread) for kind, spread in line.errors.items()},
+        "seeds of errors": line.error_seeds,
         "against its baseline": asdict(line.test) if line.test else None,
     }

@@ -127,12 +127,20 @@ def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
 def test_errors_have_a_table_of_the_rows_that_tell_them() -> None:
     found = results([40, 41], [44, 42])
     assert "AP50 that errors" not in format_study(make_entries(2), found)
-    for seed, missed in ((1, 3.0), (2, 5.0)):
-        found[make_run(FULL, seed).name]["errors"] = {"missed": missed, "duplicate": None}
-    text = format_study(make_entries(2), found).partition("The AP50 that errors")[2]
-    headings, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert cells(headings) == ["detector", "missed"]
-    assert [cells(row) for row in rows] == [["full", "4.0"]]
+    shown = []
+    for variant, seed, missed in ((FULL, 1, 3.0), (FULL, 2, 5.0), (PLAIN, 2, 7.0)):
+        found[make_run(variant, seed).name]["errors"] = {"missed": missed, "duplicate": None}
+        text = format_study(make_entries(2), found).partition("The AP50 that errors")[2]
+        headings, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert cells(headings) == ["detector", "missed", "seeds"]
+        shown.append([cells(row) for row in rows])
+    assert shown == [
+        [["full", "3.0", "1"]],
+        [["full", "4.0", "1, 2"]],
+        [["plain", "7.0", "2"], ["full", "4.0", "1, 2"]],
+    ]
+    (table,) = as_values(make_entries(2), found)
+    assert [row["seeds of errors"] for row in table["rows"]] == [(2,), (1, 2)]
 
 
 def test_the_values_are_those_of_the_page() -> None:
