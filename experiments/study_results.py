@@ -17,6 +17,7 @@ from dyhead.safe_io.save import write_text_atomically
 
 LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
 PACE = ("device", "cores", "runs at a time")  # what the steps in a minute depend on
+TOLD = (*PACE, "torch", "python", "commit")  # that each run says of itself
 DESCRIPTION = ("name", "data", "detector", "seed", "options")  # of a run beside its result
 
 
@@ -168,8 +169,8 @@ def write_results(
 
 def describe(settings: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     """Say in a paragraph what the tables hold."""
-    commits = dict.fromkeys(run.get("commit") or "unknown" for run in runs)
-    described = {**settings, "commit": ", ".join(commits)}
+    told = {key: dict.fromkeys(str(run.get(key) or "unknown") for run in runs) for key in TOLD}
+    described = {**settings, **{key: ", ".join(values) for key, values in told.items()}}
     said = "; ".join(f"{key}: {value}" for key, value in described.items() if value != "")
     return (
         f"Written by `python experiments/study.py`. Runs: {len(runs)}; {said}. AP with the range"

@@ -144,6 +144,19 @@ def test_results_say_the_commits_that_trained_them(
     assert "commit: 0123456789ab, ba9876543210-dirty." in (project / "study.md").read_text()
 
 
+@pytest.mark.parametrize("key", ["torch", "device", "python"])
+def test_the_page_tells_what_all_its_runs_had(project: Path, key: str) -> None:
+    options = ["--equal", "steps", "--only", "FCOS"]
+    first = call(project, "--seeds", "1", *options)
+    own = first["runs"][0][key]
+    first["runs"][0][key] = "another"
+    del first["runs"][1][key]  # as results were written before
+    (project / "study.json").write_text(json.dumps(first))
+    shutil.rmtree(project / "output")
+    call(project, "--seeds", "2", *options)
+    assert f"; {key}: another, unknown, {own}; " in (project / "study.md").read_text()
+
+
 def test_written_results_of_the_project_are_read_and_complete(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
