@@ -23,6 +23,7 @@ from pathlib import Path
 
 from data_sets import annotations_digest, find_data_sets, prepare_data
 from job_runner import Job, Result, Runner
+from one_call import make_call
 from peer_data import input_size, score
 from peer_protocol import Task
 from peer_results import merge, read_report, restore
@@ -32,7 +33,6 @@ from peer_timing import Milliseconds, time_in_turns
 from study_plan import changed_config, fingerprint
 
 from dyhead.config import find_config
-from dyhead.engine import exit_on_user_error
 from dyhead.info.devices import describe_devices
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
@@ -68,7 +68,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="folder of the runs (default: output/<name>)")
     parser.add_argument("--results", type=Path, default=PROJECT / "experiments" / "results")
     parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.output = (args.output or PROJECT / "output" / args.name).resolve()
+    return args
 
 
 class Contest:
@@ -82,7 +84,7 @@ class Contest:
                 device or number of threads.
         """
         self.args = args
-        self.output = (args.output or PROJECT / "output" / args.name).resolve()
+        self.output: Path = args.output
         data_sets = find_data_sets(args.data)
         self.data = {each.name: prepare_data(each, self.output / "data") for each in data_sets}
         self.digests = {name: annotations_digest(path) for name, path in self.data.items()}
@@ -171,6 +173,11 @@ class Contest:
             functools.partial(self._changed, planned.model),
         )
 
+    def run(self) -> None:
+        """Run what is not complete and fits, and time what there is."""
+        self.runner.run()
+        self.time()
+
     def time(self) -> None:
         """Time every model's longest training, data set by data set."""
         for data in self.data:
@@ -188,7 +195,6 @@ class Contest:
 
     def write_results(self) -> None:
         """Write the results of what is complete by now, with those of earlier calls."""
-        self.args.results.mkdir(parents=True, exist_ok=True)
         report = self.report()
         write_json(report.as_values(), self.results_path, indent=1)
         write_text_atomically(report.as_text(), self.results_path.with_suffix(".md"))
@@ -234,19 +240,7 @@ def read_peer(data: Path, folder: Path) -> Result:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not complete and fits, time what there is, and write the tables."""
     args = parse(arguments)
-    with exit_on_user_error():
-        contest = Contest(args)
-    contest.print_plan()
-    if args.plan:
-        return
-    try:
-        contest.runner.run()
-        contest.time()
-    except KeyboardInterrupt:
-        raise SystemExit("Interrupted: call it again to go on.") from None
-    finally:
-        contest.write_results()
-    print(contest.report().as_text())
+    make_call(args, lambda: Contest(args))
 
 
 if __name__ == "__main__":

@@ -30,11 +30,11 @@ import torch
 from comparisons import TABLES
 from data_sets import DataSet, changed_annotations, find_data_sets, with_digests
 from job_runner import Job, Result, Runner, result_in
+from one_call import make_call
 from study_costs import count_multiply_adds
 from study_plan import EQUAL, Entry, Length, Run, changed_config, make_plan, unique_runs
 from study_results import read_results, read_run, refuse_other_machines, restore, write_results
 
-from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
 from dyhead.info.devices import describe_devices
 
@@ -80,7 +80,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _add_execution(parser)
     parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides of all runs")
-    return parser.parse_intermixed_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
+    args.output = (args.output or PROJECT / "output" / args.name).resolve()
+    return args
 
 
 def _table_names(text: str) -> list[str]:
@@ -125,7 +127,7 @@ class Study:
                 this name are of other trainings or, for equal minutes, of another machine.
         """
         self.args = args
-        self.output = (args.output or PROJECT / "output" / args.name).resolve()
+        self.output: Path = args.output
         data_sets = with_digests(find_data_sets(args.data), self.output / "data")
         self.data_sets = {each.name: each for each in data_sets}
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
@@ -233,6 +235,10 @@ class Study:
             f" a budget of {self.args.hours:g}."
         )
 
+    def run(self) -> None:
+        """Run what is not complete and fits."""
+        self.runner.run()
+
     def results(self) -> dict[str, Result]:
         """Return the results of the complete runs, by name."""
         names = [run.name for run in unique_runs(self.reported)]
@@ -280,18 +286,7 @@ def title_of(run: Run) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not complete and fits, and write the tables."""
     args = parse(arguments)
-    with exit_on_user_error():
-        study = Study(args)
-    study.print_plan()
-    if args.plan:
-        return
-    try:
-        study.runner.run()
-    except KeyboardInterrupt:
-        raise SystemExit("Interrupted: call it again to go on.") from None
-    finally:
-        study.write_results()
-    print((args.results / f"{args.name}.md").read_text(encoding="utf-8"))
+    make_call(args, lambda: Study(args))
 
 
 if __name__ == "__main__":

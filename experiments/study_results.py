@@ -160,7 +160,6 @@ def write_results(
         "runs": [*runs, *others],
         "failures": dict(failures),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(content, path, indent=1)
     said = describe(settings, runs)
     text = f"# {path.stem}\n\n{said}\n\n{format_study(plan, dict(results))}\n"
