@@ -35,7 +35,8 @@ def read_report(path: Path, device: str, threads: int) -> Report:
     timings: dict[str, dict[PeerModel, Milliseconds]] = {}
     for each in known["milliseconds"]:
         model = PeerModel(each["peer"], each["model"], each["weights"])
-        measured = Milliseconds(each["detecting"], each["with_loading"])
+        session = each.get("session", "")
+        measured = Milliseconds(each["detecting"], each["with_loading"], session)
         timings.setdefault(each["data"], {})[model] = measured
     sizes = {name: tuple(size) for name, size in known["input (height, width)"].items()}
     return dataclasses.replace(

@@ -13,7 +13,9 @@ import peer_scripts
 import peers
 import pytest
 from peer_protocol import Task
+from peer_results import read_report
 from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
+from peer_timing import Milliseconds
 
 # Finds all objects, but with 5 minutes only those of the first class.
 PEER = """
@@ -263,6 +265,33 @@ def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Pat
     again = call(cells, "--only", "small")
     shown = {each["model"]: each["detecting"] for each in again["milliseconds"]}
     assert shown["small"] < 1000 and shown["large"] == 9999
+    assert len({each["session"] for each in again["milliseconds"]}) == 2
+
+
+def test_only_times_of_one_session_are_divided_by_each_other() -> None:
+    names = {"a": (10.0, "first"), "b": (30.0, "second"), "c": (60.0, "second")}
+    scores = {"AP": 1.0, "AP50": 1.0, "AP75": 1.0, "parameters": 1e6}
+    models = {name: PeerModel("peer", name, "random") for name in names}
+    runs = [PeerRun(PlannedRun(each, "cells", 5, 1), "", scores) for each in models.values()]
+    timings = {models[name]: Milliseconds(ms, ms, when) for name, (ms, when) in names.items()}
+    rows = [line.split("|") for line in format_table(runs, [5], timings).splitlines()[2:]]
+    assert [(row[4].strip(), row[5].strip()) for row in rows] == [
+        ("10.0", ""),
+        ("30.0", "1.00"),
+        ("60.0", "2.00"),
+    ]
+
+
+def test_the_published_results_give_the_published_tables() -> None:
+    """Their times were written before these told their session, so they are all of one."""
+    path = peer_scripts.FOLDER / "results" / "peers.json"
+    known = json.loads(path.read_text())
+    text = read_report(path, known["device"], known["threads"]).as_text()
+    given, published = (
+        [line for line in page.splitlines() if line.startswith("|")]
+        for page in (text, path.with_suffix(".md").read_text())
+    )
+    assert given == published and any("| 1.00 " in line for line in given)
 
 
 def test_a_failure_stays_until_the_run_is_complete(cells: Path, scripts: Path) -> None:
