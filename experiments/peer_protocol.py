@@ -1,7 +1,7 @@
 """The interface between `experiments/peers.py` and the script of a peer.
 
-A peer's script runs in the peer's own environment, so this module needs the standard library and
-PyTorch alone. A script is called in three ways:
+A peer's script runs in the peer's own environment, so this module needs the standard library,
+PyTorch and Pillow alone. A script is called in three ways:
 
     PEER.py describe         prints versions and the models that it can train
     PEER.py train OPTIONS    trains for some minutes, then detects on the validation part
@@ -115,6 +115,14 @@ class Part(NamedTuple):
             for i in content["images"]
         ]
         return cls(pictures, [category["name"] for category in categories], list(index))
+
+
+def read_rgb(path: str) -> Any:
+    """Read a picture from its file as an RGB image of Pillow, upright where its EXIF says how."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 class Found(NamedTuple):

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 import torchvision
-from peer_protocol import Found, Model, Part, Peer, Task, main
-from PIL import Image
+from peer_protocol import Found, Model, Part, Peer, Task, main, read_rgb
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -79,12 +78,6 @@ class Pictures(Dataset):
         return image.float() / 255, {
             key: value.as_subclass(Tensor) for key, value in target.items()
         }
-
-
-def read_rgb(path: str) -> Image.Image:
-    """Read a picture from its file."""
-    with Image.open(path) as image:
-        return image.convert("RGB")
 
 
 def build(task: Task, num_classes: int, weights: str, **options: Any) -> nn.Module:

@@ -1,10 +1,7 @@
 """The command trains all peers, scores them alike and times them in turns."""
 
-import importlib
 import json
 import shutil
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,6 @@ from typing import Any
 import peer_scripts
 import peers
 import pytest
-from peer_protocol import Task
 from peer_results import read_report
 from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
 from peer_timing import Milliseconds
@@ -116,38 +112,6 @@ def test_a_row_says_what_its_weights_are_of(weights: str, start: str) -> None:
     run.result["parameters"] = 1e6
     last = format_table([run], [5], {}).splitlines()[-1]
     assert last.split("|")[2].strip() == start
-
-
-@pytest.mark.parametrize(
-    ("weights", "built"),
-    [
-        ("random", ["yolo11n.yaml"]),
-        ("a/yolo11n-cls.pt", ["yolo11n.yaml", "a/yolo11n-cls.pt"]),
-        ("a/yolo11n.pt", ["a/yolo11n.pt"]),
-    ],
-)
-def test_a_classifier_of_ultralytics_gives_its_backbone_to_a_detector(
-    weights: str, built: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In place of the package, whose YOLO would train a classifier from a classifier's file."""
-
-    class Yolo:
-        def __init__(self, source: str) -> None:
-            self.built = [source]
-
-        def load(self, source: str) -> "Yolo":
-            self.built.append(source)
-            return self
-
-    for name in ("ultralytics", "ultralytics.utils"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["ultralytics"].YOLO = Yolo  # type: ignore[attr-defined]
-    sys.modules["ultralytics.utils"].torch_utils = None  # type: ignore[attr-defined]
-    monkeypatch.delitem(sys.modules, "ultralytics_peer", raising=False)
-    peer = importlib.import_module("ultralytics_peer")
-    task = Task("yolo11n", weights, "data", 1.0, 288, 384, 1, 1, "cpu", "out")
-    assert peer.start(task).built == built
-    monkeypatch.delitem(sys.modules, "ultralytics_peer")
 
 
 def test_the_shortest_trainings_of_all_come_first_and_none_twice(
