@@ -108,6 +108,7 @@ class Runner:
         workers: jobs at a time.
         environment: variables of the processes besides those of this one.
         report: called after each job that was complete.
+        compares: tells of a result whether new jobs take as long: those that are complete show it.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Runner:
         workers: int = 1,
         environment: Mapping[str, str] | None = None,
         report: Callable[[], None] = lambda: None,
+        compares: Callable[[Result], bool] = lambda result: True,
     ) -> None:
         self.failures: dict[str, str] = {}
         self._groups = [list(group) for group in groups]
@@ -127,7 +129,12 @@ class Runner:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._begun: set[Path] = set()
-        self._paces: list[float] = []  # seconds taken over those expected
+        known = ((job, job.result() or {}) for job in self._jobs())
+        self._paces = [  # seconds taken over those expected
+            result["seconds"] / job.seconds
+            for job, result in known
+            if "seconds" in result and compares(result)
+        ]
         self._failed_after: dict[str, float] = {}  # seconds, by kind
 
     def run(self) -> None:
@@ -152,11 +159,14 @@ class Runner:
 
     def seconds_left(self) -> float:
         """Estimate how long the rest would take, without a budget."""
-        jobs = {job.folder: job for group in self._groups for job in group}
-        rest = [job for job in jobs.values() if job.result() is None]
-        return sum(map(self._expected, rest)) / self._workers
+        rest = [job for job in self._jobs() if job.result() is None]
+        return sum(map(self.expected, rest)) / self._workers
 
-    def _expected(self, job: Job) -> float:
+    def _jobs(self) -> list[Job]:
+        return list({job.folder: job for group in self._groups for job in group}.values())
+
+    def expected(self, job: Job) -> float:
+        """Return the seconds that a job is expected to take, by what others took."""
         if job.title in self.failures:
             return 0.0
         return self._failed_after.get(job.kind, self._pace() * job.seconds)
@@ -168,7 +178,7 @@ class Runner:
         """Yield what is to be run; the budget is looked at when a group's turn comes."""
         for group in self._groups:
             rest = [job for job in dict.fromkeys(group) if self._is_open(job)]
-            longest_first = sorted(map(self._expected, rest), reverse=True)
+            longest_first = sorted(map(self.expected, rest), reverse=True)
             needed = sum(longest_first[:: self._workers])  # the longest of each round
             if needed > self._deadline - time.monotonic():
                 continue
@@ -242,8 +252,8 @@ class Runner:
         self._report()
 
     def _count(self) -> str:
-        jobs = {job.folder: job for group in self._groups for job in group}
-        complete = sum(job.result() is not None for job in jobs.values())
+        jobs = self._jobs()
+        complete = sum(job.result() is not None for job in jobs)
         return f"[{complete}/{len(jobs)}]"
 
     def _eta(self) -> str:

@@ -221,7 +221,7 @@ class Contest:
         """Print the runs in their order, which are complete, and how long the rest takes."""
         for number, planned in enumerate(self.plan, start=1):
             job = self.job(planned)
-            state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
+            state = "complete" if job.result() else f"{self.runner.expected(job) / 60:.1f} min"
             print(f"{number:4} {job.title}: {state}")
         hours = self.runner.seconds_left() / 3600
         print(f"{len(self.plan)} runs: about {hours:.1f} hours to go.", flush=True)

@@ -33,7 +33,14 @@ from job_runner import Job, Result, Runner, result_in
 from one_call import make_call
 from study_costs import count_multiply_adds
 from study_plan import EQUAL, Entry, Length, Run, changed_config, make_plan, unique_runs
-from study_results import read_results, read_run, refuse_other_machines, restore, write_results
+from study_results import (
+    PACE,
+    read_results,
+    read_run,
+    refuse_other_machines,
+    restore,
+    write_results,
+)
 
 from dyhead.errors import UserError
 from dyhead.info.devices import describe_devices
@@ -145,6 +152,7 @@ class Study:
             args.jobs,
             {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
             self.write_results,
+            lambda result: all(result.get(key) == self.machine()[key] for key in PACE),
         )
 
     def _chosen(self) -> list[Entry]:
@@ -156,14 +164,14 @@ class Study:
         compared = [entry for entry in self.plan if entry.baseline]
         parts = self.args.only or [""]
         for part in parts:
-            if not any(part in title_of(entry.run) for entry in compared):
+            if not any(part in entry.run.label for entry in compared):
                 titles = dict.fromkeys(entry.run.title for entry in compared)
                 some = ", ".join(repr(title) for title in list(titles)[:SHOWN_TITLES])
                 raise UserError(
                     f"--only {part!r} is in none of the names of --tables"
                     f" {','.join(self.args.tables)}: name a part of one, such as of {some}."
                 )
-        return [entry for entry in compared if any(part in title_of(entry.run) for part in parts)]
+        return [entry for entry in compared if any(part in entry.run.label for part in parts)]
 
     @property
     def results_path(self) -> Path:
@@ -202,7 +210,7 @@ class Study:
         command = (sys.executable, str(PROJECT / "train_net.py"), "--config", str(run.config))
         options = (*run.options, "SEED", str(run.seed), "OUTPUT_DIR", str(folder))
         return Job(
-            title_of(run),
+            run.label,
             (*command, *options),
             folder,
             self._expected_seconds(run),
@@ -227,7 +235,7 @@ class Study:
     def print_plan(self) -> None:
         """Print the runs in their order, which are complete, and how long the rest takes."""
         for number, job in enumerate(self.jobs.values(), start=1):
-            state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
+            state = "complete" if job.result() else f"{self.runner.expected(job) / 60:.1f} min"
             print(f"{number:4} {job.title}: {state}")
         hours = self.runner.seconds_left() / 3600
         print(
@@ -276,11 +284,6 @@ class Study:
             self.not_shown,
             self.runner.failures,
         )
-
-
-def title_of(run: Run) -> str:
-    """Name a run for people."""
-    return f"{run.data}: {run.title}, seed {run.seed}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

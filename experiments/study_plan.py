@@ -57,6 +57,11 @@ class Run:
         parts = (self.data, self.config.stem, self.key, self.annotations, f"seed{self.seed}")
         return "-".join(filter(None, parts))
 
+    @property
+    def label(self) -> str:
+        """Its name for people, with its data and seed."""
+        return f"{self.data}: {self.title}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class Entry:

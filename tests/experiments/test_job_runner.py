@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import job_runner
 import pytest
-from job_runner import DONE, Job, Runner
+from job_runner import DONE, Job, Runner, restore_result
 
 SCORE = "import json, pathlib, sys; pathlib.Path(sys.argv[1], 'x').write_text('{\"AP\": 40.0}')"
 
@@ -172,3 +173,14 @@ def test_what_is_left_follows_the_pace_of_what_was_done(tmp_path: Path) -> None:
     runner.run()
     assert all(job.result() for job in jobs), "the first one showed that there is time for all"
     assert runner.seconds_left() == 0
+
+
+def test_what_is_left_follows_the_pace_of_complete_jobs_that_compare(tmp_path: Path) -> None:
+    """Of earlier calls: one of them took thrice as long as expected, another machine's less."""
+    jobs = [make_job(tmp_path / name, seconds=100) for name in "abcd"]
+    for job, seconds, cores in ((jobs[0], 300, 2), (jobs[1], 10, 64)):
+        restore_result(job.folder, {"AP": 40, "seconds": seconds, "cores": cores})
+    restore_result(jobs[2].folder, {"AP": 40, "cores": 2})  # as results were written before
+    runner = Runner([jobs], 1000, compares=lambda result: result["cores"] == 2)
+    assert runner.seconds_left() == runner.expected(jobs[3]) == 300
+    assert Runner([jobs], 1000).expected(jobs[3]) == statistics.median((300, 10))

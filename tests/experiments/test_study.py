@@ -351,6 +351,22 @@ def test_a_name_of_no_run_is_refused(project: Path) -> None:
     assert not calls(project) and not (project / "study.json").exists()
 
 
+def test_the_plan_counts_with_what_complete_runs_on_such_a_machine_took(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--equal", "steps", "--steps", "160", "--only", "FCOS"]  # 200 s are expected
+    content = call(project, "--seeds", "1", *options)
+    content["runs"][0] |= {"seconds": 600}
+    content["runs"][1] |= {"seconds": 6000, "runs at a time": 7}
+    (project / "study.json").write_text(json.dumps(content))
+    shutil.rmtree(project / "output")
+    capsys.readouterr()
+    call(project, "--seeds", "2", *options, "--plan")
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(": ")[2] for line in lines] == ["complete"] * 2 + ["10.0 min"] * 2
+    assert last.startswith("4 runs, 1 at a time: about 0.3 hours to go")
+
+
 def test_the_plan_trains_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(project / "cells", project / "boards")
     data = ["--data", str(project / "cells"), "--data", str(project / "boards")]
