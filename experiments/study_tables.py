@@ -136,9 +136,10 @@ def _test_cells(test: PairedTest | None) -> list[str]:
 
 
 def summarise(table: Table, lines: Sequence[Line]) -> str:
-    """Say in one sentence how many pairs of the rows are ahead of their baselines.
+    """Say in one sentence over how many baselines what is compared with them is ahead.
 
-    Of rows that share a baseline the first one counts: such pairs are not independent.
+    Of rows that share a baseline the first one counts, and a baseline once, by the mean over its
+    seeds: such pairs are not independent.
 
     Returns:
         an empty text where all rows have one baseline.
@@ -150,14 +151,13 @@ def summarise(table: Table, lines: Sequence[Line]) -> str:
             baselines.add(row.baseline)
             firsts.add(row.labels)
     tests = [line.test for line in lines if line.test and line.labels in firsts]
-    n = sum(test.difference.n for test in tests)
-    if not n or len(baselines) == 1:
+    if not tests or len(baselines) == 1:
         return ""
-    ahead = sum(test.ahead for test in tests)
-    mean = sum(test.difference.mean * test.difference.n for test in tests) / n
+    over_all = PairedTest.of([(test.difference.mean, 0.0) for test in tests])
+    n, mean = over_all.difference.n, over_all.difference.mean
     return (
-        f"Over all baselines {ahead:g} of {n} pairs are ahead of theirs, by {mean:+.1f} AP on"
-        f" average (the first row of each; sign test: p = {sign_p_value(ahead, n):.3f})."
+        f"The first row with each baseline is ahead of {over_all.ahead:g} of {n}, by {mean:+.1f} AP"
+        f" on average (means over the seeds; sign test: p = {sign_p_value(over_all.ahead, n):.3f})."
     )
 
 

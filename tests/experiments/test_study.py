@@ -60,7 +60,7 @@ def test_all_seeds_are_trained_and_compared(project: Path) -> None:
     with_dyhead = table["rows"][1]
     assert with_dyhead["against its baseline"]["difference"]["mean"] == 2
     text = (project / "study.md").read_text()
-    assert "Runs: 22; equal: minutes; minutes: 6.5;" in text and "10 of 10 pairs are ahead" in text
+    assert "Runs: 22; equal: minutes; minutes: 6.5;" in text and "ahead of 5 of 5, by +2.0" in text
 
 
 def test_a_second_call_trains_only_what_is_missing(

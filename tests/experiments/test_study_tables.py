@@ -94,17 +94,21 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_pairs_of_several_baselines_are_summed_up() -> None:
+def test_every_baseline_counts_once_by_its_mean_over_the_seeds() -> None:
+    """Its seeds share data and detectors: one coin, not three."""
     other = Variant("other", "fcos")
     rows = (*TABLE.rows, Row(("other",), other), Row(("more",), Variant("more", "fcos"), other))
     table = Table("t", "", ("detector",), rows)
-    runs = {row.variant: make_run(row.variant, 1) for row in rows}
-    plan = [
-        Entry(table, row, runs[row.variant], runs[row.baseline] if row.baseline else None)
-        for row in rows
-    ]
-    found = {run.name: result(ap) for run, ap in zip(runs.values(), (40, 42, 30, 29), strict=True)}
-    assert "1 of 2 pairs are ahead of theirs, by +0.5 AP" in format_study(plan, found)
+    plan, found = [], {}
+    for seed, scores in ((1, (40, 41, 30, 28)), (2, (40, 41, 30, 28)), (3, (40, 44, 30, 31))):
+        runs = {row.variant: make_run(row.variant, seed) for row in rows}
+        for row, ap in zip(rows, scores, strict=True):
+            baseline = runs[row.baseline] if row.baseline else None
+            plan.append(Entry(table, row, runs[row.variant], baseline))
+            found[runs[row.variant].name] = result(ap)
+    text = format_study(plan, found)
+    assert "The first row with each baseline is ahead of 1 of 2, by +0.5 AP" in text
+    assert "sign test: p = 1.000" in text
 
 
 def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
@@ -121,7 +125,7 @@ def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
     ]
     values = (40, 42, 99, 30, 29)
     found = {run.name: result(ap) for run, ap in zip(runs.values(), values, strict=True)}
-    assert "1 of 2 pairs are ahead of theirs, by +0.5 AP" in format_study(plan, found)
+    assert "ahead of 1 of 2, by +0.5 AP" in format_study(plan, found)
 
 
 def test_errors_have_a_table_of_the_rows_that_tell_them() -> None:
