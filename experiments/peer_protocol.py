@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 MARK = "@peer "
 CLASSIFIER = "-cls"  # how the name of a file of Ultralytics ends that holds a classifier
+LOWEST_SCORE = 0.001  # of what counts for AP
 WARM_UP = 5  # pictures
 TOLD = 20  # pictures from one line of progress to the next
 
@@ -172,8 +173,7 @@ class Peer(ABC):
 
         Args:
             task: that of the training.
-            is_timed: with the library's own lowest score for use, else with one that is low enough
-                for AP.
+            is_timed: with the library's own lowest score for use, else with `LOWEST_SCORE`.
         """
 
 
@@ -226,7 +226,12 @@ def train(peer: Peer, task: Task) -> None:
             {"image_id": picture.id, "category_id": category, "bbox": box, "score": score}
             for category, box, score in found
         ]
-    facts = {"train seconds": seconds, "parameters": model.parameters, "versions": peer.versions()}
+    facts = {
+        "train seconds": seconds,
+        "parameters": model.parameters,
+        "versions": peer.versions(),
+        "lowest score": LOWEST_SCORE,
+    }
     for name, content in (("detections", detections), ("peer", facts)):
         path = Path(task.output) / f"{name}.json"
         path.write_text(json.dumps(content), encoding="utf-8")

@@ -177,9 +177,11 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
     def _introduction(self) -> str:
+        lowest = dict.fromkeys(str(run.result.get("lowest score", "unknown")) for run in self.runs)
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
-            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds;"
+            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds, of"
+            f" detections with a score from {', '.join(lowest)} on;"
             " this project's minutes include its final evaluation, the others' only training;"
             " Ultralytics trains, as it does for everyone, on squares of the input's longer side."
             " Medians of milliseconds per picture, one at a time, detectors in turns, each with its"

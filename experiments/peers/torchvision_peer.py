@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torchvision
-from peer_protocol import Found, Model, Part, Peer, Task, main, read_rgb
+from peer_protocol import LOWEST_SCORE, Found, Model, Part, Peer, Task, main, read_rgb
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -29,7 +29,6 @@ RATES = {
 }
 BATCH = 8
 WARM_UP = 0.05  # share of the training
-LOWEST_SCORE = 0.01  # for AP
 WEIGHTS = "weights.pth"
 
 

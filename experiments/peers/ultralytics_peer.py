@@ -16,11 +16,20 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 import torch  # noqa: E402
 import ultralytics  # noqa: E402
-from peer_protocol import CLASSIFIER, Found, Model, Part, Peer, Task, main, read_rgb  # noqa: E402
+from peer_protocol import (  # noqa: E402
+    CLASSIFIER,
+    LOWEST_SCORE,
+    Found,
+    Model,
+    Part,
+    Peer,
+    Task,
+    main,
+    read_rgb,
+)
 from ultralytics.utils import torch_utils  # noqa: E402
 
 CURRENT = {11, 26}  # versions of YOLO
-LOWEST_SCORE = 0.001  # for AP, as in its own validation
 STRIDE = 32
 
 

@@ -4,17 +4,20 @@ import importlib
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_peer
 import pytest
 import torch
 import torchvision_peer
-from peer_protocol import Part, Task, read_rgb
+from peer_protocol import LOWEST_SCORE, Part, Task, read_rgb
 from peer_protocol import Picture as GivenPicture
 from PIL import Image
 
+from dyhead.config import find_config, load_config
 from dyhead.d2.data.detection_utils import read_image
 
 
@@ -78,6 +81,44 @@ def test_ultralytics_detects_in_upright_pictures_as_large_as_in_wide_ones(
     model.detect(Image.new("RGB", (64, 48)))
     (settings,) = model._yolo.asked
     assert settings["imgsz"] == 512 and settings["rect"] is True
+
+
+def test_ultralytics_counts_detections_from_the_same_score(ultralytics_peer: Any) -> None:
+    model = ultralytics_peer.UltralyticsPeer().load(make_task(384, 512), is_timed=False)
+    model.detect(Image.new("RGB", (64, 48)))
+    assert model._yolo.asked[0]["conf"] == LOWEST_SCORE
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn"]
+)
+def test_torchvision_counts_detections_from_the_same_score(
+    name: str, cells: Path, tmp_path: Path
+) -> None:
+    task = replace(make_task(64, 64), model=name, data=str(cells), output=str(tmp_path))
+    made = torchvision_peer.build(task, 2, "random")
+    torch.save(made.state_dict(), tmp_path / torchvision_peer.WEIGHTS)
+    model = torchvision_peer.TorchvisionPeer().load(task, is_timed=False)._model
+    assert getattr(model, "roi_heads", model).score_thresh == LOWEST_SCORE
+
+
+@pytest.mark.parametrize("recipe", own_peer.RECIPES)
+def test_this_project_counts_detections_from_the_same_score(
+    recipe: str, cells: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The detector drops those below its own lowest score, `Detector` those below another."""
+    found: list[Any] = []
+
+    def load(source: str, config: None, overrides: list[str], device: str) -> None:
+        found.append(overrides)
+
+    monkeypatch.setattr(own_peer, "load_detector", load)
+    monkeypatch.setattr(own_peer, "OwnModel", lambda ready, lowest, part: lowest)
+    task = replace(make_task(384, 512), model=recipe, data=str(cells))
+    assert own_peer.OwnPeer().load(task, is_timed=False) == LOWEST_SCORE
+    cfg, _ = load_config(find_config(recipe), found[0])
+    assert cfg.MODEL.ATSS.INFERENCE_TH == LOWEST_SCORE
+    assert cfg.MODEL.META_ARCHITECTURE.startswith("ATSS"), "or the key would be another one"
 
 
 @pytest.fixture

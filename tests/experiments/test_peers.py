@@ -92,6 +92,7 @@ def test_one_table_has_scores_and_times_of_all(cells: Path, scripts: Path) -> No
     assert set(content["failures"].values()) == {"no network"}
     assert len(content["failures"]) == 2 and "ImageNet, 5 min, seed 1 failed: no network" in text
     assert content["versions"]["own"] == {"fake": "1.0"}
+    assert "detections with a score from 0.001 on" in text
     logs = [path.read_text() for path in (cells.parent / "output" / "peers").glob("*small*.log")]
     assert len(logs) == 2 and all("Detecting in picture 1 of 3" in log for log in logs)
 
