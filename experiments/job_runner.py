@@ -141,10 +141,10 @@ class Runner:
         """Run what is not complete.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C or SIGTERM, when the processes have ended.
+            KeyboardInterrupt: after Ctrl-C, when the processes have ended.
         """
         queue = self._jobs_that_fit()
-        with _terminated_as_interrupted(), ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             workers = [pool.submit(self._work, queue) for _ in range(self._workers)]
             try:
                 for worker in workers:
@@ -263,16 +263,6 @@ class Runner:
         end = time.strftime("%a %H:%M", time.localtime(time.time() + min(left, until_deadline)))
         short = " (the budget ends before)" if left > until_deadline else ""
         return f"{left / 3600:.1f} h left{short}, until {end}"
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end what runs, too: the processes are in groups of their own."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

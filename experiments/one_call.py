@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,8 @@ class Experiment(Protocol):
 def make_call(args: argparse.Namespace, prepare: Callable[[], Experiment]) -> None:
     """Run what is not complete and fits, and write the tables; print these, or only the plan.
 
+    After Ctrl-C or SIGTERM the tables are written, too.
+
     Args:
         args: with `plan`, the folders `output` and `results`, and the `name` of the results.
         prepare: reads the results of earlier calls; no other call writes them any more by then.
@@ -40,6 +43,7 @@ def make_call(args: argparse.Namespace, prepare: Callable[[], Experiment]) -> No
         experiment.print_plan()
         if args.plan:
             return
+        held.enter_context(_terminated_as_interrupted())
         try:
             experiment.run()
         except KeyboardInterrupt:
@@ -47,6 +51,16 @@ def make_call(args: argparse.Namespace, prepare: Callable[[], Experiment]) -> No
         finally:
             experiment.write_results()
         print((args.results / f"{args.name}.md").read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end what runs, too: the processes are in groups of their own."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import signal
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -104,6 +106,28 @@ def test_files_that_another_call_holds_are_neither_read_nor_written(
     with pytest.raises(SystemExit, match=message):
         make_call(arguments(tmp_path), prepare)
     make_call(arguments(tmp_path, plan=True), lambda: Recorded(path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_call_that_is_ended_writes_its_results(
+    number: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, earlier))  # ignores it
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("SIGTERM is not caught"))
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+    own = signal.getsignal(signal.SIGTERM)
+    experiment = Recorded(tmp_path / "results" / ".name.lock")
+
+    def run() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+
+    experiment.run = run  # type: ignore[method-assign]
+    with pytest.raises(SystemExit, match="Interrupted: call it again"):
+        make_call(arguments(tmp_path), lambda: experiment)
+    assert experiment.steps == ["prepared", "written"]
+    assert signal.getsignal(signal.SIGTERM) is own
 
 
 @pytest.mark.parametrize("command", [study, peers])

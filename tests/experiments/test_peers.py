@@ -1,7 +1,10 @@
 """The command trains all peers, scores them alike and times them in turns."""
 
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +234,27 @@ def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Pat
     shown = {each["model"]: each["detecting"] for each in again["milliseconds"]}
     assert shown["small"] < 1000 and shown["large"] == 9999
     assert len({each["session"] for each in again["milliseconds"]}) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no SIGTERM that can be caught")
+def test_times_stay_when_the_call_is_ended_in_the_next_data_set(
+    cells: Path, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards = shutil.copytree(cells, cells.with_name("boards"))
+    results = iter([{"own-small-random": Milliseconds(3.0, 4.0, "now")}])
+
+    def time_in_turns(*arguments: Any) -> Any:
+        measured = next(results, None)
+        if measured is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+        return measured
+
+    monkeypatch.setattr(peers, "time_in_turns", time_in_turns)
+    with pytest.raises(SystemExit, match="Interrupted"):
+        call(cells, "--data", str(boards), "--only", "small", "--minutes", "5")
+    content = json.loads((cells.parent / "results" / "peers.json").read_text())
+    assert [(each["data"], each["detecting"]) for each in content["milliseconds"]] == [("cells", 3)]
 
 
 def test_only_times_of_one_session_are_divided_by_each_other() -> None:
