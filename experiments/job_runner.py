@@ -103,12 +103,13 @@ class Runner:
         failures: why every job failed that did, such as the last line of its log, by its title.
 
     Args:
-        groups: jobs that say nothing without each other; a group is begun only if all of it fits.
+        groups: jobs that say little without each other; a group is begun only if all of it fits.
         budget: seconds.
         workers: jobs at a time.
         environment: variables of the processes besides those of this one.
         report: called after each job that was complete.
         compares: tells of a result whether new jobs take as long: those that are complete show it.
+        needs_all: skips the rest of a group where one of its jobs has failed.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Runner:
         environment: Mapping[str, str] | None = None,
         report: Callable[[], None] = lambda: None,
         compares: Callable[[Result], bool] = lambda result: True,
+        needs_all: bool = False,
     ) -> None:
         self.failures: dict[str, str] = {}
         self._groups = [list(group) for group in groups]
@@ -126,10 +128,11 @@ class Runner:
         self._workers = workers
         self._environment = {**os.environ, **(environment or {})}
         self._report = report
+        self._needs_all = needs_all
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._begun: set[Path] = set()
-        known = ((job, job.result() or {}) for job in self._jobs())
+        known = ((job, job.result() or {}) for job in _unique(self._groups))
         self._paces = [  # seconds taken over those expected
             result["seconds"] / job.seconds
             for job, result in known
@@ -159,11 +162,9 @@ class Runner:
 
     def seconds_left(self) -> float:
         """Estimate how long the rest would take, without a budget."""
-        rest = [job for job in self._jobs() if job.result() is None]
+        groups = [group for group in self._groups if not self._failed_in(group)]
+        rest = [job for job in _unique(groups) if job.result() is None]
         return sum(map(self.expected, rest)) / self._workers
-
-    def _jobs(self) -> list[Job]:
-        return list({job.folder: job for group in self._groups for job in group}.values())
 
     def expected(self, job: Job) -> float:
         """Return the seconds that a job is expected to take, by what others took."""
@@ -175,16 +176,27 @@ class Runner:
         return statistics.median(self._paces) if self._paces else 1.0
 
     def _jobs_that_fit(self) -> Iterator[Job]:
-        """Yield what is to be run; the budget is looked at when a group's turn comes."""
+        """Yield what is to be run; the budget is looked at when a group's or a job's turn comes."""
         for group in self._groups:
             rest = [job for job in dict.fromkeys(group) if self._is_open(job)]
             longest_first = sorted(map(self.expected, rest), reverse=True)
             needed = sum(longest_first[:: self._workers])  # the longest of each round
-            if needed > self._deadline - time.monotonic():
+            if not self._has(needed):
                 continue
             for job in rest:
-                self._begun.add(job.folder)
-                yield job
+                if failed := self._failed_in(group):
+                    print(f"{job.title}: skipped, for {failed} failed", flush=True)
+                elif self._has(self.expected(job)):
+                    self._begun.add(job.folder)
+                    yield job
+
+    def _has(self, seconds: float) -> bool:
+        return seconds <= self._deadline - time.monotonic()
+
+    def _failed_in(self, group: Sequence[Job]) -> str:
+        """Return the title of a failed job whose group is skipped, or ""."""
+        failed = (job.title for job in group if job.title in self.failures)
+        return next(failed, "") if self._needs_all else ""
 
     def _is_open(self, job: Job) -> bool:
         return job.folder not in self._begun and job.result() is None
@@ -252,7 +264,7 @@ class Runner:
         self._report()
 
     def _count(self) -> str:
-        jobs = self._jobs()
+        jobs = _unique(self._groups)
         complete = sum(job.result() is not None for job in jobs)
         return f"[{complete}/{len(jobs)}]"
 
@@ -263,6 +275,10 @@ class Runner:
         end = time.strftime("%a %H:%M", time.localtime(time.time() + min(left, until_deadline)))
         short = " (the budget ends before)" if left > until_deadline else ""
         return f"{left / 3600:.1f} h left{short}, until {end}"
+
+
+def _unique(groups: Iterable[Sequence[Job]]) -> list[Job]:
+    return list({job.folder: job for group in groups for job in group}.values())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

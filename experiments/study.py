@@ -153,6 +153,7 @@ class Study:
             {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
             self.write_results,
             lambda result: all(result.get(key) == self.machine()[key] for key in PACE),
+            needs_all=True,
         )
 
     def _chosen(self) -> list[Entry]:

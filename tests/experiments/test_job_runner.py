@@ -162,6 +162,31 @@ def test_an_interrupt_ends_the_processes(
     assert not job.result() and not runner.failures
 
 
+def test_a_job_is_not_begun_when_the_others_of_its_group_have_spent_the_budget(
+    tmp_path: Path,
+) -> None:
+    slow = make_job(tmp_path / "slow", "import time; time.sleep(3); " + SCORE, seconds=0.5)
+    late = make_job(tmp_path / "late", seconds=0.5)
+    run([[slow, late]], budget=2.0)
+    assert slow.result() and not late.folder.exists()
+
+
+@pytest.mark.parametrize("needs_all", [True, False])
+def test_what_compares_with_a_failed_job_is_skipped_where_it_needs_it(
+    needs_all: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fails = make_job(tmp_path / "fails", "raise SystemExit('no such key')")
+    others = [make_job(tmp_path / name) for name in "abc"]
+    groups = [[fails, others[0]], [fails, others[1]], [others[2], others[0]]]
+    runner = Runner(groups[:2], 100, needs_all=needs_all)
+    runner.run()
+    assert [bool(job.result()) for job in others] == [not needs_all, not needs_all, False]
+    assert capsys.readouterr().out.count("skipped, for fails failed") == 2 * needs_all
+    assert runner.seconds_left() == 0
+    run(groups, needs_all=needs_all)
+    assert others[0].result(), "by another comparison, which does not need it"
+
+
 def test_what_is_left_follows_the_pace_of_what_was_done(tmp_path: Path) -> None:
     jobs = [make_job(tmp_path / name, seconds=1000) for name in "abc"]
     runner = Runner([jobs[:1], jobs[1:]], 1500, workers=1)

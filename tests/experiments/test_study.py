@@ -388,11 +388,17 @@ def test_without_time_nothing_is_begun(project: Path) -> None:
     assert not content["runs"] and not calls(project)
 
 
-def test_a_failed_run_is_named(project: Path) -> None:
+def test_a_failed_run_is_named_and_nothing_is_trained_to_be_compared_with_it(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = call(project, "--seeds", "1", "SOLVER.BASE_LR", "9.0")
     assert len(content["failures"]) == 5
     assert set(content["failures"].values()) == {"Error: no such detector"}
-    assert len(content["runs"]) == 6
+    assert not content["runs"] and not calls(project)
+    said = capsys.readouterr().out
+    assert said.count("skipped, for ") == 6
+    line = "cells: FCOS with DyHead, seed 1: skipped, for cells: FCOS without DyHead, seed 1 failed"
+    assert line in said
 
 
 def test_weights_are_kept_on_demand(tmp_path: Path) -> None:
