@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job_runner import refuse_other_settings, restore_result
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds
+from run_results import refuse_other_settings, restore_result
 
 
 def read_report(path: Path, device: str, threads: int) -> Report:

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from job_runner import Result, number
 from peer_protocol import CLASSIFIER
 from peer_timing import Milliseconds
+from run_results import Result, number
 from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75")

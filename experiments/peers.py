@@ -22,7 +22,7 @@ from itertools import product
 from pathlib import Path
 
 from data_sets import annotations_digest, find_data_sets, prepare_data
-from job_runner import Job, Result, Runner
+from job_runner import Job, Runner
 from one_call import make_call
 from peer_data import input_size, score
 from peer_protocol import Task
@@ -30,6 +30,7 @@ from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
+from run_results import Result
 from study_plan import changed_config, fingerprint
 
 from dyhead.config import find_config

@@ -29,8 +29,9 @@ from typing import Any
 import torch
 from comparisons import TABLES
 from data_sets import DataSet, changed_annotations, find_data_sets, with_digests
-from job_runner import Job, Result, Runner, result_in
+from job_runner import Job, Runner
 from one_call import make_call
+from run_results import Result, result_in
 from study_costs import count_multiply_adds
 from study_plan import EQUAL, Entry, Length, Run, changed_config, make_plan, unique_runs
 from study_results import (

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from job_runner import Result, refuse_other_settings, restore_result
+from run_results import Result, refuse_other_settings, restore_result
 from study_plan import Entry, unique_runs
 from study_tables import ERRORS, as_values, format_study
 

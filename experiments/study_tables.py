@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from comparisons import Table, Variant
-from job_runner import Result, number
+from run_results import Result, number
 from seed_statistics import PairedTest, Spread, sign_p_value
 from study_plan import Entry
 from tabulate import tabulate

@@ -13,7 +13,8 @@ from typing import Any
 
 import job_runner
 import pytest
-from job_runner import DONE, Job, Runner, restore_result
+from job_runner import Job, Runner
+from run_results import DONE, restore_result
 
 SCORE = "import json, pathlib, sys; pathlib.Path(sys.argv[1], 'x').write_text('{\"AP\": 40.0}')"
 
