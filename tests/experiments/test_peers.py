@@ -12,8 +12,6 @@ from typing import Any
 import peer_scripts
 import peers
 import pytest
-from peer_results import read_report
-from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
 from peer_timing import Milliseconds
 
 # Finds all objects, but with 5 minutes only those of the first class.
@@ -98,24 +96,6 @@ def test_one_table_has_scores_and_times_of_all(cells: Path, scripts: Path) -> No
     assert "detections with a score from 0.001 on" in text
     logs = [path.read_text() for path in (cells.parent / "output" / "peers").glob("*small*.log")]
     assert len(logs) == 2 and all("Detecting in picture 1 of 3" in log for log in logs)
-
-
-def test_several_seeds_are_counted_and_have_a_range() -> None:
-    results = [{"AP": ap, "AP50": 2 * ap, "AP75": None} for ap in (30.0, 32.0, 40.0)]
-    assert scores_cell(results) == "34.0 / 68.0 / 0.0 (AP 30.0 to 40.0, 3 seeds)"
-    assert scores_cell(results[:1]) == "30.0 / 60.0 / 0.0"
-
-
-@pytest.mark.parametrize(
-    ("weights", "start"),
-    [("a/yolo11n-cls.pt", "ImageNet"), ("a-cls/yolo11n.pt", "COCO"), ("random", "random")],
-)
-def test_a_row_says_what_its_weights_are_of(weights: str, start: str) -> None:
-    model = PeerModel("ultralytics", "yolo11n", weights)
-    run = PeerRun(PlannedRun(model, "cells", 5, 1), "", {"AP": 1.0, "AP50": 1.0, "AP75": 1.0})
-    run.result["parameters"] = 1e6
-    last = format_table([run], [5], {}).splitlines()[-1]
-    assert last.split("|")[2].strip() == start
 
 
 def test_the_shortest_trainings_of_all_come_first_and_none_twice(
@@ -255,32 +235,6 @@ def test_times_stay_when_the_call_is_ended_in_the_next_data_set(
         call(cells, "--data", str(boards), "--only", "small", "--minutes", "5")
     content = json.loads((cells.parent / "results" / "peers.json").read_text())
     assert [(each["data"], each["detecting"]) for each in content["milliseconds"]] == [("cells", 3)]
-
-
-def test_only_times_of_one_session_are_divided_by_each_other() -> None:
-    names = {"a": (10.0, "first"), "b": (30.0, "second"), "c": (60.0, "second")}
-    scores = {"AP": 1.0, "AP50": 1.0, "AP75": 1.0, "parameters": 1e6}
-    models = {name: PeerModel("peer", name, "random") for name in names}
-    runs = [PeerRun(PlannedRun(each, "cells", 5, 1), "", scores) for each in models.values()]
-    timings = {models[name]: Milliseconds(ms, ms, when) for name, (ms, when) in names.items()}
-    rows = [line.split("|") for line in format_table(runs, [5], timings).splitlines()[2:]]
-    assert [(row[4].strip(), row[5].strip()) for row in rows] == [
-        ("10.0", ""),
-        ("30.0", "1.00"),
-        ("60.0", "2.00"),
-    ]
-
-
-def test_the_published_results_give_the_published_tables() -> None:
-    """Their times were written before these told their session, so they are all of one."""
-    path = peer_scripts.FOLDER / "results" / "peers.json"
-    known = json.loads(path.read_text())
-    text = read_report(path, known["device"], known["threads"]).as_text()
-    given, published = (
-        [line for line in page.splitlines() if line.startswith("|")]
-        for page in (text, path.with_suffix(".md").read_text())
-    )
-    assert given == published and any("| 1.00 " in line for line in given)
 
 
 def test_a_failure_stays_until_the_run_is_complete(cells: Path, scripts: Path) -> None:
