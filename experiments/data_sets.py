@@ -116,6 +116,24 @@ def annotations_digest(data: Path) -> str:
     return digest.hexdigest()[:10]
 
 
+def changed_annotations(data: DataSet, folder: Path) -> str:
+    """Say that annotations are no longer those that a data set has the digest of, or "".
+
+    Args:
+        data: of `with_digests`.
+        folder: takes what `prepare_data` writes.
+    """
+    try:
+        if annotations_digest(prepare_data(data, folder)) == data.annotations:
+            return ""
+    except UserError as error:
+        return str(error)
+    return (
+        f"the annotations of {data.train} or {data.val} were changed since this call began: call it"
+        " again to train on what they are now"
+    )
+
+
 def with_digests(data_sets: Sequence[DataSet], folder: Path) -> list[DataSet]:
     """Read the annotations of data sets, and return these with the digests.
 

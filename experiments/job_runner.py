@@ -4,7 +4,6 @@ A run that is complete has a file `run.json` in its folder and is not repeated.
 """
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -16,16 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dyhead.errors import UserError
+from run_results import DONE, Result, result_in, scores_line
+
 from dyhead.safe_io.json_text import write_json
 
-DONE = "run.json"
-HANGS_AFTER = 600.0  # seconds besides twice the expected ones
+HANGS_AFTER = 900.0  # seconds without a word in its log
 GRACE = 5.0  # seconds between asking a process to end and ending it
-
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,12 +31,14 @@ class Job:
     Attributes:
         title: for people.
         command: the program and its arguments.
-        folder: of its files; the log stands beside it.
+        folder: of its files; the log stands beside it, and grows as long as the command is alive.
         seconds: that it is expected to take.
         read: finds the result in the folder when the command has succeeded: plain values, with the
             scores "AP" and "AP50".
         kind: where a job of a kind fails, the others of it are expected to fail as soon; none if
             empty.
+        changed: says why the command no longer does what its folder is named for, and gives "" as
+            long as it does; asked before it begins and when it has ended, by one job at a time.
     """
 
     title: str
@@ -49,6 +47,7 @@ class Job:
     seconds: float
     read: Callable[[Path], Result]
     kind: str = ""
+    changed: Callable[[], str] = str
 
     @property
     def log(self) -> Path:
@@ -60,39 +59,6 @@ class Job:
         return result_in(self.folder)
 
 
-def result_in(folder: Path) -> Result | None:
-    """Return the result of a run that is complete, None of another one."""
-    path = folder / DONE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def restore_result(folder: Path, result: Result) -> None:
-    """Take a run as complete whose result was written elsewhere, unless its folder has one."""
-    if not (folder / DONE).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(result, folder / DONE, indent=1)
-
-
-def refuse_other_settings(path: Path, known: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Refuse to go on from results of earlier calls that do not compare with those of this one.
-
-    Args:
-        path: the file of the results.
-        known: settings of the earlier calls.
-        own: what has to be the same in this call.
-
-    Raises:
-        UserError: it is not.
-    """
-    for key, value in own.items():
-        before = known.get(key, "")
-        if before != value:
-            raise UserError(
-                f"{path} holds runs with {key} {before!r}, not {value!r}: give these another"
-                " --name."
-            )
-
-
 class Runner:
     """Runs jobs, as many at a time as it is told, as long as the budget has room for them.
 
@@ -100,11 +66,13 @@ class Runner:
         failures: why every job failed that did, such as the last line of its log, by its title.
 
     Args:
-        groups: jobs that say nothing without each other; a group is begun only if all of it fits.
+        groups: jobs that say little without each other; a group is begun only if all of it fits.
         budget: seconds.
         workers: jobs at a time.
         environment: variables of the processes besides those of this one.
         report: called after each job that was complete.
+        compares: tells of a result whether new jobs take as long: those that are complete show it.
+        needs_all: skips the rest of a group where one of its jobs has failed.
     """
 
     def __init__(
@@ -114,6 +82,8 @@ class Runner:
         workers: int = 1,
         environment: Mapping[str, str] | None = None,
         report: Callable[[], None] = lambda: None,
+        compares: Callable[[Result], bool] = lambda result: True,
+        needs_all: bool = False,
     ) -> None:
         self.failures: dict[str, str] = {}
         self._groups = [list(group) for group in groups]
@@ -121,20 +91,26 @@ class Runner:
         self._workers = workers
         self._environment = {**os.environ, **(environment or {})}
         self._report = report
+        self._needs_all = needs_all
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._begun: set[Path] = set()
-        self._paces: list[float] = []  # seconds taken over those expected
+        known = ((job, job.result() or {}) for job in _unique(self._groups))
+        self._paces = [  # seconds taken over those expected
+            result["seconds"] / job.seconds
+            for job, result in known
+            if "seconds" in result and compares(result)
+        ]
         self._failed_after: dict[str, float] = {}  # seconds, by kind
 
     def run(self) -> None:
         """Run what is not complete.
 
         Raises:
-            KeyboardInterrupt: after Ctrl-C or SIGTERM, when the processes have ended.
+            KeyboardInterrupt: after Ctrl-C, when the processes have ended.
         """
         queue = self._jobs_that_fit()
-        with _terminated_as_interrupted(), ThreadPoolExecutor(self._workers) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             workers = [pool.submit(self._work, queue) for _ in range(self._workers)]
             try:
                 for worker in workers:
@@ -149,11 +125,12 @@ class Runner:
 
     def seconds_left(self) -> float:
         """Estimate how long the rest would take, without a budget."""
-        jobs = {job.folder: job for group in self._groups for job in group}
-        rest = [job for job in jobs.values() if job.result() is None]
-        return sum(map(self._expected, rest)) / self._workers
+        groups = [group for group in self._groups if not self._failed_in(group)]
+        rest = [job for job in _unique(groups) if job.result() is None]
+        return sum(map(self.expected, rest)) / self._workers
 
-    def _expected(self, job: Job) -> float:
+    def expected(self, job: Job) -> float:
+        """Return the seconds that a job is expected to take, by what others took."""
         if job.title in self.failures:
             return 0.0
         return self._failed_after.get(job.kind, self._pace() * job.seconds)
@@ -162,16 +139,27 @@ class Runner:
         return statistics.median(self._paces) if self._paces else 1.0
 
     def _jobs_that_fit(self) -> Iterator[Job]:
-        """Yield what is to be run; the budget is looked at when a group's turn comes."""
+        """Yield what is to be run; the budget is looked at when a group's or a job's turn comes."""
         for group in self._groups:
             rest = [job for job in dict.fromkeys(group) if self._is_open(job)]
-            longest_first = sorted(map(self._expected, rest), reverse=True)
+            longest_first = sorted(map(self.expected, rest), reverse=True)
             needed = sum(longest_first[:: self._workers])  # the longest of each round
-            if needed > self._deadline - time.monotonic():
+            if not self._has(needed):
                 continue
             for job in rest:
-                self._begun.add(job.folder)
-                yield job
+                if failed := self._failed_in(group):
+                    print(f"{job.title}: skipped, for {failed} failed", flush=True)
+                elif self._has(self.expected(job)):
+                    self._begun.add(job.folder)
+                    yield job
+
+    def _has(self, seconds: float) -> bool:
+        return seconds <= self._deadline - time.monotonic()
+
+    def _failed_in(self, group: Sequence[Job]) -> str:
+        """Return the title of a failed job whose group is skipped, or ""."""
+        failed = (job.title for job in group if job.title in self.failures)
+        return next(failed, "") if self._needs_all else ""
 
     def _is_open(self, job: Job) -> bool:
         return job.folder not in self._begun and job.result() is None
@@ -180,19 +168,18 @@ class Runner:
         while not self._stop.is_set():
             with self._lock:
                 job = next(queue, None)
+                failure = job.changed() if job else ""
             if job is None:
                 return
             start = time.monotonic()
-            failure = self._run(job)
+            failure = failure or self._run(job)
             with self._lock:
-                self._finish(job, failure, time.monotonic() - start)
+                self._finish(job, failure or job.changed(), time.monotonic() - start)
 
     def _run(self, job: Job) -> str:
         """Run a job; return why it failed, or an empty text."""
         shutil.rmtree(job.folder, ignore_errors=True)
         job.folder.mkdir(parents=True)
-        start = time.monotonic()
-        limit = 2 * self._pace() * job.seconds + HANGS_AFTER
         with job.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
                 job.command,
@@ -203,19 +190,22 @@ class Runner:
                 start_new_session=True,
             )
             try:
-                is_over = self._wait(process, start + limit)
+                is_over = self._wait(process, job.log)
             finally:
                 _end(process)
         if not is_over:
-            return f"ended after {(time.monotonic() - start) / 60:.0f} min, its limit"
+            return f"ended, for its log did not grow for {HANGS_AFTER / 60:.0f} min"
         return last_line(job.log) if process.returncode else ""
 
-    def _wait(self, process: subprocess.Popen[bytes], end: float) -> bool:
-        """Wait for a process; False if it goes on after `end`, or when all is to stop."""
-        while not self._stop.is_set() and time.monotonic() < end:
+    def _wait(self, process: subprocess.Popen[bytes], log: Path) -> bool:
+        """Wait for a process; False if it writes no more into its log, or when all is to stop."""
+        size, grown = 0, time.monotonic()
+        while not self._stop.is_set() and time.monotonic() < grown + HANGS_AFTER:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.2)
                 return True
+            if log.stat().st_size > size:
+                size, grown = log.stat().st_size, time.monotonic()
         return False
 
     def _finish(self, job: Job, failure: str, seconds: float) -> None:
@@ -237,8 +227,8 @@ class Runner:
         self._report()
 
     def _count(self) -> str:
-        jobs = {job.folder: job for group in self._groups for job in group}
-        complete = sum(job.result() is not None for job in jobs.values())
+        jobs = _unique(self._groups)
+        complete = sum(job.result() is not None for job in jobs)
         return f"[{complete}/{len(jobs)}]"
 
     def _eta(self) -> str:
@@ -250,14 +240,8 @@ class Runner:
         return f"{left / 3600:.1f} h left{short}, until {end}"
 
 
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end what runs, too: the processes are in groups of their own."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _unique(groups: Iterable[Sequence[Job]]) -> list[Job]:
+    return list({job.folder: job for group in groups for job in group}.values())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -277,14 +261,3 @@ def last_line(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = (line.strip() for line in reversed(text.splitlines()))
     return next((line for line in lines if line), "its log is empty")
-
-
-def scores_line(result: Result) -> str:
-    """Say AP, AP50 and the minutes of a result."""
-    scores = (f"{key} {number(result.get(key))}" for key in ("AP", "AP50"))
-    return f"{', '.join(scores)}, {result['seconds'] / 60:.1f} min"
-
-
-def number(value: float | None, form: str = ".1f") -> str:
-    """Format a score; one that is not defined is empty."""
-    return "" if value is None else format(value, form)

@@ -1,14 +1,14 @@
 """The interface between `experiments/peers.py` and the script of a peer.
 
-A peer's script runs in the peer's own environment, so this module needs the standard library and
-PyTorch alone. A script is called in three ways:
+A peer's script runs in the peer's own environment, so this module needs the standard library,
+PyTorch and Pillow alone. A script is called in three ways:
 
     PEER.py describe         prints versions and the models that it can train
     PEER.py train OPTIONS    trains for some minutes, then detects on the validation part
     PEER.py time OPTIONS     loads what was trained and times it: see `serve_timings`
 
 The options are those of `Task`. What is printed for peers.py begins with `MARK`, for libraries
-print too.
+print too. A training has to print something every few minutes, or it is taken to hang.
 """
 
 import argparse
@@ -27,7 +27,9 @@ from typing import Any, NamedTuple
 
 MARK = "@peer "
 CLASSIFIER = "-cls"  # how the name of a file of Ultralytics ends that holds a classifier
+LOWEST_SCORE = 0.001  # of what counts for AP
 WARM_UP = 5  # pictures
+TOLD = 20  # pictures from one line of progress to the next
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,14 @@ class Part(NamedTuple):
         return cls(pictures, [category["name"] for category in categories], list(index))
 
 
+def read_rgb(path: str) -> Any:
+    """Read a picture from its file as an RGB image of Pillow, upright where its EXIF says how."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        return ImageOps.exif_transpose(image).convert("RGB")
+
+
 class Found(NamedTuple):
     """The detections in one picture: boxes in XYXY, pixels; scores; indices of classes."""
 
@@ -163,8 +173,7 @@ class Peer(ABC):
 
         Args:
             task: that of the training.
-            is_timed: with the library's own lowest score for use, else with one that is low enough
-                for AP.
+            is_timed: with the library's own lowest score for use, else with `LOWEST_SCORE`.
         """
 
 
@@ -208,12 +217,21 @@ def train(peer: Peer, task: Task) -> None:
     peer.train(task)
     seconds = time.monotonic() - start
     model = peer.load(task, is_timed=False)
-    detections = [
-        {"image_id": picture.id, "category_id": category, "bbox": box, "score": score}
-        for picture in task.val.pictures
-        for category, box, score in _coco_form(model.detect(model.read(picture.path)), task.val)
-    ]
-    facts = {"train seconds": seconds, "parameters": model.parameters, "versions": peer.versions()}
+    detections = []
+    for number, picture in enumerate(task.val.pictures):
+        if number % TOLD == 0:
+            print(f"Detecting in picture {number + 1} of {len(task.val.pictures)}", flush=True)
+        found = _coco_form(model.detect(model.read(picture.path)), task.val)
+        detections += [
+            {"image_id": picture.id, "category_id": category, "bbox": box, "score": score}
+            for category, box, score in found
+        ]
+    facts = {
+        "train seconds": seconds,
+        "parameters": model.parameters,
+        "versions": peer.versions(),
+        "lowest score": LOWEST_SCORE,
+    }
     for name, content in (("detections", detections), ("peer", facts)):
         path = Path(task.output) / f"{name}.json"
         path.write_text(json.dumps(content), encoding="utf-8")

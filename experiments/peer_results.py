@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job_runner import refuse_other_settings, restore_result
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds
+from run_results import refuse_other_settings, restore_result
 
 
 def read_report(path: Path, device: str, threads: int) -> Report:
@@ -35,7 +35,8 @@ def read_report(path: Path, device: str, threads: int) -> Report:
     timings: dict[str, dict[PeerModel, Milliseconds]] = {}
     for each in known["milliseconds"]:
         model = PeerModel(each["peer"], each["model"], each["weights"])
-        measured = Milliseconds(each["detecting"], each["with_loading"])
+        session = each.get("session", "")
+        measured = Milliseconds(each["detecting"], each["with_loading"], session)
         timings.setdefault(each["data"], {})[model] = measured
     sizes = {name: tuple(size) for name, size in known["input (height, width)"].items()}
     return dataclasses.replace(

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from job_runner import Result, number
 from peer_protocol import CLASSIFIER
 from peer_timing import Milliseconds
+from run_results import Result, number
 from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75")
@@ -69,12 +69,18 @@ def format_table(
     minutes: Sequence[float],
     timings: Mapping[PeerModel, Milliseconds],
 ) -> str:
-    """Format the runs on one data set; scores of several seeds are averaged."""
+    """Format the runs on one data set; scores of several seeds are averaged.
+
+    Times of several sessions do not compare: ratios are of the one that has most detectors.
+    """
     lengths = [f"{value:g} min" for value in minutes]
     headings = ["detector", "weights", *lengths, "ms", "x fastest", "ms with loading", "parameters"]
-    fastest = min((timing.detecting for timing in timings.values()), default=0.0)
+    models = dict.fromkeys(run.planned.model for run in runs)
+    timed = [timings[model] for model in models if model in timings]
+    session = statistics.mode(timing.session for timing in timed) if timed else ""
+    fastest = min((each.detecting for each in timed if each.session == session), default=0.0)
     rows = []
-    for model in dict.fromkeys(run.planned.model for run in runs):
+    for model in models:
         own = [run for run in runs if run.planned.model == model]
         cells = [
             scores_cell([run.result for run in own if run.planned.minutes == value])
@@ -84,7 +90,7 @@ def format_table(
         parameters = f"{own[-1].result['parameters'] / 1e6:.1f} M"
         rows.append(
             [f"{model.peer} {model.model}", model.start, *cells]
-            + _timing_cells(timing, fastest)
+            + _timing_cells(timing, fastest if timing and timing.session == session else None)
             + [parameters]
         )
     return tabulate(rows, headings, tablefmt="pipe", disable_numparse=True)
@@ -102,12 +108,12 @@ def scores_cell(results: Sequence[Result]) -> str:
     return f"{text} (AP {min(precisions):.1f} to {max(precisions):.1f}, {len(results)} seeds)"
 
 
-def _timing_cells(timing: Milliseconds | None, fastest: float) -> list[str]:
+def _timing_cells(timing: Milliseconds | None, fastest: float | None) -> list[str]:
     if timing is None:
         return ["", "", ""]
     return [
         f"{timing.detecting:.1f}",
-        f"{timing.detecting / fastest:.2f}",
+        f"{timing.detecting / fastest:.2f}" if fastest else "",
         f"{timing.with_loading:.1f}",
     ]
 
@@ -171,13 +177,16 @@ class Report:
         return "\n\n".join(parts) + "\n"
 
     def _introduction(self) -> str:
+        lowest = dict.fromkeys(str(run.result.get("lowest score", "unknown")) for run in self.runs)
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
-            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds;"
+            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds, of"
+            f" detections with a score from {', '.join(lowest)} on;"
             " this project's minutes include its final evaluation, the others' only training;"
             " Ultralytics trains, as it does for everyone, on squares of the input's longer side."
-            " Medians of milliseconds per picture, one at a time, all detectors in turns, each with"
-            f" its library's own lowest score. {self._versions()}."
+            " Medians of milliseconds per picture, one at a time, detectors in turns, each with its"
+            " library's own lowest score; those without a ratio were timed in another call, whose"
+            f" times do not compare. {self._versions()}."
         )
 
     def _versions(self) -> str:

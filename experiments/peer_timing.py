@@ -6,6 +6,7 @@ import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,10 +15,17 @@ from peer_protocol import heard
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """Medians of one picture's detection, without and with the loading of its file."""
+    """Medians of one picture's detection, without and with the loading of its file.
+
+    Attributes:
+        detecting: without.
+        with_loading: with it.
+        session: the time when those that took turns with it began; "" of results before they told.
+    """
 
     detecting: float
     with_loading: float
+    session: str = ""
 
 
 class TimedPeer:
@@ -60,14 +68,14 @@ class TimedPeer:
                 return content
         return None
 
-    def medians(self) -> Milliseconds | None:
-        """Return the medians over all pictures; None where there are none."""
+    def medians(self, session: str) -> Milliseconds | None:
+        """Return the medians over all pictures of a session; None where there are none."""
         if not self._measured:
             return None
         detecting, whole = (
             1000 * statistics.median(each) for each in zip(*self._measured, strict=True)
         )
-        return Milliseconds(detecting, whole)
+        return Milliseconds(detecting, whole, session)
 
     def end(self) -> None:
         """End the process."""
@@ -103,6 +111,7 @@ def time_in_turns(
     Returns:
         medians by name, without those that failed.
     """
+    session = datetime.now().astimezone().isoformat(timespec="milliseconds")
     peers = {
         name: TimedPeer(command, environment, folder / f"time-{number}.log")
         for number, (name, command) in enumerate(commands.items())
@@ -116,5 +125,5 @@ def time_in_turns(
     finally:
         for peer in peers.values():
             peer.end()
-    measured = {name: peer.medians() for name, peer in peers.items()}
+    measured = {name: peer.medians(session) for name, peer in peers.items()}
     return {name: medians for name, medians in measured.items() if medians}

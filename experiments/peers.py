@@ -22,17 +22,18 @@ from itertools import product
 from pathlib import Path
 
 from data_sets import annotations_digest, find_data_sets, prepare_data
-from job_runner import Job, Result, Runner
+from job_runner import Job, Runner
+from one_call import make_call
 from peer_data import input_size, score
 from peer_protocol import Task
 from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
 from peer_tables import PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
-from study_plan import fingerprint
+from run_results import Result
+from study_plan import changed_config, fingerprint
 
 from dyhead.config import find_config
-from dyhead.engine import exit_on_user_error
 from dyhead.info.devices import describe_devices
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
@@ -68,7 +69,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="folder of the runs (default: output/<name>)")
     parser.add_argument("--results", type=Path, default=PROJECT / "experiments" / "results")
     parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    args.output = (args.output or PROJECT / "output" / args.name).resolve()
+    return args
 
 
 class Contest:
@@ -82,7 +85,7 @@ class Contest:
                 device or number of threads.
         """
         self.args = args
-        self.output = (args.output or PROJECT / "output" / args.name).resolve()
+        self.output: Path = args.output
         data_sets = find_data_sets(args.data)
         self.data = {each.name: prepare_data(each, self.output / "data") for each in data_sets}
         self.digests = {name: annotations_digest(path) for name, path in self.data.items()}
@@ -145,11 +148,17 @@ class Contest:
         folder = self.output / f"{planned.data}-{planned.model.name}-{planned.minutes:g}min-{key}"
         return Task(model, weights, str(self.data[planned.data]), *length, str(folder))
 
+    @functools.cache  # noqa: B019  (one contest a process)
     def _state(self, model: PeerModel) -> str:
         """Tell the state of a peer by this project's recipe, or else by its packages' versions."""
         if model.peer == "own":
             return fingerprint(find_config(model.model), ())
         return repr(sorted(self.descriptions[model.peer].versions.items()))
+
+    def _changed(self, model: PeerModel) -> str:
+        if model.peer != "own":
+            return ""
+        return changed_config(find_config(model.model), (), self._state(model))
 
     @functools.cache  # noqa: B019  (one contest a process)
     def job(self, planned: PlannedRun) -> Job:
@@ -162,7 +171,13 @@ class Contest:
             OVERHEAD + 60 * planned.minutes,
             functools.partial(read_peer, self.data[planned.data]),
             planned.model.name,
+            functools.partial(self._changed, planned.model),
         )
+
+    def run(self) -> None:
+        """Run what is not complete and fits, and time what there is."""
+        self.runner.run()
+        self.time()
 
     def time(self) -> None:
         """Time every model's longest training, data set by data set."""
@@ -181,7 +196,6 @@ class Contest:
 
     def write_results(self) -> None:
         """Write the results of what is complete by now, with those of earlier calls."""
-        self.args.results.mkdir(parents=True, exist_ok=True)
         report = self.report()
         write_json(report.as_values(), self.results_path, indent=1)
         write_text_atomically(report.as_text(), self.results_path.with_suffix(".md"))
@@ -208,7 +222,7 @@ class Contest:
         """Print the runs in their order, which are complete, and how long the rest takes."""
         for number, planned in enumerate(self.plan, start=1):
             job = self.job(planned)
-            state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
+            state = "complete" if job.result() else f"{self.runner.expected(job) / 60:.1f} min"
             print(f"{number:4} {job.title}: {state}")
         hours = self.runner.seconds_left() / 3600
         print(f"{len(self.plan)} runs: about {hours:.1f} hours to go.", flush=True)
@@ -227,19 +241,7 @@ def read_peer(data: Path, folder: Path) -> Result:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not complete and fits, time what there is, and write the tables."""
     args = parse(arguments)
-    with exit_on_user_error():
-        contest = Contest(args)
-    contest.print_plan()
-    if args.plan:
-        return
-    try:
-        contest.runner.run()
-        contest.time()
-    except KeyboardInterrupt:
-        raise SystemExit("Interrupted: call it again to go on.") from None
-    finally:
-        contest.write_results()
-    print(contest.report().as_text())
+    make_call(args, lambda: Contest(args))
 
 
 if __name__ == "__main__":

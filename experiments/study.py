@@ -28,15 +28,22 @@ from typing import Any
 
 import torch
 from comparisons import TABLES
-from data_sets import DataSet, find_data_sets, with_digests
-from job_runner import Job, Result, Runner, result_in
+from data_sets import DataSet, changed_annotations, find_data_sets, with_digests
+from job_runner import Job, Runner
+from one_call import make_call
+from run_results import Result, result_in
 from study_costs import count_multiply_adds
-from study_plan import EQUAL, Entry, Length, Run, make_plan, unique_runs
-from study_results import read_results, read_run, refuse_other_machines, restore, write_results
+from study_plan import EQUAL, Entry, Length, Run, changed_config, make_plan, unique_runs
+from study_results import (
+    PACE,
+    read_results,
+    read_run,
+    refuse_other_machines,
+    restore,
+    write_results,
+)
 
-from dyhead.engine import exit_on_user_error
 from dyhead.errors import UserError
-from dyhead.info.commit import find_commit
 from dyhead.info.devices import describe_devices
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -81,7 +88,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _add_execution(parser)
     parser.add_argument("--plan", action="store_true", help="print the runs and hours, run nothing")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config overrides of all runs")
-    return parser.parse_intermixed_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
+    args.output = (args.output or PROJECT / "output" / args.name).resolve()
+    return args
 
 
 def _table_names(text: str) -> list[str]:
@@ -126,8 +135,9 @@ class Study:
                 this name are of other trainings or, for equal minutes, of another machine.
         """
         self.args = args
-        self.output = (args.output or PROJECT / "output" / args.name).resolve()
+        self.output: Path = args.output
         data_sets = with_digests(find_data_sets(args.data), self.output / "data")
+        self.data_sets = {each.name: each for each in data_sets}
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
         self.chosen = self._chosen()
         self.jobs = {run: self._job(run) for run in unique_runs(self.chosen)}
@@ -143,6 +153,8 @@ class Study:
             args.jobs,
             {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))},
             self.write_results,
+            lambda result: all(result.get(key) == self.machine()[key] for key in PACE),
+            needs_all=True,
         )
 
     def _chosen(self) -> list[Entry]:
@@ -154,14 +166,14 @@ class Study:
         compared = [entry for entry in self.plan if entry.baseline]
         parts = self.args.only or [""]
         for part in parts:
-            if not any(part in title_of(entry.run) for entry in compared):
+            if not any(part in entry.run.label for entry in compared):
                 titles = dict.fromkeys(entry.run.title for entry in compared)
                 some = ", ".join(repr(title) for title in list(titles)[:SHOWN_TITLES])
                 raise UserError(
                     f"--only {part!r} is in none of the names of --tables"
                     f" {','.join(self.args.tables)}: name a part of one, such as of {some}."
                 )
-        return [entry for entry in compared if any(part in title_of(entry.run) for part in parts)]
+        return [entry for entry in compared if any(part in entry.run.label for part in parts)]
 
     @property
     def results_path(self) -> Path:
@@ -200,13 +212,20 @@ class Study:
         command = (sys.executable, str(PROJECT / "train_net.py"), "--config", str(run.config))
         options = (*run.options, "SEED", str(run.seed), "OUTPUT_DIR", str(folder))
         return Job(
-            title_of(run),
+            run.label,
             (*command, *options),
             folder,
             self._expected_seconds(run),
             functools.partial(
                 read_run, keeps_weights=self.args.keep_weights, machine=self.machine()
             ),
+            changed=functools.partial(self._changed, run),
+        )
+
+    def _changed(self, run: Run) -> str:
+        """Say what was changed since the run was planned: it would train under a wrong name."""
+        return changed_config(run.config, run.options, run.key) or changed_annotations(
+            self.data_sets[run.data], self.output / "data"
         )
 
     def _expected_seconds(self, run: Run) -> float:
@@ -218,13 +237,17 @@ class Study:
     def print_plan(self) -> None:
         """Print the runs in their order, which are complete, and how long the rest takes."""
         for number, job in enumerate(self.jobs.values(), start=1):
-            state = "complete" if job.result() else f"{job.seconds / 60:.1f} min"
+            state = "complete" if job.result() else f"{self.runner.expected(job) / 60:.1f} min"
             print(f"{number:4} {job.title}: {state}")
         hours = self.runner.seconds_left() / 3600
         print(
             f"{len(self.jobs)} runs, {self.args.jobs} at a time: about {hours:.1f} hours to go, of"
             f" a budget of {self.args.hours:g}."
         )
+
+    def run(self) -> None:
+        """Run what is not complete and fits."""
+        self.runner.run()
 
     def results(self) -> dict[str, Result]:
         """Return the results of the complete runs, by name."""
@@ -251,7 +274,6 @@ class Study:
             "runs at a time": args.jobs,
             "torch": torch.__version__,
             "python": platform.python_version(),
-            "commit": find_commit(),
         }
 
     def write_results(self) -> None:
@@ -266,26 +288,10 @@ class Study:
         )
 
 
-def title_of(run: Run) -> str:
-    """Name a run for people."""
-    return f"{run.data}: {run.title}, seed {run.seed}"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not complete and fits, and write the tables."""
     args = parse(arguments)
-    with exit_on_user_error():
-        study = Study(args)
-    study.print_plan()
-    if args.plan:
-        return
-    try:
-        study.runner.run()
-    except KeyboardInterrupt:
-        raise SystemExit("Interrupted: call it again to go on.") from None
-    finally:
-        study.write_results()
-    print((args.results / f"{args.name}.md").read_text(encoding="utf-8"))
+    make_call(args, lambda: Study(args))
 
 
 if __name__ == "__main__":

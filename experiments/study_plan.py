@@ -14,6 +14,7 @@ from data_sets import DataSet
 
 from dyhead.config import load_config
 from dyhead.config.load import leaf_keys, value_of
+from dyhead.errors import UserError
 from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -55,6 +56,11 @@ class Run:
         """The name of its folder below the output folder, and in the results."""
         parts = (self.data, self.config.stem, self.key, self.annotations, f"seed{self.seed}")
         return "-".join(filter(None, parts))
+
+    @property
+    def label(self) -> str:
+        """Its name for people, with its data and seed."""
+        return f"{self.data}: {self.title}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ def make_plan(
             config,
             all_options,
             seed,
-            fingerprint(config, all_options),
+            _planned_fingerprint(config, all_options),
             data.annotations,
         )
 
@@ -145,20 +151,37 @@ def config_file(variant: Variant) -> Path:
     return CONFIGS / f"{variant.config}.yaml"
 
 
-@functools.cache
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
     The paths of results and data do not count, so that another machine goes on from what is
-    written, nor do keys of blocks where there are none. A run of the same fingerprint and seed
-    would give the same again; keys that the project gets later, with defaults that change nothing,
-    leave it as it is.
+    written, nor do keys of blocks where there are none. A run of the same fingerprint, annotations
+    and seed counts as the same: neither the code nor PyTorch is compared, whose commit and version
+    each result tells. Keys that the project gets later, with defaults that change nothing, leave it
+    as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
     without = {*PLACES, *(() if cfg.MODEL.DYHEAD.NUM_CONVS else OF_BLOCKS)}
     values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key not in without}
     changed = {key: value for key, value in values.items() if value != value_of(default, key)}
     return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]
+
+
+# One key for all seeds and plans of a call, also if the file is changed between them.
+_planned_fingerprint = functools.cache(fingerprint)
+
+
+def changed_config(config: Path, options: tuple[str, ...], key: str) -> str:
+    """Say that a config no longer has the fingerprint `key` that it was planned with, or ""."""
+    try:
+        if fingerprint(config, options) == key:
+            return ""
+    except UserError as error:
+        return str(error)
+    return (
+        f"{config} or a config that it stands on was changed since this call began: call it again"
+        " to train what it is now"
+    )
 
 
 def unique_runs(plan: Sequence[Entry]) -> list[Run]:

@@ -1,12 +1,13 @@
 """The results of the study: a json file that later calls go on from, and its tables as Markdown."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from job_runner import Result, refuse_other_settings, restore_result
+from run_results import Result, refuse_other_settings, restore_result
 from study_plan import Entry, unique_runs
 from study_tables import ERRORS, as_values, format_study
 
@@ -16,6 +17,7 @@ from dyhead.safe_io.save import write_text_atomically
 
 LOSS = "total_loss"  # what lines of metrics.json that come from training steps have
 PACE = ("device", "cores", "runs at a time")  # what the steps in a minute depend on
+TOLD = (*PACE, "torch", "python", "commit")  # that each run says of itself
 DESCRIPTION = ("name", "data", "detector", "seed", "options")  # of a run beside its result
 
 
@@ -47,7 +49,8 @@ def read_run(folder: Path, keeps_weights: bool, machine: Mapping[str, Any]) -> R
     Args:
         folder: of the training.
         keeps_weights: leaves the checkpoints there.
-        machine: that it ran on, which becomes a part of the result.
+        machine: that it ran on, which becomes a part of the result, as does the commit of the code
+            that the training itself has told.
 
     Raises:
         OSError: there are none.
@@ -57,7 +60,15 @@ def read_run(folder: Path, keeps_weights: bool, machine: Mapping[str, Any]) -> R
     iterations = [metrics["iteration"] for metrics in map(json.loads, lines) if LOSS in metrics]
     for checkpoint in () if keeps_weights else folder.glob("*.pth"):
         checkpoint.unlink()
-    return {**scores, **_read_errors(folder), "steps": 1 + max(iterations), **machine}
+    found = {"steps": 1 + max(iterations), **machine, "commit": _read_commit(folder)}
+    return {**scores, **_read_errors(folder), **found}
+
+
+def _read_commit(folder: Path) -> str:
+    """Read the commit in the first line of env.txt; "" where it tells none."""
+    path = folder / "env.txt"
+    told = re.match(r".*, commit (\S+)", path.read_text("utf-8")) if path.is_file() else None
+    return told[1] if told else ""
 
 
 def _read_errors(folder: Path) -> Result:
@@ -149,7 +160,6 @@ def write_results(
         "runs": [*runs, *others],
         "failures": dict(failures),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(content, path, indent=1)
     said = describe(settings, runs)
     text = f"# {path.stem}\n\n{said}\n\n{format_study(plan, dict(results))}\n"
@@ -158,8 +168,8 @@ def write_results(
 
 def describe(settings: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> str:
     """Say in a paragraph what the tables hold."""
-    commits = dict.fromkeys(run.get("commit") or "unknown" for run in runs)
-    described = {**settings, "commit": ", ".join(commits)}
+    told = {key: dict.fromkeys(str(run.get(key) or "unknown") for run in runs) for key in TOLD}
+    described = {**settings, **{key: ", ".join(values) for key, values in told.items()}}
     said = "; ".join(f"{key}: {value}" for key, value in described.items() if value != "")
     return (
         f"Written by `python experiments/study.py`. Runs: {len(runs)}; {said}. AP with the range"

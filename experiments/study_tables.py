@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from comparisons import Table, Variant
-from job_runner import Result, number
+from run_results import Result, number
 from seed_statistics import PairedTest, Spread, sign_p_value
 from study_plan import Entry
 from tabulate import tabulate
@@ -24,6 +24,7 @@ class Line(NamedTuple):
         scores: by name, over the seeds that are complete and where the score is defined.
         steps: of the trainings.
         errors: the AP50 that each kind of error costs, over the seeds whose results tell it.
+        error_seeds: these seeds.
         test: its AP against the baseline's, over the seeds that both have; None without any.
     """
 
@@ -32,6 +33,7 @@ class Line(NamedTuple):
     scores: dict[str, Spread]
     steps: Spread
     errors: dict[str, Spread]
+    error_seeds: tuple[int, ...]
     test: PairedTest | None
 
 
@@ -43,13 +45,15 @@ def make_lines(entries: Sequence[Entry], results: Results) -> list[Line]:
     lines = []
     for row in dict.fromkeys(entry.row for entry in entries):
         of_row = [entry for entry in entries if entry.row == row]
-        found = [results[entry.run.name] for entry in of_row if entry.run.name in results]
-        if found:
+        runs = [entry.run for entry in of_row if entry.run.name in results]
+        if runs:
+            found = [results[run.name] for run in runs]
             scores = {key: Spread.of(values) for key in SCORES if (values := _values(found, key))}
             steps = Spread.of([result["steps"] for result in found])
             test = _paired_test(of_row, results)
-            errors = _errors(found)
-            lines.append(Line(row.labels, row.variant.title, scores, steps, errors, test))
+            told = tuple(run.seed for run in runs if results[run.name].get(ERRORS))
+            of_errors = (_errors(found), told)
+            lines.append(Line(row.labels, row.variant.title, scores, steps, *of_errors, test))
     return lines
 
 
@@ -106,10 +110,12 @@ def format_errors(table: Table, lines: Sequence[Line]) -> str:
     kinds = list(dict.fromkeys(kind for line in known for kind in line.errors))
     cells = [
         [*line.labels, *(format_spread(line.errors.get(kind), False) for kind in kinds)]
+        + [", ".join(map(str, line.error_seeds))]
         for line in known
     ]
-    text = tabulate(cells, [*table.headings, *kinds], tablefmt="pipe", disable_numparse=True)
-    return f"The AP50 that errors of each kind cost:\n\n{text}"
+    headings = [*table.headings, *kinds, "seeds"]
+    text = tabulate(cells, headings, tablefmt="pipe", disable_numparse=True)
+    return f"The AP50 that errors of each kind cost, with the seeds that tell it:\n\n{text}"
 
 
 def format_spread(spread: Spread | None, with_range: bool) -> str:
@@ -130,9 +136,10 @@ def _test_cells(test: PairedTest | None) -> list[str]:
 
 
 def summarise(table: Table, lines: Sequence[Line]) -> str:
-    """Say in one sentence how many pairs of the rows are ahead of their baselines.
+    """Say in one sentence over how many baselines what is compared with them is ahead.
 
-    Of rows that share a baseline the first one counts: such pairs are not independent.
+    Of rows that share a baseline the first one counts, and a baseline once, by the mean over its
+    seeds: such pairs are not independent.
 
     Returns:
         an empty text where all rows have one baseline.
@@ -144,14 +151,13 @@ def summarise(table: Table, lines: Sequence[Line]) -> str:
             baselines.add(row.baseline)
             firsts.add(row.labels)
     tests = [line.test for line in lines if line.test and line.labels in firsts]
-    n = sum(test.difference.n for test in tests)
-    if not n or len(baselines) == 1:
+    if not tests or len(baselines) == 1:
         return ""
-    ahead = sum(test.ahead for test in tests)
-    mean = sum(test.difference.mean * test.difference.n for test in tests) / n
+    over_all = PairedTest.of([(test.difference.mean, 0.0) for test in tests])
+    n, mean = over_all.difference.n, over_all.difference.mean
     return (
-        f"Over all baselines {ahead:g} of {n} pairs are ahead of theirs, by {mean:+.1f} AP on"
-        f" average (the first row of each; sign test: p = {sign_p_value(ahead, n):.3f})."
+        f"The first row with each baseline is ahead of {over_all.ahead:g} of {n}, by {mean:+.1f} AP"
+        f" on average (means over the seeds; sign test: p = {sign_p_value(over_all.ahead, n):.3f})."
     )
 
 
@@ -189,5 +195,6 @@ def _line_values(line: Line) -> dict[str, Any]:
         "scores": {key: asdict(spread) for key, spread in line.scores.items()},
         "steps": asdict(line.steps),
         ERRORS: {kind: asdict(spread) for kind, spread in line.errors.items()},
+        "seeds of errors": line.error_seeds,
         "against its baseline": asdict(line.test) if line.test else None,
     }

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from peer_protocol import Found, Model, Part, Peer, Task, main
+from peer_protocol import LOWEST_SCORE, Found, Model, Part, Peer, Task, main
 
 from dyhead.config import find_config, load_config
 from dyhead.detector import ReadyDetector, load_detector
@@ -68,8 +68,9 @@ class OwnPeer(Peer):
 
     def load(self, task: Task, is_timed: bool) -> OwnModel:
         """Load the run's last checkpoint."""
-        ready = load_detector(task.output, None, [], device=task.device)
-        return OwnModel(ready, USED_FROM if is_timed else 0.0, task.val)
+        lowest = [] if is_timed else ["MODEL.ATSS.INFERENCE_TH", str(LOWEST_SCORE)]
+        ready = load_detector(task.output, None, lowest, device=task.device)
+        return OwnModel(ready, USED_FROM if is_timed else LOWEST_SCORE, task.val)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 import torchvision
-from peer_protocol import Found, Model, Part, Peer, Task, main
-from PIL import Image
+from peer_protocol import LOWEST_SCORE, Found, Model, Part, Peer, Task, main, read_rgb
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -30,7 +29,6 @@ RATES = {
 }
 BATCH = 8
 WARM_UP = 0.05  # share of the training
-LOWEST_SCORE = 0.01  # for AP
 WEIGHTS = "weights.pth"
 
 
@@ -79,12 +77,6 @@ class Pictures(Dataset):
         return image.float() / 255, {
             key: value.as_subclass(Tensor) for key, value in target.items()
         }
-
-
-def read_rgb(path: str) -> Image.Image:
-    """Read a picture from its file."""
-    with Image.open(path) as image:
-        return image.convert("RGB")
 
 
 def build(task: Task, num_classes: int, weights: str, **options: Any) -> nn.Module:
@@ -148,8 +140,7 @@ class TorchvisionPeer(Peer):
             loss = train_step(model, optimizer, next(batches), task.device)
             step += 1
             share = (time.monotonic() - start) / (60 * task.minutes)
-            if step % 20 == 0:
-                print(f"step {step}, {100 * share:.0f}% of the time, loss {loss:.3f}", flush=True)
+            print(f"step {step}, {100 * share:.0f}% of the time, loss {loss:.3f}", flush=True)
         torch.save(model.state_dict(), Path(task.output) / WEIGHTS)
 
     def load(self, task: Task, is_timed: bool) -> TorchvisionModel:

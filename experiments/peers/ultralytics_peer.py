@@ -16,12 +16,20 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 import torch  # noqa: E402
 import ultralytics  # noqa: E402
-from peer_protocol import CLASSIFIER, Found, Model, Part, Peer, Task, main  # noqa: E402
-from PIL import Image  # noqa: E402
+from peer_protocol import (  # noqa: E402
+    CLASSIFIER,
+    LOWEST_SCORE,
+    Found,
+    Model,
+    Part,
+    Peer,
+    Task,
+    main,
+    read_rgb,
+)
 from ultralytics.utils import torch_utils  # noqa: E402
 
 CURRENT = {11, 26}  # versions of YOLO
-LOWEST_SCORE = 0.001  # for AP, as in its own validation
 STRIDE = 32
 
 
@@ -32,12 +40,11 @@ class UltralyticsModel(Model):
         self.parameters = sum(parameter.numel() for parameter in yolo.model.parameters())
         self._yolo, self._settings = yolo, settings
 
-    def read(self, path: str) -> Image.Image:
+    def read(self, path: str) -> Any:
         """Read a picture."""
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        return read_rgb(path)
 
-    def detect(self, picture: Image.Image) -> Found:
+    def detect(self, picture: Any) -> Found:
         """Detect in a picture that `read` gave."""
         (result,) = self._yolo.predict(picture, verbose=False, **self._settings)
         boxes = result.boxes
@@ -77,11 +84,15 @@ class UltralyticsPeer(Peer):
         )
 
     def load(self, task: Task, is_timed: bool) -> UltralyticsModel:
-        """Load the last weights, which are averaged."""
+        """Load the last weights, which are averaged.
+
+        The longer side of every picture is resized to the task's, whichever it is; the other one is
+        padded to the next multiple of the stride.
+        """
         use_threads(task.threads)
         yolo = ultralytics.YOLO(Path(task.output) / "run" / "weights" / "last.pt")
-        sides = [-(-side // STRIDE) * STRIDE for side in (task.height, task.width)]
-        settings: dict[str, Any] = {"imgsz": sides, "device": task.device}
+        side = -(-max(task.height, task.width) // STRIDE) * STRIDE
+        settings: dict[str, Any] = {"imgsz": side, "rect": True, "device": task.device}
         return UltralyticsModel(yolo, settings | ({} if is_timed else {"conf": LOWEST_SCORE}))
 
 

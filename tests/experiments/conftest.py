@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+import study
+from fake_study import TRAIN_NET
 from PIL import Image
 
 
@@ -25,3 +27,11 @@ def cells(tmp_path: Path) -> Path:
     for part in ("train", "val"):
         (folder / f"{part}.json").write_text(json.dumps(content))
     return folder
+
+
+@pytest.fixture
+def project(cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a train_net.py that writes scores, and the data set cells."""
+    (tmp_path / "train_net.py").write_text(TRAIN_NET)
+    monkeypatch.setattr(study, "PROJECT", tmp_path)
+    return tmp_path

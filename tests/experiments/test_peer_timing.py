@@ -33,6 +33,9 @@ def test_they_take_turns_and_give_medians(tmp_path: Path) -> None:
     assert log.read_text().split() == ["a", "2", "b", "2"] * 3
     assert round(measured["a"].detecting, 6) == 10 and round(measured["b"].detecting, 6) == 30
     assert round(measured["b"].with_loading, 6) == 31
+    again = time_in_turns(commands, {}, tmp_path, rounds=1, pictures=1)
+    sessions = [each.session for each in (*measured.values(), *again.values())]
+    assert sessions[0] == sessions[1] != sessions[2] == sessions[3]
 
 
 def test_one_that_fails_is_left_out(tmp_path: Path) -> None:

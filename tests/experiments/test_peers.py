@@ -1,10 +1,10 @@
 """The command trains all peers, scores them alike and times them in turns."""
 
-import importlib
 import json
+import os
 import shutil
-import sys
-import types
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,7 @@ from typing import Any
 import peer_scripts
 import peers
 import pytest
-from peer_protocol import Task
-from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
-from study_plan import fingerprint
+from peer_timing import Milliseconds
 
 # Finds all objects, but with 5 minutes only those of the first class.
 PEER = """
@@ -68,7 +66,6 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe = tmp_path / "small.yaml"
     recipe.write_text("SOLVER: {MAX_ITER: 100}\n")
     monkeypatch.setattr(peers, "find_config", lambda name: recipe)
-    fingerprint.cache_clear()
     monkeypatch.setattr(peer_scripts, "SCRIPTS", folder)
     monkeypatch.setattr(peers, "PROJECT", tmp_path)
     return folder
@@ -96,56 +93,9 @@ def test_one_table_has_scores_and_times_of_all(cells: Path, scripts: Path) -> No
     assert set(content["failures"].values()) == {"no network"}
     assert len(content["failures"]) == 2 and "ImageNet, 5 min, seed 1 failed: no network" in text
     assert content["versions"]["own"] == {"fake": "1.0"}
-
-
-def test_several_seeds_are_counted_and_have_a_range() -> None:
-    results = [{"AP": ap, "AP50": 2 * ap, "AP75": None} for ap in (30.0, 32.0, 40.0)]
-    assert scores_cell(results) == "34.0 / 68.0 / 0.0 (AP 30.0 to 40.0, 3 seeds)"
-    assert scores_cell(results[:1]) == "30.0 / 60.0 / 0.0"
-
-
-@pytest.mark.parametrize(
-    ("weights", "start"),
-    [("a/yolo11n-cls.pt", "ImageNet"), ("a-cls/yolo11n.pt", "COCO"), ("random", "random")],
-)
-def test_a_row_says_what_its_weights_are_of(weights: str, start: str) -> None:
-    model = PeerModel("ultralytics", "yolo11n", weights)
-    run = PeerRun(PlannedRun(model, "cells", 5, 1), "", {"AP": 1.0, "AP50": 1.0, "AP75": 1.0})
-    run.result["parameters"] = 1e6
-    last = format_table([run], [5], {}).splitlines()[-1]
-    assert last.split("|")[2].strip() == start
-
-
-@pytest.mark.parametrize(
-    ("weights", "built"),
-    [
-        ("random", ["yolo11n.yaml"]),
-        ("a/yolo11n-cls.pt", ["yolo11n.yaml", "a/yolo11n-cls.pt"]),
-        ("a/yolo11n.pt", ["a/yolo11n.pt"]),
-    ],
-)
-def test_a_classifier_of_ultralytics_gives_its_backbone_to_a_detector(
-    weights: str, built: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In place of the package, whose YOLO would train a classifier from a classifier's file."""
-
-    class Yolo:
-        def __init__(self, source: str) -> None:
-            self.built = [source]
-
-        def load(self, source: str) -> "Yolo":
-            self.built.append(source)
-            return self
-
-    for name in ("ultralytics", "ultralytics.utils"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["ultralytics"].YOLO = Yolo  # type: ignore[attr-defined]
-    sys.modules["ultralytics.utils"].torch_utils = None  # type: ignore[attr-defined]
-    monkeypatch.delitem(sys.modules, "ultralytics_peer", raising=False)
-    peer = importlib.import_module("ultralytics_peer")
-    task = Task("yolo11n", weights, "data", 1.0, 288, 384, 1, 1, "cpu", "out")
-    assert peer.start(task).built == built
-    monkeypatch.delitem(sys.modules, "ultralytics_peer")
+    assert "detections with a score from 0.001 on" in text
+    logs = [path.read_text() for path in (cells.parent / "output" / "peers").glob("*small*.log")]
+    assert len(logs) == 2 and all("Detecting in picture 1 of 3" in log for log in logs)
 
 
 def test_the_shortest_trainings_of_all_come_first_and_none_twice(
@@ -197,7 +147,6 @@ def test_results_that_were_written_are_complete_without_their_folders(
 
 def change_recipe(cells: Path, scripts: Path) -> None:
     (cells.parent / "small.yaml").write_text("SOLVER: {MAX_ITER: 200}\n")
-    fingerprint.cache_clear()
 
 
 def change_versions(cells: Path, scripts: Path) -> None:
@@ -232,6 +181,20 @@ def test_a_run_of_another_state_is_not_complete(
     assert content["earlier"] == stale, "which stay, beside the tables"
 
 
+def test_no_result_stands_under_the_name_of_another_recipe(cells: Path, scripts: Path) -> None:
+    """The first training changes the recipe, as a user may while it runs."""
+    path = scripts / "own_peer.py"
+    edit = f"pathlib.Path({str(cells.parent / 'small.yaml')!r}).write_text('SEED: 5')"
+    place = "        with open(pathlib"
+    path.write_text(path.read_text().replace(place, f"        {edit}\n{place}"))
+    content = call(cells, "--only", "random")
+    calls = [line.split()[:2] for line in (scripts / "calls").read_text().splitlines()]
+    assert calls == [["small", "5.0"], ["large", "5.0"], ["large", "10.0"]]
+    assert [run["model"]["model"] for run in content["runs"]] == ["large", "large"]
+    assert len(content["failures"]) == 2
+    assert all("was changed since this call began" in why for why in content["failures"].values())
+
+
 def test_rows_of_other_annotations_leave_the_table(cells: Path, scripts: Path) -> None:
     call(cells, "--only", "random", "--minutes", "5")
     change_annotations(cells, scripts)
@@ -250,6 +213,28 @@ def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Pat
     again = call(cells, "--only", "small")
     shown = {each["model"]: each["detecting"] for each in again["milliseconds"]}
     assert shown["small"] < 1000 and shown["large"] == 9999
+    assert len({each["session"] for each in again["milliseconds"]}) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no SIGTERM that can be caught")
+def test_times_stay_when_the_call_is_ended_in_the_next_data_set(
+    cells: Path, scripts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boards = shutil.copytree(cells, cells.with_name("boards"))
+    results = iter([{"own-small-random": Milliseconds(3.0, 4.0, "now")}])
+
+    def time_in_turns(*arguments: Any) -> Any:
+        measured = next(results, None)
+        if measured is None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+        return measured
+
+    monkeypatch.setattr(peers, "time_in_turns", time_in_turns)
+    with pytest.raises(SystemExit, match="Interrupted"):
+        call(cells, "--data", str(boards), "--only", "small", "--minutes", "5")
+    content = json.loads((cells.parent / "results" / "peers.json").read_text())
+    assert [(each["data"], each["detecting"]) for each in content["milliseconds"]] == [("cells", 3)]
 
 
 def test_a_failure_stays_until_the_run_is_complete(cells: Path, scripts: Path) -> None:

@@ -94,17 +94,21 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_pairs_of_several_baselines_are_summed_up() -> None:
+def test_every_baseline_counts_once_by_its_mean_over_the_seeds() -> None:
+    """Its seeds share data and detectors: one coin, not three."""
     other = Variant("other", "fcos")
     rows = (*TABLE.rows, Row(("other",), other), Row(("more",), Variant("more", "fcos"), other))
     table = Table("t", "", ("detector",), rows)
-    runs = {row.variant: make_run(row.variant, 1) for row in rows}
-    plan = [
-        Entry(table, row, runs[row.variant], runs[row.baseline] if row.baseline else None)
-        for row in rows
-    ]
-    found = {run.name: result(ap) for run, ap in zip(runs.values(), (40, 42, 30, 29), strict=True)}
-    assert "1 of 2 pairs are ahead of theirs, by +0.5 AP" in format_study(plan, found)
+    plan, found = [], {}
+    for seed, scores in ((1, (40, 41, 30, 28)), (2, (40, 41, 30, 28)), (3, (40, 44, 30, 31))):
+        runs = {row.variant: make_run(row.variant, seed) for row in rows}
+        for row, ap in zip(rows, scores, strict=True):
+            baseline = runs[row.baseline] if row.baseline else None
+            plan.append(Entry(table, row, runs[row.variant], baseline))
+            found[runs[row.variant].name] = result(ap)
+    text = format_study(plan, found)
+    assert "The first row with each baseline is ahead of 1 of 2, by +0.5 AP" in text
+    assert "sign test: p = 1.000" in text
 
 
 def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
@@ -121,18 +125,26 @@ def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
     ]
     values = (40, 42, 99, 30, 29)
     found = {run.name: result(ap) for run, ap in zip(runs.values(), values, strict=True)}
-    assert "1 of 2 pairs are ahead of theirs, by +0.5 AP" in format_study(plan, found)
+    assert "ahead of 1 of 2, by +0.5 AP" in format_study(plan, found)
 
 
 def test_errors_have_a_table_of_the_rows_that_tell_them() -> None:
     found = results([40, 41], [44, 42])
     assert "AP50 that errors" not in format_study(make_entries(2), found)
-    for seed, missed in ((1, 3.0), (2, 5.0)):
-        found[make_run(FULL, seed).name]["errors"] = {"missed": missed, "duplicate": None}
-    text = format_study(make_entries(2), found).partition("The AP50 that errors")[2]
-    headings, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert cells(headings) == ["detector", "missed"]
-    assert [cells(row) for row in rows] == [["full", "4.0"]]
+    shown = []
+    for variant, seed, missed in ((FULL, 1, 3.0), (FULL, 2, 5.0), (PLAIN, 2, 7.0)):
+        found[make_run(variant, seed).name]["errors"] = {"missed": missed, "duplicate": None}
+        text = format_study(make_entries(2), found).partition("The AP50 that errors")[2]
+        headings, _, *rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert cells(headings) == ["detector", "missed", "seeds"]
+        shown.append([cells(row) for row in rows])
+    assert shown == [
+        [["full", "3.0", "1"]],
+        [["full", "4.0", "1, 2"]],
+        [["plain", "7.0", "2"], ["full", "4.0", "1, 2"]],
+    ]
+    (table,) = as_values(make_entries(2), found)
+    assert [row["seeds of errors"] for row in table["rows"]] == [(2,), (1, 2)]
 
 
 def test_the_values_are_those_of_the_page() -> None:
