@@ -38,8 +38,8 @@ class Detector:
             wrote (.onnx).
         config: a config file, or a packaged config's name, for a checkpoint that holds none.
         device: "cuda", "cpu", ...; None takes a GPU where there is one.
-        threshold: the lowest score of what is returned. What the config's SCORE_THRESH_TEST leaves
-            out is never seen.
+        threshold: the lowest score of what is returned. What the config's own threshold leaves out
+            is never seen: INFERENCE_TH of ATSS, FCOS and RepPoints, SCORE_THRESH_TEST of others.
         overrides: config keys and values, such as ["TEST.AUG.ENABLED", True].
         allow_partial: take weights that leave a part of the model random.
 
