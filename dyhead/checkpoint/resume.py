@@ -101,8 +101,8 @@ def _check_grouping(groups: Sequence[Mapping[str, Any]], optimizer: Optimizer) -
     if theirs != ours:
         raise ValueError(
             f"its optimizer has {sum(theirs)} parameters in groups of {theirs}, and the run's has"
-            f" {sum(ours)} in groups of {ours}: keep the model and SOLVER's WEIGHT_DECAY_* and"
-            " BIAS_LR_FACTOR as they were"
+            f" {sum(ours)} in groups of {ours}: keep the model as it was, and in SOLVER"
+            " WEIGHT_DECAY_*, BACKBONE_LR_DECAY and which *_LR_FACTOR are 1"
         )
 
 

@@ -39,7 +39,8 @@ class SafeCheckpointer(SafeFileCheckpointer):
 
     Attributes:
         last_saved: path of the last checkpoint with a card, and the steps that it tells; "" before.
-        last_resumable: path of the last checkpoint that this run has saved or gone on from.
+        resumable: paths of the checkpoints that this run has saved, or saved before it was resumed,
+            oldest first; those that are deleted since included.
     """
 
     def __init__(
@@ -76,7 +77,12 @@ class SafeCheckpointer(SafeFileCheckpointer):
         self._saving = saving
         self._is_resuming = False
         self.last_saved: tuple[str, int | None] = ("", None)
-        self.last_resumable = ""
+        self.resumable: list[str] = []
+
+    @property
+    def last_resumable(self) -> str:
+        """Path of the last checkpoint that this run has saved or gone on from; "" before."""
+        return self.resumable[-1] if self.resumable else ""
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write `<name>.pth` with the model card.
@@ -108,7 +114,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
         self._refuse_bad_values(content)
         super()._write(name, content, is_resumable)
         if is_resumable:
-            self.last_resumable = os.path.join(self.save_dir, f"{name}.pth")
+            self.resumable.append(os.path.join(self.save_dir, f"{name}.pth"))
 
     def _refuse_bad_values(self, content: Mapping[str, Any]) -> None:
         """Keep what nothing can be resumed from out of `last_checkpoint`."""
@@ -136,7 +142,7 @@ class SafeCheckpointer(SafeFileCheckpointer):
             return super().resume_or_load(path, resume=False)
         self._is_resuming = True
         try:
-            self.last_resumable = self.get_checkpoint_file()
+            self.resumable.append(self.get_checkpoint_file())
             return self.load(self.last_resumable)
         finally:
             self._is_resuming = False

@@ -65,7 +65,8 @@ def run(args: argparse.Namespace) -> None:
 
     _check_arguments(args)
     setup_logger(name="dyhead")
-    as_executed = ["MODEL.COMPILE.ENABLED", "False"]  # concerns this machine, not the file
+    # what concerns this machine, not the file
+    as_executed = ["MODEL.COMPILE.ENABLED", "False", "FLOAT32_PRECISION", "highest"]
     ready = load_detector(
         args.checkpoint, args.config_file or None, [*args.opts, *as_executed], device="cpu"
     )

@@ -80,12 +80,20 @@ def _check_augmentation(cfg: CfgNode) -> None:
 
 
 def _check_padding(cfg: CfgNode) -> None:
-    if cfg.MODEL.PADDING_IN_STATISTICS or cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY == 0:
+    if cfg.MODEL.PADDING_IN_STATISTICS:
         return
-    raise UserError(
-        f"MODEL.DYHEAD.SIZE_DIVISIBILITY {cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY} pads images, and"
-        " MODEL.PADDING_IN_STATISTICS False does without: set the first to 0 or the second to True."
-    )
+    if cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY:
+        raise UserError(
+            f"MODEL.DYHEAD.SIZE_DIVISIBILITY {cfg.MODEL.DYHEAD.SIZE_DIVISIBILITY} pads images, and"
+            " MODEL.PADDING_IN_STATISTICS False does without: set the first to 0 or the second to"
+            " True."
+        )
+    if cfg.INPUT.AUG.FIXED_SIZE.SIZE and cfg.INPUT.AUG.FIXED_SIZE.PAD:
+        raise UserError(
+            "INPUT.AUG.FIXED_SIZE.PAD True makes padding a part of the training's images, and"
+            " MODEL.PADDING_IN_STATISTICS False does without: set INPUT.AUG.FIXED_SIZE.PAD to False"
+            " or the second to True."
+        )
 
 
 def _check_group_norm(cfg: CfgNode) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from dyhead.errors import UserError
-from dyhead.safe_io.yaml import file_that_sets
+from dyhead.safe_io.yaml import file_that_sets, is_based_on
 
 PIXEL_KEYS = ("INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD")
 _FROM_WEIGHTS = "MODEL.PIXELS_FROM_WEIGHTS"
@@ -24,11 +24,13 @@ def refuse_overwritten_pixels(config_file: str, overridden: Collection[str]) -> 
         UserError: one of the keys is set; the message says how to keep its value.
     """
 
-    def is_in_file(key: str) -> bool:
-        return bool(config_file) and file_that_sets(config_file, key) == config_file
+    def is_set_above(key: str) -> bool:
+        file = file_that_sets(config_file, key)
+        return bool(file) and is_based_on(file, decides)
 
-    stands_on_it = not (_FROM_WEIGHTS in overridden or is_in_file(_FROM_WEIGHTS))
-    kept = [key for key in PIXEL_KEYS if key in overridden or (stands_on_it and is_in_file(key))]
+    is_in_files = config_file and _FROM_WEIGHTS not in overridden
+    decides = file_that_sets(config_file, _FROM_WEIGHTS) if is_in_files else ""
+    kept = [key for key in PIXEL_KEYS if key in overridden or (decides and is_set_above(key))]
     if kept:
         raise UserError(
             f"{', '.join(kept)} {'is' if len(kept) == 1 else 'are'} set, but"

@@ -70,10 +70,12 @@ def count_training_images(cfg: CfgNode) -> int:
     Raises:
         UserError: as `load_training_sets`, or a data set does not know its length.
     """
-    dataset = load_training_sets(cfg).records
-    if not hasattr(dataset, "__len__"):
+    names = cfg.DATASETS.TRAIN
+    # with ratios apart, as for the training: only the sets that it can use are loaded together
+    sets = [_load(cfg, name) for name in (names if cfg.DATASETS.TRAIN_RATIOS else [names])]
+    if not all(hasattr(loaded, "__len__") for loaded in sets):
         raise UserError("SOLVER.EPOCHS needs data sets of a known length: set SOLVER.MAX_ITER.")
-    return len(dataset)
+    return sum(len(loaded) for loaded in sets)
 
 
 def describe_length(cfg: CfgNode, num_images: int) -> str:

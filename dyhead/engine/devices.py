@@ -54,6 +54,11 @@ def plan_devices(
             "No GPU found: running on the CPU in one process (`MODEL.DEVICE cpu --num-gpus N`"
             " trains with N CPU processes on the embedded host).",
         )
+    if (torch.device(device).index or 0) >= num_gpus_present:
+        raise UserError(
+            f"MODEL.DEVICE {device!r}, but this machine has {num_gpus_present} GPUs, counted from"
+            f" 0: use cuda:{num_gpus_present - 1} or less."
+        )
     if num_gpus > num_gpus_present:
         raise UserError(f"--num-gpus {num_gpus}, but this machine has {num_gpus_present}.")
     return DevicePlan(device, num_gpus, "")

@@ -2,12 +2,14 @@
 
 import logging
 import os
+import sys
 
 import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling.meta_arch import GeneralizedRCNN, RetinaNet
+from dyhead.engine.precision import pool_by_exact_boxes
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 from dyhead.modeling.size_groups import compute_by_size
@@ -44,6 +46,9 @@ def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
         _compile(model, cfg.MODEL.COMPILE.MODE, cfg.MODEL.META_ARCHITECTURE)
         if cfg.MODEL.COMPILE.MODE in _MODES_WITH_CUDA_GRAPHS:
             before_each_pass = _begin_step
+    pool_by_exact_boxes(model)
+    if isinstance(model, RetinaNet) and model.max_detections_per_image < 0:
+        model.max_detections_per_image = sys.maxsize  # -1 would leave out the last one
     compute_by_size(model, before_each_pass, in_training=_trains_by_size(cfg, model))
 
 

@@ -2,11 +2,12 @@
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from dyhead.d2.engine import hooks
 
-_PERIODIC = re.compile(r"model_(\d{7})\.pth")
+_PERIODIC = re.compile(r"model_\d{7}\.pth")
 
 
 def keep_last_checkpoints(built: list[Any], number: int) -> None:
@@ -20,17 +21,16 @@ def keep_last_checkpoints(built: list[Any], number: int) -> None:
         hook.max_to_keep = number or None
 
 
-def adopt_earlier_checkpoints(built: list[Any], folder: str, steps: int) -> None:
+def adopt_earlier_checkpoints(built: list[Any], saved: Sequence[str]) -> None:
     """Let a resumed run count the checkpoints that it has saved before; no other run's.
 
     Args:
         built: the trainer's hooks.
-        folder: OUTPUT_DIR.
-        steps: done before.
+        saved: paths of all that it has saved, oldest first.
     """
+    earlier = [path for path in dict.fromkeys(saved) if _is_periodic(path)]
     for hook in _savers(built):
         if hook.max_to_keep is not None:
-            earlier = _periodic_checkpoints(folder, steps)
             hook.recent_checkpoints = earlier[-hook.max_to_keep :]
             for path in earlier[: -hook.max_to_keep]:  # the number may have been lowered
                 os.remove(path)
@@ -40,7 +40,5 @@ def _savers(built: list[Any]) -> list[Any]:
     return [hook for hook in built if isinstance(hook, hooks.PeriodicCheckpointer)]
 
 
-def _periodic_checkpoints(folder: str, steps: int) -> list[str]:
-    """Return the paths of the checkpoints of the first `steps`, oldest first."""
-    names = sorted(name for name in os.listdir(folder) if _PERIODIC.fullmatch(name))
-    return [os.path.join(folder, name) for name in names if int(name[6:13]) < steps]
+def _is_periodic(path: str) -> bool:
+    return bool(_PERIODIC.fullmatch(os.path.basename(path))) and os.path.exists(path)

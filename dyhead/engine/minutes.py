@@ -123,6 +123,8 @@ class TimeBudgetHook(HookBase):
     def _fit(self) -> tuple[float, int]:
         """Return the steps of the config that are done now, and the own steps that are left."""
         progress, left = self._progress, self._steps_left()
+        if not left and progress.share < 1 and self._budget.may_be_misled:
+            return progress.done, 1
         if not left:
             return progress.length, 0
         if not self._budget.step.is_known:

@@ -9,6 +9,7 @@ from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.engine import AMPTrainer, SimpleTrainer
+from dyhead.d2.layers import ROIAlign
 from dyhead.d2.modeling.meta_arch.retinanet import RetinaNetHead
 from dyhead.d2.modeling.proposal_generator import StandardRPNHead
 from dyhead.d2.modeling.roi_heads import FastRCNNOutputLayers
@@ -122,6 +123,26 @@ def keep_predictions_in_float32(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, _HOST_PREDICTORS):
             module.register_forward_hook(_widen_outputs)
+
+
+class _ExactROIAlign(ROIAlign):
+    """Pools by the boxes as they are: 16 bits cannot hold the coordinates of pixels.
+
+    The host's rounds them to the type of the features, in bfloat16 to multiples of 4 pixels from
+    512 on.
+    """
+
+    def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+        if input.dtype not in _SHORT:
+            return super().forward(input, rois)  # type: ignore[no-any-return]
+        return super().forward(input.float(), rois.float()).to(input.dtype)  # type: ignore[no-any-return]
+
+
+def pool_by_exact_boxes(model: nn.Module) -> None:
+    """Let the host's ROIAlign take regions of features in 16 bits where the boxes say."""
+    for module in model.modules():
+        if type(module) is ROIAlign:
+            module.__class__ = _ExactROIAlign
 
 
 def _widen_outputs(predictor: nn.Module, inputs: Any, outputs: Any) -> Any:

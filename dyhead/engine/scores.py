@@ -24,10 +24,33 @@ def check_best(cfg: CfgNode) -> None:
         UserError: they contradict each other.
     """
     best = cfg.SOLVER.BEST
+    if best.METRIC and not cfg.DATASETS.TEST:
+        raise UserError(
+            f"SOLVER.BEST.METRIC {best.METRIC!r} is a result of evaluations, and DATASETS.TEST is"
+            " empty: name a data set there, or leave the metric empty."
+        )
     if best.PATIENCE and not (best.METRIC and cfg.TEST.EVAL_PERIOD > 0):
         raise UserError(
             "SOLVER.BEST.PATIENCE counts evaluations: set SOLVER.BEST.METRIC, such as bbox/AP, and"
             " TEST.EVAL_PERIOD."
+        )
+
+
+def warn_of_idle_patience(cfg: CfgNode) -> None:
+    """Say where the training has too few evaluations for SOLVER.BEST.PATIENCE to stop it.
+
+    Args:
+        cfg: with SOLVER.MAX_ITER as it will be.
+    """
+    patience, period = cfg.SOLVER.BEST.PATIENCE, cfg.TEST.EVAL_PERIOD
+    count = (cfg.SOLVER.MAX_ITER - 1) // period if period > 0 else 0  # before the end
+    if patience and count <= patience:  # the first one is the best so far
+        logger.warning(
+            "SOLVER.BEST.PATIENCE %d cannot stop this training, which has %d evaluations before its"
+            " end: lower TEST.EVAL_PERIOD %d or PATIENCE, or train longer.",
+            patience,
+            count,
+            period,
         )
 
 

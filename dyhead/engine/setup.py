@@ -44,7 +44,8 @@ def prepare_run(cfg: CfgNode, explicit_keys: set[str], args: argparse.Namespace)
     _check_options(cfg, args.eval_only, comm.get_world_size())
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        write_text_atomically(_describe_environment(), os.path.join(cfg.OUTPUT_DIR, "env.txt"))
+        if comm.is_main_process():
+            write_text_atomically(_describe_environment(), os.path.join(cfg.OUTPUT_DIR, "env.txt"))
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dyhead")
     logging.getLogger("detectron2.engine.train_loop").addFilter(log_without_traceback)
     logger.info("Running on the %s host", "embedded" if HOST == "embedded" else "Detectron2")

@@ -87,6 +87,14 @@ class TimeBudget:
         return self.trained + self.paused
 
     @property
+    def may_be_misled(self) -> bool:
+        """Tell whether there is time, and too few steps were measured to tell how many it is for.
+
+        The first ones may compile for minutes, and evaluations are guessed by them.
+        """
+        return self.used < self.seconds and not self.step.is_reliable
+
+    @property
     def evaluation(self) -> float:
         """Seconds of an evaluation: of the latest one, or a guess before the first."""
         if self._evaluation is None:

@@ -57,7 +57,7 @@ from dyhead.engine.progress_bar import ProgressBarHook
 from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
 from dyhead.engine.schedule import EpochHook, settle_schedule
-from dyhead.engine.scores import check_best
+from dyhead.engine.scores import check_best, warn_of_idle_patience
 from dyhead.engine.setup import set_aside
 from dyhead.engine.stops import StopHook, StopRequested, interruptible
 from dyhead.engine.tracking import build_trackers, check_tracking
@@ -120,7 +120,9 @@ class Trainer(DefaultTrainer):
             )
         check_best(cfg)
         check_tracking(cfg)
-        super().__init__(settle_schedule(settle_pixels(cfg), count_training_images))
+        cfg = settle_schedule(settle_pixels(cfg), count_training_images)
+        warn_of_idle_patience(cfg)
+        super().__init__(cfg)
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
@@ -247,8 +249,8 @@ class Trainer(DefaultTrainer):
         self.finished_step = self.start_iter - 1
         save_missing_end(self)
         if self.start_iter:
-            adopt_earlier_checkpoints(self._hooks, self.cfg.OUTPUT_DIR, self.start_iter)
-        if self.cfg.SOLVER.MINUTES and self.max_iter > self.start_iter:
+            adopt_earlier_checkpoints(self._hooks, self.checkpointer.resumable)
+        if self.cfg.SOLVER.MINUTES and self.progress.share < 1:
             self.max_iter = sys.maxsize  # until the first hook begins to fit it
         try:
             return super().train()
@@ -288,6 +290,7 @@ class Trainer(DefaultTrainer):
         return {
             **super().state_dict(),
             **average,
+            "checkpoints": [os.path.basename(path) for path in self.checkpointer.resumable],
             "parameters": [name for name, _ in self._optimized()],
             "solver": solver_values(self.cfg),
             "run": self.run_state.state_dict(self.iter),
@@ -324,6 +327,9 @@ class Trainer(DefaultTrainer):
         step["grad_scaler"] = step.get("grad_scaler") or own_scale
         with own_settings(self, state_dict):
             super().load_state_dict({**state_dict, "_trainer": step})
+        names = (os.path.basename(name) for name in state_dict.get("checkpoints", ()))
+        earlier = [os.path.join(self.cfg.OUTPUT_DIR, name) for name in names]
+        self.checkpointer.resumable[:0] = earlier
         self.run_state.load_state_dict(state_dict.get("run"), self.iter)
         self._load_average(state_dict.get("average"))
 

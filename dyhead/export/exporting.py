@@ -121,6 +121,12 @@ def _make_graph(ready: ReadyDetector, with_nms: bool) -> DetectionGraph:
     unusable = [
         (test.AUG.ENABLED, "TEST.AUG.ENABLED", False, "testing at several scales"),
         (test.PRECISION != "float32", "TEST.PRECISION", "float32", "a test in 16 bits"),
+        (
+            ready.cfg.FLOAT32_PRECISION not in ("", "highest"),
+            "FLOAT32_PRECISION",
+            "highest",
+            "TF32",
+        ),
         (execution.COMPILE.ENABLED, "MODEL.COMPILE.ENABLED", False, "a compiled model"),
         (execution.DEVICE != "cpu", "MODEL.DEVICE", "cpu", "a model on a GPU"),
     ]

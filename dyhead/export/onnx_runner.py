@@ -25,7 +25,7 @@ class OnnxRunner:
 
     Args:
         path: the .onnx file.
-        device: "cpu" or "cuda"; None takes a GPU where onnxruntime can use one.
+        device: "cpu", "cuda" or "cuda:1"; None takes a GPU where onnxruntime can use one.
 
     Raises:
         UserError: onnxruntime is missing or cannot use the device, or the file is no such model or
@@ -33,7 +33,13 @@ class OnnxRunner:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str | None = None) -> None:
-        self._session = open_session(Path(path), _providers(device))
+        providers = _providers(device)
+        self._session = open_session(Path(path), providers)
+        if device is not None and self._session.get_providers()[0] != _name(providers[0]):
+            raise UserError(
+                f"The device {device!r} was asked for, and onnxruntime cannot load its CUDA: use"
+                " 'cpu', or install the CUDA and cuDNN that it needs."
+            )
         metadata = self._session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata:
             raise UserError(f"{path} was not made by `dyhead export`: it has no model card.")
@@ -69,7 +75,10 @@ class OnnxRunner:
         return [found[index] for index in range(len(images))]
 
 
-def open_session(path: Path, providers: Sequence[str]) -> Any:
+Provider = str | tuple[str, dict[str, Any]]  # of onnxruntime, with its options
+
+
+def open_session(path: Path, providers: Sequence[Provider]) -> Any:
     """Open an onnxruntime.InferenceSession.
 
     Raises:
@@ -100,19 +109,24 @@ def _import_onnxruntime() -> ModuleType:
     return onnxruntime
 
 
-def _providers(device: str | None) -> list[str]:
+def _name(provider: Provider) -> str:
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def _providers(device: str | None) -> list[Provider]:
     """Translate a device into onnxruntime's names."""
     available = _import_onnxruntime().get_available_providers()
     if device == "cpu" or (device is None and _CUDA not in available):
         return [_CPU]
-    if device is not None and device.partition(":")[0] != "cuda":
-        raise UserError(f"An ONNX model runs on 'cpu' or 'cuda', not on {device!r}.")
+    name, _, index = (device or "cuda").partition(":")
+    if name != "cuda" or not (index or "0").isdecimal():
+        raise UserError(f"An ONNX model runs on 'cpu', 'cuda' or 'cuda:1', not on {device!r}.")
     if _CUDA not in available:
         raise UserError(
             f"The device {device!r} was asked for, but this onnxruntime has no CUDA: use 'cpu', or"
             " `pip install onnxruntime-gpu`."
         )
-    return [_CUDA, _CPU]
+    return [(_CUDA, {"device_id": int(index or 0)}), _CPU]
 
 
 def _in_original(

@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,8 @@ class Detections:
 
     def __getitem__(self, chosen: Any) -> "Detections":
         """Select some of the objects: by a mask, indices, a slice or one index."""
-        index = [chosen] if isinstance(chosen, int) else chosen
+        is_one = isinstance(chosen, Integral) and not isinstance(chosen, bool)  # NumPy's, too
+        index = [chosen] if is_one else chosen
         return replace(
             self,
             boxes=self.boxes[index],

@@ -38,8 +38,8 @@ class Detector:
             wrote (.onnx).
         config: a config file, or a packaged config's name, for a checkpoint that holds none.
         device: "cuda", "cpu", ...; None takes a GPU where there is one.
-        threshold: the lowest score of what is returned. What the config's own threshold leaves out
-            is never seen: INFERENCE_TH of ATSS, FCOS and RepPoints, SCORE_THRESH_TEST of others.
+        threshold: the lowest score of what is returned. What the detector's own limit leaves out,
+            such as MODEL.ATSS.INFERENCE_TH or MODEL.RETINANET.SCORE_THRESH_TEST, is never seen.
         overrides: config keys and values, such as ["TEST.AUG.ENABLED", True].
         allow_partial: take weights that leave a part of the model random.
 
@@ -58,7 +58,13 @@ class Detector:
         allow_partial: bool = False,
     ) -> None:
         self.threshold = _checked_threshold(threshold)
-        if Path(source).suffix.lower() == ".onnx":
+        ending = Path(source).suffix.lower()
+        if ending == ".pt2":
+            raise UserError(
+                f"{source} is a program of torch.export: load it by torch.export.load, or give the"
+                " checkpoint or the .onnx here."
+            )
+        if ending == ".onnx":
             self._runner = _load_onnx(source, config, device, overrides)
         else:
             self._runner = _load_torch(source, config, device, overrides, allow_partial)

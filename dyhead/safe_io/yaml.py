@@ -113,6 +113,20 @@ def bases_of(path: str | os.PathLike[str]) -> list[str]:
     return _pop_bases(load_yaml(path), path)
 
 
+def is_based_on(path: str | os.PathLike[str], base: str | os.PathLike[str]) -> bool:
+    """Tell whether a file stands on another one, directly or through others.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: as for `load_yaml_with_base`.
+    """
+    return any(_is_same(each, base) or is_based_on(each, base) for each in bases_of(path))
+
+
+def _is_same(path: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    return os.path.realpath(path) == os.path.realpath(os.path.expanduser(os.fspath(other)))
+
+
 def _has_key(values: Any, parts: list[str]) -> bool:
     if not parts:
         return True

@@ -137,7 +137,9 @@ OWN_IN_YAML = "INPUT: {FORMAT: L}\nMODEL: {PIXEL_MEAN: [100.0], PIXEL_STD: [50.0
 def test_values_of_ones_own_are_not_overwritten_silently(tmp_path: Path) -> None:
     standing_on_it = tmp_path / "mine.yaml"
     standing_on_it.write_text(f"_BASE_: {find_config('own_dataset')}\n{OWN_IN_YAML}")
-    for source, opts in [("own_dataset", OWN), (standing_on_it, [])]:
+    on_top = tmp_path / "top.yaml"  # which says nothing of pixels itself
+    on_top.write_text("_BASE_: mine.yaml\nOUTPUT_DIR: elsewhere\n")
+    for source, opts in [("own_dataset", OWN), (standing_on_it, []), (on_top, [])]:
         with pytest.raises(UserError) as error:
             load_config(source, opts)
         for part in (*PIXEL_KEYS, "MODEL.PIXELS_FROM_WEIGHTS True", "set it to False"):

@@ -59,6 +59,10 @@ def test_packaged_configs_suit_themselves(config: str) -> None:
             {"MODEL.PADDING_IN_STATISTICS": False, "MODEL.DYHEAD.SIZE_DIVISIBILITY": 32},
             "SIZE_DIVISIBILITY 32 pads images.*set the first to 0 or the second to True",
         ),
+        (
+            {"MODEL.PADDING_IN_STATISTICS": False, "INPUT.AUG.FIXED_SIZE.SIZE": (64, 64)},
+            "FIXED_SIZE.PAD True makes padding .* set INPUT.AUG.FIXED_SIZE.PAD to False",
+        ),
     ],
 )
 def test_values_that_do_not_suit_each_other_are_refused(

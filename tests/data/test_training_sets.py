@@ -65,3 +65,21 @@ def test_a_threshold_that_repeats_nothing_is_told(
     sets = training_sets.load_training_sets(balanced)
     assert sets.weights is not None and set(sets.weights.tolist()) == {1.0}
     assert "repeats nothing" in caplog.text and "REPEAT_THRESHOLD 0.05" in caplog.text
+
+
+@pytest.mark.parametrize("ratios", [(), (1.0, 3.0)])
+def test_counting_the_images_says_nothing_of_how_they_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, ratios: tuple[float, ...]
+) -> None:
+    """The loader says it, once the length of the training is known."""
+    sizes = {"one": 4, "two": 7}
+
+    def get_detection_dataset_dicts(names: Any, **_: Any) -> list[dict]:
+        return [{}] * sum(sizes[name] for name in ([names] if isinstance(names, str) else names))
+
+    monkeypatch.setattr(training_sets, "get_detection_dataset_dicts", get_detection_dataset_dicts)
+    cfg, _ = load_config("")
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TRAIN_RATIOS = ("one", "two"), ratios
+    with caplog.at_level(logging.INFO, logger="dyhead"):
+        assert training_sets.count_training_images(cfg) == 11
+    assert not caplog.text

@@ -114,6 +114,7 @@ def test_a_value_that_is_no_number_is_never_the_best(
         ({"SOLVER.BEST.PATIENCE": 1, "TEST.EVAL_PERIOD": 0}, "TEST.EVAL_PERIOD"),
         ({"SOLVER.BEST.PATIENCE": 1, "SOLVER.BEST.METRIC": ""}, "set SOLVER.BEST.METRIC"),
         ({"SOLVER.BEST.PATIENCE": -1}, "PATIENCE can't be -1"),
+        ({"DATASETS.TEST": ()}, "METRIC 'bbox/AP' is a result .* DATASETS.TEST is empty"),
     ],
 )
 def test_settings_without_effect_are_refused(
@@ -136,6 +137,15 @@ def test_training_stops_after_evaluations_that_were_not_better(
     assert final is not None and (final.iteration, final.scores["bbox/AP"]) == (5, 18)
     best = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
     assert best is not None and best.iteration == 2
+
+
+@pytest.mark.parametrize(("patience", "is_said"), [(3, False), (4, True)])
+def test_patience_that_cannot_act_is_told(
+    make_config: MakeConfig, caplog: pytest.LogCaptureFixture, patience: int, is_said: bool
+) -> None:
+    """Four evaluations come before the end, of which the first is the best so far."""
+    Trainer(make_config(**SETTINGS, **{"SOLVER.BEST.PATIENCE": patience}))
+    assert ("cannot stop this training, which has 4 evaluations" in caplog.text) == is_said
 
 
 def test_a_gain_below_the_least_one_does_not_count(
@@ -192,3 +202,19 @@ def test_a_new_run_deletes_no_other_runs_checkpoints(
     cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 3, "SOLVER.CHECKPOINTS_KEPT": 1})
     train(cfg)
     assert {"model_0000003.pth", "model_0000004.pth"} <= set(checkpoints(cfg.OUTPUT_DIR))
+
+
+def test_a_resumed_run_deletes_no_other_runs_checkpoints(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    """Those of an earlier run in the same folder lie between the run's own."""
+    scores += [1] * 9
+    train(make_config(**SETTINGS | {"SOLVER.MAX_ITER": 2}))  # leaves 0 and 1
+    settings = {**SETTINGS, "SOLVER.CHECKPOINTS_KEPT": 1, "SOLVER.CHECKPOINT_PERIOD": 3}
+    scores[:] = [1] * 9
+    train(make_config(**settings | {"SOLVER.MAX_ITER": 3}))  # leaves 2
+    scores[:] = [1] * 9
+    cfg = make_config(**settings | {"SOLVER.MAX_ITER": 7})
+    train(cfg, resume=True)
+    others, own = ["model_0000000.pth", "model_0000001.pth"], "model_0000005.pth"
+    assert checkpoints(cfg.OUTPUT_DIR) == [*others, own, "model_best.pth", "model_final.pth"]

@@ -220,6 +220,18 @@ def test_cuda_graphs_are_told_of_every_step(
         assert len(steps) == expected
 
 
+@pytest.mark.parametrize("name", ["RetinaNet", "DyHeadRetinaNet"])
+def test_a_negative_number_of_detections_is_all_of_them(make_config: MakeConfig, name: str) -> None:
+    keys = {**SMALL_ATSS, "MODEL.META_ARCHITECTURE": name, "MODEL.RETINANET.SCORE_THRESH_TEST": 0.0}
+    image = {"image": torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)}
+    counts = []
+    for number in (-1, 1_000_000):
+        model = build(make_config(**keys, **{"TEST.DETECTIONS_PER_IMAGE": number})).eval()
+        with torch.no_grad():
+            counts.append(len(model([image])[0]["instances"]))
+    assert counts[0] == counts[1] > 0
+
+
 def test_what_cannot_be_compiled_is_refused(make_config: MakeConfig) -> None:
     with pytest.raises(UserError, match="ToyDetector has neither"):
         prepare_execution(make_config(**{"MODEL.COMPILE.ENABLED": True}), nn.Linear(1, 1))

@@ -48,6 +48,12 @@ def test_impossible_numbers_are_refused(num_gpus: int) -> None:
         plan_devices("cuda", False, num_gpus, 2)
 
 
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    assert plan_devices("cuda:1", True, 1, 2).device == "cuda:1"
+    with pytest.raises(UserError, match="'cuda:2', but this machine has 2 GPUs.* cuda:1 or less"):
+        plan_devices("cuda:2", True, 1, 2)
+
+
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(UserError, match="MODEL.DEVICE 'gpu'"):
         plan_devices("gpu", True, 1, 0)

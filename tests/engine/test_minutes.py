@@ -13,6 +13,7 @@ import torch
 
 from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer
 from dyhead.d2.config import CfgNode
+from dyhead.d2.data import DatasetCatalog
 from dyhead.d2.engine import HookBase
 from dyhead.data.stream import TrainingBatches
 from dyhead.engine.stops import Stopped, StopSignals
@@ -169,6 +170,22 @@ def test_slow_first_steps_do_not_end_the_warm_up(make_config: MakeConfig, clock:
     assert trainer.rates.index(max(trainer.rates)) >= 10  # by their time it would be four
 
 
+def compiles_for_minutes(step: int) -> float:
+    return {0: 200.0, 1: 100.0}.get(step, 1.0)
+
+
+def test_a_first_step_of_a_third_of_the_time_does_not_end_the_training(
+    make_config: MakeConfig, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its time, four evaluations of 87 images would leave room for nothing else."""
+    get = DatasetCatalog.get
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: (get(name) * 20)[:87])
+    clock.step, clock.evaluation = compiles_for_minutes, 20.0
+    trainer = train(make_config(**SETTINGS | {"SOLVER.IMS_PER_BATCH": 4}))
+    assert trainer.finished_step > 100 and len(trainer.shares) == 4
+    assert clock.now == pytest.approx(BUDGET, rel=0.05)
+
+
 def test_the_last_steps_in_which_images_are_not_mixed_move_with_the_end(
     make_config: MakeConfig, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,12 +307,14 @@ def test_less_time_than_is_used_is_refused(make_config: MakeConfig, clock: Clock
         train(make_config(**SETTINGS | {"SOLVER.MINUTES": 2.0}), resume=True)
 
 
+@pytest.mark.parametrize("steps", [4, 1000])
 def test_a_run_of_steps_may_go_on_for_a_time(
-    make_config: MakeConfig, clock: Clock, caplog: pytest.LogCaptureFixture
+    make_config: MakeConfig, clock: Clock, caplog: pytest.LogCaptureFixture, steps: int
 ) -> None:
     train(make_config(**SETTINGS | {"SOLVER.MINUTES": 0.0, "SOLVER.MAX_ITER": 4}))
     before = clock.now
-    trainer = train(make_config(**SETTINGS), resume=True)
+    # as many as are done already, or more
+    trainer = train(make_config(**SETTINGS | {"SOLVER.MAX_ITER": steps}), resume=True)
     assert "The checkpoint tells no time" in caplog.text
     assert trainer.start_iter == 4 and clock.now - before == pytest.approx(BUDGET, rel=0.05)
 

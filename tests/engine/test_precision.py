@@ -13,10 +13,12 @@ from torch import nn
 
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.d2.config import CfgNode
+from dyhead.d2.layers import ROIAlign
 from dyhead.d2.modeling.proposal_generator import StandardRPNHead
 from dyhead.engine.precision import (
     build_test_precision,
     keep_predictions_in_float32,
+    pool_by_exact_boxes,
     settle_precision,
     training_type,
 )
@@ -230,6 +232,30 @@ def test_the_hosts_predictors_give_float32() -> None:
         assert [level.dtype for level in kind] == [torch.float32]
         assert torch.equal(kind[0], expected[0].float())
     assert model[0](features).dtype == torch.bfloat16
+
+
+def pooled_position(features: torch.Tensor, roi_align: nn.Module, x: float) -> float:
+    """Pool a box of 16 pixels round x from a map whose values are their own columns."""
+    box = torch.tensor([[0, x - 8, 8.0, x + 8, 24.0]])
+    return roi_align(features, box).float().mean().item()
+
+
+@pytest.mark.parametrize("with_autocast", [True, False])
+def test_regions_are_pooled_where_the_boxes_are(with_autocast: bool) -> None:
+    """Of columns 4 pixels apart; in bfloat16 the box itself would move by 4 pixels."""
+    model = nn.Sequential(ROIAlign((4, 4), 0.25, 2, aligned=True))
+    columns = torch.arange(200.0, 264.0) - 232  # exact in bfloat16
+    features = torch.zeros(1, 1, 16, 264)
+    features[..., 200:] = columns
+    x = 925.3
+    expected = pooled_position(features, model[0], x)
+    assert expected == pytest.approx(x / 4 - 0.5 - 232, abs=0.01)
+    pool_by_exact_boxes(model)
+    assert pooled_position(features, model[0], x) == expected
+    with torch.autocast("cpu", torch.bfloat16, enabled=with_autocast):
+        found = model[0](features.bfloat16(), torch.tensor([[0, x - 8, 8.0, x + 8, 24.0]]))
+    assert found.dtype == torch.bfloat16
+    assert found.float().mean().item() == pytest.approx(expected, abs=0.02)
 
 
 def test_log_names_the_precision(make_config: MakeConfig, caplog: pytest.LogCaptureFixture) -> None:

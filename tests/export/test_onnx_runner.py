@@ -64,6 +64,33 @@ def test_a_device_that_it_does_not_have(tmp_path, device):
         OnnxRunner(tmp_path / "model.onnx", device=device)
 
 
+class Session:
+    """Loads the CPU's part alone, as onnxruntime does where CUDA's libraries are missing."""
+
+    def __init__(self) -> None:
+        self.asked: list = []
+
+    def __call__(self, path, options, providers):
+        self.asked.append(providers)
+        return self
+
+    def get_providers(self):
+        return ["CPUExecutionProvider"]
+
+
+def test_the_number_of_a_gpu_counts_and_the_cpu_does_not_stand_in(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = Session()
+    known = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: known)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="'cuda:3' was asked for, and onnxruntime cannot load"):
+        OnnxRunner(path, device="cuda:3")
+    assert session.asked == [[(known[0], {"device_id": 3}), known[1]]]
+
+
 def test_metadata_is_read_back():
     exported = read_metadata(json.dumps(CARD))
     assert exported.card.class_names == ("a",)

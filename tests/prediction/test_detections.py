@@ -29,6 +29,7 @@ def test_the_most_certain_comes_first(found: Detections) -> None:
 def test_parts_are_detections_too(found: Detections) -> None:
     assert found[found.scores > 0.7].names == ["red"]
     assert found[1].names == ["blue"] and found[-1].names == ["blue"]
+    assert found[np.argmin(found.scores)].names == ["blue"]
     assert found[:0].names == [] and len(found[[1, 0]]) == 2
     assert found.select(0.7).names == ["red"]
     assert found.select(classes=["blue"]).names == ["blue"]

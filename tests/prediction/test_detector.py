@@ -101,6 +101,11 @@ def test_unusable_options_are_named(
         detector(scene, **options)
 
 
+def test_an_exported_program_of_pytorch_is_named_for_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cells\.pt2 is a program of torch\.export: load it by"):
+        Detector(tmp_path / "cells.pt2")
+
+
 def test_pictures_of_extreme_shapes_are_taken(runner) -> None:
     detector = Detector.from_runner(type(runner)(min_size=800, max_size=1333))
     for shape in ((1, 5000, 3), (2, 3000, 3), (3000, 1, 3)):

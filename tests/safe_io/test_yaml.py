@@ -3,6 +3,7 @@ import yaml
 
 from dyhead.safe_io.yaml import (
     file_that_sets,
+    is_based_on,
     load_yaml,
     load_yaml_text,
     load_yaml_with_base,
@@ -251,3 +252,12 @@ def test_the_file_that_sets_a_key_is_found_among_its_bases(tmp_path):
     write(top, "_BASE_: [a.yaml, b.yaml]\nD: 1\n")
     found = [file_that_sets(top, key).rpartition("/")[2] for key in ("A.B", "A.C", "D", "E")]
     assert found == ["b.yaml", "a.yaml", "top.yaml", ""]
+
+
+def test_what_a_file_stands_on_is_told(tmp_path):
+    write(tmp_path / "a.yaml", "A: 1\n")
+    write(tmp_path / "b.yaml", "_BASE_: a.yaml\n")
+    top = tmp_path / "top.yaml"
+    write(top, "_BASE_: [b.yaml]\n")
+    assert is_based_on(top, tmp_path / "b.yaml") and is_based_on(top, tmp_path / "a.yaml")
+    assert not is_based_on(top, top) and not is_based_on(tmp_path / "a.yaml", tmp_path / "b.yaml")
