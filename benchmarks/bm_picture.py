@@ -1,6 +1,7 @@
 """Time where the milliseconds of a picture go: reading, backbone, pyramid, blocks, head, NMS, ...
 
     python benchmarks/bm_picture.py output/cells cells/*.jpg --threads 2
+    python benchmarks/bm_picture.py output/cells cells/*.jpg --set TEST.PRECISION bfloat16
 
 One picture at a time goes through a trained dense detector with its weights, as `dyhead predict`
 takes it. Every part's own time is without that of the parts within it.
@@ -19,6 +20,7 @@ import torch
 from results import Row, add_common_arguments, report
 
 from dyhead import Detector
+from dyhead.cli.options import add_set
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 from dyhead.prediction.torch_runner import TorchRunner
 
@@ -119,6 +121,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("run", help="a run's folder, or a checkpoint")
     parser.add_argument("pictures", type=Path, nargs="+")
     add_common_arguments(parser)
+    add_set(parser)
     parser.add_argument("--rounds", type=int, default=3, help="through all pictures")
     return parser.parse_args(arguments)
 
@@ -129,8 +132,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     if args.device.type != "cpu":
         raise SystemExit("On a GPU calls return before their work is done: measure on a CPU.")
-    rows = measure(Detector(args.run, device="cpu"), args.pictures, args.rounds)
-    report("picture", {"pictures": len(args.pictures), "rounds": args.rounds}, rows, args)
+    detector = Detector(args.run, device="cpu", overrides=args.set)
+    rows = measure(detector, args.pictures, args.rounds)
+    setup = {"pictures": len(args.pictures), "rounds": args.rounds, "overrides": " ".join(args.set)}
+    report("picture", setup, rows, args)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ the one and in the other, so that a machine whose speed drifts slows both alike.
 may be older: what both have is compared. The baseline, which is nobody's change, shows how far the
 figures can be trusted.
 
-    git worktree add /tmp/before v0.2.0
-    python benchmarks/compare_checkouts.py /tmp/before . --benchmark bm_deform_conv
-    python benchmarks/compare_checkouts.py /tmp/before . --benchmark bm_block -- --size 256 256
+    git worktree add ../before HEAD~1
+    python benchmarks/compare_checkouts.py ../before . --benchmark bm_deform_conv
+    python benchmarks/compare_checkouts.py ../before . --benchmark bm_block -- --size 256 256
 """
 
 import argparse

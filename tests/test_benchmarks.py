@@ -33,6 +33,7 @@ from variants import BASELINE, Variant
 import dyhead.modeling  # noqa: F401  registers the models
 from dyhead.config import load_config
 from dyhead.d2.modeling import build_model
+from dyhead.errors import UserError
 from dyhead.layers import BlockOptions, DyHeadBlock
 from dyhead.ops import choose_backend
 from dyhead.ops.cpp import extension
@@ -298,6 +299,18 @@ def test_picture_benchmark(tmp_path: Path, num_blocks: int) -> None:
     assert len(parts) == 9 - (not num_blocks)
     assert all(0 < row["milliseconds"] < whole["milliseconds"] for row in parts)
     assert sum(row["percent"] for row in parts) == pytest.approx(100, abs=1)
+
+
+def test_picture_benchmark_sets_keys_of_the_config(tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run")
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(picture)
+    arguments = [str(run), str(picture), "--rounds", "1", "--set", "TEST.PRECISION"]
+    run_script(bm_picture, [*arguments, "bfloat16"], tmp_path / "picture.json")
+    settings = json.loads((tmp_path / "picture.json").read_text())["settings"]
+    assert settings["overrides"] == "TEST.PRECISION bfloat16"
+    with pytest.raises(UserError, match=r"TEST\.PRECISION"):
+        bm_picture.main([*arguments, "float8"])
 
 
 def test_a_stopwatch_counts_no_time_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ RetinaNet can be exported. docs/export.md says more.
 """
 
 EXAMPLE = """
-dyhead export output/cells cells.onnx
+dyhead export output/cells cells.onnx --picture cell.jpg
 dyhead export model_best.pth cells.onnx --picture cell.jpg --without-nms
 dyhead export model.safetensors model.pt2 --config dyhead_r50_atss_fpn_1x
 """
@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="pictures",
         metavar="FILE",
-        help="compare on this picture; may be repeated (default: on generated pictures)",
+        help="compare on this picture, on which something is found; may be repeated (default: on"
+        " generated shapes)",
     )
     add_size(parser, "compare at this size (default: at the size of INPUT.MIN_SIZE_TEST)")
     add_overrides(parser)

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-data",
         dest="with_data",
         action="store_false",
-        help="do not look at the files of the runs' data sets",
+        help="leave out the section on the state of the data, which reads the header of every"
+        " picture; labels of test sets are read all the same",
     )
 
 

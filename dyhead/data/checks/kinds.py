@@ -391,8 +391,9 @@ SMALL_BOX = Kind(
     "box-below-stride",
     "box smaller than a cell of the finest level, in pictures as they are resized for training",
     "kept, and hardly learnt",
-    "Raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, cut large pictures into tiles, or take a finer"
-    " level into the pyramid.",
+    "Raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, and MAX_SIZE_TRAIN and MAX_SIZE_TEST, which"
+    " limit the longer side; cut large pictures into tiles; or take a finer level into the"
+    " pyramid.",
     is_fault=False,
     changes_content=False,
 )
