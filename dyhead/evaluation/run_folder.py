@@ -10,7 +10,9 @@ from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError
 from dyhead.evaluation.original_ids import RESULTS_NAME
 
-LATER_FOLDER = "evaluation"  # the OUTPUT_DIR of `dyhead eval RUN`, in the run's folder
+OWN_FOLDER = "inference"  # of a run's own evaluations, in its OUTPUT_DIR as the others
+LATER_FOLDER = "evaluation"  # the OUTPUT_DIR of `dyhead eval RUN`
+REPORT_FOLDER = "report"
 
 
 def is_run(folder: Path) -> bool:
@@ -34,7 +36,7 @@ def read_run_config(folder: Path) -> CfgNode:
 
 def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
     """Return OUTPUT_DIR/inference, or a folder per data set below it where there are several."""
-    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    folder = os.path.join(cfg.OUTPUT_DIR, OWN_FOLDER)
     return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, dataset_name)
 
 
