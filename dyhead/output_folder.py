@@ -1,11 +1,22 @@
-"""Makes the folder of a command's results, and says why something cannot be written there."""
+"""Places of a command's results: files that are no input, folders that can be written."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dyhead.errors import UserError, user_errors
+
+
+def refuse_inputs(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that a file to write is none of those that are read, by another name or link either.
+
+    Raises:
+        UserError: it is.
+    """
+    for each in inputs:
+        if os.path.exists(output) and os.path.exists(each) and os.path.samefile(output, each):
+            raise UserError(f"{output} is an input, which stays as it is: name another file.")
 
 
 def make_output_folder(folder: Path, option: str) -> None:

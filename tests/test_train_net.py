@@ -193,6 +193,9 @@ def test_resume_goes_on_and_a_new_run_starts_over(
     run(train_net, arguments)
     assert (tmp_path / "run" / "metrics.json.previous").exists()
     assert len((tmp_path / "run" / "metrics.json").read_text().splitlines()) <= 2
+    own = str(tmp_path / "run" / "model_final.pth")  # set aside after it was loaded
+    run(train_net, [*arguments, "MODEL.WEIGHTS", own])
+    assert Path(own).exists() and Path(f"{own}.previous2").exists()
 
 
 def test_an_evaluation_from_another_folder_keeps_the_config_of_the_training(

@@ -10,6 +10,7 @@ from dyhead.checkpoint.importers import Imported, import_weights, official
 from dyhead.checkpoint.importers.own import FPN
 from dyhead.checkpoint.model_card import CARD_KEY, ModelCard, read_card
 from dyhead.errors import UserError, user_errors
+from dyhead.output_folder import refuse_inputs
 from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.containers import load_weights
 from dyhead.safe_io.digest import to_safetensors
@@ -31,11 +32,11 @@ def convert(source: str, target: str, layout: str = "own") -> Imported:
         what was written, under own names.
 
     Raises:
-        UserError: the input cannot be read or recognised, or the output cannot be written.
+        UserError: the input cannot be read or recognised, or the output is the input or cannot be
+            written.
     """
-    _check_target(target)
+    path = _check_paths(source, target)
     with user_errors():
-        path = local_path(source)
         imported = import_weights(load_weights(path)["model"])
     if imported is None:
         raise UserError(
@@ -58,21 +59,25 @@ def strip(source: str, target: str) -> int:
         the number of weights.
 
     Raises:
-        UserError: the input cannot be read or recognised, or the output cannot be written.
+        UserError: the input cannot be read, or the output is the input or cannot be written.
     """
-    _check_target(target)
+    path = _check_paths(source, target)
     with user_errors():
-        path = local_path(source)
         loaded = load_weights(path)["model"]
     weights = {name: _with_own_memory(torch.as_tensor(value)) for name, value in loaded.items()}
     _write(weights, _card_or_none(path), {}, target)
     return len(weights)
 
 
-def _check_target(target: str) -> None:
+def _check_paths(source: str, target: str) -> str:
+    """Return the file of the source."""
     ending = os.path.splitext(target)[1]
     if ending not in (".safetensors", ".pth"):
         raise UserError(f"{target} has the ending {ending!r}: choose .safetensors or .pth.")
+    with user_errors():
+        path = local_path(source)
+    refuse_inputs(target, [path])
+    return path
 
 
 def _card_or_none(path: str) -> ModelCard | None:

@@ -13,7 +13,7 @@ from dyhead.safe_io.addresses import local_path
 from dyhead.safe_io.tag import TAG, read_tag
 
 CONFIG_NAME = "config.yaml"
-_BEST_FIRST = tuple(
+BEST_FIRST = tuple(
     f"{name}{ending}"
     for name in ("model_best", "model_final")
     for ending in (".pth", ".safetensors")
@@ -48,7 +48,7 @@ def find_checkpoint(source: str | os.PathLike[str]) -> tuple[Path, Path | None]:
 
 
 def _best_of(folder: Path) -> Path:
-    for name in _BEST_FIRST:
+    for name in BEST_FIRST:
         if (folder / name).is_file():
             return folder / name
     return latest_checkpoint(folder)

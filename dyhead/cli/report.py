@@ -50,11 +50,12 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: see `dyhead.run_report.write_report`.
     """
+    from dyhead.evaluation.run_folder import REPORT_FOLDER
     from dyhead.run_report import ReportSettings, write_report
-    from dyhead.run_report.run import FOLDER_NAME, PAGE_NAME
+    from dyhead.run_report.run import PAGE_NAME
 
     log_to_terminal()
-    output: Path = args.output or args.runs[0] / FOLDER_NAME
+    output: Path = args.output or args.runs[0] / REPORT_FOLDER
     reports = write_report(ReportSettings(args.runs, output, args.with_data))
     missing = [f"{each.name}: {sentence}" for each in reports for sentence in each.missing]
     print_whole("\n".join([*missing, f"Report: {output / PAGE_NAME}"]))

@@ -1,6 +1,5 @@
 """Writes the mended copy of a data set: what the checks left of it, as COCO json."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from dyhead.data.checks.identifiers import restore_ids
 from dyhead.data.sources.parts import split_path
 from dyhead.data_report.collect import CheckedSource
 from dyhead.errors import UserError, user_errors
+from dyhead.output_folder import refuse_inputs
 from dyhead.safe_io.json_text import write_json
 
 
@@ -30,10 +30,11 @@ def check_targets(targets: Sequence[tuple[Path | None, str]], sources: Sequence[
 
 
 def _refuse_data(target: Path, sources: Sequence[Path]) -> None:
-    for source in (split_path(each)[0] for each in sources):
-        is_same = target.exists() and source.exists() and os.path.samefile(target, source)
+    paths = [split_path(each)[0] for each in sources]
+    refuse_inputs(target, paths)
+    for source in paths:
         is_inside = source.is_dir() and source.resolve() in target.resolve().parents
-        if is_same or (is_inside and target.suffix.lower() != ".html"):
+        if is_inside and target.suffix.lower() != ".html":
             raise UserError(
                 f"{target} is of the data that is checked, which stays as it is: name another file."
             )

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 
+from dyhead.checkpoint.find import BEST_FIRST
 from dyhead.config.check import check_config
 from dyhead.config.origin import find_origin, origin_comment
 from dyhead.d2 import HOST
@@ -21,10 +22,14 @@ from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import log_without_traceback
 from dyhead.engine.precision import settle_precision
 from dyhead.errors import UserError, user_errors
+from dyhead.evaluation.run_folder import LATER_FOLDER, OWN_FOLDER, REPORT_FOLDER
 from dyhead.info.commit import PROJECT, describe_code
 from dyhead.modeling.tta import check_multi_scale_testing
 from dyhead.safe_io.save import write_text_atomically
 from dyhead.safe_io.yaml import load_yaml, load_yaml_text
+
+# Of an earlier run, what would be taken for a new one's; the trainer sets last_checkpoint aside.
+_OF_EARLIER_RUN = ("metrics.json", *BEST_FIRST, OWN_FOLDER, LATER_FOLDER, REPORT_FOLDER)
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +98,10 @@ def begin_run(cfg: CfgNode, is_new_run: bool, config_file: str = "") -> None:
 
     Args:
         cfg: the whole config.
-        is_new_run: the run trains from its first step on: its curves are others.
+        is_new_run: the run trains from its first step on: curves, weights and scores are others.
         config_file: the file that the config was made from, which config.yaml names in a comment.
     """
+    comm.synchronize()  # MODEL.WEIGHTS may be the earlier run's: every process has loaded it
     if not comm.is_main_process():
         return
     made_from = origin_comment(find_origin(config_file) if config_file else None)
@@ -152,17 +158,17 @@ def _refuse_sets_without_masks(cfg: CfgNode) -> None:
 
 
 def _set_earlier_run_aside(cfg: CfgNode, is_new_run: bool) -> None:
-    """Keep what this run would overwrite with another content, or mix with its own curves."""
+    """Keep what this run would overwrite with another content, or what would pass for its own."""
     config = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
     with user_errors():
         if os.path.exists(config) and load_yaml(config) != load_yaml_text(cfg.dump(), config):
             set_aside(config, shutil.copyfile)  # it may be the file that --config names
-    if is_new_run:
-        set_aside(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
+        for name in _OF_EARLIER_RUN if is_new_run else ():
+            set_aside(os.path.join(cfg.OUTPUT_DIR, name))
 
 
 def set_aside(path: str, move: Callable[[str, str], object] = os.replace) -> None:
-    """Rename a file of an earlier run, if there is one, to <path>.previous, .previous2, ..."""
+    """Rename what an earlier run left, if it did, to <path>.previous, .previous2, ..."""
     if not os.path.exists(path):
         return
     number, target = 1, f"{path}.previous"

@@ -10,7 +10,9 @@ from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError
 from dyhead.evaluation.original_ids import RESULTS_NAME
 
-LATER_FOLDER = "evaluation"  # the OUTPUT_DIR of `dyhead eval RUN`, in the run's folder
+OWN_FOLDER = "inference"  # of a run's own evaluations, in its OUTPUT_DIR as the others
+LATER_FOLDER = "evaluation"  # the OUTPUT_DIR of `dyhead eval RUN`
+REPORT_FOLDER = "report"
 
 
 def is_run(folder: Path) -> bool:
@@ -34,24 +36,23 @@ def read_run_config(folder: Path) -> CfgNode:
 
 def inference_folder(cfg: CfgNode, dataset_name: str) -> str:
     """Return OUTPUT_DIR/inference, or a folder per data set below it where there are several."""
-    folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    folder = os.path.join(cfg.OUTPUT_DIR, OWN_FOLDER)
     return folder if len(cfg.DATASETS.TEST) == 1 else os.path.join(folder, dataset_name)
 
 
 def evaluation_folder(
     cfg: CfgNode, dataset_name: str, run: Path, file_names: Sequence[str] = (RESULTS_NAME,)
 ) -> Path:
-    """Return the folder of a run's own evaluation, or of a later one that alone has the files.
+    """Return the folder of a run's own evaluation, or of a later one, whose results are newer.
 
     Args:
         cfg: the run's.
         dataset_name: of DATASETS.TEST.
         run: its folder.
-        file_names: what is looked for; a folder has to have all of them.
+        file_names: what is looked for; a folder that has all of them goes before one that has not.
+            The first tells the time.
     """
     below = Path(inference_folder(cfg, dataset_name)).relative_to(cfg.OUTPUT_DIR)
-    own, later = run / below, run / LATER_FOLDER / below
-    has_own, has_later = (
-        all((folder / name).is_file() for name in file_names) for folder in (own, later)
-    )
-    return later if has_later and not has_own else own
+    folders = run / below, run / LATER_FOLDER / below
+    whole = [each for each in folders if all((each / name).is_file() for name in file_names)]
+    return max(whole, key=lambda each: (each / file_names[0]).stat().st_mtime, default=folders[0])

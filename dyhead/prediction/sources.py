@@ -46,11 +46,10 @@ def find_sources(texts: Sequence[str], output: Path) -> list[Source]:
         texts: paths of pictures and videos, of folders (searched with all their subfolders),
             patterns with * ? [ ] and **, http(s) addresses, and cameras (0 or /dev/video0). A file
             that is named twice is found once.
-        output: the folder for what is drawn; files below it are not taken for sources where a
-            folder or pattern is searched.
+        output: the folder for what is drawn; nothing in it is a source.
 
     Raises:
-        UserError: a text names nothing, or the output would lie among the pictures of a folder.
+        UserError: a text names nothing, or what lies in the output folder.
     """
     found: dict[str, Source] = {}
     for text in texts:
@@ -68,6 +67,11 @@ def _find(text: str, output: Path) -> Iterator[Source]:
     path = Path(os.path.expanduser(text))
     if is_web_address(text):
         yield _of_address(text)
+    elif path.exists() and _is_below(path, output):
+        raise UserError(
+            f"{text} is in the folder of --output {output}, where drawings take the names of"
+            " pictures: choose another --output."
+        )
     elif path.is_dir():
         yield from _of_folder(path, output)
     elif path.is_file():
@@ -87,11 +91,6 @@ def _of_address(address: str) -> Source:
 
 
 def _of_folder(folder: Path, output: Path) -> Iterator[Source]:
-    if folder.resolve() == output.resolve():
-        raise UserError(
-            f"--output {output} is the folder of the pictures: choose another one, so that what is"
-            " drawn is not taken for a picture next time."
-        )
     for path in files_below(folder, _ENDINGS):
         if not _is_below(path, output):
             yield _of_file(path, PurePosixPath(path.relative_to(folder).as_posix()))

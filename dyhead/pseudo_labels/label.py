@@ -15,11 +15,14 @@ from dyhead import __version__
 from dyhead.d2.config import CfgNode
 from dyhead.d2.evaluation import inference_on_dataset
 from dyhead.data import fill_num_classes, register_datasets
+from dyhead.data.coco_json import named_sources
+from dyhead.data.sources.json_file import read_json
+from dyhead.data.sources.parts import split_path
 from dyhead.detector import ReadyDetector, prepare_detector
 from dyhead.engine.precision import build_test_precision
 from dyhead.errors import UserError, user_errors
 from dyhead.modeling.tta import build_multi_scale_testing
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, refuse_inputs
 from dyhead.pseudo_labels.categories import LabelledCategory, class_source, labelled_categories
 from dyhead.pseudo_labels.collector import LabelCollector
 from dyhead.pseudo_labels.images import ReadableOnly, build_image_loader, find_images
@@ -28,6 +31,7 @@ from dyhead.safe_io.json_text import write_json
 
 logger = logging.getLogger(__name__)
 
+_DESCRIPTION = "Pseudo-labels of"
 _MAX_NAMED = 50  # unreadable files in the warning
 
 
@@ -47,6 +51,7 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
     """Run the detector over a folder and write its labels as a COCO json.
 
     The json is written at the end and at once: an interrupted run leaves an older one as it was.
+    Nothing but the json and the picture of an earlier run is written over.
 
     Args:
         cfg: changed in place to fit the data set and the machine.
@@ -61,6 +66,7 @@ def label_folder(cfg: CfgNode, explicit_keys: set[str], settings: LabelSettings)
             reaches its threshold.
     """
     _check_output(settings.output)
+    _refuse_to_replace(cfg, settings)
     with user_errors():
         register_datasets(cfg)
         fill_num_classes(cfg, explicit_keys, eval_only=True)
@@ -105,6 +111,25 @@ def _check_output(output: Path) -> None:
     make_output_folder(output.parent, f"--output {output}")
 
 
+def _refuse_to_replace(cfg: CfgNode, settings: LabelSettings) -> None:
+    output = settings.output
+    refuse_inputs(output, [split_path(Path(path))[0] for _, path, *_ in named_sources(cfg)])
+    found = [each for each in (output, _picture(settings)) if each.exists()]
+    if found and not _is_of_earlier_run(output):
+        raise UserError(
+            f"{found[0]} is there already, and of no earlier run of this command: name another"
+            " --output."
+        )
+
+
+def _is_of_earlier_run(output: Path) -> bool:
+    try:
+        info = dict(read_json(output)["info"])
+    except (ValueError, LookupError, TypeError):  # UserError is a ValueError
+        return False
+    return str(info.get("description")).startswith(_DESCRIPTION)
+
+
 def _warn_of_unreadable(collector: LabelCollector) -> None:
     unreadable = [f"{file} ({reason})" for file, reason in collector.unreadable.items()]
     if unreadable:
@@ -131,7 +156,7 @@ def _as_coco(
 ) -> dict[str, Any]:
     return {
         "info": {
-            "description": f"Pseudo-labels of {settings.images}",
+            "description": f"{_DESCRIPTION} {settings.images}",
             "contributor": f"dyhead {__version__}",
             "checkpoint": cfg.MODEL.WEIGHTS,
             "multi_scale_testing": cfg.TEST.AUG.ENABLED,

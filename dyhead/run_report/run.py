@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dyhead.d2.config import CfgNode
 from dyhead.errors import UserError
-from dyhead.evaluation.run_folder import read_run_config
+from dyhead.evaluation.run_folder import REPORT_FOLDER, read_run_config
 from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.run_report.as_json import report_as_dict
 from dyhead.run_report.collect import RunReport, collect_run
@@ -23,7 +23,6 @@ from dyhead.run_report.written_pictures import earlier_pictures, write_pictures
 from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
-FOLDER_NAME = "report"  # in the OUTPUT_DIR of a run
 PAGE_NAME, JSON_NAME = "report.html", "report.json"
 
 logger = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ def write_own_report(cfg: CfgNode) -> Path:
         the page.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    output = folder / FOLDER_NAME
+    output = folder / REPORT_FOLDER
     output.mkdir(parents=True, exist_ok=True)
     _write([collect_run(names_of([folder])[0], folder, cfg)], output)
     return output / PAGE_NAME

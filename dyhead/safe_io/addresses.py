@@ -1,13 +1,22 @@
 """Files by address: installed, or fetched once into a cache; with advice where that fails."""
 
+import hashlib
 import os
+import re
 from collections.abc import Callable
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
-from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager, get_cache_dir
+from iopath.common.download import download
+from iopath.common.file_io import (
+    HTTPURLHandler,
+    PathHandler,
+    PathManager,
+    file_lock,
+    get_cache_dir,
+)
 
 from dyhead.safe_io.library_weights import (
     TIMM_PREFIX,
@@ -24,6 +33,14 @@ MODEL_ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
 HUB_PREFIX = "hf://"
 HUB_ADDRESS = "https://huggingface.co/"
 _KINDS = ("http", "https", "detectron2", "hf", "timm", "torchvision", "pip", "file")
+# Servers behind the short addresses: their files lie in the cache without a folder of the server's.
+# None of them lets its users choose a path that another one of them has.
+_OWN_SERVERS = (
+    "https+dl.fbaipublicfiles.com",
+    "https+huggingface.co",
+    "https+download.pytorch.org",
+)
+_MAX_NAME = 250  # characters of a file name
 _MAX_FETCHED = 2**28  # bytes of what is fetched without being kept
 _TIMEOUT = 30.0  # seconds that a server may be silent
 
@@ -32,13 +49,19 @@ class DownloadHandler(HTTPURLHandler):
     """Fetches http(s) addresses into the cache, once; says what to do where that fails."""
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        self._check_kwargs(kwargs)
+        file = cached_path(path)
+        folder, name = os.path.split(file)
         try:
-            return super()._get_local_path(path, force=force, **kwargs)
-        except OSError as error:
+            with file_lock(file):
+                if not os.path.isfile(file):
+                    download(path, folder, filename=name)
+        except (OSError, HTTPException) as error:
             raise FileNotFoundError(
                 f"{path} cannot be downloaded ({error}): fetch it on a machine with network access"
-                f" and put it at {cached_path(path)}, or give the path of a local copy."
+                f" and put it at {file}, or give the path of a local copy."
             ) from error
+        return file
 
 
 class AliasHandler(PathHandler):
@@ -89,9 +112,23 @@ def timm_web_address(name: str) -> str:
 
 
 def cached_path(address: str) -> str:
-    """Return where the download of an http(s) address is kept ($FVCORE_CACHE moves the folder)."""
-    folder = os.path.dirname(urlparse(address).path.lstrip("/"))
-    return os.path.join(get_cache_dir(), folder, address.split("/")[-1])
+    """Return where the download of an http(s) address is kept ($FVCORE_CACHE moves the folder).
+
+    Each server has a folder, such as https+example.org, so that none provides another one's files.
+
+    Raises:
+        ValueError: it names no file, or its path has a part "..", which could leave that folder.
+    """
+    parts = urlsplit(address)
+    server = f"{parts.scheme}+{parts.netloc.rpartition('@')[2]}"  # without a password
+    folder, name = os.path.split(parts.path.lstrip("/"))
+    name += f"?{quote(parts.query, safe='=&')}" if parts.query else ""
+    if not name or ".." in re.split(r"[/\\]", unquote(parts.path)):
+        raise ValueError(f'{address} names no file: give the whole address, without a part "..".')
+    if len(name) > _MAX_NAME:
+        name = f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()}"
+    own = "" if server in _OWN_SERVERS else quote(server, safe="+")
+    return os.path.join(get_cache_dir(), own, folder, name)
 
 
 def full_address(path: str) -> str:

@@ -138,6 +138,7 @@ def _describe_set(pictures: PictureSet) -> dict[str, object]:
         "pictures": len(pictures.pictures),
         "objects": len(pictures.truth.boxes),
         "predictions": len(pictures.found.boxes) if pictures.has_predictions else None,
+        "results_folder": pictures.results_folder,
         "left_out": pictures.left_out,
         "classes": [
             {"name": name, "color": css_color(color), "text": css_color(text_color(color))}

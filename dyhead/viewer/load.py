@@ -33,6 +33,7 @@ class SetFiles:
         path: as `read_source` takes it.
         image_root: None for the one that the data set names.
         results: the file of predictions, where there is one.
+        results_folder: its folder, as seen from the run's; with slashes.
         division: by which a data set without parts of its own is divided.
         may_leave: see `PictureSet`.
     """
@@ -41,6 +42,7 @@ class SetFiles:
     path: Path
     image_root: Path | None = None
     results: Path | None = None
+    results_folder: str = ""
     division: Division = Division()
     may_leave: bool = False
 
@@ -73,8 +75,11 @@ def _sets_of_run(folder: Path, may_leave: bool) -> Iterator[SetFiles]:
     for name in tests:
         results = evaluation_folder(cfg, name, folder) / RESULTS_NAME
         there = results if results.is_file() else None
+        results_folder = results.parent.relative_to(folder).as_posix() if there else ""
         source = named[name]
-        yield SetFiles(name, source.path, source.image_root, there, division, may_leave)
+        yield SetFiles(
+            name, source.path, source.image_root, there, results_folder, division, may_leave
+        )
 
 
 def load_set(files: SetFiles) -> PictureSet:
@@ -107,7 +112,7 @@ def load_set(files: SetFiles) -> PictureSet:
         found_pictures=found_pictures,
         found=found,
         errors=classify_all(len(places), truth_pictures, truth, found_pictures, found),
-        has_predictions=files.results is not None,
+        results_folder=files.results_folder,
         left_out=len(source.content["images"]) - len(places),
     )
 

@@ -33,7 +33,7 @@ class PictureSet:
         found_pictures: (D,), the picture of each detection, ascending.
         found: boxes, classes and scores, D of each, the most certain of a picture first.
         errors: the kinds of the D detections, and scores of the T objects.
-        has_predictions: False where no file of predictions was there.
+        results_folder: of the predictions, as seen from the run's; "" where there are none.
         left_out: how many pictures the data set names that cannot be used.
     """
 
@@ -47,8 +47,13 @@ class PictureSet:
     found_pictures: np.ndarray
     found: Found
     errors: Errors
-    has_predictions: bool
+    results_folder: str
     left_out: int
+
+    @property
+    def has_predictions(self) -> bool:
+        """False where no file of predictions was there."""
+        return bool(self.results_folder)
 
     def truth_of(self, picture: int) -> slice:
         """Return the places of a picture's objects in the arrays."""

@@ -40,7 +40,7 @@ def view(
 def _describe(pictures: PictureSet) -> str:
     parts = [f"{len(pictures.pictures)} pictures", f"{len(pictures.truth.boxes)} objects"]
     if pictures.has_predictions:
-        parts.append(f"{len(pictures.found.boxes)} predictions")
+        parts.append(f"{len(pictures.found.boxes)} predictions in {pictures.results_folder}")
     else:
         parts.append("no predictions")
     text = f"{pictures.name}: {', '.join(parts)}"

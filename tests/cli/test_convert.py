@@ -52,6 +52,20 @@ def test_a_backbone_goes_below_the_pyramid(tmp_path: Path) -> None:
     assert "backbone.fpn.bottom_up.res5.1.conv2.norm.running_var" in loaded
 
 
+@pytest.mark.parametrize("options", [[], ["--strip"]])
+def test_the_input_is_never_written_over(
+    tmp_path: Path, weights: dict[str, torch.Tensor], options: list[str]
+) -> None:
+    path, link = tmp_path / "model_final.pth", tmp_path / "link.pth"
+    torch.save({"model": weights, "optimizer": {"state": 1}, "iteration": 5}, path)
+    link.symlink_to(path)
+    before = path.read_bytes()
+    for words in ([path, path], [path, link], [link, path]):
+        with pytest.raises(SystemExit, match="is an input, which stays as it is"):
+            main(["convert", *options, *map(str, words)])
+    assert path.read_bytes() == before and link.is_symlink()
+
+
 def test_stripping_keeps_names_that_nobody_knows_and_drops_the_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,7 +48,7 @@ def test_both_parts_of_a_divided_set_are_the_whole(tmp_path):
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("instances.json", "is the source itself: give another file name"),
+        ("instances.json", "is an input, which stays as it is: name another file"),
         ("out.txt", "give a file name that ends in .json"),
         ("nowhere/out.json", "nowhere/out.json cannot be written"),
     ],

@@ -150,14 +150,25 @@ def test_classes_are_chosen_by_name(call: Callable[..., int], photos: Path, tmp_
     assert left == ["predictions.csv", "predictions.json"]
 
 
-def test_a_picture_beside_its_results_is_not_written_over(
+def test_a_picture_in_the_output_folder_is_refused(
     call: Callable[..., int], tmp_path: Path
 ) -> None:
-    save_image(tmp_path / "out" / "a.png", 1)
-    before = (tmp_path / "out" / "a.png").read_bytes()
-    assert call(tmp_path / "out" / "a.png") == 0
-    assert (tmp_path / "out" / "a.png").read_bytes() == before
-    assert (tmp_path / "out" / "a-2.png").exists()
+    for name in ("a.png", "a-2.png"):  # the name that a drawing of a.png would get
+        save_image(tmp_path / "out" / name, 1)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(UserError, match=r"a\.png is in the folder of --output .*choose another"):
+        call(tmp_path / "out" / "a.png")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_second_run_into_the_same_folder_replaces_the_first(
+    call: Callable[..., int], photos: Path, tmp_path: Path
+) -> None:
+    left = []
+    for _ in range(2):
+        assert call(photos / "b.jpg") == 0
+        left.append(sorted(path.name for path in (tmp_path / "out").iterdir()))
+    assert left[0] == left[1] and "b.jpg" in left[0]
 
 
 def test_options_of_the_model_reach_it(

@@ -173,6 +173,39 @@ def test_the_picture_of_an_earlier_run_is_not_labelled(
     assert label(output=folder / "labels.json")["images"] == first["images"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "output", "message"),
+    [
+        ("pets.json", "pets.json", "pets.json is an input, which stays as it is"),
+        ("link.json", "link.json", "link.json is an input, which stays as it is"),
+        ("new/a.png", "new/a.json", r"new/a\.png is there already, and of no earlier run"),
+        ("other.json", "other.json", "other.json is there already, and of no earlier run"),
+    ],
+)
+def test_files_that_no_earlier_run_has_written_stay(
+    label: Callable[..., dict[str, Any]], tmp_path: Path, kept: str, output: str, message: str
+) -> None:
+    (tmp_path / "link.json").symlink_to(tmp_path / "pets.json")
+    (tmp_path / "other.json").write_text('{"images": [], "info": {"description": "by hand"}}')
+    save_image(tmp_path / "new" / "a.png", 6)
+    before = (tmp_path / kept).read_bytes()
+    with pytest.raises(SystemExit, match=message):
+        label(output=tmp_path / output)
+    assert (tmp_path / kept).read_bytes() == before
+
+
+def test_a_run_over_labels_that_its_config_trains_with_is_refused(
+    label: Callable[..., dict[str, Any]], tmp_path: Path, pets: list[str]
+) -> None:
+    label()
+    out = tmp_path / "out" / "labels.json"
+    sets = str([pets, ["pseudo", str(out), str(tmp_path / "new")]])
+    before = out.read_bytes()
+    with pytest.raises(SystemExit, match=r"labels\.json is an input"):
+        label("--threshold", "0.3", "DATASETS.COCO_JSON", sets)
+    assert out.read_bytes() == before
+
+
 def test_broken_images_are_counted_and_named(
     label: Callable[..., dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,11 +1,13 @@
 """A run is known by its config, and what its evaluations left is found wherever the run lies."""
 
+import os
 import shutil
 
 import pytest
 
 from dyhead.config import load_config
 from dyhead.errors import UserError
+from dyhead.evaluation.original_ids import RESULTS_NAME
 from dyhead.evaluation.run_folder import (
     evaluation_folder,
     inference_folder,
@@ -25,7 +27,7 @@ def run(tmp_path):
 
 def leave(folder):
     folder.mkdir(parents=True)
-    (folder / "coco_instances_results.json").write_text("[]")
+    (folder / RESULTS_NAME).write_text("[]")
     return folder
 
 
@@ -47,12 +49,15 @@ def test_several_test_sets_have_a_folder_each(run):
     assert evaluation_folder(cfg, "one", run) == run / "inference" / "one"
 
 
-def test_the_run_s_own_evaluation_is_preferred_where_it_has_all_files(run):
+def test_of_two_whole_evaluations_the_newer_one_is_taken(run):
     cfg = read_run_config(run)
-    later, own = (leave(run / name) for name in ("evaluation/inference", "inference"))
-    assert evaluation_folder(cfg, "shapes_val", run) == own
+    own, later = (leave(run / name) for name in ("inference", "evaluation/inference"))
+    for times in ((1, 2), (2, 1)):
+        for folder, time in zip((own, later), times, strict=True):
+            os.utime(folder / RESULTS_NAME, (time, time))
+        assert evaluation_folder(cfg, "shapes_val", run) == (own, later)[times.index(2)]
     (later / "cost.json").write_text("{}")
-    wanted = "coco_instances_results.json", "cost.json"
-    assert evaluation_folder(cfg, "shapes_val", run, wanted) == later
+    assert evaluation_folder(cfg, "shapes_val", run, (RESULTS_NAME, "cost.json")) == later
     (own / "cost.json").write_text("{}")
-    assert evaluation_folder(cfg, "shapes_val", run, wanted) == own
+    os.utime(later / "cost.json", (9, 9))  # the time is that of the results
+    assert evaluation_folder(cfg, "shapes_val", run, (RESULTS_NAME, "cost.json")) == own

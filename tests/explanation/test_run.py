@@ -91,6 +91,15 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_go_on(
         main(["explain", str(run), str(broken), "--output", str(tmp_path / "none")])
 
 
+def test_a_picture_in_the_output_folder_is_refused(run: Path, picture: Path) -> None:
+    other = picture.with_suffix(".jpg")
+    Image.open(picture).convert("RGB").save(other)
+    before = picture.read_bytes()
+    with pytest.raises(SystemExit, match=r"\.jpg is in the folder of --output"):
+        main(["explain", str(run), str(other), "--output", str(picture.parent)])
+    assert picture.read_bytes() == before
+
+
 def test_pictures_of_one_name_get_a_drawing_each(run: Path, picture: Path, tmp_path: Path) -> None:
     Image.open(picture).rotate(180).convert("RGB").save(picture.with_suffix(".jpg"))
     output = tmp_path / "out"

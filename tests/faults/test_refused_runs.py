@@ -6,6 +6,7 @@ import pytest
 from shown_faults import ShownFault
 from small_program import command_line
 
+from dyhead.checkpoint.find import find_checkpoint
 from dyhead.engine import parse_arguments
 from dyhead.engine.train_net import main
 from dyhead.errors import UserError
@@ -14,13 +15,32 @@ from dyhead.safe_io.lock import FileLock
 pytestmark = pytest.mark.usefixtures("own_catalogs")
 # The logs tell of the refused run, too; a lock that is given back is an empty file.
 UNCOMPARED = ("log.txt", "env.txt", "run.lock")
-KEPT = ("config.yaml", "metrics.json", "last_checkpoint", "model_final.pth", "model_0000000.pth")
+SET_ASIDE = (
+    "config.yaml",
+    "metrics.json",
+    "last_checkpoint",
+    "model_best.pth",
+    "model_final.pth",
+    "model_final.safetensors",
+    "inference",
+    "evaluation",
+    "report",
+)
+KEPT = (*SET_ASIDE, "model_0000000.pth")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All that a run leaves, to be compared."""
-    names = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    return {name: found for name, found in names.items() if name not in UNCOMPARED}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in UNCOMPARED]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def leave_earlier_run(folder: Path) -> None:
+    """Write what is kept of a run; each folder holds one file."""
+    for kept in KEPT:
+        path = folder / kept if "." in kept or "_" in kept else folder / kept / "ap.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"VERSION: 2  # {kept} of the earlier run")
 
 
 @pytest.fixture
@@ -49,9 +69,7 @@ def test_a_refused_run_leaves_the_earlier_one_as_it_was(
     arguments: list[str], tmp_path: Path, name: str, fault: ShownFault
 ) -> None:
     run = tmp_path / "run"
-    run.mkdir()
-    for kept in KEPT:
-        (run / kept).write_text(f"VERSION: 2  # {kept} of the earlier run")
+    leave_earlier_run(run)
     before = contents(run)
     changes, message = REFUSED[name]
     with fault.clear(), pytest.raises(UserError, match=message):
@@ -67,15 +85,19 @@ def test_a_run_that_is_not_refused_sets_the_earlier_one_aside(
     arguments: list[str], tmp_path: Path, fault: ShownFault
 ) -> None:
     run = tmp_path / "run"
-    run.mkdir()
-    for kept in KEPT:
-        (run / kept).write_text(f"VERSION: 2  # {kept} of the earlier run")
-    main(parse_arguments(arguments))
+    leave_earlier_run(run)
+    before = contents(run)
+    main(parse_arguments([*arguments, "TEST.REPORT", "False"]))
+    after = contents(run)
     with fault.nothing_lost():
-        for kept in ("config.yaml", "metrics.json", "last_checkpoint"):
-            assert "earlier run" in (run / f"{kept}.previous").read_text()
+        for name, content in before.items():
+            top, *below = Path(name).parts
+            assert top not in SET_ASIDE or after[str(Path(f"{top}.previous", *below))] == content
     with fault.survived():
-        for kept in ("config.yaml", "metrics.json", "last_checkpoint"):
-            assert "earlier run" not in (run / kept).read_text()
+        assert not any("of the earlier run" in str(after.get(name, "")) for name in SET_ASIDE)
+        assert not {"evaluation", "report", "model_best.pth"} & {
+            Path(name).parts[0] for name in after
+        }
+        assert find_checkpoint(run)[0] == run / "model_final.pth"
     with fault.clear():
         assert "its metrics.json is kept as" in (run / "log.txt").read_text()

@@ -77,7 +77,10 @@ def test_drawings_of_an_earlier_run_are_no_sources(folder: Path) -> None:
         (["absent.png"], "out", "absent.png does not exist"),
         (["photos", "*.gif"], "out", r"\*.gif holds no picture and no video"),
         (["empty"], "out", "empty holds no picture"),
-        (["photos"], "photos", "is the folder of the pictures"),
+        (["photos"], "photos", "photos is in the folder of --output photos"),
+        (["photos/deep"], "photos", "photos/deep is in the folder of --output photos"),
+        (["photos/b.JPG"], "photos", "photos/b.JPG is in the folder of --output photos"),
+        (["photos/deep/a.png"], "photos/../photos", "photos/deep/a.png is in the folder of"),
     ],
 )
 def test_nothing_found_is_one_sentence(

@@ -1,6 +1,7 @@
 """Every kind of labelled data, and runs, are read; what does not belong together is refused."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from dyhead.errors import UserError
 from dyhead.viewer.load import find_sets, load_set
+from dyhead.viewer.run import _describe
 
 RESULTS = "inference/coco_instances_results.json"
 
@@ -54,9 +56,20 @@ def test_parts_are_sets_of_their_own(tmp_path: Path) -> None:
 def test_a_run_shows_its_test_set_with_its_predictions(run_folder: Path) -> None:
     (files,) = find_sets(run_folder)
     loaded = load_set(files)
-    assert (loaded.name, loaded.has_predictions) == ("insects", True)
+    assert (loaded.name, loaded.results_folder) == ("insects", "inference")
     assert loaded.found.scores.tolist() == [0.9, 0.8, 0.7, 0.6, 0.25, 0.5]
     assert loaded.found_pictures.tolist() == [0, 0, 0, 1, 2, 3]
+
+
+def test_a_newer_evaluation_is_shown_and_named(run_folder: Path) -> None:
+    older = run_folder / RESULTS
+    newer = run_folder / "evaluation" / RESULTS
+    newer.parent.mkdir(parents=True)
+    newer.write_text(json.dumps(json.loads(older.read_text())[:2]))
+    os.utime(older, (1, 1))
+    loaded = load_set(find_sets(run_folder)[0])
+    assert len(loaded.found.boxes) == 2
+    assert "2 predictions in evaluation/inference" in _describe(loaded)
 
 
 def test_ids_of_text_lead_to_the_right_pictures(run_folder: Path, source: Path) -> None:

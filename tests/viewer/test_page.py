@@ -85,6 +85,11 @@ def test_kinds_classes_and_names_choose_pictures(page: Browser) -> None:
     assert page.run(HASH) == "#text=b"
 
 
+def test_the_folder_of_the_predictions_is_named(page: Browser) -> None:
+    text = "document.getElementById('summary').textContent"
+    assert page.run(text) == "4 of 4 pictures; predictions: inference"
+
+
 def test_counts_of_any_length_stay_on_one_line(page: Browser) -> None:
     counts = "[...document.querySelectorAll('.choice .count')]"
     page.run(f"{counts}.forEach((each) => {{ each.textContent = '12345 / 12345'; }})")

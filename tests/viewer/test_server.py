@@ -77,6 +77,7 @@ def test_sets_tell_classes_with_the_colours_of_drawings(served: Served) -> None:
     from dyhead.visualization.colors import class_colors
 
     (only,) = info(served)["sets"]
+    assert only["results_folder"] == "inference"
     assert (only["name"], only["pictures"], only["objects"], only["predictions"]) == (
         *("insects", 4, 6),
         6,

@@ -5,6 +5,7 @@ from pathlib import Path
 from dyhead.data.sources.parts import split_path
 from dyhead.data.sources.source import Source
 from dyhead.errors import UserError, user_errors
+from dyhead.output_folder import refuse_inputs
 from dyhead.safe_io.json_text import write_json
 
 
@@ -27,5 +28,4 @@ def refuse_to_replace(source: Path, output: Path) -> None:
     """
     if output.suffix.lower() != ".json" or output.is_dir():
         raise UserError(f"{output}: give a file name that ends in .json.")
-    if output.exists() and output.samefile(split_path(source)[0]):
-        raise UserError(f"{output} is the source itself: give another file name.")
+    refuse_inputs(output, [split_path(source)[0]])

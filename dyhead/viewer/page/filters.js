@@ -80,8 +80,9 @@ export function show() {
 // Shows how many pictures and boxes fit.
 export function showCounts({ total, counts }) {
   const set = info.sets[state.set];
+  const resultsFolder = set.results_folder ? `; predictions: ${set.results_folder}` : "";
   const leftOut = set.left_out ? `; ${set.left_out} cannot be used (dyhead check says why)` : "";
-  by("summary").textContent = `${total} of ${set.pictures} pictures${leftOut}`;
+  by("summary").textContent = `${total} of ${set.pictures} pictures${resultsFolder}${leftOut}`;
   by("kinds").querySelectorAll(".count").forEach((each, index) => {
     each.textContent = counts.kinds[index];
   });

@@ -37,15 +37,21 @@ def test_what_is_in_the_cache_needs_no_network(cache):
     (cache / "detectron2" / "folder" / "cached.pkl").write_bytes(b"weights")
     with PathManager.open("detectron2://folder/cached.pkl", "rb") as file:
         assert file.read() == b"weights"
-    (cache / "page.txt").write_text("text")
-    assert PathManager.get_local_path("https://example.invalid/page.txt") == str(cache / "page.txt")
+
+
+@embedded_only
+def test_files_of_a_server_are_in_its_folder_of_the_cache(cache):
+    page = cache / "https+example.invalid" / "page.txt"
+    page.parent.mkdir()
+    page.write_text("text")
+    assert PathManager.get_local_path("https://example.invalid/page.txt") == str(page)
 
 
 @embedded_only
 @pytest.mark.parametrize(
     ("address", "wanted"),
     [
-        ("https://example.invalid/models/absent.pth", "models/absent.pth"),
+        ("https://example.invalid/absent.pth", "https+example.invalid/absent.pth"),
         ("detectron2://MSRA/absent.pkl", "detectron2/MSRA/absent.pkl"),
     ],
 )
