@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dyhead.data.image_files import files_below
 from dyhead.data.sources import coco, cvat, label_studio, labelme, parts, voc, yolo
+from dyhead.data.sources.class_names import find_class_file
 from dyhead.data.sources.json_file import read_json
 from dyhead.data.sources.source import Source
 from dyhead.data.sources.xml_files import root_tag
@@ -71,20 +72,17 @@ def _recognise_folder(folder: Path) -> Format:
         return _recognise_xml(exported)
     if voc.is_voc(folder):
         return Format(folder, voc.voc_parts, voc.read_voc)
-    if jsons := files_below(folder, (".json",)):
-        return _recognise_jsons(folder, jsons)
-    if yolo.is_yolo(folder):
-        return _yolo(folder)
-    raise UserError(f"{folder} holds no labels of a known format: name {KNOWN}.")
-
-
-def _recognise_jsons(folder: Path, jsons: list[Path]) -> Format:
-    """Recognise labelme's files, or a COCO json for each part, or a single file."""
+    jsons = files_below(folder, (".json",))
     if any(_is_labelme(path) for path in jsons[:_LOOKED_AT]):
         return Format(folder, labelme.labelme_parts, labelme.read_labelme)
+    # Label Studio's export as YOLO has a notes.json beside its classes.txt
+    if yolo.is_yolo(folder) and (not jsons or find_class_file(folder)):
+        return _yolo(folder)
     if len(jsons) == 1:
         return recognise(jsons[0])
-    return Format(folder, _coco_parts, _read_coco_part)
+    if jsons:
+        return Format(folder, _coco_parts, _read_coco_part)
+    raise UserError(f"{folder} holds no labels of a known format: name {KNOWN}.")
 
 
 def _is_labelme(path: Path) -> bool:

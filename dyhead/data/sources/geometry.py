@@ -17,6 +17,14 @@ def box_of_points(points: Sequence[tuple[float, float]]) -> Box:
     return box_of_corners(min(xs), min(ys), max(xs), max(ys))
 
 
+def box_of_boxes(boxes: Sequence[Box]) -> Box:
+    """Return the box around boxes, at least one; one alone stays as it is, unrounded."""
+    if len(boxes) == 1:
+        return boxes[0]
+    ends = [(x + width, y + height) for x, y, width, height in boxes]
+    return box_of_points([*(box[:2] for box in boxes), *ends])
+
+
 def pairs(values: Sequence[float]) -> list[tuple[float, float]]:
     """Group x, y, x, y, ... into points."""
     return list(zip(values[0::2], values[1::2], strict=True))

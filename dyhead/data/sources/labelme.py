@@ -9,7 +9,7 @@ from dyhead.data.checks.report import CheckReport, Item
 from dyhead.data.image_files import files_below
 from dyhead.data.sources import parts
 from dyhead.data.sources.class_names import categories_of
-from dyhead.data.sources.geometry import box_of_points
+from dyhead.data.sources.geometry import box_of_boxes, box_of_points
 from dyhead.data.sources.json_file import read_json
 from dyhead.data.sources.picture_names import PictureNames
 from dyhead.data.sources.source import Box, Source, SourceBuilder
@@ -36,6 +36,7 @@ def read_labelme(folder: Path, image_root: Path | None, part: str) -> Source:
     """Read a folder of labels, or one part of it; its classes are those of all parts.
 
     Rectangles count as they are; polygons, circles and masks count by the boxes around them.
+    Shapes of one label and one group_id are one object, as in labelme's own conversion to COCO.
 
     Args:
         folder: searched with its subfolders.
@@ -90,8 +91,12 @@ def _add(
         to.report.add(kinds.LABEL_WITHOUT_IMAGE, str(path))
         return
     to.add_image(picture, pixel_size(content.get("imageWidth"), content.get("imageHeight")))
+    objects: dict[tuple[str, Any], list[Box]] = {}
     for number, shape in enumerate(content["shapes"], start=1):
-        _add_shape(shape, picture, f"{path}, shape {number}", to)
+        if (box := _read_box(shape, picture, f"{path}, shape {number}", to.report)) is not None:
+            objects.setdefault((shape["label"], _group(shape, number)), []).append(box)
+    for (label, _), boxes in objects.items():
+        to.add_box(label, box_of_boxes(boxes))
 
 
 def _named_picture(relative: Path, content: dict[str, Any], pictures: PictureNames) -> str:
@@ -110,19 +115,29 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _add_shape(shape: Any, picture: str, where: str, to: SourceBuilder) -> None:
+def _group(shape: dict[str, Any], number: int) -> tuple[str, Any]:
+    """Return what the shapes of one object have in common; a shape without a group is alone."""
+    group = shape.get("group_id")
+    is_named = isinstance(group, (int, str)) and group != ""
+    return ("group", group) if is_named else ("shape", number)
+
+
+def _read_box(shape: Any, picture: str, where: str, report: CheckReport) -> Box | None:
+    """Return the box around a shape; None where it has none, which is reported."""
     kind = (shape.get("shape_type") or "polygon") if isinstance(shape, dict) else None
     points = _points(shape.get("points")) if isinstance(shape, dict) else None
     if points is None or not isinstance(kind, str) or not _is_name(shape.get("label")):
-        to.report.add(kinds.DAMAGED_LABEL, Item(where, picture))
-    elif kind not in _BOXES:
-        to.report.add(kinds.NOT_A_BOX, Item(f"{where}: {kind}", picture))
-    elif (box := _BOXES[kind](points)) is None:
-        to.report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {kind}", picture))
-    else:
-        if kind in _ROTATED:
-            to.report.add(kinds.ROTATED_BOX, Item(where, picture, box))
-        to.add_box(shape["label"], box)
+        report.add(kinds.DAMAGED_LABEL, Item(where, picture))
+        return None
+    if kind not in _BOXES:
+        report.add(kinds.NOT_A_BOX, Item(f"{where}: {kind}", picture))
+        return None
+    box = _BOXES[kind](points)
+    if box is None:
+        report.add(kinds.DAMAGED_LABEL, Item(f"{where}: {kind}", picture))
+    elif kind in _ROTATED:
+        report.add(kinds.ROTATED_BOX, Item(where, picture, box))
+    return box
 
 
 def _points(values: Any) -> Points | None:

@@ -41,9 +41,8 @@ def is_voc(folder: Path) -> bool:
 
 def voc_parts(folder: Path) -> list[str]:
     """List the parts: the lists of ImageSets/Main, or folders named train, val and test."""
-    lists = sorted((folder / "ImageSets" / "Main").glob("*.txt"))
-    if lists:
-        return parts.in_order(path.stem for path in lists if not _is_list_of_a_class(path))
+    if lists := _lists(folder):
+        return parts.in_order(part for part in lists.values() if part)
     labels = _label_folder(folder)
     return parts.parts_of_files(path.relative_to(labels) for path in _xml_files(labels))
 
@@ -85,6 +84,14 @@ def _label_folder(folder: Path) -> Path:
     return folder / "Annotations" if (folder / "Annotations").is_dir() else folder
 
 
+def _lists(folder: Path) -> dict[Path, str]:
+    """Return the lists of ImageSets/Main with the part that each is of; "" for those of a class."""
+    return {
+        path: "" if _is_list_of_a_class(path) else parts.part_name(path.stem) or path.stem
+        for path in sorted((folder / "ImageSets" / "Main").glob("*.txt"))
+    }
+
+
 def _is_list_of_a_class(path: Path) -> bool:
     """Return True for VOC's lists of a class, which say 1, 0 or -1 after each name."""
     first = next((line for line in read_lines(path) if line), "")
@@ -121,11 +128,10 @@ def _read_labels(folder: Path, files: Mapping[Path, bool], report: CheckReport) 
 
 
 def _listed(folder: Path, part: str) -> dict[str, None] | None:
-    """Read the names in a part's list; None where the whole is read, or parts are folders."""
-    path = folder / "ImageSets" / "Main" / f"{part}.txt"
-    if not part or not path.is_file():
-        return None
-    return dict.fromkeys(name for name in read_lines(path) if name)
+    """Read the names in a part's lists; None where the whole is read, or parts are folders."""
+    lists = [path for path, of in _lists(folder).items() if part and of == part]
+    names = dict.fromkeys(name for path in lists for name in read_lines(path) if name)
+    return names if lists else None
 
 
 def _picture_of(label: _Label, pictures: PictureNames, report: CheckReport) -> str:

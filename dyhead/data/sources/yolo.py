@@ -28,7 +28,7 @@ def is_yolo(folder: Path) -> bool:
     if find_yaml(folder) is not None:
         return True
     files = (p for p in files_below(folder, (".txt",)) if p.name.lower() not in _NO_LABELS)
-    return any("labels" in path.parts or _is_label(path) for path in files)
+    return any("labels" in p.relative_to(folder).parts or _is_label(p) for p in files)
 
 
 def yolo_parts(path: Path) -> list[str]:

@@ -4,7 +4,16 @@ import json
 import shutil
 
 import pytest
-from label_files import CLASSES, LABELS, WRITERS, draw, write_coco, write_voc, write_yolo
+from label_files import (
+    CLASSES,
+    LABELS,
+    WRITERS,
+    draw,
+    write_coco,
+    write_labelme,
+    write_voc,
+    write_yolo,
+)
 
 from dyhead.data.checks import check_coco
 from dyhead.data.sources import part_names, read_categories, read_source
@@ -78,6 +87,29 @@ def test_a_folder_has_a_part_for_each_coco_json(folder, objects_of):
     (folder / "instances_other.json").write_text("{}")
     with pytest.raises(UserError, match="several json files: name the one"):
         read_source(folder)
+
+
+def test_label_studios_export_as_yolo_is_read_with_its_notes_beside(folder, objects_of):
+    write_yolo(folder).unlink()
+    (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    classes = [{"id": number, "name": name} for number, name in enumerate(CLASSES)]
+    info = {"year": 2026, "version": "1.0", "contributor": "Label Studio"}
+    (folder / "notes.json").write_text(json.dumps({"categories": classes, "info": info}))
+    source = read_source(folder)
+    assert source.kind == "YOLO"
+    assert objects_of(source) == {name: objects for name, (_, objects) in LABELS.items()}
+
+
+@pytest.mark.parametrize("write", [write_coco, write_labelme])
+def test_texts_beside_json_labels_do_not_make_them_yolo(folder, write, objects_of):
+    """A class file, and a text in a folder that happens to lie below one called labels."""
+    folder = folder / "labels" / "set"
+    folder.mkdir(parents=True)
+    write(folder)
+    (folder / "labels.txt").write_text("\n".join(CLASSES))
+    (folder / "about.txt").write_text("Insects on leaves\n")
+    found = objects_of(read_source(folder))
+    assert found == {name: objects for name, (_, objects) in LABELS.items()}
 
 
 def test_a_part_that_is_not_there_is_answered_with_those_that_are(folder):

@@ -37,6 +37,49 @@ def test_shapes_count_by_the_boxes_around_them(folder, drawn, box):
     assert not source.report.findings
 
 
+def grouped(shape, group):
+    return {**shape, "group_id": group}
+
+
+def test_shapes_of_one_label_and_group_are_one_object_with_the_box_around_all(folder):
+    """A bee behind a stem is drawn in two pieces; a group also holds an ant, a flower none."""
+    source = read_source(
+        write(
+            folder,
+            grouped(shape("polygon", (10, 10), (14, 10), (12, 18)), 0),
+            grouped(shape("rectangle", (50, 5), (60, 25), label="ant"), 0),
+            grouped(shape("circle", (30, 20), (33, 24)), 0),
+            grouped(shape("rectangle", (1, 2), (9, 9)), 1),
+            grouped(shape("rectangle", (2, 30), (8, 40)), None),
+            shape("rectangle", (2, 30), (8, 41)),
+        )
+    )
+    names = {category["id"]: category["name"] for category in source.content["categories"]}
+    found = [(names[a["category_id"]], a["bbox"]) for a in source.content["annotations"]]
+    assert found == [
+        ("bee", [10, 10, 25, 15]),
+        ("ant", [50, 5, 10, 20]),
+        ("bee", [1, 2, 8, 7]),
+        ("bee", [2, 30, 6, 10]),
+        ("bee", [2, 30, 6, 11]),
+    ]
+    assert not source.report.findings
+
+
+def test_of_a_group_the_shapes_that_have_boxes_count(folder):
+    shapes = (shape("rectangle", (1, 2), (9, 9)), shape("line", (1, 2), (60, 40)), shape("circle"))
+    source = read_source(write(folder, *(grouped(each, 3) for each in shapes)))
+    assert [annotation["bbox"] for annotation in source.content["annotations"]] == [[1, 2, 8, 7]]
+    assert source.report.counts == {kinds.NOT_A_BOX: 1, kinds.DAMAGED_LABEL: 1}
+
+
+@pytest.mark.parametrize("group", [[1], {"a": 1}, float("nan"), ""])
+def test_a_group_that_is_no_number_or_name_joins_nothing(folder, group):
+    shapes = (shape("rectangle", (1, 2), (9, 9)), shape("rectangle", (30, 20), (40, 40)))
+    source = read_source(write(folder, *(grouped(each, group) for each in shapes)))
+    assert len(source.content["annotations"]) == 2
+
+
 def test_points_and_lines_are_left_out_and_counted(folder):
     shapes = (
         shape("point", (1, 2)),

@@ -140,6 +140,32 @@ def test_parts_are_the_lists_of_the_development_kit(folder, objects_of):
     assert names[0] == names[1] == ["ant", "bee", "fly"], "one numbering for all parts"
 
 
+@pytest.mark.parametrize(
+    ("stem", "part"),
+    [("valid", "val"), ("validation", "val"), ("dev", "val"), ("Train", "train"),
+     ("training", "train"), ("Test", "test"), ("trainval", "trainval"), ("fold_1", "fold_1")],
+)  # fmt: skip
+def test_a_list_is_chosen_by_its_own_name_and_by_that_of_its_part(folder, objects_of, stem, part):
+    write_voc(folder)
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / f"{stem}.txt").write_text("b\nc\n")
+    (lists / "others.txt").write_text("a\nd\n")
+    assert set(part_names(folder)) == {part, "others"}
+    for named in (stem, part):
+        assert list(objects_of(read_source(Path(f"{folder}#{named}")))) == ["b.png", "c.png"]
+
+
+def test_lists_of_one_part_are_read_together(folder, objects_of):
+    write_voc(folder)
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    for stem, names in (("val", "b\n"), ("valid", "b\nc\n"), ("train", "a\n")):
+        (lists / f"{stem}.txt").write_text(names)
+    assert part_names(folder) == ["train", "val"]
+    assert list(objects_of(read_source(Path(f"{folder}#val")))) == ["b.png", "c.png"]
+
+
 def test_parts_are_folders_named_after_them(folder, objects_of):
     for part, name in (("train", "a.png"), ("valid", "b.png")):
         draw(folder / part, {name: LABELS[name]})
