@@ -117,14 +117,20 @@ def cached_path(address: str) -> str:
     Each server has a folder, such as https+example.org, so that none provides another one's files.
 
     Raises:
-        ValueError: it names no file, or its path has a part "..", which could leave that folder.
+        ValueError: it names no file, or its path has what could leave that folder: a part "..", a
+            colon or a backslash.
     """
     parts = urlsplit(address)
     server = f"{parts.scheme}+{parts.netloc.rpartition('@')[2]}"  # without a password
     folder, name = os.path.split(parts.path.lstrip("/"))
     name += f"?{quote(parts.query, safe='=&')}" if parts.query else ""
-    if not name or ".." in re.split(r"[/\\]", unquote(parts.path)):
-        raise ValueError(f'{address} names no file: give the whole address, without a part "..".')
+    # Windows takes a drive's name or a backslash for the beginning of another path.
+    leads_away = ".." in unquote(parts.path).split("/") or re.search(r"[:\\]", parts.path)
+    if not name or leads_away:
+        raise ValueError(
+            f'{address} names no file: give the whole address, without ":", "\\" or a part ".."'
+            " in its path."
+        )
     if len(name) > _MAX_NAME:
         name = f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()}"
     own = "" if server in _OWN_SERVERS else quote(server, safe="+")

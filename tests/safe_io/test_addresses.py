@@ -90,6 +90,7 @@ def test_no_address_gets_the_file_of_another_one(web: list[str]) -> None:
         "https://example.org/models/%2e%2E/startup.py",
         "https://example.org/models/..%2F..%2Fstartup.py",
         "https://example.org/models\\..\\..\\startup.py",
+        "https://example.org/C:/startup.py",
         "detectron2://../../startup.py",
         "hf://owner/../../../startup.py",
         "https://example.org/folder/",
