@@ -1,9 +1,14 @@
 """`dyhead convert-data` writes a labelled data set of any format as a COCO json."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from dyhead.cli.options import path
 from dyhead.cli.output import print_whole
+from dyhead.errors import UserError
+
+if TYPE_CHECKING:
+    from dyhead.data.sources import Division
 
 DESCRIPTION = """
 Read a labelled data set (COCO, PASCAL VOC, YOLO, CVAT for images, Label Studio, labelme) and write
@@ -35,12 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--val-ratio",
         type=float,
-        default=0.2,
         metavar="SHARE",
-        help="of the images, for #val where the source has no parts (default: %(default)s)",
+        help="of the images, for #val where the source has no parts (default: 0.2)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="another number divides it otherwise"
+        "--seed", type=int, metavar="N", help="another number divides it otherwise (default: 0)"
     )
 
 
@@ -48,13 +52,13 @@ def run(args: argparse.Namespace) -> None:
     """Convert `args.source` to `args.output`.
 
     Raises:
-        UserError: the source cannot be read, or the output cannot be written.
+        UserError: the source cannot be read, or is not divided as options say, or the output
+            cannot be written.
     """
-    from dyhead.data.sources import Division, read_source
+    from dyhead.data.sources import read_source
     from dyhead.data.sources.writing import write_coco
 
-    division = Division(args.val_ratio, args.seed)
-    source = read_source(args.source, args.images, division)
+    source = read_source(args.source, args.images, _division(args))
     write_coco(source, args.output)
     counts = {key: len(source.content[key]) for key in ("images", "annotations", "categories")}
     lines = [
@@ -63,3 +67,26 @@ def run(args: argparse.Namespace) -> None:
         *([str(source.report)] if source.report.findings else []),
     ]
     print_whole("\n".join(lines))
+
+
+def _division(args: argparse.Namespace) -> "Division | None":
+    """Return the rule that options give; None where they give none.
+
+    Raises:
+        UserError: the source is not divided, or the share is none.
+    """
+    from dyhead.data.sources import Division, is_divided
+
+    options = {"--val-ratio": args.val_ratio, "--seed": args.seed}
+    given = " and ".join(name for name, value in options.items() if value is not None)
+    if not given:
+        return None
+    if not is_divided(args.source):
+        raise UserError(
+            f"{given}: {args.source} is not divided, for it names no part, or has parts of its own:"
+            f" leave out {given}, or name #train or #val of a source without parts."
+        )
+    ratio = Division.val_ratio if args.val_ratio is None else args.val_ratio
+    if not 0 < ratio < 1:
+        raise UserError(f"--val-ratio is {ratio}: give a share between 0 and 1.")
+    return Division(ratio, args.seed or Division.seed)

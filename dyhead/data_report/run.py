@@ -115,6 +115,11 @@ def _check_options(settings: CheckSettings) -> None:
     number = len(settings.sources)
     if not number and not settings.config:
         raise UserError("Nothing to check: name a file or folder of labelled data, or --config.")
+    if settings.images and not number:
+        raise UserError(
+            "--images is given without a source: name the source, or leave --images out, for the"
+            " config names the folders of its data sets."
+        )
     if settings.images and len(settings.images) not in (1, number):
         raise UserError(
             f"--images is given {len(settings.images)} times for {number} sources: give it once for"

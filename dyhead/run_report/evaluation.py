@@ -15,7 +15,7 @@ from dyhead.evaluation.measures.error_kinds import (
     error_costs,
     find_errors,
 )
-from dyhead.evaluation.measures.matching import Outcomes, match_all, outcomes
+from dyhead.evaluation.measures.matching import match_all, outcomes
 from dyhead.evaluation.measures.pictures import EvaluatedSet, evaluated_set
 from dyhead.evaluation.measures.precision_recall import (
     Curve,
@@ -78,7 +78,10 @@ def measure(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> E
     found = outcomes(evaluated, matches)
     errors = [find_errors(*pair) for pair in zip(evaluated.pictures, matches, strict=True)]
     num_classes = len(evaluated.class_names)
-    curves = [_curve(found, index) for index in range(num_classes)]
+    curves = [
+        precision_recall(scores, is_true, int(number))
+        for (scores, is_true), number in zip(found.by_class(), found.num_objects, strict=True)
+    ]
     points = [best_point(curve) for curve in curves]
     thresholds = np.array([point.threshold for point in points])
     joint = precision_recall(found.scores, found.is_true, int(found.num_objects.sum()))
@@ -96,11 +99,4 @@ def measure(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> E
         calibration(found.scores, found.is_true),
         errors,
         score_pictures(evaluated, matches, errors, thresholds),
-    )
-
-
-def _curve(found: Outcomes, index: int) -> Curve:
-    of_class = found.classes == index
-    return precision_recall(
-        found.scores[of_class], found.is_true[of_class], int(found.num_objects[index])
     )

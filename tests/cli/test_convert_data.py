@@ -46,6 +46,25 @@ def test_both_parts_of_a_divided_set_are_the_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("write", "part", "options", "message"),
+    [
+        (write_yolo, "#train", ["--val-ratio", "0.1"], "^Error: --val-ratio: .*is not divided"),
+        (write_coco, "", ["--seed", "0"], "^Error: --seed: .*is not divided"),
+        (write_coco, "", ["--val-ratio", "0.1", "--seed", "3"], "--val-ratio and --seed: .*not di"),
+        (write_coco, "#val", ["--val-ratio", "1.5"], "--val-ratio is 1.5: give a share"),
+        (write_coco, "#val", ["--val-ratio", "0"], "--val-ratio is 0.0: give a share"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused_by_their_names(
+    tmp_path, write, part, options, message
+):
+    path, out = write(tmp_path), tmp_path / "out.json"
+    with pytest.raises(SystemExit, match=message):
+        main(["convert-data", f"{path}{part}", str(out), *options])
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
     ("out", "message"),
     [
         ("instances.json", "is an input, which stays as it is: name another file"),

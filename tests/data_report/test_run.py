@@ -104,6 +104,7 @@ def test_one_image_folder_may_serve_all_sources(folder: LabelledFolder) -> None:
         (CheckSettings([]), "Nothing to check"),
         (CheckSettings([Path("a"), Path("b"), Path("c")], [Path("x"), Path("y")]), "--images"),
         (CheckSettings([Path("missing.json")]), "missing.json"),
+        (CheckSettings([], [Path("x")], "own_dataset"), "--images is given without a source"),
     ],
 )
 def test_what_cannot_be_done_is_refused(settings: CheckSettings, message: str) -> None:

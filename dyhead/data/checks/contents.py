@@ -6,7 +6,7 @@ score of the latter one of memory.
 
 import bisect
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,13 +14,14 @@ import numpy as np
 
 from dyhead.data.checks import kinds
 from dyhead.data.checks.kinds import Kind
+from dyhead.data.checks.known_likeness import JoinedPictures, LowestLike
 from dyhead.data.checks.report import CheckReport, Item
 from dyhead.data.checks.same_files import same_files
 from dyhead.data.checks.similar_pictures import (
     Progress,
+    find_similar,
     group_equal,
     read_thumbnails,
-    similar_pairs,
 )
 
 
@@ -64,7 +65,7 @@ def check_contents(
     if by_pixels:
         thumbnails, errors = read_thumbnails(pictures.paths, progress)
         pictures.note(errors)
-        similar = _similar_neighbours(thumbnails, errors)
+        similar = _similar_neighbours(thumbnails, errors, pictures.sets)
         pictures.report(similar, kinds.SIMILAR_PICTURE, kinds.SIMILAR_LEAK, report)
 
 
@@ -83,45 +84,42 @@ def near_duplicate_groups(
         indices of `paths`, in order within each group; groups in the order of their first.
     """
     thumbnails, errors = read_thumbnails(paths, progress)
-    equal = [
-        [index for index in group if index not in errors]
-        for group in group_equal(thumbnails).values()
-    ]
-    equal = [group for group in equal if group]
-    firsts = np.array([group[0] for group in equal], np.int64)
-    parent = list(range(len(equal)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for first, second in similar_pairs(thumbnails[firsts]).tolist():
-        parent[root(second)] = root(first)
+    equal = _readable_equals(thumbnails, errors)
+    brightness = thumbnails[_firsts(equal)].mean(axis=(1, 2, 3))
+    # of a block the lowest are compared first: the darkest with all others
+    equal = [equal[number] for number in np.argsort(brightness, kind="stable")]
+    joined = JoinedPictures(len(equal))
+    find_similar(thumbnails[_firsts(equal)], joined)
     groups: dict[int, list[int]] = defaultdict(list)
-    for index, group in enumerate(equal):
-        groups[root(index)].extend(group)
+    for root, group in zip(joined.roots.tolist(), equal, strict=True):
+        groups[root].extend(group)
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
-Neighbours = Mapping[int, Iterable[Sequence[int]]]  # picture -> sorted lists of its like
+Neighbours = Mapping[int, Sequence[int]]  # picture -> sorted list of its like
 
 
 def _neighbours(groups: Sequence[Sequence[int]]) -> Neighbours:
-    return {index: [group] for group in groups for index in group}
+    return {index: group for group in groups for index in group}
 
 
-def _similar_neighbours(thumbnails: np.ndarray, unreadable: Container[int]) -> Neighbours:
-    readable = [index for index in range(len(thumbnails)) if index not in unreadable]
-    equal = list(group_equal(thumbnails[readable]).values())
-    members = [[readable[i] for i in group] for group in equal]
-    near: dict[int, list[Sequence[int]]] = {i: [group] for i, group in enumerate(members)}
-    firsts = np.array([group[0] for group in members], np.int64)
-    for first, second in similar_pairs(thumbnails[firsts]).tolist():
-        near[first].append(members[second])
-        near[second].append(members[first])
-    return {index: near[i] for i, group in enumerate(members) for index in group}
+def _similar_neighbours(
+    thumbnails: np.ndarray, unreadable: Container[int], sets: Sequence[int]
+) -> Neighbours:
+    equal = _readable_equals(thumbnails, unreadable)
+    lowest = LowestLike(equal, sets)
+    find_similar(thumbnails[_firsts(equal)], lowest)
+    return {index: lowest.of(number) for number, group in enumerate(equal) for index in group}
+
+
+def _readable_equals(thumbnails: np.ndarray, unreadable: Container[int]) -> list[list[int]]:
+    """Group the indices of equal thumbnails, without those of pictures that cannot be read."""
+    groups = ([i for i in g if i not in unreadable] for g in group_equal(thumbnails).values())
+    return [group for group in groups if group]
+
+
+def _firsts(groups: Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array([group[0] for group in groups], np.int64)
 
 
 class _Pictures:
@@ -131,14 +129,14 @@ class _Pictures:
         self._sets = sets
         self._names: list[str] = []
         self._starts: list[int] = []
-        self._of_set: list[int] = []
+        self.sets: list[int] = []
         self.paths: list[Path] = []
         self._counted: set[tuple[int, bool]] = set()
         for number, each in enumerate(sets):
             self._starts.append(len(self.paths))
             for name in dict.fromkeys(each.file_names):
                 self._names.append(name)
-                self._of_set.append(number)
+                self.sets.append(number)
                 self.paths.append(each.image_root / name)
 
     def report(
@@ -146,7 +144,7 @@ class _Pictures:
     ) -> None:
         """Count each picture that has an earlier neighbour in its own set, or in earlier ones."""
         for index in sorted(neighbours):
-            start = self._starts[self._of_set[index]]
+            start = self._starts[self.sets[index]]
             for is_leak, kind, low, high in (
                 (False, within, start, index),
                 (True, between, 0, start),
@@ -161,18 +159,14 @@ class _Pictures:
     def note(self, errors: Mapping[int, OSError]) -> None:
         """Tell the sets which of their pictures cannot be decoded."""
         for index, error in sorted(errors.items()):
-            self._sets[self._of_set[index]].undecodable[self._names[index]] = str(error)
+            self._sets[self.sets[index]].undecodable[self._names[index]] = str(error)
 
     def _name(self, index: int) -> str:
-        set_name = self._sets[self._of_set[index]].name
+        set_name = self._sets[self.sets[index]].name
         return f"{self._names[index]} ({set_name})" if len(self._sets) > 1 else self._names[index]
 
 
-def _first_between(groups: Iterable[Sequence[int]], low: int, high: int) -> int | None:
-    """Return the lowest number from `low` on and below `high`, of sorted lists."""
-    found = []
-    for group in groups:
-        place = bisect.bisect_left(group, low)
-        if place < len(group) and group[place] < high:
-            found.append(group[place])
-    return min(found, default=None)
+def _first_between(numbers: Sequence[int], low: int, high: int) -> int | None:
+    """Return the lowest of sorted numbers from `low` on and below `high`."""
+    place = bisect.bisect_left(numbers, low)
+    return numbers[place] if place < len(numbers) and numbers[place] < high else None

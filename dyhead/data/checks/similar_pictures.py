@@ -1,8 +1,9 @@
 """Finds pictures that are nearly the same: saved anew, resized, or frames of a standing camera.
 
 Each picture is reduced to a thumbnail of 16 x 16 colours. Two are nearly the same if these, less
-their mean colours, differ by little beside their contrast (the standard deviation). All pairs of
-about the same brightness are compared, the mean colours of their quarters first.
+their mean colours, differ by little beside their contrast (the standard deviation). Pairs of about
+the same brightness are compared, the mean colours of their quarters first, as long as they would
+tell something new.
 """
 
 from collections import defaultdict
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dyhead.data.checks.known_likeness import KnownLikeness
 from dyhead.picture_files import open_picture, upright
 
 SIDE = 16  # of a thumbnail, pixels
@@ -65,14 +67,13 @@ def _read_thumbnail(path: Path) -> np.ndarray | OSError:
     return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def similar_pairs(thumbnails: np.ndarray) -> np.ndarray:
-    """Find all pairs of thumbnails that are nearly the same.
+def find_similar(thumbnails: np.ndarray, known: KnownLikeness) -> None:
+    """Find the thumbnails that are nearly the same, and add pairs of them to what is known.
 
     Args:
         thumbnails: (N, 16, 16, 3), uint8; equal ones given once are compared faster.
-
-    Returns:
-        (P, 2), indices, the lower one first.
+        known: is told the pairs of indices, the lower one first. Those that are not new to it are
+            not compared.
     """
     contrasts = contrast(thumbnails)
     kept = np.nonzero(contrasts >= _MIN_CONTRAST)[0]
@@ -82,11 +83,11 @@ def similar_pairs(thumbnails: np.ndarray) -> np.ndarray:
     means = colours.mean(axis=(1, 2))
     shapes = (colours - colours.mean(axis=1, keepdims=True)).reshape(len(kept), 12)
     order = np.argsort(means, kind="stable")
-    near = [
-        pairs[_are_similar(pairs, thumbnails, contrasts)]
-        for pairs in _candidates(means[order], shapes[order], kept[order])
-    ]
-    return np.sort(np.concatenate([np.empty((0, 2), np.int64), *near]), axis=1)
+    for block in _candidates(means[order], shapes[order], kept[order], known):
+        for start in range(0, len(block), _PAIRS):
+            pairs = block[start : start + _PAIRS]
+            pairs = pairs[known.is_new(pairs[:, 0], pairs[:, 1])]
+            known.add(pairs[_are_similar(pairs, thumbnails, contrasts)])
 
 
 def contrast(thumbnails: np.ndarray) -> np.ndarray:
@@ -98,21 +99,33 @@ def contrast(thumbnails: np.ndarray) -> np.ndarray:
     return found
 
 
-def _candidates(means: np.ndarray, shapes: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
-    """Give pairs of near brightness and near quarters; pictures are sorted by their means."""
+def _candidates(
+    means: np.ndarray, shapes: np.ndarray, order: np.ndarray, known: KnownLikeness
+) -> Iterator[np.ndarray]:
+    """Give blocks of new pairs of near brightness and near quarters.
+
+    Those of the lowest indices come first: most pictures of a long row need no other.
+
+    Args:
+        means: (N,) brightness, rising.
+        shapes: (N, 12) colours of the quarters, brightness apart.
+        order: (N,) indices of the thumbnails.
+        known: see `find_similar`.
+    """
     ends = np.searchsorted(means, means + _MAX_SHIFT, side="right")
     for start in range(0, len(shapes), _BLOCK):
-        rows = shapes[start : start + _BLOCK]
-        columns = shapes[start : ends[start + len(rows) - 1]]
-        is_near = np.abs(rows[:, None, 0] - columns[None, :, 0]) <= _MAX_IN_QUARTER
+        rows = slice(start, start + _BLOCK)
+        columns = slice(start, ends[rows][-1])
+        is_near = np.abs(shapes[rows, None, 0] - shapes[None, columns, 0]) <= _MAX_IN_QUARTER
+        is_near &= known.is_new(order[rows, None], order[None, columns])
         first, second = np.nonzero(np.triu(is_near, 1))
+        first, second = first + start, second + start
         for channel in range(1, shapes.shape[1]):
-            kept = np.abs(rows[first, channel] - columns[second, channel]) <= _MAX_IN_QUARTER
+            kept = np.abs(shapes[first, channel] - shapes[second, channel]) <= _MAX_IN_QUARTER
             first, second = first[kept], second[kept]
-        kept = second + start < ends[first + start]
-        first, second = order[first[kept] + start], order[second[kept] + start]
-        for part in range(0, len(first), _PAIRS):
-            yield np.stack([first[part : part + _PAIRS], second[part : part + _PAIRS]], axis=1)
+        kept = second < ends[first]
+        pairs = np.sort(np.stack([order[first[kept]], order[second[kept]]], axis=1), axis=1)
+        yield pairs[np.argsort(pairs[:, 0], kind="stable")]
 
 
 def _are_similar(pairs: np.ndarray, thumbnails: np.ndarray, contrasts: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from dyhead.data.sources.parts import MARK, split_path
 from dyhead.data.sources.source import Source
 from dyhead.errors import UserError
 
-__all__ = ["Division", "Source", "part_names", "read_categories", "read_source"]
+__all__ = ["Division", "Source", "is_divided", "part_names", "read_categories", "read_source"]
 
 
 def read_source(
@@ -76,6 +76,18 @@ def part_names(path: Path) -> list[str]:
         file, part = split_path(path)
         found = recognise(file)
         return [] if part else found.parts(found.path)
+
+
+def is_divided(path: Path) -> bool:
+    """Return True if `read_source` divides a data set: a part is named, and it has none of its own.
+
+    Raises:
+        UserError: as for `read_source`.
+    """
+    with _system_errors(path):
+        file, part = split_path(path)
+        found = recognise(file)
+        return bool(part) and not found.parts(found.path)
 
 
 @contextmanager

@@ -198,10 +198,8 @@ def _repaired(
 def _mean_ap(found: Outcomes) -> float:
     """Compute the mean AP of the classes that have objects, from 0 to 100."""
     values = [
-        average_precision(
-            found.scores[found.classes == index], found.is_true[found.classes == index], int(number)
-        )
-        for index, number in enumerate(found.num_objects)
+        average_precision(scores, is_true, int(number))
+        for (scores, is_true), number in zip(found.by_class(), found.num_objects, strict=True)
         if number
     ]
     return float(np.mean(values)) if values else math.nan

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -49,6 +50,17 @@ class Outcomes:
     classes: np.ndarray
     is_true: np.ndarray
     num_objects: np.ndarray
+
+    def by_class(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the scores of each class and whether each finds an object, (K,), in their order.
+
+        All classes are split at once: to look for each one among all detections takes K times as
+        long.
+        """
+        order = np.argsort(self.classes, kind="stable")
+        starts = np.searchsorted(self.classes[order], np.arange(len(self.num_objects) + 1))
+        parts = [order[start:end] for start, end in pairwise(starts.tolist())]
+        return [(self.scores[part], self.is_true[part]) for part in parts]
 
 
 def match(picture: Picture, threshold: float = FOREGROUND) -> Matches:

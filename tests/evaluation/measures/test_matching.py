@@ -8,7 +8,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dyhead.evaluation.measures.matching import match_all, outcomes
+from dyhead.evaluation.measures.matching import Outcomes, match_all, outcomes
 
 
 def evaluated_images(truth, results):
@@ -57,3 +57,30 @@ def test_outcomes_count_objects_without_crowds_and_leave_ignored_detections_out(
     ignored = sum(each.is_ignored.sum() for each in matches)
     assert ignored > 0
     assert len(found.scores) == sum(len(p.scores) for p in evaluated.pictures) - ignored
+
+
+@pytest.mark.parametrize("num_classes", [1, 7, 40])
+def test_detections_split_by_class_are_those_found_one_class_at_a_time(num_classes):
+    rng = np.random.default_rng(num_classes)
+    classes = rng.integers(0, num_classes, 500)
+    classes[classes == 3] = 0  # a class without detections
+    outcomes = Outcomes(
+        rng.integers(0, 9, 500) / 8,  # equal scores keep their order
+        classes,
+        rng.random(500) < 0.4,
+        rng.integers(0, 20, num_classes),
+    )
+    expected = [
+        (outcomes.scores[classes == index], outcomes.is_true[classes == index])
+        for index in range(num_classes)
+    ]
+    found = outcomes.by_class()
+    assert len(found) == num_classes
+    for (scores, is_true), reference in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(scores, reference[0])
+        np.testing.assert_array_equal(is_true, reference[1])
+
+
+def test_no_detection_leaves_each_class_empty():
+    none = Outcomes(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool), np.array([2, 0, 1]))
+    assert [(len(scores), len(is_true)) for scores, is_true in none.by_class()] == [(0, 0)] * 3
