@@ -30,9 +30,13 @@ KEPT = (*SET_ASIDE, "model_0000000.pth")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All that a run leaves, to be compared."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in UNCOMPARED]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    """All that a run leaves, to be compared; a copy of its data set is written by each anew."""
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return {
+        str(path): (folder / path).read_bytes()
+        for path in files
+        if path.name not in UNCOMPARED and path.parts[0] != "repaired_annotations"
+    }
 
 
 def leave_earlier_run(folder: Path) -> None:
