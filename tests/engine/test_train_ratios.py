@@ -17,6 +17,7 @@ from dyhead.data import register_datasets
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("own_catalogs")
 MakeConfig = Callable[..., CfgNode]
 BOTH = {"DATASETS.TRAIN": ("rectangles", "more"), "DATASETS.TRAIN_RATIOS": (2, 1)}
 
