@@ -432,7 +432,7 @@ def validation_set_without_labels(folder: LabelledFolder) -> int:
 @plants(kinds.SMALL_BOX)
 def box_below_the_stride(folder: LabelledFolder) -> int:
     box = folder.train.take_box()
-    box["bbox"][2:], box["area"] = [1.5, 1.5], 2.25
+    box["bbox"][2:], box["area"] = [1.25, 1.25], 1.5625
     return 1
 
 
