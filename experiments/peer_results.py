@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,8 @@ def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Rep
     """Put the results of this call between those of earlier ones, which stay.
 
     Args:
-        known: the results of earlier calls. Runs leave the tables where this call has them with
-            other settings, versions or annotations.
+        known: the results of earlier calls. Runs and their times leave the tables where this call
+            has them with other settings, versions or annotations.
         new: those of this call.
         folders: of the runs of this call.
     """
@@ -94,13 +95,12 @@ def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Rep
     runs = {run.planned: run for run in (*valid, *new.runs)}
     shown = {(run.planned, run.key) for run in runs.values()}
     earlier = [r for r in (*known.runs, *known.earlier) if (r.planned, r.key) not in shown]
-    timings = {
-        data: {
-            **(known.timings.get(data, {}) if data not in changed else {}),
-            **new.timings.get(data, {}),
-        }
-        for data in (*known.timings, *new.timings)
-    }
+    still_shown = {(run.planned.data, run.planned.model) for run in valid}
+    timings: dict[str, dict[PeerModel, Milliseconds]] = {}
+    for data in (*known.timings, *new.timings):
+        of_data = known.timings.get(data, {})
+        of_data = {model: ms for model, ms in of_data.items() if (data, model) in still_shown}
+        timings[data] = _merge_timings(of_data, new.timings.get(data, {}))
     failures = {**known.failures, **new.failures}
     complete = {planned.title for planned in runs}
     return dataclasses.replace(
@@ -113,3 +113,20 @@ def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Rep
         timings=timings,
         failures={title: line for title, line in failures.items() if title not in complete},
     )
+
+
+def _merge_timings(
+    known: Mapping[PeerModel, Milliseconds], new: Mapping[PeerModel, Milliseconds]
+) -> dict[PeerModel, Milliseconds]:
+    """Let new times take the place of known ones, but of no session with more detectors.
+
+    Times compare within a session alone, so a detector that was timed again with fewer others would
+    lose its ratio to them.
+    """
+    sizes = Counter(each.session for each in (*known.values(), *new.values()))
+    kept = {
+        model: milliseconds
+        for model, milliseconds in known.items()
+        if model not in new or sizes[milliseconds.session] > sizes[new[model].session]
+    }
+    return {**known, **new, **kept}

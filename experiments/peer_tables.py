@@ -12,6 +12,7 @@ from run_results import Result, number
 from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75")
+OWN = "own"  # this project as a peer, whose rows come first
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def format_table(
     """
     lengths = [f"{value:g} min" for value in minutes]
     headings = ["detector", "weights", *lengths, "ms", "x fastest", "ms with loading", "parameters"]
-    models = dict.fromkeys(run.planned.model for run in runs)
+    models = sorted(
+        dict.fromkeys(run.planned.model for run in runs), key=lambda model: model.peer != OWN
+    )
     timed = [timings[model] for model in models if model in timings]
     session = statistics.mode(timing.session for timing in timed) if timed else ""
     fastest = min((each.detecting for each in timed if each.session == session), default=0.0)

@@ -8,7 +8,7 @@ threads, by a script of experiments/peers that runs in an environment of its own
 installed it. pycocotools scores the detections of all; at the end all of them are timed in turns,
 one picture at a time, at the same input size: that of this project's recipe. Runs that are complete
 are not repeated. Results: experiments/results/<name>.json and .md; those of earlier calls stay in
-them, until a run or a timing takes their place.
+them, until a run, or a timing in turns with as many others, takes their place.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from peer_data import input_size, score
 from peer_protocol import Task
 from peer_results import merge, read_report, restore
 from peer_scripts import Description, Peer, describe, environment
-from peer_tables import PeerModel, PeerRun, PlannedRun, Report
+from peer_tables import OWN, PeerModel, PeerRun, PlannedRun, Report
 from peer_timing import Milliseconds, time_in_turns
 from run_results import Result
 from study_plan import changed_config, fingerprint
@@ -110,7 +110,7 @@ class Contest:
         return self.args.results / f"{self.args.name}.json"
 
     def _peers(self) -> Iterator[Peer]:
-        yield Peer("own", sys.executable)
+        yield Peer(OWN, sys.executable)
         yield Peer("torchvision", self.args.torchvision_python)
         if self.args.ultralytics_python:
             yield Peer("ultralytics", self.args.ultralytics_python)
@@ -151,12 +151,12 @@ class Contest:
     @functools.cache  # noqa: B019  (one contest a process)
     def _state(self, model: PeerModel) -> str:
         """Tell the state of a peer by this project's recipe, or else by its packages' versions."""
-        if model.peer == "own":
+        if model.peer == OWN:
             return fingerprint(find_config(model.model), ())
         return repr(sorted(self.descriptions[model.peer].versions.items()))
 
     def _changed(self, model: PeerModel) -> str:
-        if model.peer != "own":
+        if model.peer != OWN:
             return ""
         return changed_config(find_config(model.model), (), self._state(model))
 

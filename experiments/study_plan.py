@@ -155,13 +155,15 @@ def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
     The paths of results and data do not count, so that another machine goes on from what is
-    written, nor do keys of blocks where there are none. A run of the same fingerprint, annotations
-    and seed counts as the same: neither the code nor PyTorch is compared, whose commit and version
-    each result tells. Keys that the project gets later, with defaults that change nothing, leave it
-    as it is.
+    written, nor do keys of blocks or of multi-scale testing where there is none. A run of the same
+    fingerprint, annotations and seed counts as the same: neither the code nor PyTorch is compared,
+    whose commit and version each result tells. Keys that the project gets later, with defaults that
+    change nothing, leave it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
     without = {*PLACES, *(() if cfg.MODEL.DYHEAD.NUM_CONVS else OF_BLOCKS)}
+    if not cfg.TEST.AUG.ENABLED:
+        without |= {key for key in leaf_keys(cfg) if key.startswith("TEST.AUG.")}
     values = {key: value_of(cfg, key) for key in sorted(leaf_keys(cfg)) if key not in without}
     changed = {key: value for key, value in values.items() if value != value_of(default, key)}
     return hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]

@@ -204,16 +204,45 @@ def test_rows_of_other_annotations_leave_the_table(cells: Path, scripts: Path) -
     assert len(content["earlier"]) == 2
 
 
-def test_a_new_timing_takes_the_place_of_the_known_one(cells: Path, scripts: Path) -> None:
-    first = call(cells, "--only", "random")
-    path = cells.parent / "results" / "peers.json"
-    for each in first["milliseconds"]:
-        each["detecting"] = 9999.0
-    path.write_text(json.dumps(first))
+def with_times_of(milliseconds: float, results: dict[str, Any], path: Path) -> None:
+    """Write the results of a call as if all its detectors had taken that long."""
+    for each in results["milliseconds"]:
+        each["detecting"] = milliseconds
+    path.write_text(json.dumps(results))
+
+
+def test_times_of_as_many_detectors_take_the_place_of_the_known_ones(
+    cells: Path, scripts: Path
+) -> None:
+    with_times_of(9999.0, call(cells, "--only", "random"), cells.parent / "results" / "peers.json")
+    again = call(cells, "--only", "random")
+    assert all(each["detecting"] < 1000 for each in again["milliseconds"])
+    assert len({each["session"] for each in again["milliseconds"]}) == 1
+
+
+def test_a_detector_that_is_timed_alone_keeps_its_time_beside_others(
+    cells: Path, scripts: Path
+) -> None:
+    with_times_of(9999.0, call(cells, "--only", "random"), cells.parent / "results" / "peers.json")
+    again = call(cells, "--only", "small")
+    assert [each["detecting"] for each in again["milliseconds"]] == [9999, 9999]
+    assert len({each["session"] for each in again["milliseconds"]}) == 1
+
+
+def test_a_detector_of_another_recipe_does_not_keep_its_time(cells: Path, scripts: Path) -> None:
+    with_times_of(9999.0, call(cells, "--only", "random"), cells.parent / "results" / "peers.json")
+    change_recipe(cells, scripts)
     again = call(cells, "--only", "small")
     shown = {each["model"]: each["detecting"] for each in again["milliseconds"]}
     assert shown["small"] < 1000 and shown["large"] == 9999
     assert len({each["session"] for each in again["milliseconds"]}) == 2
+
+
+def test_the_project_itself_comes_first(cells: Path, scripts: Path) -> None:
+    call(cells, "--only", "large-random")
+    call(cells, "--only", "small")
+    text = (cells.parent / "results" / "peers.md").read_text()
+    assert 0 < text.index("| own small") < text.index("| torchvision large")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no SIGTERM that can be caught")

@@ -90,3 +90,11 @@ def test_a_detector_without_blocks_stays_what_it_is_under_other_options_of_block
     assert fingerprint(config, (*without, *other)) == fingerprint(config, without)
     assert fingerprint(config, other) != fingerprint(config, ())
     assert fingerprint(config, (*without, "SOLVER.BASE_LR", "0.5")) != fingerprint(config, without)
+
+
+def test_multi_scale_testing_that_is_off_does_not_change_what_was_trained() -> None:
+    config = full_plan((1,))[0].run.config
+    sizes = ("TEST.AUG.MIN_SIZES", "(100, 200)", "TEST.AUG.FLIP", "False")
+    on = ("TEST.AUG.ENABLED", "True")
+    assert fingerprint(config, sizes) == fingerprint(config, ())
+    assert fingerprint(config, (*on, *sizes)) != fingerprint(config, on) != fingerprint(config, ())
