@@ -13,10 +13,12 @@ does, so that every --help answers at once.
 
 import argparse
 import importlib
+import os
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
@@ -117,4 +119,14 @@ def _parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namesp
     """Parse words; options may stand between KEY VALUE pairs, but not before a further command."""
     if parser._subparsers:  # which argparse cannot do both
         return parser.parse_args(words)
-    return parser.parse_intermixed_args(words)
+    args = parser.parse_intermixed_args(words)
+    if "set" in args:
+        _refuse_keys(parser, map(str, args.sources))
+    return args
+
+
+def _refuse_keys(parser: argparse.ArgumentParser, sources: Iterable[str]) -> None:
+    """Refuse a key of the config among files, where several pairs follow one `--set`."""
+    for source in sources:
+        if re.fullmatch(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+", source) and not os.path.exists(source):
+            parser.error(f"{source} is a key of the config: write --set before each key")

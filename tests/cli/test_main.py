@@ -101,3 +101,16 @@ def test_overrides_may_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     (args,) = seen
     assert args.opts == ["SEED", "-1", "MODEL.WEIGHTS", ""]
     assert (args.config_file, args.num_gpus) == ("a.yaml", 2)
+
+
+@pytest.mark.parametrize("command", ["check", "explain", "predict"])
+def test_a_second_pair_behind_set_is_told_from_a_file(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "a.jpg"] if command != "check" else ["a.json"]
+    output = ["--output", "out"] if command != "check" else []
+    pairs = ["--set", "TEST.PRECISION", "bfloat16", "MODEL.DEVICE", "cpu"]
+    with pytest.raises(SystemExit, match="2"):
+        main([command, *words, *output, *pairs])
+    error = capsys.readouterr().err
+    assert "MODEL.DEVICE is a key of the config: write --set before each key" in error
