@@ -24,6 +24,7 @@ class DenseHead(nn.Module):
         predictor_kernel_size: 1, or 3 for predictors that see a position's neighbours too.
         prior_prob: class score of every anchor at initialisation (Lin et al., ICCV 2017, 3.3).
         predictor_init_std: standard deviation of the predictors' weights: see `initialise_head`.
+        box_init: first value of all box deltas, on average: the box predictor's bias.
         quality_on_box_tower: the centre-ness comes from the box tower, else from the class tower.
 
     Raises:
@@ -44,6 +45,7 @@ class DenseHead(nn.Module):
         predictor_kernel_size: int = 1,
         prior_prob: float = 0.01,
         predictor_init_std: float = 0.01,
+        box_init: float = 0.0,
         quality_on_box_tower: bool = True,
     ) -> None:
         super().__init__()
@@ -62,6 +64,7 @@ class DenseHead(nn.Module):
             predictor_init_std=predictor_init_std,
             prior_prob=prior_prob,
         )
+        nn.init.constant_(self.bbox_pred.get_parameter("bias"), box_init)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Predict on every level, finest first.

@@ -19,6 +19,11 @@ from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import DistanceTransform, build_location_generator
 from dyhead.modeling.meta_arch.towers import tower_depth
 
+# Strides. Rectified distances that start around 0 have no gradient where they are negative, and none
+# at all where both of an axis are: where objects are small, the first steps, which shorten those that
+# are too long, then end with boxes without area everywhere, which no later step can change.
+FIRST_DISTANCE = 1.0
+
 
 @META_ARCH_REGISTRY.register()
 class FCOS(CenternessDetector):
@@ -61,6 +66,7 @@ class FCOS(CenternessDetector):
                 fcos,
                 levels,
                 num_convs=tower_depth(fcos.NUM_CONVS, backbone),
+                box_init=FIRST_DISTANCE if fcos.NORMALIZE_DISTANCES else 0.0,
                 quality_on_box_tower=fcos.CENTERNESS_ON_BOX_TOWER,
             ),
             "anchor_generator": build_location_generator(levels),
