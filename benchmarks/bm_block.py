@@ -9,7 +9,8 @@ Errors are to the baseline in float64, gradient errors (relative) to it in float
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from measure import (
     state_of,
     time_interleaved,
 )
-from results import Row, add_common_arguments, megabytes, report, timing_columns
+from results import Row, add_common_arguments, keep, megabytes, report, timing_columns
 from variants import (
     AUTOCAST_BASELINE,
     BASELINE,
@@ -71,17 +72,26 @@ def make_calls(
     }
 
 
-def measure_blocks(args: argparse.Namespace) -> list[Row]:
-    """Measure one row per pass and variant: all timed in turn, then each one's memory."""
+def measure_blocks(args: argparse.Namespace, keep_rows: Callable[[list[Row]], None]) -> list[Row]:
+    """Measure one row per pass and variant: all timed in turn, then each one's memory.
+
+    Args:
+        args: of the command line.
+        keep_rows: takes the rows when all is timed: a profiler and a lack of memory lose none.
+    """
     variants = block_variants(args.device, args.compile)
-    rows = measure_time(args, variants)
+    rows = measure_time(args, variants, keep_rows)
     peaks = peaks_in_new_process(make_calls, args, variants)
     for row in rows:
         row["peak_megabytes"] = megabytes(peaks[row["pass"], row["variant"]])
     return rows
 
 
-def measure_time(args: argparse.Namespace, variants: Sequence[Variant]) -> list[Row]:
+def measure_time(
+    args: argparse.Namespace,
+    variants: Sequence[Variant],
+    keep_rows: Callable[[list[Row]], None],
+) -> list[Row]:
     """Fill all columns but the peak of memory."""
     cases = make_cases(args, variants)
     exact = exact_outputs(cases[BASELINE])
@@ -108,6 +118,7 @@ def measure_time(args: argparse.Namespace, variants: Sequence[Variant]) -> list[
             rows.append(row)
     if "training" in args.passes:
         add_gradient_errors(cases, rows)
+    keep_rows(rows)
     add_launches(cases, rows, args.device)
     return rows
 
@@ -219,7 +230,8 @@ def main(arguments: list[str] | None = None) -> None:
     if args.growth:
         report("growth", settings, measure_growth(args), args)
     else:
-        report("block", settings, measure_blocks(args), args)
+        rows = measure_blocks(args, partial(keep, "block", settings, args=args))
+        report("block", settings, rows, args)
 
 
 if __name__ == "__main__":

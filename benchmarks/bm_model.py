@@ -25,7 +25,7 @@ from measure import (
     time_interleaved,
 )
 from mmdet_formulation import mmcv_operator
-from results import Row, add_common_arguments, megabytes, report, timing_columns
+from results import Row, add_common_arguments, keep, megabytes, report, timing_columns
 from torch import Tensor, nn
 from variants import AUTOCAST_BASELINE, BASELINE, Variant, model_variants
 
@@ -50,6 +50,7 @@ OFFICIAL_OFFSETS = (
     *("MODEL.DYHEAD.OFFSET_INIT", "default"),
 )
 TASKS = ("inference", "training")
+LOSS_SCALE = 2.0**10  # in float16
 BOXES_PER_IMAGE = 8
 CANDIDATES = 1000
 
@@ -116,6 +117,11 @@ class ModelCase:
         self.variant, self.model, self.batch, self.form = variant, model, batch, form
         self.device = torch.device(cfg.MODEL.DEVICE)
         self.optimizer = build_optimizer(cfg, model)
+        # As the trainer does. A step whose gradients overflow would leave no number in the weights,
+        # which other variants share.
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, LOSS_SCALE, enabled=variant.precision == "float16"
+        )
 
     def inference(self) -> Any:
         """Run inference."""
@@ -132,8 +138,9 @@ class ModelCase:
         loss = self.loss()
         self.optimizer.zero_grad()
         with self.variant.active(self.device):
-            loss.backward()
-        self.optimizer.step()
+            self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
 
 def make_cases(
@@ -286,8 +293,12 @@ def main(arguments: list[str] | None = None) -> None:
     if args.config is not None:
         size = tuple(args.size) if args.size else None
         workloads = [Workload(args.config, task, size, args.batch) for task in args.tasks]
-    rows = [row for workload in workloads for row in measure(workload, args)]
-    report("model", {"rounds": args.rounds, "overrides": " ".join(args.opts)}, rows, args)
+    settings = {"rounds": args.rounds, "overrides": " ".join(args.opts)}
+    rows: list[Row] = []
+    for workload in workloads:
+        rows += measure(workload, args)
+        keep("model", settings, rows, args)
+    report("model", settings, rows, args)
 
 
 if __name__ == "__main__":

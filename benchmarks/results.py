@@ -86,17 +86,27 @@ def _cell(value: Any, form: str) -> str:
 def report(
     benchmark: str, settings: Mapping[str, Any], rows: Sequence[Row], args: argparse.Namespace
 ) -> None:
-    """Print the machine and the table; write both to `args.output` if it names a file."""
+    """Print the machine and the table, and `keep` them."""
     machine = describe_machine(args.device)
     print(", ".join(f"{key}: {value}" for key, value in machine.items()))
     print(", ".join(f"{key}: {value}" for key, value in settings.items()))
     print(render(rows), flush=True)
+    keep(benchmark, settings, rows, args)
+
+
+def keep(
+    benchmark: str, settings: Mapping[str, Any], rows: Sequence[Row], args: argparse.Namespace
+) -> None:
+    """Write the rows that there are, and the machine, to `args.output` if it names a file.
+
+    Call it before what may fail or be cut off, too.
+    """
     if args.output is None:
         return
     args.output.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "benchmark": benchmark,
-        "machine": machine,
+        "machine": describe_machine(args.device),
         "settings": dict(settings),
         "rows": list(rows),
     }

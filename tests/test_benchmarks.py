@@ -222,6 +222,21 @@ def test_block_benchmark(tmp_path: Path) -> None:
     check_errors(rows)
 
 
+def test_a_block_that_cannot_be_profiled_keeps_its_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no profiler")
+
+    monkeypatch.setattr(bm_block, "add_launches", fail)
+    monkeypatch.setattr(bm_block, "block_variants", lambda *_: [BASELINE])
+    sizes = ["--size", "32", "48", "--levels", "3", "5", "--channels", "32", "--rounds", "1"]
+    output = tmp_path / "block.json"
+    with pytest.raises(RuntimeError, match="no profiler"):
+        bm_block.main([*sizes, "--passes", "forward", "--output", str(output)])
+    assert json.loads(output.read_text())["rows"][0]["milliseconds"] > 0
+
+
 def check_errors(rows: list[dict[str, Any]]) -> None:
     limits = {"float32": 3e-5, "bf16x3": 3e-4, "bfloat16": 0.3}
     for row in rows:
@@ -258,6 +273,40 @@ def test_model_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     rows = run_script(bm_model, [*config, "--batch", "2", *SMALL[6:]], tmp_path / "model.json")
     assert {row["pass"] for row in rows} == {"inference", "training"}
     assert all(row["images_per_second"] > 0 for row in rows)
+
+
+def test_a_workload_that_fails_keeps_the_rows_of_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_one(workload: bm_model.Workload, _: Any) -> list[dict[str, Any]]:
+        if workload.task == "training":
+            raise torch.OutOfMemoryError("too large")
+        return [row("fused", workload.task, 2.0)]
+
+    monkeypatch.setattr(bm_model, "measure", measure_one)
+    output = tmp_path / "model.json"
+    with pytest.raises(torch.OutOfMemoryError):
+        bm_model.main(["--output", str(output)])
+    assert json.loads(output.read_text())["rows"] == [row("fused", "inference", 2.0)]
+
+
+def test_gradients_that_overflow_in_float16_leave_the_weights_alone() -> None:
+    """Variants share them: without numbers in them the others would be faster than they are."""
+
+    class Overflowing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(1, 1)
+
+        def forward(self, batch: Any) -> dict[str, Tensor]:
+            return {"loss": 4 * self.linear(torch.full((1, 1), 6e4)).float().sum()}
+
+    cfg, _ = load_config(str(bm_model.SMALL_R18), SMALL)
+    variant = Variant("fused", "pytorch", "float16")
+    case = bm_model.ModelCase(variant, Overflowing(), cfg, [], None)
+    nn.init.zeros_(case.model.get_parameter("linear.weight"))
+    case.training()
+    assert case.loss().isfinite()
 
 
 def test_loader_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,9 +107,10 @@ def benchmark(
         return [path, *arguments, *(small if setup.is_small else large)]
 
     def read(setup: Setup, status: int) -> Outcome:
-        if status or not leaves(setup).is_file():
-            return failed(setup, name, status)
-        rows = json.loads(leaves(setup).read_text())["rows"]
+        path = leaves(setup)
+        rows = json.loads(path.read_text())["rows"] if path.is_file() else None
+        if status or rows is None:
+            return failed(setup, name, status, rows)
         return Outcome("passed", best_ratios(rows), rows)
 
     return Stage(name, text, command, read, needs, limit, least=30, alone=True, leaves=leaves)

@@ -67,6 +67,15 @@ def normals(seed: int) -> Callable[..., Tensor]:
     return lambda *shape: torch.randn(shape, generator=generator).to(DEVICE)
 
 
+def requested_bytes() -> int:
+    """Bytes of all tensors on the GPU.
+
+    `torch.cuda.memory_allocated` counts the blocks that hold them instead. One may be a megabyte
+    larger than its tensor, and another block holds the tensor of the next step.
+    """
+    return torch.cuda.memory_stats()["requested_bytes.all.current"]
+
+
 def assert_near(
     name: str, values: Sequence[Tensor], exact: Sequence[Tensor], tolerance: float
 ) -> None:

@@ -243,6 +243,17 @@ def test_results_of_tests_are_counted_and_failures_named(tmp_path: Path) -> None
     assert outcome.results["reasons"] == ["no tool"]
 
 
+def test_a_benchmark_that_failed_hands_on_the_rows_it_has(tmp_path: Path) -> None:
+    (stage,) = [stage for stage in STAGES if stage.name == "bench-block"]
+    (tmp_path / "bench-block.log").write_text("no memory\n")
+    (tmp_path / "cpu").mkdir()
+    setup, rows = Setup("cpu", tmp_path, tmp_path, None, 0), [{"pass": "forward"}]
+    assert stage.read(setup, 1) == Outcome("failed", "status 1: no memory", None)
+    (tmp_path / "cpu" / "block.json").write_text(json.dumps({"rows": rows}))
+    for status in (1, gpu_stage.STOPPED):
+        assert stage.read(setup, status) == Outcome("failed", f"status {status}: no memory", rows)
+
+
 def test_a_long_log_keeps_its_end(tmp_path: Path) -> None:
     log = tmp_path / "long.log"
     log.write_text("x" * 2 * gpu_check.LOG_BYTES + "the end")

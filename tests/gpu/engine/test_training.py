@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from closeness import assert_same_detections
-from gpu_cases import DEVICE, IS_REAL
+from gpu_cases import DEVICE, IS_REAL, requested_bytes
 from gpu_contexts import DEVICE_BACKEND, REFERENCE_BACKEND, backend, exact_products
 from small_configs import FOLDER, shrink
 from stop_hook import StopAt
@@ -45,7 +45,7 @@ class Recorder(HookBase):
 
     def after_step(self) -> None:
         self.losses.append(self.trainer.storage.latest()["total_loss"][0])
-        self.memory.append(torch.cuda.memory_allocated() if IS_REAL else 0)
+        self.memory.append(requested_bytes() if IS_REAL else 0)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import gc
 import pytest
 import torch
 from compared_blocks import make_cotangents, make_levels, make_stack, outcome, plain_double
-from gpu_cases import DEVICE, EXACT, IMAGE, IS_REAL, assert_near, level_sizes
+from gpu_cases import DEVICE, EXACT, IMAGE, IS_REAL, assert_near, level_sizes, requested_bytes
 
 from dyhead.ops.pytorch import device_constants
 from dyhead.ops.triton import self_check
@@ -38,10 +38,10 @@ def make_case(num_blocks, sizes=SIZES, near=1e-3):
 
 
 def collected_bytes():
-    """Bytes allocated on the GPU once nothing is pending and no cycle holds anything."""
+    """Bytes in use on the GPU once nothing is pending and no cycle holds anything."""
     gc.collect()
     torch.cuda.synchronize()
-    return torch.cuda.memory_allocated()
+    return requested_bytes()
 
 
 def test_checkpointing_changes_nothing_but_the_memory():

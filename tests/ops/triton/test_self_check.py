@@ -1,6 +1,7 @@
 """Triton is trusted where it agrees; elsewhere the log says why not."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -85,3 +86,22 @@ def test_agreeing_results_pass_whatever_modes_are_on(new_gpu):
         assert self_check.passes_check(GPU, agree, "This uses that")
         assert self_check.passes_check(GPU, agree, "This uses that")
     assert asked == [(torch.float32, True, False), (torch.bfloat16, True, False)]
+
+
+def test_results_are_compared_where_they_were_computed(new_gpu):
+    """A GPU's current stream is a thread's own: on another one nothing would wait for them."""
+    computed, compared = [], []
+
+    class Watched(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            compared.append(threading.get_ident())
+            return super().__torch_function__(function, types, args, kwargs)
+
+    def agree(device, dtype):
+        computed.append(threading.get_ident())
+        return [torch.ones(2, dtype=dtype).as_subclass(Watched)], [torch.ones(2)]
+
+    assert self_check.passes_check(GPU, agree, "This uses that")
+    assert compared
+    assert set(compared) <= set(computed)
