@@ -414,7 +414,8 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}}, below the data set's name where there are several.
         """
         tested = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
-        with interruptible(), optimized_for_inference(cfg, model):
+        # A signal while weights are folded or unfolded would leave some that no run resumes from.
+        with optimized_for_inference(cfg, model), interruptible():
             results = super().test(cfg, tested, evaluators)
         if comm.is_main_process():
             write_reports(cfg, results)
