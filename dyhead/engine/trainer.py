@@ -56,6 +56,7 @@ from dyhead.engine.progress import ProgressHook, TrainingProgress
 from dyhead.engine.progress_bar import ProgressBarHook
 from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
+from dyhead.engine.same_start import check_same_start
 from dyhead.engine.schedule import EpochHook, settle_schedule
 from dyhead.engine.scores import check_best, warn_of_idle_patience
 from dyhead.engine.setup import set_aside
@@ -228,8 +229,12 @@ class Trainer(DefaultTrainer):
 
         A run goes on exactly: with the images, random numbers and state that it would have had. A
         new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
+
+        Raises:
+            UserError: the processes have loaded different files.
         """
         super().resume_or_load(resume)
+        check_same_start(self.model, self.start_iter, self.cfg.OUTPUT_DIR)
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning(
                 "Nothing to resume in %s: starting from MODEL.WEIGHTS.", self.cfg.OUTPUT_DIR
