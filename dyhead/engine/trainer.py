@@ -281,6 +281,18 @@ class Trainer(DefaultTrainer):
             raise StoppedEarly
         super().before_step()
 
+    def after_train(self) -> None:
+        """Run the hooks at the end, and none that evaluates after a failure.
+
+        Genuine Detectron2 evaluates also where the last step has failed: one process alone would
+        do so, and then wait for the others, which wait for it elsewhere.
+        """
+        if self.iter < self.max_iter:
+            for hook in self._hooks:
+                if isinstance(hook, hooks.EvalHook):
+                    hook._eval_after_train = False
+        super().after_train()
+
     def run_step(self) -> None:
         """Do one iteration, with the random numbers of its own."""
         self.run_state.begin_step(self.iter)
