@@ -231,10 +231,10 @@ class Trainer(DefaultTrainer):
         new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
 
         Raises:
-            UserError: the processes have loaded different files.
+            UserError: the processes have different configs, or have loaded different files.
         """
         super().resume_or_load(resume)
-        check_same_start(self.model, self.start_iter, self.cfg.OUTPUT_DIR)
+        check_same_start(self.cfg, self.model, self.start_iter)
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning(
                 "Nothing to resume in %s: starting from MODEL.WEIGHTS.", self.cfg.OUTPUT_DIR
