@@ -1,11 +1,12 @@
 """Keeps the weights that an evaluation has found to be the best."""
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from dyhead.d2.engine import HookBase
-from dyhead.engine.hooks import steps_done
+from dyhead.engine.hooks import card_of, steps_done
 from dyhead.engine.scores import COMPARISONS, NewScores
 from dyhead.errors import UserError
 
@@ -29,8 +30,23 @@ class BestCheckpointHook(HookBase):
         """Compare the values of `metric` by `mode`, "max" or "min"."""
         self._metric, self._is_better = metric, COMPARISONS[mode]
         self._scores = NewScores(metric)
+        self._had_another_metric = False
         self.value: float | None = None
         self.steps = 0
+
+    def before_train(self) -> None:
+        """Look in a resumed run at what `model_best` is, lest worse weights replace it.
+
+        The run's checkpoints are saved before the evaluation of their step: that of the checkpoint
+        that the run goes on from is not in it.
+        """
+        if not self.trainer.start_iter or self._had_another_metric:
+            return
+        kept = _kept_score(self.trainer.checkpointer.save_dir, self._metric)
+        if kept is None or kept[1] > self.trainer.start_iter:  # of steps that are done anew
+            return
+        if self.value is None or self._is_better(kept[0], self.value):
+            self.value, self.steps = kept
 
     def after_step(self) -> None:
         """Save if the evaluation of this step was the best.
@@ -69,8 +85,17 @@ class BestCheckpointHook(HookBase):
         if state_dict["metric"] == self._metric:
             self.value, self.steps = state_dict["value"], state_dict["steps"]
         else:
+            self._had_another_metric = True
             logger.warning(
                 "The best checkpoint was that of %s: from here on it is that of %s.",
                 state_dict["metric"],
                 self._metric,
             )
+
+
+def _kept_score(folder: str, metric: str) -> tuple[float, int] | None:
+    """Return the value of a metric that a folder's `model_best` tells, and its steps; else None."""
+    card = card_of(os.path.join(folder, f"{BEST_NAME}.pth"))
+    if card is None or card.iteration is None or metric not in card.scores:
+        return None
+    return card.scores[metric], card.iteration

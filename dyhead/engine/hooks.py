@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from dyhead.checkpoint.model_card import ModelCard, describe, replace_card
+from dyhead.checkpoint.model_card import ModelCard, describe, read_card, replace_card
 from dyhead.d2.engine import HookBase
 from dyhead.d2.evaluation.testing import flatten_results_dict
 from dyhead.errors import UserError
@@ -26,6 +26,14 @@ def training_card(trainer: Any) -> ModelCard:
     scores: ScoresHook = trainer.scores
     steps = steps_done(trainer)
     return describe(trainer.cfg, iteration=steps, scores=scores.known_after(steps))
+
+
+def card_of(path: str) -> ModelCard | None:
+    """Read the card of a checkpoint; None where there is no such file, or no card to be read."""
+    try:
+        return read_card(path)
+    except (OSError, ValueError):
+        return None
 
 
 def steps_done(trainer: Any) -> int:
@@ -56,6 +64,15 @@ class ScoresHook(HookBase):
     def known_after(self, steps: int) -> dict[str, float]:
         """Return the scores of the weights after so many steps, and the run's best."""
         return {**(self._latest if self._steps == steps else {}), **self._best}
+
+    def before_train(self) -> None:
+        """Take in a resumed run the best scores from the checkpoint's card.
+
+        The state beside it is that before the evaluation of its step.
+        """
+        card = card_of(self.trainer.checkpointer.last_resumable)
+        if card is not None:
+            self._best.update({n: v for n, v in card.scores.items() if n.startswith(BEST)})
 
     def after_step(self) -> None:
         """Note what was evaluated in this step."""

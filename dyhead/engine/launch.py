@@ -1,6 +1,7 @@
 """Starts the processes of a run, on GPUs or on the CPU."""
 
 import argparse
+import datetime
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,9 @@ from dyhead.process_group import end_process, leave_process_group
 
 Main = Callable[[argparse.Namespace], Any]
 
+# As of Detectron2's launch. PyTorch's own ten minutes with NCCL would end a run whose main process
+# computes the scores of a large data set for longer, while the others wait.
+_TIMEOUT = datetime.timedelta(minutes=30)
 _TORCHRUN_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _GPUS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -51,8 +55,9 @@ def launch(main: Main, args: argparse.Namespace) -> None:
         return
     # All processes of a CPU run share its cores; each would take them all for itself.
     num_threads = max(1, torch.get_num_threads() // plan.num_processes)
-    is_cpu_group = plan.device == "cpu" and plan.num_processes * args.num_machines > 1
-    with _without_gpus() if is_cpu_group else nullcontext(), forwarding(plan.num_processes > 1):
+    is_group = plan.num_processes * args.num_machines > 1  # also with one process on each machine
+    is_cpu_group = plan.device == "cpu" and is_group
+    with _without_gpus() if is_cpu_group else nullcontext(), forwarding(is_group):
         launch_processes(
             _run,
             plan.num_processes,
@@ -142,6 +147,6 @@ def _join_torchrun(device: str, environment: Mapping[str, str]) -> None:
                 " GPUs: lower --nproc_per_node."
             )
         torch.cuda.set_device(int(environment["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if is_on_gpu else "gloo")
+    dist.init_process_group("nccl" if is_on_gpu else "gloo", timeout=_TIMEOUT)
     comm.create_local_process_group(int(environment["LOCAL_WORLD_SIZE"]))
     comm.synchronize()

@@ -56,6 +56,7 @@ from dyhead.engine.progress import ProgressHook, TrainingProgress
 from dyhead.engine.progress_bar import ProgressBarHook
 from dyhead.engine.resumed_solver import check_length, own_settings, solver_values
 from dyhead.engine.run_state import GatherHook, RunState
+from dyhead.engine.same_start import check_same_start
 from dyhead.engine.schedule import EpochHook, settle_schedule
 from dyhead.engine.scores import check_best, warn_of_idle_patience
 from dyhead.engine.setup import set_aside
@@ -228,8 +229,12 @@ class Trainer(DefaultTrainer):
 
         A run goes on exactly: with the images, random numbers and state that it would have had. A
         new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
+
+        Raises:
+            UserError: the processes have different configs, or have loaded different files.
         """
         super().resume_or_load(resume)
+        check_same_start(self.cfg, self.model, self.start_iter)
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning(
                 "Nothing to resume in %s: starting from MODEL.WEIGHTS.", self.cfg.OUTPUT_DIR
@@ -275,6 +280,18 @@ class Trainer(DefaultTrainer):
         if self.iter >= self.max_iter:
             raise StoppedEarly
         super().before_step()
+
+    def after_train(self) -> None:
+        """Run the hooks at the end, and none that evaluates after a failure.
+
+        Genuine Detectron2 evaluates also where the last step has failed: one process alone would
+        do so, and then wait for the others, which wait for it elsewhere.
+        """
+        if self.iter < self.max_iter:
+            for hook in self._hooks:
+                if isinstance(hook, hooks.EvalHook):
+                    hook._eval_after_train = False
+        super().after_train()
 
     def run_step(self) -> None:
         """Do one iteration, with the random numbers of its own."""
@@ -414,7 +431,8 @@ class Trainer(DefaultTrainer):
             {task: {metric: value}}, below the data set's name where there are several.
         """
         tested = build_test_precision(cfg, build_multi_scale_testing(cfg, model))
-        with interruptible(), optimized_for_inference(cfg, model):
+        # A signal while weights are folded or unfolded would leave some that no run resumes from.
+        with optimized_for_inference(cfg, model), interruptible():
             results = super().test(cfg, tested, evaluators)
         if comm.is_main_process():
             write_reports(cfg, results)

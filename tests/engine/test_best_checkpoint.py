@@ -78,6 +78,62 @@ def test_a_resumed_run_remembers_the_best(make_config: MakeConfig, scores: list[
     assert card is not None and card.iteration == 2
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_longer_run_does_not_replace_the_best_by_worse_weights(
+    make_config: MakeConfig, scores: list[float], mode: str
+) -> None:
+    """The evaluation after the last step, of which `model_final` was saved before, is the best."""
+    sign = 1 if mode == "max" else -1
+    settings = {**SETTINGS, "SOLVER.BEST.MODE": mode}
+    scores += [50 + sign * gain for gain in (10, 20, 40)]
+    train(make_config(**{**settings, "SOLVER.MAX_ITER": 3}))
+    scores += [50 + sign * gain for gain in (25, 30)]
+    cfg = make_config(**settings)
+    train(cfg, resume=True)
+    best = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert best is not None and (best.iteration, best.scores["bbox/AP"]) == (3, 50 + sign * 40)
+    final = read_card(Path(cfg.OUTPUT_DIR, "model_final.pth"))
+    assert final is not None and final.scores["best/bbox/AP"] == (90 if mode == "max" else 40)
+
+
+def test_a_run_killed_after_its_first_evaluation_keeps_the_best(
+    make_config: MakeConfig, scores: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    cfg = make_config(**SETTINGS)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    after_step = trainer._hooks[-1].after_step  # the one that keeps the best
+
+    def keep_and_die() -> None:
+        after_step()
+        raise Killed
+
+    monkeypatch.setattr(trainer._hooks[-1], "after_step", keep_and_die)
+    scores += [40]
+    with pytest.raises(Killed):
+        trainer.train()
+    scores += [30, 20, 35, 10]
+    train(cfg, resume=True)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (1, 40)
+
+
+def test_the_best_of_steps_that_are_done_anew_is_forgotten(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    cfg = make_config(**SETTINGS)
+    scores += [10, 20, 40, 30, 5]
+    train(cfg)
+    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000001.pth")  # after two steps
+    scores += [25, 30, 15]
+    train(cfg, resume=True)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (4, 30)
+
+
 def test_without_a_metric_nothing_is_kept(make_config: MakeConfig, scores: list[float]) -> None:
     scores += [1, 2, 3, 4, 5]
     cfg = make_config(**{**SETTINGS, "SOLVER.BEST.METRIC": ""})

@@ -1,8 +1,10 @@
 """A run's devices and processes, and its end on a user's error."""
 
+import inspect
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from torch import multiprocessing
 
+from dyhead.d2.engine import launch as launch_processes
 from dyhead.engine.arguments import parse_arguments
 from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import exit_on_user_error, log_without_traceback
@@ -111,6 +114,38 @@ def test_torchrun_with_more_processes_than_gpus_is_refused(
     environment = {"LOCAL_WORLD_SIZE": "4", "LOCAL_RANK": "3"}
     with pytest.raises(UserError, match="4 processes, but this machine has 2 GPUs"):
         _join_torchrun("cuda", environment)
+
+
+def test_one_process_on_each_of_several_machines_is_stopped_by_its_parents_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the parent would end at once, before the process that it has started has saved."""
+    before, during = signal.getsignal(signal.SIGTERM), []
+    monkeypatch.setattr(
+        sys.modules["dyhead.engine.launch"],  # the package has the function under this name
+        "launch_processes",
+        lambda *_, **__: during.append(signal.getsignal(signal.SIGTERM)),
+    )
+    line = ["--config", "quickstart", "--num-machines", "2", "--dist-url", "tcp://127.0.0.1:1"]
+    launch(lambda args: None, parse_arguments([*line, "MODEL.DEVICE", "cpu"]))
+    assert during and during[0] is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_processes_of_torchrun_wait_as_long_as_those_of_detectron2s_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[tuple[object, ...]] = []
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", lambda _: None)
+    monkeypatch.setattr(
+        "torch.distributed.init_process_group", lambda name, timeout: begun.append((name, timeout))
+    )
+    monkeypatch.setattr("dyhead.d2.utils.comm.create_local_process_group", lambda _: None)
+    monkeypatch.setattr("dyhead.d2.utils.comm.synchronize", lambda: None)
+    _join_torchrun("cuda", {"LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"})
+    usual = inspect.signature(launch_processes).parameters["timeout"].default
+    assert begun == [("nccl", usual)]
 
 
 PROGRAM = """

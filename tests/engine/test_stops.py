@@ -105,6 +105,27 @@ def test_an_evaluation_is_broken_off_and_its_step_saved(
     assert tag(cfg) == "model_0000002.pth"
 
 
+def test_a_signal_while_the_weights_are_another_form_of_themselves_is_resumed_from(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation folds norms into convolutions; what is saved is the model as it is trained."""
+
+    def fold(model: Any) -> Callable[[], None]:
+        own = model.score
+        model.score = torch.nn.Linear(2, 3)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return lambda: setattr(model, "score", own)
+
+    optimizing = "dyhead.evaluation.inference_optimization.fold_frozen_norms"
+    cfg = make_config(**{"TEST.EVAL_PERIOD": 3, "SOLVER.CHECKPOINT_PERIOD": 100})
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizing, fold)
+        with pytest.raises(Stopped):
+            train(cfg)
+    assert tag(cfg) == "model_0000002.pth"
+    assert train(cfg, resume=True).start_iter == 3
+
+
 def test_the_evaluation_at_the_end_is_made_up_for_by_a_resumed_run(make_config: MakeConfig) -> None:
     class SignalAtTheEnd(HookBase):
         def after_step(self) -> None:

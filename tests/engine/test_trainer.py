@@ -213,3 +213,23 @@ def test_expected_results_are_verified(make_config: MakeConfig) -> None:
     assert results is not None and results["bbox"]["AP"] == 0.0
     with pytest.raises(SystemExit):
         Trainer(make_config(**{"TEST.EXPECTED_RESULTS": [["bbox", "AP", 99.0, 0.5]]})).train()
+
+
+def test_no_evaluation_follows_a_failure_in_the_last_step(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The main process alone saves: others would wait for it elsewhere."""
+    evaluated: list[bool] = []
+    monkeypatch.setattr(Trainer, "test", lambda *_: evaluated.append(True))
+    trainer = Trainer(make_config())
+    save = trainer.checkpointer.save
+
+    def fail_at_the_end(name: str, **more: Any) -> None:
+        if name == "model_final":
+            raise OSError(28, "No space left on device")
+        save(name, **more)
+
+    monkeypatch.setattr(trainer.checkpointer, "save", fail_at_the_end)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.train()
+    assert not evaluated

@@ -5,6 +5,7 @@ from torch import Tensor
 from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling import Backbone
 from dyhead.layers import BlockOptions, DyHeadStack
+from dyhead.layers.spatial_attention import SpatialAttention
 
 
 class DyHead(Backbone):
@@ -43,6 +44,8 @@ class DyHead(Backbone):
             )
         self.fpn = fpn
         self.blocks = DyHeadStack(in_channels.pop(), channels, num_blocks, options, recompute)
+        if len(shapes) == 1:
+            _freeze_neighbours(self.blocks)
         self._out_features = list(shapes)
         self._out_feature_strides = {name: shape.stride for name, shape in shapes.items()}
         self._out_feature_channels = dict.fromkeys(shapes, self.blocks.out_channels)
@@ -67,6 +70,17 @@ class DyHead(Backbone):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Compute from (N, 3, H, W) the levels (N, channels, H / stride, W / stride), by name."""
         return self.blocks(self.fpn(images))
+
+
+def _freeze_neighbours(blocks: DyHeadStack) -> None:
+    """Take the branches of a finer and of a coarser level out of the training.
+
+    A level alone has no neighbours: processes would wait for gradients that never come.
+    """
+    for module in blocks.modules():
+        if isinstance(module, SpatialAttention):
+            module.finer.requires_grad_(False)
+            module.coarser.requires_grad_(False)
 
 
 def block_options(cfg: CfgNode) -> BlockOptions:

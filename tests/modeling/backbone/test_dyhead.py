@@ -7,6 +7,7 @@ from dyhead.config import add_dyhead_config
 from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import BACKBONE_REGISTRY, Backbone, build_backbone
+from dyhead.layers import BlockOptions
 from dyhead.modeling.backbone import DyHead
 
 ONE_STAGE = "build_retinanet_resnet_fpn_dyhead_backbone"
@@ -119,6 +120,30 @@ def test_every_parameter_is_trained():
     parameters = [p for p in backbone.parameters() if p.requires_grad]
     assert parameters
     assert all(p.grad is not None and p.grad.isfinite().all() for p in parameters)
+
+
+class OneLevel(Pyramid):
+    """Level p5 alone, computed by a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self._out_features = ["p5"]
+        self.conv = torch.nn.Conv2d(3, 16, 32, 32)
+
+    def forward(self, images):
+        return {"p5": self.conv(images)}
+
+
+@pytest.mark.parametrize("order", ["spatial_scale_task", "scale_spatial_task"])
+def test_every_trained_parameter_of_a_level_alone_gets_a_gradient(order):
+    """Several processes wait for the gradient of each parameter that requires one."""
+    backbone = DyHead(OneLevel(), 16, num_blocks=2, options=BlockOptions(order=order))
+    assert backbone.state_dict().keys() >= {"blocks.1.spatial_attention.coarser.norm.bias"}
+    backbone(torch.randn(2, 3, 128, 96))["p5"].square().mean().backward()
+    trained = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    with_gradient = {name for name, p in backbone.named_parameters() if p.grad is not None}
+    assert trained == with_gradient
+    assert {"fpn.conv.weight", "blocks.1.spatial_attention.same.weight"} <= trained
 
 
 def test_levels_of_several_widths_are_refused():
