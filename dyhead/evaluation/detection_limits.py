@@ -77,7 +77,7 @@ def measure_crowdedness(annotations: Iterable[Mapping[str, Any]], kept: int) -> 
 
     Args:
         annotations: of COCO's format.
-        kept: TEST.DETECTIONS_PER_IMAGE.
+        kept: TEST.DETECTIONS_PER_IMAGE; negative for all.
     """
     by_category = Counter(
         (each["image_id"], each["category_id"]) for each in annotations if not each.get("iscrowd")
@@ -87,7 +87,7 @@ def measure_crowdedness(annotations: Iterable[Mapping[str, Any]], kept: int) -> 
         by_image[image_id] += number
     dense = {image_id for (image_id, _), number in by_category.items() if number > COCO_LIMIT}
     return Crowdedness(
-        over_kept=sum(number > kept for number in by_image.values()),
+        over_kept=sum(0 <= kept < number for number in by_image.values()),
         most=max(by_image.values(), default=0),
         over_coco=len(dense),
         most_of_one=max(by_category.values(), default=0),

@@ -60,7 +60,7 @@ def grey_to_eight_bits(image: Image.Image, name: str) -> Image.Image:
 
 
 def read_deep_colour(image: ImageFile.ImageFile, file: PictureFile, name: str) -> Image.Image:
-    """Decode a picture of 16 bits per colour and scale it to the mode "RGB", or "L" where grey.
+    """Decode a picture of 16 bits per colour and scale it to the mode "RGB", "CMYK", or "L".
 
     Args:
         image: opened, with `is_deep_colour`; it is decoded here, and holds EXIF afterwards.
@@ -78,12 +78,14 @@ def read_deep_colour(image: ImageFile.ImageFile, file: PictureFile, name: str) -
         low = np.asarray(again)
     image.load()
     high = np.asarray(image)
+    num_colours = 1 if has_grey else 4 if image.mode == "CMYK" else 3  # what follows is opacity
     # "LA" unpacked as if it were RGBA has the low byte of grey in its second channel
-    grey_or_colours = slice(0, 1) if has_grey else slice(0, 3)
-    low = low[:, :, 1:2] if has_grey else low[:, :, :3]
-    values = (high[:, :, grey_or_colours].astype(np.uint16) << 8) | low
-    pixels = _highest_bits(values, declared, name)
-    return Image.fromarray(pixels[:, :, 0] if has_grey else pixels)
+    low = low[:, :, 1:2] if has_grey else low[:, :, :num_colours]
+    values = (high[:, :, :num_colours].astype(np.uint16) << 8) | low
+    channels = [
+        Image.fromarray(each) for each in np.moveaxis(_highest_bits(values, declared, name), 2, 0)
+    ]
+    return Image.merge({1: "L", 3: "RGB", 4: "CMYK"}[num_colours], channels)
 
 
 def _highest_bits(values: np.ndarray, declared: int | None, name: str) -> np.ndarray:

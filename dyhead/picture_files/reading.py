@@ -22,7 +22,7 @@ def read_upright(file: PictureFile, keep_depth: bool = False) -> Image.Image:
         keep_depth: leave deeper pixels as Pillow decodes them.
 
     Returns:
-        A decoded picture of the file's own mode; of "L" or "RGB" for deeper ones.
+        A decoded picture of the file's own mode; of "L", "RGB" or "CMYK" for deeper ones.
 
     Raises:
         OSError: it cannot be read, or its values have no known range.

@@ -35,7 +35,9 @@ class SeedGroup:
 def seed_groups(
     runs: Sequence[RunReport], rows: Sequence[Row]
 ) -> tuple[list[SeedGroup], list[str]]:
-    """Group runs, each SEED once: a copy of a run says nothing of the spread over seeds.
+    """Group runs, each seed once: a copy of a run says nothing of the spread over seeds.
+
+    A negative SEED stands for another seed each time: only runs of the same curves have the same.
 
     Args:
         runs: at least one.
@@ -46,17 +48,26 @@ def seed_groups(
     """
     groups, sentences = [], []
     for alike in _same_but_for_seed(runs):
-        first_of: dict[int, int] = {}
+        counted: list[int] = []
         for index in alike:
-            seed = runs[index].cfg.SEED
-            if first_of.setdefault(seed, index) != index:
-                sentences.append(
-                    f"The config of {runs[index].name} is that of {runs[first_of[seed]].name},"
-                    f" SEED {seed} included: it does not count as another seed."
-                )
-        if len(first_of) > 1:
-            groups.append(_group(list(first_of.values()), runs, rows))
+            run = runs[index]
+            same = next((runs[i] for i in counted if _has_same_seed(runs[i], run)), None)
+            if same is None:
+                counted.append(index)
+                continue
+            sentences.append(
+                f"The config of {run.name} is that of {same.name}, SEED {run.cfg.SEED} included:"
+                " it does not count as another seed."
+            )
+        if len(counted) > 1:
+            groups.append(_group(counted, runs, rows))
     return groups, sentences
+
+
+def _has_same_seed(first: RunReport, second: RunReport) -> bool:
+    """Tell if two runs whose configs say the same, but for the seed, were trained with one seed."""
+    same = first.cfg.SEED == second.cfg.SEED
+    return bool(same and (first.cfg.SEED >= 0 or first.log == second.log))
 
 
 def _same_but_for_seed(runs: Sequence[RunReport]) -> list[list[int]]:

@@ -165,7 +165,8 @@ def test_up_to_100_detections_there_are_cocos_numbers_alone(score, kept):
 
 
 @pytest.mark.parametrize(
-    ("num_objects", "kept", "warned"), [(300, 500, 1), (300, 100, 2), (100, 100, 0)]
+    ("num_objects", "kept", "warned"),
+    [(300, 500, 1), (300, 100, 2), (100, 100, 0), (300, -1, 1), (100, -1, 0)],
 )
 def test_objects_beyond_the_limits_are_warned_of(registered, caplog, num_objects, kept, warned):
     build_coco_evaluator(registered(crowded(num_objects)[0]), None, kept=kept)

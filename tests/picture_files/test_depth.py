@@ -49,6 +49,19 @@ def test_colours_of_tiff_files_are_scaled_alike(tmp_path: Path, order: str, bits
     np.testing.assert_array_equal(read(path), levels)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_inks_of_tiff_files_are_shown_as_those_of_8_bits(
+    tmp_path: Path, order: str, bits: int
+) -> None:
+    inks = np.concatenate([RAMP, RAMP[::-1], RAMP[:, ::-1], RAMP // 4], axis=2).astype(np.uint8)
+    plain = Image.merge("CMYK", [Image.fromarray(inks[:, :, i]) for i in range(4)])
+    path = write_deep_tiff(inks.astype(np.uint16) << (bits - 8), tmp_path / "a.tif", order)
+    assert read_header(path).is_deep
+    shown = read_upright(path).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(plain.convert("RGB")))
+
+
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
 def test_grey_tiff_files_are_scaled_alike(tmp_path: Path, compression: str) -> None:
     values = (RAMP[:, :, 0] << 4).astype(np.uint16)

@@ -216,3 +216,14 @@ def test_a_copy_is_no_other_seed(make_run, seed):
     ]
     (group,) = compare(collected(*folders)).groups
     assert list(group.names) == ["one", "other"]
+
+
+def test_each_training_with_a_negative_seed_has_drawn_its_own(make_run):
+    folders = [make_run(name, -1) for name in ("one", "again", "copy of one")]
+    log = folders[1] / "metrics.json"
+    log.write_text(log.read_text().replace('"total_loss": 5.0', '"total_loss": 4.0'))
+    compared = compare(collected(*folders))
+    (group,) = compared.groups
+    assert list(group.names) == ["one", "again"]
+    (sentence,) = compared.doubts
+    assert sentence.startswith("The config of copy of one is that of one, SEED -1 included")

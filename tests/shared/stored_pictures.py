@@ -54,27 +54,28 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def write_deep_tiff(values: np.ndarray, path: Path, order: str = "<", orientation: int = 1) -> Path:
-    """Write an uncompressed TIFF file of 16-bit RGB, by the standard alone.
+    """Write an uncompressed TIFF file of 16-bit RGB or CMYK, by the standard alone.
 
     Args:
-        values: (H, W, 3), as stored.
+        values: (H, W, C), as stored, C 3 for RGB, 4 for CMYK.
         path: of the file.
         order: "<" for the low byte first, ">" for the high byte.
         orientation: EXIF's number.
     """
-    height, width, _ = values.shape
+    height, width, channels = values.shape
     pixels = values.astype(f"{order}u2").tobytes()
-    bits_at, pixels_at = 8 + 2 + 11 * 12 + 4, 8 + 2 + 11 * 12 + 4 + 6
+    bits_at = 8 + 2 + 11 * 12 + 4
+    pixels_at = bits_at + 2 * channels
     short, long = 3, 4
     entries = [
         (256, long, 1, width),
         (257, long, 1, height),
-        (258, short, 3, bits_at),
+        (258, short, channels, bits_at),
         (259, short, 1, 1),
-        (262, short, 1, 2),
+        (262, short, 1, {3: 2, 4: 5}[channels]),
         (273, long, 1, pixels_at),
         (274, short, 1, orientation),
-        (277, short, 1, 3),
+        (277, short, 1, channels),
         (278, long, 1, height),
         (279, long, 1, len(pixels)),
         (284, short, 1, 1),
@@ -85,6 +86,6 @@ def write_deep_tiff(values: np.ndarray, path: Path, order: str = "<", orientatio
         field = f"{order}HHIHH" if kind == short and count == 1 else f"{order}HHII"
         padding = (0,) if kind == short and count == 1 else ()
         directory += struct.pack(field, tag, kind, count, value, *padding)
-    directory += struct.pack(f"{order}I", 0) + struct.pack(f"{order}HHH", 16, 16, 16)
+    directory += struct.pack(f"{order}I", 0) + struct.pack(f"{order}{channels}H", *[16] * channels)
     path.write_bytes(head + directory + pixels)
     return path

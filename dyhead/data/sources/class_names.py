@@ -1,7 +1,7 @@
 """Class names of data sets whose labels have them beside, or in every label."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from dyhead.data.sources.source import named_categories
@@ -46,18 +46,22 @@ def refuse_repeated(names: list[str], path: Path) -> list[str]:
     return names
 
 
-def categories_of(folder: Path, found: Iterable[str]) -> dict[str | int, dict]:
+def categories_of(
+    folder: Path, found: Iterable[str], without: Container[str] = ()
+) -> dict[str | int, dict]:
     """Return COCO's categories by name, in the order of the folder's class file.
 
     Args:
         folder: the data set's.
         found: the names that labels have: they count, sorted, where there is no such file.
+        without: names of either that are no classes.
 
     Raises:
         UserError: there are no names, or the file can't be used.
     """
     path = find_class_file(folder)
-    names = read_class_file(path) if path else sorted(set(found))
+    listed = read_class_file(path) if path else sorted(set(found))
+    names = [name for name in listed if name not in without]
     if not names:
         raise UserError(f"{folder} has no labels that name a class: label an object first.")
     return named_categories(names)

@@ -18,6 +18,7 @@ from dyhead.errors import UserError
 
 KIND = "labelme"
 _ROTATED = ("rotation", "oriented_rectangle")
+_NO_CLASSES = ("__ignore__", "_background_")  # with which labelme's own lists of labels begin
 
 Points = Sequence[tuple[float, float]]
 
@@ -55,7 +56,7 @@ def read_labelme(folder: Path, image_root: Path | None, part: str) -> Source:
         relative = path.relative_to(folder)
         if _is_in(part, relative):
             _add(path, relative, content, pictures, builder)
-    return builder.build(KIND, root, categories_of(folder, names))
+    return builder.build(KIND, root, categories_of(folder, names, _NO_CLASSES))
 
 
 def _is_in(part: str, label: Path) -> bool:

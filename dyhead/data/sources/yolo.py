@@ -138,8 +138,12 @@ def _add(
         to.report.add(kinds.BACKGROUND_IMAGE, Item(file_name, file_name))
     to.add_image(file_name, size)
     for number, line in enumerate(lines, start=1):
-        if line:
-            _add_line(line, f"{label}, line {number}", size or (1, 1), layout, to)
+        where = f"{label}, line {number}"
+        if line and size is None:
+            problem = f"{where}: fractions of a picture whose size cannot be read"
+            to.report.add(kinds.LOST_IMAGE, Item(problem, file_name))
+        elif line and size is not None:
+            _add_line(line, where, size, layout, to)
 
 
 def _add_line(

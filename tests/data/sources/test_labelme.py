@@ -130,6 +130,15 @@ def test_a_damaged_file_leaves_its_picture_out(folder):
     assert source.report.count(kinds.DAMAGED_LABEL_FILE) == 1
 
 
+def test_the_first_lines_of_labelmes_list_of_labels_are_no_classes(folder, objects_of):
+    """Its converters give these two the numbers -1 and 0."""
+    write(folder, shape("rectangle", (1, 2), (9, 9)), shape("circle", (9, 9), (9, 12), label="ant"))
+    (folder.parent / "labels.txt").write_text("__ignore__\n_background_\nbee\nant\n")
+    source = read_source(folder)
+    assert source.content["categories"] == [{"id": 1, "name": "bee"}, {"id": 2, "name": "ant"}]
+    assert objects_of(source) == {"a.png": [("bee", (1, 2, 8, 7)), ("ant", (6, 6, 6, 6))]}
+
+
 def test_parts_are_folders_named_after_them(folder, objects_of):
     for part, name in (("train", "a.png"), ("val", "b.png")):
         draw(folder / part, {name: LABELS[name]})

@@ -52,6 +52,23 @@ def test_fractions_are_of_the_picture_as_it_is_shown(folder):
     assert boxes(source) == [[12, 0, 24, 32]]
 
 
+def test_fractions_of_a_picture_of_unknown_size_become_no_pixels(folder):
+    """The label of a.png, which is damaged, has no place in COCO's form; that of b.png has."""
+    path = one_picture(folder, "1 0.5 0.25 0.5 0.5\n\n0 0.5 0.5 0.2 0.2\n")
+    (folder / "images" / "a.png").write_bytes(b"no picture")
+    draw(folder / "images", {"b.png": ((64, 48), [])})
+    (folder / "labels" / "b.txt").write_text("1 0.5 0.25 0.5 0.5\n")
+    source = read_source(path)
+    assert [image["file_name"] for image in source.content["images"]] == [
+        "images/a.png",
+        "images/b.png",
+    ]
+    assert boxes(source) == [[16, 0, 32, 24]]
+    found = source.report.findings[kinds.LOST_IMAGE]
+    assert [item.file_name for item in found] == ["images/a.png"] * 2
+    assert "a.txt, line 3" in found[1].description
+
+
 def test_polygons_count_by_the_boxes_around_them(folder):
     source = read_source(one_picture(folder, "0 0.25 0.5 0.5 0.25 0.75 0.5 0.5 1.0\n"))
     assert boxes(source) == [[16, 12, 32, 36]]
