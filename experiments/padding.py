@@ -150,13 +150,14 @@ def report(results: dict[str, Any]) -> str:
     form = f"{KEY}, in training and test"
     headers = [form, "shorter side", "padding in the test", "AP", "AP50", "AP75"]
     seconds = results["seconds"]
+    sizes = ", ".join(map(str, results["training sizes"]))
     return "\n\n".join(
         [
             f"# {results['data']}: weights tested under more padding",
             f"Written by `python experiments/padding.py`; {results['steps']} steps of"
-            f" configs/own_dataset.yaml, seed {results['seed']}; torch {torch.__version__}. Where a"
-            " picture's sides are multiples of 128 already, the first row of a shorter side is the"
-            " same test as the second.",
+            f" configs/own_dataset.yaml at {sizes} pixels, seed {results['seed']}; torch"
+            f" {torch.__version__}. Where a picture's sides are multiples of 128 already, the first"
+            " row of a shorter side is the same test as the second.",
             tabulate(cells, headers, tablefmt="pipe", disable_numparse=True),
             f"A step of training takes {seconds['False']:.3f} s without padding and"
             f" {seconds['True']:.3f} s with it ({seconds['False'] / seconds['True']:.2f} times),"
@@ -186,6 +187,7 @@ def run_all(args: argparse.Namespace) -> dict[str, Any]:
         "data": data.name,
         "steps": cfg.SOLVER.MAX_ITER,
         "seed": cfg.SEED,
+        "training sizes": list(cfg.INPUT.MIN_SIZE_TRAIN),
         "scores": scores,
         "seconds": time_steps(options, args.steps, output),
     }

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75")
 OWN = "own"  # this project as a peer, whose rows come first
+SMALLER = "own_dataset_from_random"  # a recipe of it with smaller images than all others get
 
 
 @dataclass(frozen=True)
@@ -181,12 +182,15 @@ class Report:
 
     def _introduction(self) -> str:
         lowest = dict.fromkeys(str(run.result.get("lowest score", "unknown")) for run in self.runs)
+        has_smaller = any(run.planned.model.model == SMALLER for run in self.runs)
+        but = f" {SMALLER} has a smaller input, its own;" if has_smaller else ""
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
             " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds, of"
             f" detections with a score from {', '.join(lowest)} on;"
             " this project's minutes include its final evaluation, the others' only training;"
-            " Ultralytics trains, as it does for everyone, on squares of the input's longer side."
+            f"{but} Ultralytics trains, as it does for everyone, on squares of the input's longer"
+            " side."
             " Medians of milliseconds per picture, one at a time, detectors in turns, each with its"
             " library's own lowest score; those without a ratio were timed in another call, whose"
             f" times do not compare. {self._versions()}."

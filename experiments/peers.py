@@ -6,9 +6,10 @@
 Every peer is trained on the same pictures for 5, 10 and 20 minutes of wall clock with the same
 threads, by a script of experiments/peers that runs in an environment of its own, where the user has
 installed it. pycocotools scores the detections of all; at the end all of them are timed in turns,
-one picture at a time, at the same input size: that of this project's recipe. Runs that are complete
-are not repeated. Results: experiments/results/<name>.json and .md; those of earlier calls stay in
-them, until a run, or a timing in turns with as many others, takes their place.
+one picture at a time, at the same input size: that of this project's own_dataset (its
+own_dataset_from_random keeps its own, a smaller one). Runs that are complete are not repeated.
+Results: experiments/results/<name>.json and .md; those of earlier calls stay in them, until a run,
+or a timing in turns with as many others, takes their place.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from dyhead.safe_io.json_text import write_json
 from dyhead.safe_io.save import write_text_atomically
 
 PROJECT = Path(__file__).resolve().parents[1]
-RECIPE = "own_dataset"  # whose input size all get
+RECIPE = "own_dataset"  # whose input size the other libraries get
 OVERHEAD = 90.0  # seconds of a run outside its training: imports, detection
 
 

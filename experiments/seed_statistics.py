@@ -70,7 +70,10 @@ def student_p_value(t: float, freedom: int) -> float:
     return max(0.0, 1 - inside)
 
 
-def sign_p_value(ahead: float, n: int) -> float:
-    """Return the two-sided p-value of the sign test: `ahead` of `n` pairs, each by a fair coin."""
-    extreme = math.floor(min(ahead, n - ahead))
+def sign_p_value(ahead: int, n: int) -> float:
+    """Return the two-sided p-value of the sign test: `ahead` of `n` pairs, each by a fair coin.
+
+    Pairs of equal values are in neither number.
+    """
+    extreme = min(ahead, n - ahead)
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(extreme + 1)) / 2**n)

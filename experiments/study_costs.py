@@ -9,15 +9,18 @@ from pathlib import Path
 from comparisons import Variant
 from study_plan import config_file, fingerprint
 
+from dyhead.config import load_config
 from dyhead.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
-SIZE = ("256", "384")  # height and width of the image that they are counted for
 
 
 @functools.cache
 def count_multiply_adds(variant: Variant, overrides: tuple[str, ...], folder: Path) -> float:
     """Have `dyhead analyze` count a detector's multiply-adds; known ones are kept in a file.
+
+    They are those of an image as high and wide as the config tests them at most, since not all
+    costs grow with the image: a second stage has as many regions in a small one.
 
     Args:
         variant: the detector.
@@ -29,11 +32,14 @@ def count_multiply_adds(variant: Variant, overrides: tuple[str, ...], folder: Pa
     """
     config = config_file(variant)
     options = (*variant.options, *overrides)
-    path = folder / f"{config.stem}-{fingerprint(config, options)}.json"
+    given = load_config(config, options)[0].INPUT
+    longer = given.MAX_SIZE_TEST
+    size = (str(min(given.MIN_SIZE_TEST or longer, longer)), str(longer))
+    path = folder / f"{config.stem}-{fingerprint(config, options)}-{'x'.join(size)}.json"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "dyhead", "analyze", "--config", str(config)]
-        command += ["--size", *SIZE, "--json", str(path), *options]
+        command += ["--size", *size, "--json", str(path), *options]
         print(f"Counting the multiply-adds of {variant.title}", flush=True)
         if subprocess.run(command, stdout=subprocess.DEVNULL, cwd=PROJECT).returncode:
             raise UserError(f"{variant.title} has no number of multiply-adds, see above.")

@@ -81,9 +81,10 @@ def test_a_training_is_repeated_for_other_options_and_annotations_alone(
 
 
 def test_the_report_says_what_was_trained(cells: Path, trainings: list[Path]) -> None:
-    text = report(call(cells, "SOLVER.MAX_ITER", "7", "SEED", "5"))
+    sizes = ("INPUT.MIN_SIZE_TRAIN", "(96, 128)")
+    text = report(call(cells, "SOLVER.MAX_ITER", "7", "SEED", "5", *sizes))
     assert text.startswith("# cells: weights tested") and "; 7 steps of" in text
-    assert ", seed 5; " in text and "(0.50 times)" in text
+    assert " at 96, 128 pixels, seed 5; " in text and "(0.50 times)" in text
     rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in text.splitlines()]
     assert ["True", "352", "multiples of 128"] in rows and ["False", "352", "least"] in rows
     assert ["False", "384", "multiples of 128"] not in rows

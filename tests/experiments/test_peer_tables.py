@@ -5,7 +5,7 @@ import json
 import peer_scripts
 import pytest
 from peer_results import read_report
-from peer_tables import PeerModel, PeerRun, PlannedRun, format_table, scores_cell
+from peer_tables import PeerModel, PeerRun, PlannedRun, Report, format_table, scores_cell
 from peer_timing import Milliseconds
 
 
@@ -39,6 +39,15 @@ def test_only_times_of_one_session_are_divided_by_each_other() -> None:
         ("30.0", "1.00"),
         ("60.0", "2.00"),
     ]
+
+
+def test_the_page_says_which_recipe_has_smaller_images() -> None:
+    """Its times are no more of the size in the heading than its scores."""
+    for name, is_said in (("own_dataset", False), ("own_dataset_from_random", True)):
+        planned = PlannedRun(PeerModel("own", name, "random"), "cells", 5, 1)
+        run = PeerRun(planned, "", {"AP": 1.0, "AP50": 1.0, "AP75": 1.0, "parameters": 1e6})
+        page = Report("peers", "cpu", 1, {"cells": (384, 512)}, {}, {}, [run], [], {}, {})
+        assert ("from_random has a smaller input" in page.as_text()) == is_said
 
 
 def test_the_published_results_give_the_published_tables() -> None:

@@ -111,6 +111,25 @@ def test_every_baseline_counts_once_by_its_mean_over_the_seeds() -> None:
     assert "sign test: p = 1.000" in text
 
 
+def test_equal_detectors_are_no_evidence_in_the_sign_test() -> None:
+    other = Variant("other", "fcos")
+    table = Table(
+        "t",
+        "",
+        ("detector",),
+        (*TABLE.rows, Row(("other",), other), Row(("more",), Variant("more", "fcos"), other)),
+    )
+    runs = {row.variant: make_run(row.variant, 1) for row in table.rows}
+    plan = [
+        Entry(table, row, runs[row.variant], runs[row.baseline] if row.baseline else None)
+        for row in table.rows
+    ]
+    found = {run.name: result(ap) for run, ap in zip(runs.values(), (0, 0, 30, 31), strict=True)}
+    text = format_study(plan, found)
+    assert "ahead of 1.5 of 2" in text
+    assert "sign test: p = 1.000" in text, "one coin that says something"
+
+
 def test_of_rows_that_share_a_baseline_the_first_counts_in_the_sum() -> None:
     other = Variant("other", "fcos")
     rows = (
