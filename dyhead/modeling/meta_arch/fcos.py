@@ -19,9 +19,9 @@ from dyhead.modeling.meta_arch.fcos_assignment import assign_locations
 from dyhead.modeling.meta_arch.locations import DistanceTransform, build_location_generator
 from dyhead.modeling.meta_arch.towers import tower_depth
 
-# Strides. Rectified distances that start around 0 have no gradient where they are negative, and none
-# at all where both of an axis are: where objects are small, the first steps, which shorten those that
-# are too long, then end with boxes without area everywhere, which no later step can change.
+# Strides. Rectified distances have no gradient where they are negative, and a box none at all where
+# both of an axis are. Started around 0, the first steps, which shorten those that are too long for
+# small objects, leave boxes without area everywhere, which no later step can change.
 FIRST_DISTANCE = 1.0
 
 
