@@ -162,7 +162,7 @@ def test_exponentials_of_distances_start_at_a_pixel(cfg, batch):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_boxes_of_small_objects_do_not_shrink_to_nothing(cfg, seed):
-    """What shortens boxes that stick out has to leave them an area, and so a gradient."""
+    """Steps that shorten boxes that stick out leave them an area, and so a gradient."""
     cfg.MODEL.FCOS.NUM_CONVS, cfg.MODEL.FCOS.CHANNELS = 4, 64
     cfg.MODEL.FCOS.PREDICTOR_INIT_STD = 0.1
     torch.manual_seed(seed)
