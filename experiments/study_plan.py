@@ -41,6 +41,7 @@ class Run:
         seed: of the training.
         key: a hash of the whole config without the seed and the paths.
         annotations: a digest of those of the data set, see `DataSet`.
+        num_classes: of the data set.
     """
 
     title: str = field(compare=False)
@@ -50,6 +51,7 @@ class Run:
     seed: int
     key: str
     annotations: str
+    num_classes: int = field(compare=False, default=0)
 
     @property
     def name(self) -> str:
@@ -86,21 +88,23 @@ class Length:
         equal: what the trainings have in common, of `EQUAL`.
         minutes: of wall clock, where these are equal.
         steps: where these are equal; where multiply-adds are, the steps of ATSS without DyHead.
-        multiply_adds: counts those of a detector for one image; called only where they are equal.
+        multiply_adds: counts those of a detector of so many classes for one image; called only
+            where they are equal.
     """
 
     equal: str
     minutes: float
     steps: int
-    multiply_adds: Callable[[Variant], float]
+    multiply_adds: Callable[[Variant, int], float]
 
-    def options(self, variant: Variant) -> tuple[str, ...]:
-        """Return the overrides that give a detector its length."""
+    def options(self, variant: Variant, num_classes: int) -> tuple[str, ...]:
+        """Return the overrides that give a detector of so many classes its length."""
         if self.equal == "minutes":
             return ("SOLVER.MINUTES", f"{self.minutes:g}")
         steps = float(self.steps)
         if self.equal == "multiply-adds":
-            steps *= self.multiply_adds(PLAIN_ATSS) / self.multiply_adds(variant)
+            plain, own = (self.multiply_adds(each, num_classes) for each in (PLAIN_ATSS, variant))
+            steps *= plain / own
         return ("SOLVER.MINUTES", "0", "SOLVER.MAX_ITER", str(max(1, round(steps))))
 
 
@@ -123,7 +127,8 @@ def make_plan(
 
     def make_run(variant: Variant, data: DataSet, seed: int) -> Run:
         config = config_file(variant)
-        all_options = (*length.options(variant), *variant.options, *data.options, *options)
+        of_length = length.options(variant, data.num_classes)
+        all_options = (*of_length, *variant.options, *data.options, *options)
         return Run(
             variant.title,
             data.name,
@@ -132,6 +137,7 @@ def make_plan(
             seed,
             _planned_fingerprint(config, all_options),
             data.annotations,
+            data.num_classes,
         )
 
     return [

@@ -29,15 +29,16 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
         trainings: what the trainings of this call have in common, such as their steps.
 
     Returns:
-        its "settings", "tables", "annotations" and "runs", which are empty where there is no such
-        file; "annotations" has the digest of each data set by its name.
+        its "settings", "tables", "annotations", "classes" and "runs", which are empty where there
+        is no such file; "annotations" has the digest of each data set by its name, "classes" their
+        number.
 
     Raises:
         UserError: it holds other trainings.
     """
     if not path.is_file():
-        return {"settings": {}, "tables": [], "annotations": {}, "runs": []}
-    known: dict[str, Any] = {"annotations": {}, **json.loads(path.read_text("utf-8"))}
+        return {"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []}
+    known: dict[str, Any] = {"annotations": {}, "classes": {}, **json.loads(path.read_text("utf-8"))}
     if known["runs"]:
         refuse_other_settings(path, known["settings"], trainings)
     return known
@@ -157,6 +158,7 @@ def write_results(
         "settings": dict(settings),
         "tables": as_values(plan, dict(results)),
         "annotations": {run.data: run.annotations for run in unique_runs(plan)},
+        "classes": {run.data: run.num_classes for run in unique_runs(plan)},
         "runs": [*runs, *others],
         "failures": dict(failures),
     }
