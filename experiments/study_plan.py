@@ -19,8 +19,9 @@ from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 EQUAL = ("minutes", "steps", "multiply-adds")
-# Keys that say where things are: a run is known by its data set's name and annotations.
-PLACES = ("OUTPUT_DIR", "DATASETS.SOURCES")
+# Keys that say where things are: a run is known by its data set's name and annotations, and its
+# result tells the device.
+PLACES = ("OUTPUT_DIR", "DATASETS.SOURCES", "MODEL.DEVICE")
 # Keys that change nothing in a detector without blocks.
 OF_BLOCKS = (
     "SOLVER.DYHEAD_LR_FACTOR",
@@ -160,11 +161,11 @@ def config_file(variant: Variant) -> Path:
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
-    The paths of results and data do not count, so that another machine goes on from what is
-    written, nor do keys of blocks or of multi-scale testing where there is none. A run of the same
-    fingerprint, annotations and seed counts as the same: neither the code nor PyTorch is compared,
-    whose commit and version each result tells. Keys that the project gets later, with defaults that
-    change nothing, leave it as it is.
+    The device and the paths of results and data do not count, so that another machine goes on from
+    what is written, nor do keys of blocks or of multi-scale testing where there is none. A run of
+    the same fingerprint, annotations and seed counts as the same: neither the code nor PyTorch is
+    compared, whose commit and version each result tells. Keys that the project gets later, with
+    defaults that change nothing, leave it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
     without = {*PLACES, *(() if cfg.MODEL.DYHEAD.NUM_CONVS else OF_BLOCKS)}

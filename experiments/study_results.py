@@ -36,9 +36,10 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: it holds other trainings.
     """
+    empty = {"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []}
     if not path.is_file():
-        return {"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []}
-    known: dict[str, Any] = {"annotations": {}, "classes": {}, **json.loads(path.read_text("utf-8"))}
+        return empty
+    known: dict[str, Any] = {**empty, **json.loads(path.read_text("utf-8"))}
     if known["runs"]:
         refuse_other_settings(path, known["settings"], trainings)
     return known

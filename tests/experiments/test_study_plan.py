@@ -78,6 +78,7 @@ def test_a_fingerprint_tells_trainings_apart_and_not_their_folders() -> None:
     plain = fingerprint(config, ())
     assert fingerprint(config, ("OUTPUT_DIR", "elsewhere")) == plain
     assert fingerprint(config, DATA[0].options) == plain, "which another machine has elsewhere"
+    assert fingerprint(config, ("MODEL.DEVICE", "cpu")) == plain, "as where there is no GPU"
     assert fingerprint(config, ("MODEL.DYHEAD.CHANNELS", "64")) == plain, "as the config has it"
     assert fingerprint(config, ("MODEL.DYHEAD.CHANNELS", "32")) != plain
     assert fingerprint(config, ("SOLVER.MINUTES", "3")) != plain
