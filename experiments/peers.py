@@ -10,7 +10,8 @@ one picture at a time. The other libraries get the input size of this project's 
 other recipes keep their own, and the tables tell each row's. Runs that are complete are not
 repeated. Results: experiments/results/<name>.json and .md; those of earlier calls stay in them,
 until a run, or a timing in turns with as many others, takes their place; a row is of one recipe, or
-of the same versions, so that its other runs leave the tables.
+of the same versions, so that its other runs leave the tables. experiments/public_data.py makes the
+data of the published results.
 """
 
 import argparse

@@ -14,7 +14,8 @@ seeds, tables or data as well. The first seed of all comparisons comes before th
 a comparison is begun only if it fits into the hours. Results: experiments/results/<name>.json and
 .md, written after each run; those of earlier calls stay in them. A data set is known by the name of
 its folder and by its annotations: where these were corrected, or results say nothing of them, it is
-trained again, and the earlier results stay beside the tables.
+trained again, and the earlier results stay beside the tables. experiments/public_data.py makes the
+data of the published results.
 """
 
 import argparse
