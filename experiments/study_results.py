@@ -176,8 +176,8 @@ def describe(settings: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
     said = "; ".join(f"{key}: {value}" for key, value in described.items() if value != "")
     return (
         f"Written by `python experiments/study.py`. Runs: {len(runs)}; {said}. AP with the range"
-        " over the seeds; p: two-sided, of a paired t-test over the seeds' AP; ahead: seeds with a"
-        " higher AP than the baseline's."
+        " over the seeds; against its baseline: the difference over the seeds that both have; p:"
+        " two-sided, of a paired t-test over these; ahead: those with a higher AP."
     )
 
 
