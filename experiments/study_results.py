@@ -36,10 +36,10 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: it holds other trainings.
     """
-    empty = {"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []}
-    if not path.is_file():
-        return empty
-    known: dict[str, Any] = {**empty, **json.loads(path.read_text("utf-8"))}
+    known: dict[str, Any] = {
+        **{"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []},
+        **(json.loads(path.read_text("utf-8")) if path.is_file() else {}),
+    }
     if known["runs"]:
         refuse_other_settings(path, known["settings"], trainings)
     return known
