@@ -43,8 +43,10 @@ class _SamePadding(torch.autograd.Function):
     """`pad_same` whose gradient is a part of the one behind it; that of `F.pad` is a copy."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, *geometry: list[int]) -> Tensor:
-        padded: Tensor = pad_same(maps, *geometry)
+    def forward(
+        ctx: Any, maps: Tensor, kernel: list[int], stride: list[int], dilation: list[int]
+    ) -> Tensor:
+        padded: Tensor = pad_same(maps, kernel, stride, dilation)
         ctx.size = maps.shape[-2:]
         ctx.before = [(p - s) // 2 for p, s in zip(padded.shape[-2:], ctx.size, strict=True)]
         return padded
