@@ -22,12 +22,14 @@ class DataSet(NamedTuple):
         train: path of the part to train on.
         val: path of the part to evaluate on.
         annotations: see `annotations_digest`; "" before anybody has read them.
+        num_classes: of the annotations; 0 before.
     """
 
     name: str
     train: str
     val: str
     annotations: str = ""
+    num_classes: int = 0
 
     @property
     def options(self) -> tuple[str, str]:
@@ -120,7 +122,7 @@ def changed_annotations(data: DataSet, folder: Path) -> str:
     """Say that annotations are no longer those that a data set has the digest of, or "".
 
     Args:
-        data: of `with_digests`.
+        data: of `with_annotations`.
         folder: takes what `prepare_data` writes.
     """
     try:
@@ -134,8 +136,8 @@ def changed_annotations(data: DataSet, folder: Path) -> str:
     )
 
 
-def with_digests(data_sets: Sequence[DataSet], folder: Path) -> list[DataSet]:
-    """Read the annotations of data sets, and return these with the digests.
+def with_annotations(data_sets: Sequence[DataSet], folder: Path) -> list[DataSet]:
+    """Read the annotations of data sets, and return these with what a `DataSet` tells of them.
 
     Args:
         data_sets: of `find_data_sets`.
@@ -144,7 +146,9 @@ def with_digests(data_sets: Sequence[DataSet], folder: Path) -> list[DataSet]:
     Raises:
         UserError: see `prepare_data`.
     """
-    return [
-        each._replace(annotations=annotations_digest(prepare_data(each, folder)))
-        for each in data_sets
-    ]
+    return [_with_annotations(each, prepare_data(each, folder)) for each in data_sets]
+
+
+def _with_annotations(data: DataSet, prepared: Path) -> DataSet:
+    categories = json.loads((prepared / "val.json").read_text(encoding="utf-8"))["categories"]
+    return data._replace(annotations=annotations_digest(prepared), num_classes=len(categories))

@@ -2,7 +2,7 @@
 
     python experiments/padding.py --data BCCD
 
-The data may have any format (docs/data.md); BCCD is https://github.com/Shenggan/BCCD_Dataset.
+The data may have any format (docs/data.md); experiments/public_data.py makes BCCD.
 configs/own_dataset.yaml is trained with a short schedule, once with MODEL.PADDING_IN_STATISTICS and
 once without. Then each one's weights are tested under more and more padding: every picture stands
 in a batch with a larger one. Besides, steps of both are timed in turns. Runs that are complete in

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 MARK = "@peer "
 CLASSIFIER = "-cls"  # how the name of a file of Ultralytics ends that holds a classifier
 LOWEST_SCORE = 0.001  # of what counts for AP
+INPUT_SIZE = "input (height, width)"  # the key of the size in a result
 WARM_UP = 5  # pictures
 TOLD = 20  # pictures from one line of progress to the next
 
@@ -163,6 +164,10 @@ class Peer(ABC):
     def models(self) -> list[tuple[str, str]]:
         """Return the pairs of model and weights that it can train here."""
 
+    def input_size(self, task: Task) -> tuple[int, int]:
+        """Return the height and width that it detects at in pictures of the usual size."""
+        return task.height, task.width
+
     @abstractmethod
     def train(self, task: Task) -> None:
         """Train and leave the weights in `task.output`."""
@@ -231,6 +236,7 @@ def train(peer: Peer, task: Task) -> None:
         "parameters": model.parameters,
         "versions": peer.versions(),
         "lowest score": LOWEST_SCORE,
+        INPUT_SIZE: peer.input_size(task),
     }
     for name, content in (("detections", detections), ("peer", facts)):
         path = Path(task.output) / f"{name}.json"

@@ -63,7 +63,7 @@ def restore(known: Report, folders: Mapping[PlannedRun, Path]) -> None:
 
     Args:
         known: the results of earlier calls.
-        folders: of the runs of this call; a run of the same folder had the same settings.
+        folders: as this call names them; a run of the same folder had the same settings.
     """
     for run in (*known.runs, *known.earlier):
         folder = folders.get(run.planned)
@@ -76,9 +76,10 @@ def merge(known: Report, new: Report, folders: Mapping[PlannedRun, Path]) -> Rep
 
     Args:
         known: the results of earlier calls. Runs and their times leave the tables where this call
-            has them with other settings, versions or annotations.
+            has their rows with other settings, versions or annotations.
         new: those of this call.
-        folders: of the runs of this call.
+        folders: of the runs of this call, and of the known ones in its rows, as this call names
+            them.
     """
     changed = {
         data

@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from peer_protocol import CLASSIFIER
+from peer_protocol import CLASSIFIER, INPUT_SIZE
 from peer_timing import Milliseconds
 from run_results import Result, number
 from tabulate import tabulate
 
 SCORES = ("AP", "AP50", "AP75")
 OWN = "own"  # this project as a peer, whose rows come first
-SMALLER = "own_dataset_from_random"  # a recipe of it with smaller images than all others get
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,8 @@ def format_table(
     Times of several sessions do not compare: ratios are of the one that has most detectors.
     """
     lengths = [f"{value:g} min" for value in minutes]
-    headings = ["detector", "weights", *lengths, "ms", "x fastest", "ms with loading", "parameters"]
+    headings = ["detector", "weights", "input", *lengths]
+    headings += ["ms", "x fastest", "ms with loading", "parameters"]
     models = sorted(
         dict.fromkeys(run.planned.model for run in runs), key=lambda model: model.peer != OWN
     )
@@ -93,11 +93,17 @@ def format_table(
         timing = timings.get(model)
         parameters = f"{own[-1].result['parameters'] / 1e6:.1f} M"
         rows.append(
-            [f"{model.peer} {model.model}", model.start, *cells]
+            [f"{model.peer} {model.model}", model.start, input_cell(own), *cells]
             + _timing_cells(timing, fastest if timing and timing.session == session else None)
             + [parameters]
         )
     return tabulate(rows, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def input_cell(runs: Sequence[PeerRun]) -> str:
+    """Format the input's height x width of runs; results before these told it have none."""
+    sizes = dict.fromkeys(tuple(run.result.get(INPUT_SIZE, ())) for run in runs)
+    return ", ".join(" x ".join(map(str, size)) or "unknown" for size in sizes)
 
 
 def scores_cell(results: Sequence[Result]) -> str:
@@ -130,7 +136,7 @@ class Report:
         name: its title.
         device: that all ran on.
         threads: of each.
-        sizes: height and width of the input, by data set.
+        sizes: height and width of the input that the other libraries get, by data set.
         digests: of the annotations, by data set.
         versions: of the packages of every peer.
         runs: those that are complete.
@@ -172,29 +178,34 @@ class Report:
     def as_text(self) -> str:
         """Format a Markdown page."""
         parts = [f"# {self.name}", self._introduction()]
-        for data, (height, width) in self.sizes.items():
+        for data in self.sizes:
             if runs := [run for run in self.runs if run.planned.data == data]:
                 minutes = sorted({run.planned.minutes for run in runs})
                 table = format_table(runs, minutes, self.timings.get(data, {}))
-                parts += [f"## {data}, input {height} x {width}", table]
+                parts += [f"## {data}", table]
         parts += [f"- {title} failed: {line}" for title, line in self.failures.items()]
         return "\n\n".join(parts) + "\n"
 
     def _introduction(self) -> str:
-        lowest = dict.fromkeys(str(run.result.get("lowest score", "unknown")) for run in self.runs)
-        has_smaller = any(run.planned.model.model == SMALLER for run in self.runs)
-        but = f" {SMALLER} has a smaller input, its own;" if has_smaller else ""
         return (
             f"Written by `python experiments/peers.py` on {self.device}, threads: {self.threads}."
-            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds, of"
-            f" detections with a score from {', '.join(lowest)} on;"
-            " this project's minutes include its final evaluation, the others' only training;"
-            f"{but} Ultralytics trains, as it does for everyone, on squares of the input's longer"
-            " side."
+            " AP / AP50 / AP75 by pycocotools after minutes of training, means over the seeds;"
+            " this project's minutes include its final evaluation, the others' only training."
+            f" Lowest score of detections that count: {self._lowest_scores()}."
+            " Input: height x width in detection, of pictures of the most frequent size;"
+            " Ultralytics trains, as it does for everyone, on squares of the longer side."
             " Medians of milliseconds per picture, one at a time, detectors in turns, each with its"
             " library's own lowest score; those without a ratio were timed in another call, whose"
             f" times do not compare. {self._versions()}."
         )
+
+    def _lowest_scores(self) -> str:
+        """Name those of every peer's runs."""
+        found: dict[str, dict[str, None]] = {}
+        for run in self.runs:
+            lowest = str(run.result.get("lowest score", "unknown"))
+            found.setdefault(run.planned.model.peer, {})[lowest] = None
+        return ", ".join(f"{peer} {' and '.join(each)}" for peer, each in found.items())
 
     def _versions(self) -> str:
         """Name the packages of every peer, in all versions that its runs had."""

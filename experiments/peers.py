@@ -6,10 +6,12 @@
 Every peer is trained on the same pictures for 5, 10 and 20 minutes of wall clock with the same
 threads, by a script of experiments/peers that runs in an environment of its own, where the user has
 installed it. pycocotools scores the detections of all; at the end all of them are timed in turns,
-one picture at a time, at the same input size: that of this project's own_dataset (its
-own_dataset_from_random keeps its own, a smaller one). Runs that are complete are not repeated.
-Results: experiments/results/<name>.json and .md; those of earlier calls stay in them, until a run,
-or a timing in turns with as many others, takes their place.
+one picture at a time. The other libraries get the input size of this project's own_dataset; its
+other recipes keep their own, and the tables tell each row's. Runs that are complete are not
+repeated. Results: experiments/results/<name>.json and .md; those of earlier calls stay in them,
+until a run, or a timing in turns with as many others, takes their place; a row is of one recipe, or
+of the same versions, so that its other runs leave the tables. experiments/public_data.py makes the
+data of the published results.
 """
 
 import argparse
@@ -95,10 +97,10 @@ class Contest:
         self.peers = {peer.name: peer for peer in self._peers()}
         self.descriptions = {name: self._describe(peer) for name, peer in self.peers.items()}
         self.plan = list(self._plan())
-        self.folders = {planned: Path(self.task(planned).output) for planned in self.plan}
         device = "cuda:0" if args.device.startswith("cuda") else "cpu"
         self.device = describe_devices()[device]["name"]
         self.known = read_report(self.results_path, self.device, args.threads)
+        self.folders = {each: Path(self.task(each).output) for each in self._of_rows()}
         restore(self.known, self.folders)
         self.timings: dict[str, dict[PeerModel, Milliseconds]] = {}
         self.runner = Runner(
@@ -131,6 +133,12 @@ class Contest:
         for seed, minutes, data in product(seeds, self.args.minutes, self.data):
             for model in models:
                 yield PlannedRun(model, data, minutes, seed)
+
+    def _of_rows(self) -> list[PlannedRun]:
+        """List the runs of this call, and those of earlier calls in its rows."""
+        rows = {(planned.model, planned.data) for planned in self.plan}
+        earlier = (run.planned for run in self.known.runs)
+        return [*self.plan, *(each for each in earlier if (each.model, each.data) in rows)]
 
     def _groups(self) -> list[list[Job]]:
         """List runs of the same seed, minutes and data together: a comparison of all models."""

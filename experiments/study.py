@@ -14,7 +14,8 @@ seeds, tables or data as well. The first seed of all comparisons comes before th
 a comparison is begun only if it fits into the hours. Results: experiments/results/<name>.json and
 .md, written after each run; those of earlier calls stay in them. A data set is known by the name of
 its folder and by its annotations: where these were corrected, or results say nothing of them, it is
-trained again, and the earlier results stay beside the tables.
+trained again, and the earlier results stay beside the tables. experiments/public_data.py makes the
+data of the published results.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from typing import Any
 
 import torch
 from comparisons import TABLES
-from data_sets import DataSet, changed_annotations, find_data_sets, with_digests
+from data_sets import DataSet, changed_annotations, find_data_sets, with_annotations
 from job_runner import Job, Runner
 from one_call import make_call
 from run_results import Result, result_in
@@ -136,7 +137,7 @@ class Study:
         """
         self.args = args
         self.output: Path = args.output
-        data_sets = with_digests(find_data_sets(args.data), self.output / "data")
+        data_sets = with_annotations(find_data_sets(args.data), self.output / "data")
         self.data_sets = {each.name: each for each in data_sets}
         self.plan = self._make_plan(args.tables, data_sets, args.seeds)
         self.chosen = self._chosen()
@@ -202,8 +203,11 @@ class Study:
         named = {data_set.name for data_set in data_sets}
         others = dict.fromkeys(run["data"] for run in known["runs"] if run["data"] not in named)
         seeds = max([self.args.seeds, *(run["seed"] for run in known["runs"])])
-        digests = known["annotations"]
-        others_known = (DataSet(name, name, name, digests.get(name, "")) for name in others)
+        digests, classes = known["annotations"], known["classes"]
+        others_known = (
+            DataSet(name, name, name, digests.get(name, ""), classes.get(name, 0))
+            for name in others
+        )
         return self._make_plan(tables, [*data_sets, *others_known], seeds)
 
     def _job(self, run: Run) -> Job:

@@ -10,13 +10,16 @@ from comparisons import Variant
 from study_plan import config_file, fingerprint
 
 from dyhead.config import load_config
+from dyhead.data.num_classes import num_classes_key
 from dyhead.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
 @functools.cache
-def count_multiply_adds(variant: Variant, overrides: tuple[str, ...], folder: Path) -> float:
+def count_multiply_adds(
+    variant: Variant, num_classes: int, overrides: tuple[str, ...], folder: Path
+) -> float:
     """Have `dyhead analyze` count a detector's multiply-adds; known ones are kept in a file.
 
     They are those of an image as high and wide as the config tests them at most, since not all
@@ -24,6 +27,8 @@ def count_multiply_adds(variant: Variant, overrides: tuple[str, ...], folder: Pa
 
     Args:
         variant: the detector.
+        num_classes: of the data, which RetinaNet has an output for at each of its nine anchors; 0
+            leaves the config's.
         overrides: of its config besides its own.
         folder: of these files.
 
@@ -32,9 +37,11 @@ def count_multiply_adds(variant: Variant, overrides: tuple[str, ...], folder: Pa
     """
     config = config_file(variant)
     options = (*variant.options, *overrides)
-    given = load_config(config, options)[0].INPUT
-    longer = given.MAX_SIZE_TEST
-    size = (str(min(given.MIN_SIZE_TEST or longer, longer)), str(longer))
+    cfg, _ = load_config(config, options)
+    if num_classes:
+        options += (num_classes_key(cfg), str(num_classes))
+    longer = cfg.INPUT.MAX_SIZE_TEST
+    size = (str(min(cfg.INPUT.MIN_SIZE_TEST or longer, longer)), str(longer))
     path = folder / f"{config.stem}-{fingerprint(config, options)}-{'x'.join(size)}.json"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,9 @@ from dyhead.layers import BlockOptions
 
 CONFIGS = Path(__file__).parent / "configs"
 EQUAL = ("minutes", "steps", "multiply-adds")
-# Keys that say where things are: a run is known by its data set's name and annotations.
-PLACES = ("OUTPUT_DIR", "DATASETS.SOURCES")
+# Keys that say where things are: a run is known by its data set's name and annotations, and its
+# result tells the device.
+PLACES = ("OUTPUT_DIR", "DATASETS.SOURCES", "MODEL.DEVICE")
 # Keys that change nothing in a detector without blocks.
 OF_BLOCKS = (
     "SOLVER.DYHEAD_LR_FACTOR",
@@ -41,6 +42,7 @@ class Run:
         seed: of the training.
         key: a hash of the whole config without the seed and the paths.
         annotations: a digest of those of the data set, see `DataSet`.
+        num_classes: of the data set.
     """
 
     title: str = field(compare=False)
@@ -50,6 +52,7 @@ class Run:
     seed: int
     key: str
     annotations: str
+    num_classes: int = field(compare=False, default=0)
 
     @property
     def name(self) -> str:
@@ -86,21 +89,23 @@ class Length:
         equal: what the trainings have in common, of `EQUAL`.
         minutes: of wall clock, where these are equal.
         steps: where these are equal; where multiply-adds are, the steps of ATSS without DyHead.
-        multiply_adds: counts those of a detector for one image; called only where they are equal.
+        multiply_adds: counts those of a detector of so many classes for one image; called only
+            where they are equal.
     """
 
     equal: str
     minutes: float
     steps: int
-    multiply_adds: Callable[[Variant], float]
+    multiply_adds: Callable[[Variant, int], float]
 
-    def options(self, variant: Variant) -> tuple[str, ...]:
-        """Return the overrides that give a detector its length."""
+    def options(self, variant: Variant, num_classes: int) -> tuple[str, ...]:
+        """Return the overrides that give a detector of so many classes its length."""
         if self.equal == "minutes":
             return ("SOLVER.MINUTES", f"{self.minutes:g}")
         steps = float(self.steps)
         if self.equal == "multiply-adds":
-            steps *= self.multiply_adds(PLAIN_ATSS) / self.multiply_adds(variant)
+            plain, own = (self.multiply_adds(each, num_classes) for each in (PLAIN_ATSS, variant))
+            steps *= plain / own
         return ("SOLVER.MINUTES", "0", "SOLVER.MAX_ITER", str(max(1, round(steps))))
 
 
@@ -123,7 +128,8 @@ def make_plan(
 
     def make_run(variant: Variant, data: DataSet, seed: int) -> Run:
         config = config_file(variant)
-        all_options = (*length.options(variant), *variant.options, *data.options, *options)
+        of_length = length.options(variant, data.num_classes)
+        all_options = (*of_length, *variant.options, *data.options, *options)
         return Run(
             variant.title,
             data.name,
@@ -132,6 +138,7 @@ def make_plan(
             seed,
             _planned_fingerprint(config, all_options),
             data.annotations,
+            data.num_classes,
         )
 
     return [
@@ -154,11 +161,11 @@ def config_file(variant: Variant) -> Path:
 def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     """Hash all keys of a config that are not at their defaults.
 
-    The paths of results and data do not count, so that another machine goes on from what is
-    written, nor do keys of blocks or of multi-scale testing where there is none. A run of the same
-    fingerprint, annotations and seed counts as the same: neither the code nor PyTorch is compared,
-    whose commit and version each result tells. Keys that the project gets later, with defaults that
-    change nothing, leave it as it is.
+    The device and the paths of results and data do not count, so that another machine goes on from
+    what is written, nor do keys of blocks or of multi-scale testing where there is none. A run of
+    the same fingerprint, annotations and seed counts as the same: neither the code nor PyTorch is
+    compared, whose commit and version each result tells. Keys that the project gets later, with
+    defaults that change nothing, leave it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
     without = {*PLACES, *(() if cfg.MODEL.DYHEAD.NUM_CONVS else OF_BLOCKS)}

@@ -29,15 +29,17 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
         trainings: what the trainings of this call have in common, such as their steps.
 
     Returns:
-        its "settings", "tables", "annotations" and "runs", which are empty where there is no such
-        file; "annotations" has the digest of each data set by its name.
+        its "settings", "tables", "annotations", "classes" and "runs", which are empty where there
+        is no such file; "annotations" has the digest of each data set by its name, "classes" their
+        number.
 
     Raises:
         UserError: it holds other trainings.
     """
+    empty = {"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []}
     if not path.is_file():
-        return {"settings": {}, "tables": [], "annotations": {}, "runs": []}
-    known: dict[str, Any] = {"annotations": {}, **json.loads(path.read_text("utf-8"))}
+        return empty
+    known: dict[str, Any] = {**empty, **json.loads(path.read_text("utf-8"))}
     if known["runs"]:
         refuse_other_settings(path, known["settings"], trainings)
     return known
@@ -157,6 +159,7 @@ def write_results(
         "settings": dict(settings),
         "tables": as_values(plan, dict(results)),
         "annotations": {run.data: run.annotations for run in unique_runs(plan)},
+        "classes": {run.data: run.num_classes for run in unique_runs(plan)},
         "runs": [*runs, *others],
         "failures": dict(failures),
     }
@@ -173,8 +176,8 @@ def describe(settings: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
     said = "; ".join(f"{key}: {value}" for key, value in described.items() if value != "")
     return (
         f"Written by `python experiments/study.py`. Runs: {len(runs)}; {said}. AP with the range"
-        " over the seeds; p: two-sided, of a paired t-test over the seeds' AP; ahead: seeds with a"
-        " higher AP than the baseline's."
+        " over the seeds; against its baseline: the difference over the seeds that both have; p:"
+        " two-sided, of a paired t-test over these; ahead: those with a higher AP."
     )
 
 

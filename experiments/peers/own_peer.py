@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from peer_data import input_size
 from peer_protocol import LOWEST_SCORE, Found, Model, Part, Peer, Task, main
 
 from dyhead.config import find_config, load_config
@@ -56,6 +57,10 @@ class OwnPeer(Peer):
                 continue
             models.append((name, "ImageNet" if cfg.MODEL.WEIGHTS else "random"))
         return models
+
+    def input_size(self, task: Task) -> tuple[int, int]:
+        """Return that of the recipe, which may be another one than the others' size."""
+        return input_size(Path(task.data), task.model)
 
     def train(self, task: Task) -> None:
         """Train in a process of its own."""

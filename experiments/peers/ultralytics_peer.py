@@ -65,6 +65,11 @@ class UltralyticsPeer(Peer):
         numbers = {int(match[1]) for match in found if match}
         return [(f"yolo{n}n", "random") for n in sorted(CURRENT & numbers or {max(numbers)})]
 
+    def input_size(self, task: Task) -> tuple[int, int]:
+        """Return the task's, scaled so that the longer side is a multiple of the stride."""
+        scale = longer_side(task) / max(task.height, task.width)
+        return round(scale * task.height), round(scale * task.width)
+
     def train(self, task: Task) -> None:
         """Train with the default settings; all time goes into training, none into validation."""
         use_threads(task.threads)
@@ -91,9 +96,13 @@ class UltralyticsPeer(Peer):
         """
         use_threads(task.threads)
         yolo = ultralytics.YOLO(Path(task.output) / "run" / "weights" / "last.pt")
-        side = -(-max(task.height, task.width) // STRIDE) * STRIDE
-        settings: dict[str, Any] = {"imgsz": side, "rect": True, "device": task.device}
+        settings: dict[str, Any] = {"imgsz": longer_side(task), "rect": True, "device": task.device}
         return UltralyticsModel(yolo, settings | ({} if is_timed else {"conf": LOWEST_SCORE}))
+
+
+def longer_side(task: Task) -> int:
+    """Return the longer side of the input, as the library rounds it: up, to the stride."""
+    return -(-max(task.height, task.width) // STRIDE) * STRIDE
 
 
 def start(task: Task) -> Any:

@@ -83,6 +83,15 @@ def test_ultralytics_detects_in_upright_pictures_as_large_as_in_wide_ones(
     assert settings["imgsz"] == 512 and settings["rect"] is True
 
 
+@pytest.mark.parametrize(
+    ("size", "input_size"), [((384, 512), (384, 512)), ((384, 683), (396, 704))]
+)
+def test_ultralytics_tells_the_size_that_it_rounds_the_input_to(
+    size: tuple[int, int], input_size: tuple[int, int], ultralytics_peer: Any
+) -> None:
+    assert ultralytics_peer.UltralyticsPeer().input_size(make_task(*size)) == input_size
+
+
 def test_ultralytics_counts_detections_from_the_same_score(ultralytics_peer: Any) -> None:
     model = ultralytics_peer.UltralyticsPeer().load(make_task(384, 512), is_timed=False)
     model.detect(Image.new("RGB", (64, 48)))
@@ -119,6 +128,15 @@ def test_this_project_counts_detections_from_the_same_score(
     cfg, _ = load_config(find_config(recipe), found[0])
     assert cfg.MODEL.ATSS.INFERENCE_TH == LOWEST_SCORE
     assert cfg.MODEL.META_ARCHITECTURE.startswith("ATSS"), "or the key would be another one"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "height"), [("own_dataset", 384), ("own_dataset_from_random", 256)]
+)
+def test_this_project_tells_the_size_of_its_recipe(recipe: str, height: int, cells: Path) -> None:
+    task = replace(make_task(384, 512), model=recipe, data=str(cells))
+    found = own_peer.OwnPeer().input_size(task)
+    assert found[0] == height and abs(found[1] - height * 4 / 3) < 1, "pictures of 64 x 48"
 
 
 @pytest.fixture

@@ -34,20 +34,25 @@ def test_only_times_of_one_session_are_divided_by_each_other() -> None:
     runs = [PeerRun(PlannedRun(each, "cells", 5, 1), "", scores) for each in models.values()]
     timings = {models[name]: Milliseconds(ms, ms, when) for name, (ms, when) in names.items()}
     rows = [line.split("|") for line in format_table(runs, [5], timings).splitlines()[2:]]
-    assert [(row[4].strip(), row[5].strip()) for row in rows] == [
+    assert [(row[5].strip(), row[6].strip()) for row in rows] == [
         ("10.0", ""),
         ("30.0", "1.00"),
         ("60.0", "2.00"),
     ]
 
 
-def test_the_page_says_which_recipe_has_smaller_images() -> None:
-    """Its times are no more of the size in the heading than its scores."""
-    for name, is_said in (("own_dataset", False), ("own_dataset_from_random", True)):
-        planned = PlannedRun(PeerModel("own", name, "random"), "cells", 5, 1)
-        run = PeerRun(planned, "", {"AP": 1.0, "AP50": 1.0, "AP75": 1.0, "parameters": 1e6})
-        page = Report("peers", "cpu", 1, {"cells": (384, 512)}, {}, {}, [run], [], {}, {})
-        assert ("from_random has a smaller input" in page.as_text()) == is_said
+def test_a_row_tells_its_input_and_the_page_its_lowest_scores_where_they_are_known() -> None:
+    """Results before their runs told them are read as well."""
+    scores = {"AP": 1.0, "AP50": 1.0, "AP75": 1.0, "parameters": 1e6}
+    told = {**scores, "input (height, width)": [256, 341], "lowest score": 0.001}
+    runs = [
+        PeerRun(PlannedRun(PeerModel(peer, "small", "random"), "cells", 5, 1), "", result)
+        for peer, result in (("own", told), ("torchvision", scores))
+    ]
+    page = Report("peers", "cpu", 1, {"cells": (384, 512)}, {}, {}, runs, [], {}, {}).as_text()
+    rows = [line.split("|") for line in page.splitlines() if line.startswith("|")]
+    assert [row[3].strip() for row in rows[2:]] == ["256 x 341", "unknown"]
+    assert "detections that count: own 0.001, torchvision unknown." in page
 
 
 def test_the_published_results_give_the_published_tables() -> None:

@@ -1,5 +1,6 @@
-"""Multiply-adds are counted of images as the trainings have them."""
+"""Multiply-adds are counted of images and classes as the trainings have them."""
 
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -7,18 +8,18 @@ from typing import Any
 
 import pytest
 import study_costs
-from comparisons import PLAIN_ATSS
+from comparisons import PLAIN_ATSS, Variant
 from study_costs import count_multiply_adds
 
 
 @pytest.fixture
-def sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Heights and widths that `dyhead analyze` was asked for; it counts their pixels."""
-    asked: list[tuple[int, int]] = []
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Command lines of `dyhead analyze`, which counts the pixels of the size that it is given."""
+    asked: list[list[str]] = []
 
     def analyze(command: list[str], **_: Any) -> subprocess.CompletedProcess[bytes]:
+        asked.append(command)
         height, width = map(int, command[command.index("--size") + 1 :][:2])
-        asked.append((height, width))
         total = {"multiply_adds": height * width}
         path = Path(command[command.index("--json") + 1])
         path.write_text(json.dumps({"total": total}))
@@ -28,15 +29,24 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return asked
 
 
-def test_the_image_has_the_size_of_the_config(sizes: list[tuple[int, int]], tmp_path: Path) -> None:
-    assert count_multiply_adds(PLAIN_ATSS, (), tmp_path) == 384 * 512
+def test_the_image_has_the_size_of_the_config(commands: list[list[str]], tmp_path: Path) -> None:
+    assert count_multiply_adds(PLAIN_ATSS, 3, (), tmp_path) == 384 * 512
     small = ("INPUT.MIN_SIZE_TEST", "96", "INPUT.MAX_SIZE_TEST", "128")
-    assert count_multiply_adds(PLAIN_ATSS, small, tmp_path) == 96 * 128
-    assert sizes == [(384, 512), (96, 128)]
+    assert count_multiply_adds(PLAIN_ATSS, 3, small, tmp_path) == 96 * 128
 
 
-def test_what_is_known_is_not_counted_again(sizes: list[tuple[int, int]], tmp_path: Path) -> None:
-    count_multiply_adds(PLAIN_ATSS, (), tmp_path)
+def test_the_detector_has_the_classes_of_the_data(
+    commands: list[list[str]], tmp_path: Path
+) -> None:
+    """With COCO's 80 RetinaNet would have half as many multiply-adds again as with 3."""
+    for num_classes in (3, 6):
+        count_multiply_adds(Variant("RetinaNet", "retinanet"), num_classes, (), tmp_path)
+    given = [dict(itertools.pairwise(command)) for command in commands]
+    assert [each["MODEL.RETINANET.NUM_CLASSES"] for each in given] == ["3", "6"]
+
+
+def test_what_is_known_is_not_counted_again(commands: list[list[str]], tmp_path: Path) -> None:
+    count_multiply_adds(PLAIN_ATSS, 3, (), tmp_path)
     count_multiply_adds.cache_clear()
-    count_multiply_adds(PLAIN_ATSS, (), tmp_path)
-    assert len(sizes) == 1
+    count_multiply_adds(PLAIN_ATSS, 3, (), tmp_path)
+    assert len(commands) == 1

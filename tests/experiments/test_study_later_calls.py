@@ -3,9 +3,11 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import study
+from comparisons import Variant
 from fake_study import TRAIN_NET, call, calls
 
 from dyhead.engine import setup
@@ -114,7 +116,7 @@ def test_written_results_of_the_project_are_read_and_complete(
     digests = json.loads((project / "study_700_steps.json").read_text())["annotations"]
     monkeypatch.setattr(
         study,
-        "with_digests",
+        "with_annotations",
         lambda sets, _: [each._replace(annotations=digests[each.name]) for each in sets],
     )
     name = ["--name", "study_700_steps", "--results", str(project), "--tables", "forms"]
@@ -139,6 +141,28 @@ def test_what_a_later_call_leaves_out_stays_in_the_results(project: Path) -> Non
         *(("detectors", "boards"), ("detectors", "cells")),
         *(("depth", "boards"), ("depth", "cells")),
     ]
+
+
+def test_equal_multiply_adds_are_those_of_each_data_set_in_later_calls_too(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(variant: Variant, num_classes: int, **_: Any) -> float:
+        return 100.0 * (num_classes if variant.config == "fcos" else 1)
+
+    monkeypatch.setattr(study, "count_multiply_adds", count)
+    boards = shutil.copytree(project / "cells", project / "boards")
+    for part in ("train", "val"):
+        content = json.loads((boards / f"{part}.json").read_text())
+        content["categories"].append({"id": 9, "name": "green"})
+        (boards / f"{part}.json").write_text(json.dumps(content))
+    options = ["--equal", "multiply-adds", "--steps", "60", "--seeds", "1", "--only", "FCOS"]
+    call(project, *options)
+    shutil.rmtree(project / "output")
+    study.main(["--data", str(boards), "--results", str(project), "--jobs", "1", *options])
+    content = json.loads((project / "study.json").read_text())
+    steps = {(run["data"], run["options"].split()[3]) for run in content["runs"]}
+    assert steps == {("cells", "30"), ("boards", "20")}
+    assert {table["data"] for table in content["tables"]} == {"cells", "boards"}
 
 
 def test_runs_of_a_config_that_changed_since_are_kept_beside_the_tables(project: Path) -> None:

@@ -7,7 +7,7 @@ from study_plan import Length, fingerprint, make_plan, unique_runs
 from dyhead.config import load_config
 
 DATA = [DataSet(name, f"{name}/train", f"{name}/val") for name in ("cells", "boards")]
-MINUTES = Length("minutes", 3.5, 0, lambda variant: 1.0)
+MINUTES = Length("minutes", 3.5, 0, lambda variant, num_classes: 1.0)
 
 
 def full_plan(seeds=(1, 2), length=MINUTES, options=()):
@@ -62,7 +62,7 @@ def test_equal_multiply_adds_make_a_cheaper_detector_train_longer() -> None:
     cheap, dear = Variant("cheap", "fcos"), Variant("dear", "reppoints")
     costs = {"atss": 200.0, "fcos": 100.0, "reppoints": 800.0}
     rows = (Row(("plain",), plain), Row(("cheap",), cheap, plain), Row(("dear",), dear, plain))
-    length = Length("multiply-adds", 0, 600, lambda variant: costs[variant.config])
+    length = Length("multiply-adds", 0, 600, lambda variant, _: costs[variant.config])
     plan = make_plan([Table("t", "", ("",), rows)], DATA[:1], (1,), length)
     steps = [dict(zip(e.run.options[::2], e.run.options[1::2], strict=True)) for e in plan]
     assert [each["SOLVER.MAX_ITER"] for each in steps] == ["600", "1200", "150"]
@@ -78,6 +78,7 @@ def test_a_fingerprint_tells_trainings_apart_and_not_their_folders() -> None:
     plain = fingerprint(config, ())
     assert fingerprint(config, ("OUTPUT_DIR", "elsewhere")) == plain
     assert fingerprint(config, DATA[0].options) == plain, "which another machine has elsewhere"
+    assert fingerprint(config, ("MODEL.DEVICE", "cpu")) == plain, "as where there is no GPU"
     assert fingerprint(config, ("MODEL.DYHEAD.CHANNELS", "64")) == plain, "as the config has it"
     assert fingerprint(config, ("MODEL.DYHEAD.CHANNELS", "32")) != plain
     assert fingerprint(config, ("SOLVER.MINUTES", "3")) != plain
