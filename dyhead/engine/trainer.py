@@ -27,7 +27,7 @@ from dyhead.d2.utils import comm
 from dyhead.d2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.training_loader import build_training_loader
-from dyhead.data.training_sets import count_training_images
+from dyhead.data.training_sets import count_training_images, loading_once
 from dyhead.engine.accumulation import accumulate_gradients
 from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
 from dyhead.engine.by_progress import PrinterByProgress
@@ -121,9 +121,10 @@ class Trainer(DefaultTrainer):
             )
         check_best(cfg)
         check_tracking(cfg)
-        cfg = settle_schedule(settle_pixels(cfg), count_training_images)
-        warn_of_idle_patience(cfg)
-        super().__init__(cfg)
+        with loading_once():
+            cfg = settle_schedule(settle_pixels(cfg), count_training_images)
+            warn_of_idle_patience(cfg)
+            super().__init__(cfg)
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 

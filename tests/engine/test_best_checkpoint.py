@@ -96,25 +96,32 @@ def test_a_longer_run_does_not_replace_the_best_by_worse_weights(
     assert final is not None and final.scores["best/bbox/AP"] == (90 if mode == "max" else 40)
 
 
+class Killed(BaseException):
+    """The sudden end of a run."""
+
+
+def train_and_die(cfg: CfgNode, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a training that is killed right after the hooks of a step, evaluation included."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    after_step = trainer._hooks[-1].after_step
+
+    def go_on_or_die() -> None:
+        after_step()
+        if trainer.iter + 1 == steps:
+            raise Killed
+
+    monkeypatch.setattr(trainer._hooks[-1], "after_step", go_on_or_die)
+    with pytest.raises(Killed):
+        trainer.train()
+
+
 def test_a_run_killed_after_its_first_evaluation_keeps_the_best(
     make_config: MakeConfig, scores: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     cfg = make_config(**SETTINGS)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=False)
-    after_step = trainer._hooks[-1].after_step  # the one that keeps the best
-
-    def keep_and_die() -> None:
-        after_step()
-        raise Killed
-
-    monkeypatch.setattr(trainer._hooks[-1], "after_step", keep_and_die)
     scores += [40]
-    with pytest.raises(Killed):
-        trainer.train()
+    train_and_die(cfg, 1, monkeypatch)
     scores += [30, 20, 35, 10]
     train(cfg, resume=True)
     card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
@@ -223,6 +230,36 @@ def test_a_run_that_stopped_early_goes_on_only_with_more_patience(
     scores += [10, 10, 10]
     patient = {**settings, "SOLVER.BEST.PATIENCE": 5}
     assert train(make_config(**patient), resume=True).finished_step == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "steps"),
+    [([20, 10], [10], 3), ([20, 30], [25, 25], 4), ([20], [10, 10], 3)],
+    ids=["worse", "best so far", "first"],
+)
+def test_the_evaluation_of_the_step_that_a_run_goes_on_from_counts(
+    make_config: MakeConfig,
+    scores: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[float],
+    after: list[float],
+    steps: int,
+) -> None:
+    cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 9, "SOLVER.BEST.PATIENCE": 2})
+    scores += before
+    train_and_die(cfg, len(before), monkeypatch)
+    scores += [*after, 99, 99]
+    assert train(cfg, resume=True).finished_step == steps - 1
+
+
+def test_no_evaluation_counts_twice(make_config: MakeConfig, scores: list[float]) -> None:
+    """A run that stopped early saves its last evaluation in both its state and its card."""
+    scores += [20, 10, 10]
+    settings = {**SETTINGS, "SOLVER.MAX_ITER": 9}
+    train(make_config(**settings, **{"SOLVER.BEST.PATIENCE": 2}))
+    scores += [10, 10, 99]
+    train(make_config(**settings, **{"SOLVER.BEST.PATIENCE": 4}), resume=True)
+    assert scores == [99]
 
 
 def checkpoints(folder: str) -> list[str]:
