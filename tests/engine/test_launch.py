@@ -1,15 +1,13 @@
 """A run's devices and processes, and its end on a user's error."""
 
 import inspect
-import json
 import logging
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from script_runs import report_of_script
 from torch import multiprocessing
 
 from dyhead.config import load_config
@@ -201,15 +199,9 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_processes_on_the_cpu_share_its_threads_and_see_no_gpus(tmp_path: Path) -> None:
-    program, report = tmp_path / "program.py", tmp_path / "report.json"
-    program.write_text(PROGRAM)
-    path = os.pathsep.join(part for part in sys.path if part)
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "0"}
-    command = [sys.executable, str(program), str(report)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    found = report_of_script(PROGRAM, tmp_path, CUDA_VISIBLE_DEVICES="0")
     seen = {"backend": "gloo", "gpus": 0, "threads": 2}
-    assert json.loads(report.read_text()) == [{"rank": rank, **seen} for rank in (0, 1)]
+    assert found == [{"rank": rank, **seen} for rank in (0, 1)]
 
 
 def test_bugs_keep_their_traceback() -> None:

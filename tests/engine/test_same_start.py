@@ -1,13 +1,10 @@
 """Processes that would begin with different configs, steps or weights are refused, all of them."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from script_runs import report_of_script
 
 from dyhead.config import load_config
 from dyhead.d2 import HOST
@@ -60,19 +57,12 @@ def test_one_process_has_nothing_to_compare() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(HOST == "detectron2", reason="it needs GPUs for two processes")
 def test_two_processes_compare_their_steps_and_weights(tmp_path: Path) -> None:
-    program, report = tmp_path / "program.py", tmp_path / "report.json"
-    program.write_text(PROGRAM)
-    path = os.pathsep.join(part for part in sys.path if part)
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, str(program), str(report)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    first, second = json.loads(report.read_text())
+    first, second = report_of_script(PROGRAM, tmp_path, CUDA_VISIBLE_DEVICES="")
     assert first == second and first["alike"] == first["short"] == first["machine"] == ""
     assert "SOLVER.BASE_LR is 1.5 in process 1 of the run" in first["config"]
     assert (
         "Process 1 of the run (counted from 0) begins after 0 steps and process 0 after 7"
-        in (first["steps"])
+        in first["steps"]
     )
     assert "OUTPUT_DIR output/run" in first["steps"]
     assert "Process 1 of the run (counted from 0) has loaded other weights" in first["weights"]
