@@ -19,6 +19,18 @@ def test_checkouts_are_compared_in_turns(capsys: pytest.CaptureFixture[str]) -> 
     assert 2 * len(lines) == len(before.calls) and all(" to " in line for line in lines)
 
 
+def test_a_detector_of_two_checkouts_is_compared_by_its_tasks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    size = ["--config", "configs/Base-ATSS-DyHead-R18-small.yaml", "--size", "32", "64"]
+    size += ["--batch", "1", "--tasks", "training", "--device", "cpu", "--threads", "1"]
+    worker = compare_checkouts.Worker(PROJECT, "bm_model", size)
+    compare_checkouts.compare(worker, worker, rounds=2, only="pytorch, float32")
+    worker.close()
+    _, line = capsys.readouterr().out.splitlines()
+    assert line.startswith("training | fused, pytorch, float32 ")
+
+
 def test_a_checkout_without_the_benchmark_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=f"benchmark of {tmp_path} ended"):
         compare_checkouts.Worker(tmp_path, "bm_deform_conv", [])
