@@ -51,7 +51,7 @@ def find_data_set(folder: Path) -> DataSet:
         raise UserError(f"--data {folder} does not exist: name the folder of a labelled data set.")
     parts = [folder / "train.json", folder / "val.json"]
     if all(part.is_file() for part in parts):
-        return DataSet(folder.name, *map(str, parts))
+        return DataSet(folder.name, train=str(parts[0]), val=str(parts[1]))
     return DataSet(folder.stem, f"{folder}#train", f"{folder}#val")
 
 
