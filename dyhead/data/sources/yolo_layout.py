@@ -99,7 +99,9 @@ def read_layout(path: Path, image_root: Path | None) -> YoloLayout:
     names = find_class_file(path)
     if names is None:
         raise UserError(f"{path} has no data.yaml or classes.txt: write the class names into one.")
-    lists = {parts.part_name(k): [file] for k in _PART_KEYS if (file := path / f"{k}.txt").is_file()}
+    lists = {
+        parts.part_name(k): [file] for k in _PART_KEYS if (file := path / f"{k}.txt").is_file()
+    }
     entries = lists if len(lists) > 1 else {}  # CVAT writes a list of all pictures, called train
     return YoloLayout(image_root or path, path, read_class_file(names), entries)
 
