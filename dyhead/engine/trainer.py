@@ -232,10 +232,11 @@ class Trainer(DefaultTrainer):
         new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
 
         Raises:
-            UserError: the processes have different configs, or have loaded different files.
+            UserError: the processes have different data or configs, or have loaded different files.
         """
         super().resume_or_load(resume)
-        check_same_start(self.cfg, self.model, self.start_iter)
+        num_images = getattr(self.data_loader, "num_images", None)
+        check_same_start(self.cfg, self.model, self.start_iter, num_images)
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning(
                 "Nothing to resume in %s: starting from MODEL.WEIGHTS.", self.cfg.OUTPUT_DIR

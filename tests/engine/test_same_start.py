@@ -1,4 +1,4 @@
-"""Processes that would begin with different configs, steps or weights are refused, all of them."""
+"""Processes that would begin with different data, configs, steps or weights are all refused."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from dyhead.d2.utils import comm
 from dyhead.engine.same_start import check_same_start
 from dyhead.errors import UserError
 
-def told(start_iter, seed, dtype=torch.float32, options=()):
+def told(start_iter, seed, dtype=torch.float32, options=(), num_images=9):
     cfg, _ = load_config("", ["OUTPUT_DIR", "output/run", *options])
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, 4), nn.Conv2d(4, 5, 3)).to(dtype)
     model[1].weight.data[0, 0, 0, 0] = float("nan")  # which is not equal to itself
     try:
-        check_same_start(cfg, model, start_iter)
+        check_same_start(cfg, model, start_iter, num_images)
     except UserError as error:
         return str(error)
     return ""
@@ -39,6 +39,7 @@ def main(path):
         "steps": told(7 * (1 - rank), 0),
         "weights": told(7, rank),
         "config": told(7, 0, options=["SOLVER.BASE_LR", str(0.5 + rank)]),
+        "data": told(7, 0, options=["SOLVER.MAX_ITER", str(5 + rank)], num_images=9 - rank),
         "machine": told(7, 0, options=["DATALOADER.NUM_WORKERS", str(rank)]),
     }
     gathered = comm.gather(found)
@@ -51,14 +52,15 @@ if __name__ == "__main__":
 
 
 def test_one_process_has_nothing_to_compare() -> None:
-    check_same_start(load_config("", [])[0], torch.nn.Linear(1, 1), 5)
+    check_same_start(load_config("", [])[0], torch.nn.Linear(1, 1), 5, None)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(HOST == "detectron2", reason="it needs GPUs for two processes")
-def test_two_processes_compare_their_steps_and_weights(tmp_path: Path) -> None:
+def test_two_processes_compare_what_they_begin_with(tmp_path: Path) -> None:
     first, second = report_of_script(PROGRAM, tmp_path, CUDA_VISIBLE_DEVICES="")
     assert first == second and first["alike"] == first["short"] == first["machine"] == ""
+    assert "Process 1 of the run (counted from 0) has 8 training images" in first["data"]
     assert "SOLVER.BASE_LR is 1.5 in process 1 of the run" in first["config"]
     assert (
         "Process 1 of the run (counted from 0) begins after 0 steps and process 0 after 7"
