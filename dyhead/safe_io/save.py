@@ -109,8 +109,9 @@ def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         for failed in (error, error.__context__):  # torch.save makes another error of it
-            if isinstance(failed, OSError) and failed.errno and failed.filename is None:
-                failed.filename = path  # writing to an open file does not tell which one
+            # writing to an open file does not tell which one, and the name of the moment says nothing
+            if isinstance(failed, OSError) and failed.errno and failed.filename in (None, temporary):
+                failed.filename = path
         raise
     _sync_folder(folder)
 
