@@ -109,8 +109,8 @@ def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         for failed in (error, error.__context__):  # torch.save makes another error of it
-            # writing to an open file does not tell which one, and the name of the moment says nothing
-            if isinstance(failed, OSError) and failed.errno and failed.filename in (None, temporary):
+            if isinstance(failed, OSError) and failed.errno:
+                # That of writing to an open file names none, others the file of the moment.
                 failed.filename = path
         raise
     _sync_folder(folder)
