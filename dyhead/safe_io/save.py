@@ -108,9 +108,9 @@ def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        no_use = None, temporary  # to a reader: writing to an open file does not tell which one
         for failed in (error, error.__context__):  # torch.save makes another error of it
-            if isinstance(failed, OSError) and failed.errno:
-                # That of writing to an open file names none, others the file of the moment.
+            if isinstance(failed, OSError) and failed.errno and failed.filename in no_use:
                 failed.filename = path
         raise
     _sync_folder(folder)
