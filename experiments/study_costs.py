@@ -6,11 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from comparisons import Variant
 from study_plan import config_file, fingerprint
+from torch import nn
 
+from dyhead.analysis.operators import count_operators
 from dyhead.config import load_config
+from dyhead.d2.config import CfgNode
 from dyhead.data.num_classes import num_classes_key
+from dyhead.detector import build_detector
 from dyhead.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -41,13 +46,34 @@ def count_multiply_adds(
     if num_classes:
         options += (num_classes_key(cfg), str(num_classes))
     longer = cfg.INPUT.MAX_SIZE_TEST
-    size = (str(min(cfg.INPUT.MIN_SIZE_TEST or longer, longer)), str(longer))
-    path = folder / f"{config.stem}-{fingerprint(config, options)}-{'x'.join(size)}.json"
+    size = (min(cfg.INPUT.MIN_SIZE_TEST or longer, longer), longer)
+    height, width = map(str, size)
+    path = folder / f"{config.stem}-{fingerprint(config, options)}-{height}x{width}.json"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "dyhead", "analyze", "--config", str(config)]
-        command += ["--size", *size, "--json", str(path), *options]
+        command += ["--size", height, width, "--json", str(path), *options]
         print(f"Counting the multiply-adds of {variant.title}", flush=True)
         if subprocess.run(command, stdout=subprocess.DEVNULL, cwd=PROJECT).returncode:
             raise UserError(f"{variant.title} has no number of multiply-adds, see above.")
-    return float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
+    counted = float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
+    two_stages = cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+    return counted + (_count_regions(load_config(config, options)[0], size) if two_stages else 0)
+
+
+def _count_regions(cfg: CfgNode, size: tuple[int, int]) -> int:
+    """Count what `dyhead analyze` leaves out, for it hangs on the image: proposals and regions.
+
+    There are as many regions as a training samples of an image.
+    """
+    cfg.MODEL.DEVICE, cfg.MODEL.DEFORM_CONV_BACKEND = "cpu", ""
+    detector = build_detector(cfg).eval()
+    proposals, heads = detector.proposal_generator, detector.roi_heads
+    with torch.no_grad():
+        pyramid = detector.backbone(torch.zeros(1, 3, *size))
+    levels = [pyramid[name] for name in proposals.in_features]
+    side = cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
+    regions = torch.zeros(heads.batch_size_per_image, levels[0].shape[1], side, side)
+    second = nn.Sequential(heads.box_head, heads.box_predictor)
+    counts = [count_operators(proposals.rpn_head, (levels,)), count_operators(second, (regions,))]
+    return sum(each.multiply_adds[""] for each in counts)
