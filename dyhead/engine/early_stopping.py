@@ -51,6 +51,8 @@ class EarlyStoppingHook(HookBase):
             StoppedEarly: its patience is used up.
         """
         start = self.trainer.start_iter
+        if start >= self.trainer.max_iter:  # it came to its end
+            return
         card = card_of(self.trainer.checkpointer.last_resumable) if comm.is_main_process() else None
         scores = card.scores if card and card.iteration == start > self._steps else {}
         if self._metric in scores:

@@ -252,6 +252,18 @@ def test_the_evaluation_of_the_step_that_a_run_goes_on_from_counts(
     assert train(cfg, resume=True).finished_step == steps - 1
 
 
+def test_a_run_that_came_to_its_end_has_not_stopped_early(
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    scores += [20, 10, 10]
+    cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 3, "SOLVER.BEST.PATIENCE": 2})
+    train(cfg)
+    scores += [10]  # of the end, once more
+    with caplog.at_level("INFO", "dyhead"):
+        train(cfg, resume=True)
+    assert scores == [] and "Stopped early" not in caplog.text
+
+
 def test_no_evaluation_counts_twice(make_config: MakeConfig, scores: list[float]) -> None:
     """A run that stopped early saves its last evaluation in both its state and its card."""
     scores += [20, 10, 10]

@@ -1,8 +1,9 @@
 """The layout of a YOLO data set: its class names, its parts and its pictures."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ class YoloLayout:
         """Return the path of a line of a list; tools let them start at different folders."""
         path = Path(line.replace("\\", "/"))
         # CVAT and darknet begin with "data/", which is the data set's folder
-        candidates = [folder / path, self.base / path, *_inside(self.base, path, 1)]
-        found = next((each for each in candidates if os.path.isfile(each)), candidates[0])
+        places = folder / path, self.base / path, self.base / Path(*path.parts[1:])
+        candidates = chain(places, _inside(self.base, path))
+        found = next((each for each in candidates if os.path.isfile(each)), folder / path)
         return Path(os.path.normpath(found))
 
 
@@ -178,12 +180,15 @@ def _resolve(base: Path, entry: str) -> Path:
     Roboflow writes ../train/images for train/images, or with the folder of its download in front.
     """
     path = Path(entry.replace("\\", "/"))
-    candidates = [base / path, *_inside(base, path, 2)]  # images alone may be those of all parts
-    found = next((each for each in candidates if os.path.exists(each)), candidates[0])
+    candidates = chain((base / path,), _inside(base, path))
+    found = next((each for each in candidates if os.path.exists(each)), base / path)
     return Path(os.path.normpath(found))
 
 
-def _inside(base: Path, path: Path, least: int) -> list[Path]:
-    """List what a path may be in a folder without its first parts, of which some have to stay."""
+def _inside(base: Path, path: Path) -> Iterator[Path]:
+    """Yield what a path may be in a folder without its first names.
+
+    Two have to stay: images alone may be those of all parts, and a.jpg one in any of them.
+    """
     names = [name for name in path.parts if name not in ("..", path.anchor)]
-    return [base.joinpath(*names[first:]) for first in range(max(1, len(names) - least + 1))]
+    return (base.joinpath(*names[first:]) for first in range(max(1, len(names) - 1)))
