@@ -51,9 +51,9 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
             the output folder cannot be written.
     """
     _refuse_repeated(settings.runs)
+    configs = [read_run_config(folder) for folder in settings.runs]
     make_output_folder(settings.output, f"--output {settings.output}")
     with tempfile.TemporaryDirectory() as repaired:
-        configs = [read_run_config(folder) for folder in settings.runs]
         for cfg in configs:
             cfg.OUTPUT_DIR = repaired  # of data that needs repair: the runs stay as they are
         runs = []

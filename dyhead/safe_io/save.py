@@ -109,8 +109,10 @@ def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         for failed in (error, error.__context__):  # torch.save makes another error of it
-            if isinstance(failed, OSError) and failed.errno and failed.filename is None:
-                failed.filename = path  # writing to an open file does not tell which one
+            if not isinstance(failed, OSError) or not failed.errno:
+                continue
+            if failed.filename in (None, temporary):  # which says nothing to anybody
+                failed.filename = path
         raise
     _sync_folder(folder)
 
