@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from comparisons import Variant
@@ -67,11 +68,11 @@ def _count_regions(cfg: CfgNode, size: tuple[int, int]) -> int:
     There are as many regions as a training samples of an image.
     """
     cfg.MODEL.DEVICE, cfg.MODEL.DEFORM_CONV_BACKEND = "cpu", ""
-    detector = build_detector(cfg).eval()
+    detector: Any = build_detector(cfg).eval()
     proposals, heads = detector.proposal_generator, detector.roi_heads
     with torch.no_grad():
         pyramid = detector.backbone(torch.zeros(1, 3, *size))
-    levels = [pyramid[name] for name in proposals.in_features]
+    levels: Any = [pyramid[name] for name in proposals.in_features]
     side = cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
     regions = torch.zeros(heads.batch_size_per_image, levels[0].shape[1], side, side)
     second = nn.Sequential(heads.box_head, heads.box_predictor)

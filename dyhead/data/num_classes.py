@@ -68,7 +68,9 @@ def _section(cfg: CfgNode) -> str:
     import dyhead.modeling  # noqa: F401  registers the detectors
 
     architecture: str = cfg.MODEL.META_ARCHITECTURE
-    registered = META_ARCH_REGISTRY.get(architecture) if architecture in META_ARCH_REGISTRY else None
+    registered = (
+        META_ARCH_REGISTRY.get(architecture) if architecture in META_ARCH_REGISTRY else None
+    )
     for base in getattr(registered, "__mro__", ()):  # what derives from a detector has its keys
         section: str = vars(base).get("config_section") or _HOST_SECTIONS.get(base.__name__, "")
         if section:
