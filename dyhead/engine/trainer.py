@@ -46,6 +46,7 @@ from dyhead.engine.orderly_end import (
     save_and_end,
     save_early_end,
     save_missing_end,
+    saved_if_it_fails,
 )
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -143,6 +144,7 @@ class Trainer(DefaultTrainer):
         built = super().build_hooks()
         if self.average is not None:
             evaluate_within(built, self.average.applied)
+        evaluate_within(built, partial(saved_if_it_fails, weakref.proxy(self)))
         _insert_before(built, hooks.EvalHook, StopHook())
         if comm.get_world_size() > 1:
             periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD

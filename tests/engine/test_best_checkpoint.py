@@ -149,12 +149,16 @@ def test_without_a_metric_nothing_is_kept(make_config: MakeConfig, scores: list[
 
 
 def test_an_unknown_metric_is_answered_by_the_known_ones_and_loses_no_step(
-    make_config: MakeConfig, scores: list[float]
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     scores += [1] * 5
     settings = {**SETTINGS, "SOLVER.CHECKPOINT_PERIOD": 100}
-    with pytest.raises(UserError, match=r"box/AP.* use one of bbox/AP, bbox/AP50.*--resume"):
+    with (
+        caplog.at_level("INFO", "dyhead"),
+        pytest.raises(UserError, match=r"box/AP.* use one of bbox/AP, bbox/AP50"),
+    ):
         train(make_config(**{**settings, "SOLVER.BEST.METRIC": "box/AP"}))
+    assert "Step 1 is saved as model_0000000; --resume goes on." in caplog.text
     again = Trainer(make_config(**settings))
     again.resume_or_load(resume=True)
     assert again.start_iter == 1
