@@ -1,4 +1,4 @@
-"""Time the operator or the blocks of two checkouts against each other, in turns.
+"""Time the operator, the blocks or a detector of two checkouts against each other, in turns.
 
 A process of each checkout makes the calls of its own benchmark; then every call runs alternately in
 the one and in the other, so that a machine whose speed drifts slows both alike. The first checkout
@@ -8,6 +8,8 @@ figures can be trusted.
     git worktree add ../before HEAD~1
     python benchmarks/compare_checkouts.py ../before . --benchmark bm_deform_conv
     python benchmarks/compare_checkouts.py ../before . --benchmark bm_block -- --size 256 256
+    python benchmarks/compare_checkouts.py ../before . --benchmark bm_model --only fused -- \\
+      --config configs/own_dataset.yaml --size 384 512 --tasks training
 """
 
 import argparse
@@ -18,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHMARKS = ("bm_block", "bm_deform_conv")
+BENCHMARKS = ("bm_block", "bm_deform_conv", "bm_model")
 OLD_NAMES = {", bags": ", pytorch"}  # of variants, in older checkouts
 
 # What the process of a checkout runs: lists its calls, then times those that it is asked for.
@@ -32,8 +34,18 @@ import torch
 module = __import__(benchmark)
 args = module.parse(arguments)
 torch.set_num_threads(args.threads)
-variants = [module.block_variants(args.device, False)] if benchmark == "bm_block" else []
-calls = {" | ".join(key): call for key, call in module.make_calls(args, *variants).items()}
+if benchmark == "bm_model":
+    variants, size = module.model_variants(args.device), tuple(args.size) if args.size else None
+    workloads = [module.Workload(args.config, task, size, args.batch) for task in args.tasks]
+    made = {
+        (workload.task, name): call
+        for workload in workloads
+        for name, call in module.make_calls(args, workload, variants).items()
+    }
+else:
+    variants = [module.block_variants(args.device, False)] if benchmark == "bm_block" else []
+    made = module.make_calls(args, *variants)
+calls = {" | ".join(key): call for key, call in made.items()}
 repeats = {}
 for name, call in calls.items():
     for _ in range(2):  # the first builds and chooses

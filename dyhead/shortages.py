@@ -1,4 +1,4 @@
-"""Names what a program ran out of, such as memory or room on a disk, and what to lower.
+"""Names what a program had too little of, such as memory, a disk or pixels, and what to change.
 
 Nothing here needs PyTorch, so that every command can have it.
 """
@@ -24,6 +24,7 @@ _NO_PROCESS = re.compile(r"can't start new thread|Resource temporarily unavailab
 _WORKER_KILLED = re.compile(r"DataLoader worker \(pid (\d+)\) is killed by signal: (\w[\w ]*)")
 _WORKER_ENDED = re.compile(r"DataLoader worker \(pid\(s\) ([\d, ]+)\) exited unexpectedly")
 _WORKER_TIMEOUT = re.compile(r"DataLoader timed out after (\d+) seconds")
+_ONE_VALUE = "Expected more than 1 value per channel when training"
 _PEER_GONE = re.compile(r"Connection (?:closed|reset) by peer|remote process exited")
 
 
@@ -34,7 +35,8 @@ def name_shortages() -> Iterator[None]:
     Processes that this one has started are ended, so that none is left waiting.
 
     Raises:
-        UserError: in the place of an error about memory, disks, processes or loader workers.
+        UserError: in the place of an error about memory, disks, processes, loader workers or maps
+            of a single pixel.
     """
     try:
         yield
@@ -65,7 +67,7 @@ def _end_children() -> None:
 
 
 def describe_shortage(error: BaseException) -> str:
-    """Say in one sentence what was lacking, and what to lower; "" for any other error.
+    """Say in one sentence what was lacking, and what to change; "" for any other error.
 
     Args:
         error: looked at together with those that led to it, the first one first.
@@ -86,6 +88,12 @@ def _describe_one(error: BaseException) -> str:
         return _describe_system_error(error)
     if isinstance(error, RuntimeError):
         return _describe_loader(str(error)) or _describe_runtime_error(str(error))
+    if isinstance(error, ValueError) and _ONE_VALUE in str(error):
+        return (
+            "One image is so small that a feature map of it has one pixel, too little for a norm:"
+            " raise INPUT.MIN_SIZE_TRAIN and MIN_SIZE_TEST, or SOLVER.IMS_PER_BATCH to two images"
+            " in each process."
+        )
     return ""
 
 

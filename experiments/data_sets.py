@@ -49,9 +49,9 @@ def find_data_set(folder: Path) -> DataSet:
     folder = folder.expanduser().resolve()
     if not folder.exists():
         raise UserError(f"--data {folder} does not exist: name the folder of a labelled data set.")
-    train, val = folder / "train.json", folder / "val.json"
-    if train.is_file() and val.is_file():
-        return DataSet(folder.name, str(train), str(val))
+    parts = [folder / "train.json", folder / "val.json"]
+    if all(part.is_file() for part in parts):
+        return DataSet(folder.name, train=str(parts[0]), val=str(parts[1]))
     return DataSet(folder.stem, f"{folder}#train", f"{folder}#val")
 
 

@@ -168,6 +168,7 @@ def fingerprint(config: Path, options: tuple[str, ...]) -> str:
     defaults that change nothing, leave it as it is.
     """
     cfg, default = load_config(config, options)[0], load_config("")[0]
+    default.SOLVER.WEIGHT_DECAY_NORM = 0.0  # as it was when the first results were written
     without = {*PLACES, *(() if cfg.MODEL.DYHEAD.NUM_CONVS else OF_BLOCKS)}
     if not cfg.TEST.AUG.ENABLED:
         without |= {key for key in leaf_keys(cfg) if key.startswith("TEST.AUG.")}

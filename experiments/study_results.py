@@ -36,10 +36,11 @@ def read_results(path: Path, trainings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: it holds other trainings.
     """
-    known: dict[str, Any] = {
-        **{"settings": {}, "tables": [], "annotations": {}, "classes": {}, "runs": []},
-        **(json.loads(path.read_text("utf-8")) if path.is_file() else {}),
-    }
+    maps: dict[str, Any] = {name: {} for name in ("settings", "annotations", "classes")}
+    empty = {**maps, "tables": [], "runs": []}
+    if not path.is_file():
+        return empty
+    known = {**empty, **json.loads(path.read_text("utf-8"))}
     if known["runs"]:
         refuse_other_settings(path, known["settings"], trainings)
     return known

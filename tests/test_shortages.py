@@ -67,6 +67,13 @@ def test_memory_of_a_gpu_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("norm", [torch.nn.GroupNorm(4, 4), torch.nn.BatchNorm2d(4)])
+def test_a_map_of_one_pixel_that_cannot_be_normalised_is_told(norm: torch.nn.Module) -> None:
+    error = error_of(lambda: norm(torch.zeros(1, 4, 1, 1)))
+    assert "one pixel" in describe_shortage(error)
+    assert "raise INPUT.MIN_SIZE_TRAIN" in describe_shortage(error)
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full disk at hand")
 def test_a_full_disk_is_told() -> None:
     def fill() -> None:

@@ -19,7 +19,9 @@ dyhead convert --strip output/cells/model_0001299.pth cells.pth
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument(
-        "input", metavar="IN", help="a file, or an address such as detectron2://..."
+        "input",
+        metavar="IN",
+        help="a file, a run's folder, or an address such as detectron2://...",
     )
     parser.add_argument("output", metavar="OUT", help="a .safetensors or .pth file")
     parser.add_argument(
@@ -43,7 +45,11 @@ def run(args: argparse.Namespace) -> None:
         UserError: the input cannot be read or recognised, or the output cannot be written.
     """
     from dyhead.checkpoint.convert import convert
+    from dyhead.checkpoint.find import find_checkpoint
 
+    if args.strip and args.layout != "own":
+        raise UserError("--strip keeps the names of the weights: leave --layout out.")
+    args.input = str(find_checkpoint(args.input)[0])
     if args.strip:
         _run_strip(args)
         return
@@ -60,10 +66,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _run_strip(args: argparse.Namespace) -> None:
     from dyhead.checkpoint.convert import strip
-    from dyhead.safe_io.addresses import local_path
 
-    if args.layout != "own":
-        raise UserError("--strip keeps the names of the weights: leave --layout out.")
     number = strip(args.input, args.output)
-    sizes = [os.path.getsize(path) / 1e6 for path in (local_path(args.input), args.output)]
+    sizes = [os.path.getsize(path) / 1e6 for path in (args.input, args.output)]
     print(f"{args.output}: {number} weights, {sizes[1]:.1f} MB in the place of {sizes[0]:.1f} MB")

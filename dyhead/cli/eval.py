@@ -4,6 +4,7 @@ import argparse
 
 from dyhead.cli import train
 from dyhead.cli.options import add_config, add_processes
+from dyhead.errors import UserError
 
 DESCRIPTION = """
 Score a detector on the data sets of DATASETS.TEST: AP, also by category, and a picture of its
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Evaluate; errors are those of `train.run`."""
     has_run = len(args.words) % 2  # the others are pairs
+    if args.words and not has_run and not args.config_file:
+        raise UserError(
+            "RUN goes before overrides in pairs, KEY VALUE (not KEY=VALUE):"
+            f" {args.words[-1]!r} has no partner, or RUN is missing."
+        )
     args.checkpoint, args.opts = "".join(args.words[:has_run]), args.words[has_run:]
     args.resume = False
     del args.words

@@ -1,7 +1,10 @@
 """`dyhead predict` detects objects in pictures, folders, videos and cameras."""
 
 import argparse
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +32,7 @@ each source, and all detections as predictions.json (COCO's result format, with 
 predictions.csv.
 
 A picture that cannot be read is named, and the others go on; the exit status is 1 then.
-Finding nothing is not an error.
+Finding nothing is not an error. A run that is ended early leaves what was found until then.
 """
 
 EXAMPLE = """
@@ -125,11 +128,26 @@ def run(args: argparse.Namespace) -> int:
     )
     # For its error alone: an unknown class is refused before hours of work, not after.
     class_indices(args.classes or (), detector.class_names)
-    outcome = PredictionRun(detector, sources, settings).run()
+    with _ended_in_order():
+        outcome = PredictionRun(detector, sources, settings).run()
     print(_summary(outcome, settings.output))
     if outcome.is_interrupted:
         return 130
     return 1 if outcome.unreadable else 0
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM, by which batch systems end a job, close what is being written.
+
+    Raises:
+        SystemExit: with 143, after that signal.
+    """
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:

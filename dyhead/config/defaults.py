@@ -407,9 +407,11 @@ TEST.PRECISION = "float32"
 def add_dyhead_config(cfg: CfgNode) -> None:
     """Add the project's keys to `cfg`; those that it has already keep their values.
 
-    Changed besides: `MODEL.BACKBONE.FREEZE_AT` is -1 (every backbone stage is trained).
+    Changed besides, as in the official code: `MODEL.BACKBONE.FREEZE_AT` is -1 (every backbone stage
+    is trained), and `SOLVER.WEIGHT_DECAY_NORM` None (norms decay as all weights do).
     """
     cfg.MODEL.BACKBONE.FREEZE_AT = -1
+    cfg.SOLVER.WEIGHT_DECAY_NORM = None
     add_missing_keys(cfg, DEFAULTS)
 
 

@@ -234,7 +234,7 @@ HOST_RANGES: dict[str, dict[str, Range]] = {
         "MOMENTUM": number(0, below=1),
         "NESTEROV": flag(),
         "WEIGHT_DECAY": SHARE,
-        "WEIGHT_DECAY_NORM": SHARE,
+        "WEIGHT_DECAY_NORM": either(SHARE, one_of(None)),
         "WEIGHT_DECAY_BIAS": either(SHARE, one_of(None)),
         "LR_SCHEDULER_NAME": identifier(),
         "STEPS": list_of(COUNT, empty=True, ascending=True),

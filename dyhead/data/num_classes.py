@@ -67,11 +67,15 @@ def set_num_classes(cfg: CfgNode, number: int) -> None:
 def _section(cfg: CfgNode) -> str:
     import dyhead.modeling  # noqa: F401  registers the detectors
 
-    architecture = cfg.MODEL.META_ARCHITECTURE
-    if architecture in _HOST_SECTIONS or architecture not in META_ARCH_REGISTRY:
-        return _HOST_SECTIONS.get(architecture, architecture.upper())
-    declared: str = getattr(META_ARCH_REGISTRY.get(architecture), "config_section", "")
-    return declared or architecture.upper()
+    architecture: str = cfg.MODEL.META_ARCHITECTURE
+    registered = (
+        META_ARCH_REGISTRY.get(architecture) if architecture in META_ARCH_REGISTRY else None
+    )
+    for base in getattr(registered, "__mro__", ()):  # what derives from a detector has its keys
+        section: str = vars(base).get("config_section") or _HOST_SECTIONS.get(base.__name__, "")
+        if section:
+            return section
+    return architecture.upper()
 
 
 def common_classes(names: Sequence[str]) -> list[str]:

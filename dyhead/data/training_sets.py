@@ -3,7 +3,8 @@
 import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from dyhead.data.samplers import RatioTrainingSampler
 from dyhead.errors import UserError
 
 MakeSampler = Callable[[int], Sampler[int]]
+
+_kept: list[dict[str, Any]] = []  # what was loaded within `loading_once`, by names
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,16 @@ class TrainingSets(NamedTuple):
     records: Any
     make_sampler: MakeSampler | None
     weights: np.ndarray | None = None
+
+
+@contextmanager
+def loading_once() -> Iterator[None]:
+    """Load no training set twice within the context: to count its images, and to train on them."""
+    _kept.append({})
+    try:
+        yield
+    finally:
+        _kept.pop()
 
 
 def load_training_sets(cfg: CfgNode) -> TrainingSets:
@@ -129,6 +142,14 @@ def _repeat_by_factors(factors: Any, seed: int) -> Sampler[int]:
 
 
 def _load(cfg: CfgNode, names: str | Sequence[str]) -> Any:
+    """Load one data set, or several joined, as `_load_anew` does."""
+    loaded = _kept[-1] if _kept else {}
+    if str(names) not in loaded:
+        loaded[str(names)] = _load_anew(cfg, names)
+    return loaded[str(names)]
+
+
+def _load_anew(cfg: CfgNode, names: str | Sequence[str]) -> Any:
     """Load the dataset dicts of one data set, or of several joined, filtered as configured."""
     key_points = cfg.MODEL.ROI_KEYPOINT_HEAD
     try:

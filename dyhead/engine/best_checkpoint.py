@@ -7,8 +7,8 @@ from typing import Any
 
 from dyhead.d2.engine import HookBase
 from dyhead.engine.hooks import card_of, steps_done
+from dyhead.engine.orderly_end import saved_if_it_fails
 from dyhead.engine.scores import COMPARISONS, NewScores
-from dyhead.errors import UserError
 
 BEST_NAME = "model_best"
 
@@ -54,14 +54,8 @@ class BestCheckpointHook(HookBase):
         Raises:
             UserError: there is no such metric; the step is saved.
         """
-        try:
+        with saved_if_it_fails(self.trainer):
             self._save_if_best()
-        except UserError as error:
-            checkpointer, iteration = self.trainer.checkpointer, self.trainer.iter
-            checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-            raise UserError(
-                f"{error} Step {iteration + 1} was saved; --resume goes on from it."
-            ) from error
 
     def after_train(self) -> None:
         """Save if the evaluation at the end was the best."""

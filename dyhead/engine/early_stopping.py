@@ -6,6 +6,7 @@ from typing import Any
 
 from dyhead.d2.engine import HookBase
 from dyhead.d2.utils import comm
+from dyhead.engine.hooks import card_of
 from dyhead.engine.scores import COMPARISONS, NewScores
 
 logger = logging.getLogger("dyhead.engine.trainer")
@@ -39,14 +40,24 @@ class EarlyStoppingHook(HookBase):
         self._scores = NewScores(metric)
         self._best: float | None = None
         self._waited = 0
+        self._steps = 0  # after which the latest value was measured
 
     def before_train(self) -> None:
         """End a resumed run at once that was stopped early before.
 
+        The state is that before the evaluation of the checkpoint's step: its card has the scores.
+
         Raises:
             StoppedEarly: its patience is used up.
         """
-        self._stop_if_needed(self.trainer.start_iter)
+        start = self.trainer.start_iter
+        if start >= self.trainer.max_iter:  # it came to its end
+            return
+        card = card_of(self.trainer.checkpointer.last_resumable) if comm.is_main_process() else None
+        scores = card.scores if card and card.iteration == start > self._steps else {}
+        if self._metric in scores:
+            self._note(scores[self._metric], start)
+        self._stop_if_needed(start)
 
     def after_step(self) -> None:
         """Look at the evaluation of this step, if there was one.
@@ -59,17 +70,18 @@ class EarlyStoppingHook(HookBase):
             return
         value = self._scores.take(self.trainer) if comm.is_main_process() else None
         if value is not None:
-            self._note(value)
+            self._note(value, self.trainer.iter + 1)
         self._stop_if_needed(self.trainer.iter + 1)
 
-    def _note(self, value: float) -> None:
+    def _note(self, value: float, steps: int) -> None:
+        self._steps = steps
         if self._best is None or self._is_better(value, self._best + self._margin):
             self._best, self._waited = value, 0
         else:
             self._waited += 1
 
     def _stop_if_needed(self, steps: int) -> None:
-        if max(comm.all_gather(self._waited)) < self._patience:
+        if comm.all_gather(self._waited)[0] < self._patience:
             return
         logger.info(
             "Stopped early after %d steps: %s was not better than %.4f in %d evaluations"
@@ -84,10 +96,13 @@ class EarlyStoppingHook(HookBase):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and the evaluations since then, for a resumed run."""
-        known = {"metric": self._metric, "best": self._best, "waited": self._waited}
-        return known if self._best is not None else {}
+        if self._best is None:
+            return {}
+        known = {"metric": self._metric, "best": self._best}
+        return {**known, "waited": self._waited, "steps": self._steps}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what `state_dict` gave; another metric is waited for anew."""
         if state_dict["metric"] == self._metric:
             self._best, self._waited = state_dict["best"], state_dict["waited"]
+            self._steps = state_dict.get("steps", 0)  # an older version did not save it

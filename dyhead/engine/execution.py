@@ -3,13 +3,14 @@
 import logging
 import os
 import sys
+from functools import partial
 
 import torch
 from torch import nn
 
 from dyhead.d2.config import CfgNode
 from dyhead.d2.modeling.meta_arch import GeneralizedRCNN, RetinaNet
-from dyhead.engine.precision import pool_by_exact_boxes
+from dyhead.engine.precision import pool_by_exact_boxes, use_float32_precision
 from dyhead.errors import UserError
 from dyhead.modeling.meta_arch.dense_detector import DenseDetector
 from dyhead.modeling.size_groups import compute_by_size
@@ -41,15 +42,15 @@ def prepare_execution(cfg: CfgNode, model: nn.Module) -> None:
     if cfg.MODEL.CHANNELS_LAST and torch.device(cfg.MODEL.DEVICE).type != "cpu":
         # A convolution takes the layout of its weights: images need not be converted.
         model.to(memory_format=torch.channels_last)
-    before_each_pass = None
     if cfg.MODEL.COMPILE.ENABLED:
         _compile(model, cfg.MODEL.COMPILE.MODE, cfg.MODEL.META_ARCHITECTURE)
-        if cfg.MODEL.COMPILE.MODE in _MODES_WITH_CUDA_GRAPHS:
-            before_each_pass = _begin_step
+    has_graphs = cfg.MODEL.COMPILE.ENABLED and cfg.MODEL.COMPILE.MODE in _MODES_WITH_CUDA_GRAPHS
+    chosen = cfg.MODEL.DEFORM_CONV_BACKEND, cfg.FLOAT32_PRECISION
     pool_by_exact_boxes(model)
     if isinstance(model, RetinaNet) and model.max_detections_per_image < 0:
         model.max_detections_per_image = sys.maxsize  # -1 would leave out the last one
-    compute_by_size(model, before_each_pass, in_training=_trains_by_size(cfg, model))
+    before_each = partial(_begin_pass, *chosen, has_graphs)
+    compute_by_size(model, before_each, in_training=_trains_by_size(cfg, model))
 
 
 def _trains_by_size(cfg: CfgNode, model: nn.Module) -> bool:
@@ -84,9 +85,13 @@ def _compile(model: nn.Module, mode: str, name: str) -> None:
     logger.info("Compiling %s on first use (mode %s)", " and ".join(modules), mode)
 
 
-def _begin_step() -> None:
-    """Tell CUDA graphs that the outputs of the last forward pass are not needed any more.
+def _begin_pass(backend: str, precision: str, has_graphs: bool) -> None:
+    """Choose the model's settings of the process, and tell CUDA graphs that a pass begins.
 
-    Without it they would take the call of the head for the next step, and overwrite the features.
+    Else they would take the call of the head for the next step, and overwrite the features: the
+    outputs of the last pass are not needed any more.
     """
-    torch.compiler.cudagraph_mark_step_begin()
+    set_default_backend(backend)
+    use_float32_precision(precision)
+    if has_graphs:
+        torch.compiler.cudagraph_mark_step_begin()

@@ -31,6 +31,11 @@ def exit_on_user_error() -> Iterator[None]:
     except mp.ProcessExitedException as error:
         if error.exit_code in EXIT_STATUSES:
             sys.exit(error.exit_code)
+        if error.exit_code == 1:  # it had a reason: the host ends so if EXPECTED_RESULTS are missed
+            sys.exit(
+                f"Error: Process {error.error_index} of the run (counted from 0) ended itself with"
+                " exit code 1: its last lines in the log say why."
+            )
         sys.exit(
             f"Error: Process {error.error_index} of the run (counted from 0) was ended by"
             f" {error.signal_name or f'exit code {error.exit_code}'}, often for lack of memory; the"

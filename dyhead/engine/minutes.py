@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data import DatasetCatalog
+from dyhead.d2.data import DatasetCatalog, MetadataCatalog
 from dyhead.d2.engine import HookBase
 from dyhead.d2.utils import comm
+from dyhead.data.leaks import IMAGE_FILES
 from dyhead.data.stream import TrainingBatches
 from dyhead.engine.by_progress import PeriodsByProgressHook, follow_progress
 from dyhead.engine.progress import TrainingProgress
@@ -214,10 +215,16 @@ def build_budget_hooks(
         UserError: the schedule is one of the user's own.
     """
     follow_progress(schedule, progress)
-    num_test_images = sum(len(DatasetCatalog.get(name)) for name in cfg.DATASETS.TEST)
+    num_test_images = sum(map(_count_images, cfg.DATASETS.TEST))
     budget = TimeBudgetHook(cfg, progress, num_test_images, clock)
     evaluate_within(built, budget.evaluating)
     return [budget, PeriodsByProgressHook(built, cfg, progress)]
+
+
+def _count_images(name: str) -> int:
+    """Count the images of a data set, which a run that begins has loaded for its checks."""
+    files = MetadataCatalog.get(name).get(IMAGE_FILES)
+    return len(DatasetCatalog.get(name) if files is None else files)
 
 
 def check_time_used(cfg: CfgNode, state: Mapping[str, Any]) -> None:

@@ -1,7 +1,9 @@
-"""The end of a training that was stopped or killed: what is done is saved, and said."""
+"""The end of a training that was stopped, killed or failed: what is done is saved, and said."""
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dyhead.d2.evaluation import verify_results
@@ -21,6 +23,22 @@ def save_and_end(trainer: Any, stop: StopRequested) -> Stopped:
     if stop.is_agreed:
         comm.synchronize()  # nobody is seen to end before the checkpoint is there
     return _end(trainer, stop.number)
+
+
+@contextmanager
+def saved_if_it_fails(trainer: Any) -> Iterator[None]:
+    """Save the step that a trainer has finished, unless it is saved, if what follows it fails.
+
+    An evaluation may meet a damaged picture or too little memory long after the last checkpoint.
+    """
+    try:
+        yield
+    except Exception:
+        if comm.is_main_process() and _has_to_be_saved(trainer):
+            name = f"model_{trainer.iter:07d}"
+            trainer.checkpointer.save(name, iteration=trainer.iter)
+            logger.info("Step %d is saved as %s; --resume goes on.", trainer.iter + 1, name)
+        raise
 
 
 def save_missing_end(trainer: Any) -> None:

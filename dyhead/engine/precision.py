@@ -21,6 +21,7 @@ _SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = tuple(_SHORT_TYPES.values())
 # The host's predictors. The project's own heads declare the type of their outputs themselves.
 _HOST_PREDICTORS = (StandardRPNHead, FastRCNNOutputLayers, RetinaNetHead)
+_replaced: tuple[str, bool] | None = None  # what a model's choice has taken the place of
 
 
 def settle_precision(cfg: CfgNode, is_training: bool) -> None:
@@ -33,18 +34,36 @@ def settle_precision(cfg: CfgNode, is_training: bool) -> None:
     if is_training and cfg.SOLVER.AMP.ENABLED:
         _check_device("SOLVER.AMP.DTYPE", cfg.SOLVER.AMP.DTYPE, device_type)
     _check_device("TEST.PRECISION", cfg.TEST.PRECISION, device_type)
+    use_float32_precision(cfg.FLOAT32_PRECISION)
     if cfg.FLOAT32_PRECISION:
-        set_float32_precision(cfg.FLOAT32_PRECISION)
+        logger.info("Precision of float32 products: %s", cfg.FLOAT32_PRECISION)
 
 
 def set_float32_precision(precision: str) -> None:
-    """Choose how float32 is multiplied, in matrix products and in cuDNN's convolutions.
+    """Choose how this process multiplies float32, in matrix products and in cuDNN's convolutions.
 
     On GPUs "high" and "medium" are TF32; on CPUs they are what the C++ extension makes of them.
     """
+    global _replaced
+    _replaced = None
+    _multiply_by(precision, precision != "highest")
+
+
+def use_float32_precision(precision: str) -> None:
+    """Do so for a model; "" goes back to what the process did before another model's choice."""
+    global _replaced
+    if precision:
+        own = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        _replaced = _replaced or own
+        _multiply_by(precision, precision != "highest")
+    elif _replaced is not None:
+        _multiply_by(*_replaced)
+        _replaced = None
+
+
+def _multiply_by(precision: str, allows_tf32: bool) -> None:
     torch.set_float32_matmul_precision(precision)
-    torch.backends.cudnn.allow_tf32 = precision != "highest"
-    logger.info("Precision of float32 products: %s", precision)
+    torch.backends.cudnn.allow_tf32 = allows_tf32
 
 
 def training_type(cfg: CfgNode) -> torch.dtype:

@@ -1,8 +1,9 @@
-"""Makes sure that all processes of a run begin with the same config, step and weights.
+"""Makes sure that all processes of a run begin with the same data, config, step and weights.
 
 DistributedDataParallel sends weights round when a model is wrapped, before any are loaded, and from
 there on averages gradients alone: processes that have loaded other files, or have another learning
-rate, would train on side by side, each with its own weights, and nothing would tell.
+rate, would train on side by side, each with its own weights, and nothing would tell. Each draws the
+images of all and takes its part: of other images the parts are no whole.
 """
 
 from typing import Any
@@ -22,19 +23,30 @@ _OF_THE_MACHINE = {
 }
 
 
-def check_same_start(cfg: CfgNode, model: nn.Module, start_iter: int) -> None:
+def check_same_start(
+    cfg: CfgNode, model: nn.Module, start_iter: int, num_images: int | None
+) -> None:
     """Compare the processes after they have loaded; all of them call this.
 
     Args:
         cfg: the whole config of this process.
         model: of this process.
         start_iter: the step that it begins with, counted from 0.
+        num_images: in its training data; None where that is not known.
 
     Raises:
-        UserError: another process has another config, step or weights; in every process.
+        UserError: another process has other data, another config, step or weights; in every
+            process.
     """
     if comm.get_world_size() == 1:
         return
+    numbers = comm.all_gather(num_images)  # first: SOLVER.EPOCHS makes a length of it
+    if (rank := _other(numbers)) is not None:
+        raise UserError(
+            f"Process {rank} of the run (counted from 0) has {numbers[rank]} training images and"
+            f" process 0 has {numbers[0]}: let all machines see the same data; the log of each"
+            " process says what it has left out."
+        )
     configs = comm.all_gather(_config(cfg))
     if (rank := _other(configs)) is not None:
         key = next(key for key in configs[0] if configs[rank].get(key) != configs[0][key])

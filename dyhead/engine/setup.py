@@ -115,6 +115,11 @@ def begin_run(cfg: CfgNode, is_new_run: bool, config_file: str = "") -> None:
 
 def _set_device(cfg: CfgNode, explicit_keys: set[str], num_gpus: int) -> None:
     plan = plan_devices(cfg.MODEL.DEVICE, "MODEL.DEVICE" in explicit_keys, num_gpus)
+    if plan.device.startswith("cuda:") and comm.get_world_size() > 1:
+        raise UserError(
+            f"MODEL.DEVICE {plan.device!r} is one GPU, but the {comm.get_world_size()} processes of"
+            " the run need one each: set it to cuda, and CUDA_VISIBLE_DEVICES to choose among them."
+        )
     cfg.MODEL.DEVICE = plan.device
     if plan.message:
         logger.info(plan.message)

@@ -27,7 +27,7 @@ from dyhead.d2.utils import comm
 from dyhead.d2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from dyhead.data import CheckedMapper
 from dyhead.data.training_loader import build_training_loader
-from dyhead.data.training_sets import count_training_images
+from dyhead.data.training_sets import count_training_images, loading_once
 from dyhead.engine.accumulation import accumulate_gradients
 from dyhead.engine.best_checkpoint import BEST_NAME, BestCheckpointHook
 from dyhead.engine.by_progress import PrinterByProgress
@@ -46,6 +46,7 @@ from dyhead.engine.orderly_end import (
     save_and_end,
     save_early_end,
     save_missing_end,
+    saved_if_it_fails,
 )
 from dyhead.engine.precision import (
     build_step_trainer,
@@ -121,9 +122,10 @@ class Trainer(DefaultTrainer):
             )
         check_best(cfg)
         check_tracking(cfg)
-        cfg = settle_schedule(settle_pixels(cfg), count_training_images)
-        warn_of_idle_patience(cfg)
-        super().__init__(cfg)
+        with loading_once():
+            cfg = settle_schedule(settle_pixels(cfg), count_training_images)
+            warn_of_idle_patience(cfg)
+            super().__init__(cfg)
         if not isinstance(self.checkpointer, SafeCheckpointer):
             raise TypeError(f"{type(self).__name__}.build_hooks must call super().build_hooks().")
 
@@ -142,6 +144,7 @@ class Trainer(DefaultTrainer):
         built = super().build_hooks()
         if self.average is not None:
             evaluate_within(built, self.average.applied)
+        evaluate_within(built, partial(saved_if_it_fails, weakref.proxy(self)))
         _insert_before(built, hooks.EvalHook, StopHook())
         if comm.get_world_size() > 1:
             periods = self.cfg.SOLVER.CHECKPOINT_PERIOD, self.cfg.TEST.EVAL_PERIOD
@@ -231,10 +234,11 @@ class Trainer(DefaultTrainer):
         new run sets an earlier one's `last_checkpoint` aside, but not before all else is ready.
 
         Raises:
-            UserError: the processes have different configs, or have loaded different files.
+            UserError: the processes have different data or configs, or have loaded different files.
         """
         super().resume_or_load(resume)
-        check_same_start(self.cfg, self.model, self.start_iter)
+        num_images = getattr(self.data_loader, "num_images", None)
+        check_same_start(self.cfg, self.model, self.start_iter, num_images)
         if resume and not self.checkpointer.has_checkpoint():
             logger.warning(
                 "Nothing to resume in %s: starting from MODEL.WEIGHTS.", self.cfg.OUTPUT_DIR

@@ -1,5 +1,6 @@
 """Explains the detections of a picture from the forward pass that found them."""
 
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,11 +16,13 @@ from dyhead.explanation.explained import (
 )
 from dyhead.explanation.origins import Origin, check_explained, find_origins
 from dyhead.explanation.sampling_points import TracedBlock, trace
-from dyhead.layers import BlockRecord, record_attentions
+from dyhead.layers import BlockRecord, DyHeadBlock, record_attentions
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.inputs import Picture
 from dyhead.prediction.runner import RawDetections, Runner
 from dyhead.prediction.torch_runner import TorchRunner, as_arrays
+
+_ONE_AT_A_TIME = threading.Lock()  # a model's blocks have room for one record
 
 
 class ExplainedPass(NamedTuple):
@@ -56,8 +59,7 @@ class Explainer:
         self.level_names = tuple(shapes)
         self.strides = tuple(int(shape.stride) for shape in shapes.values())
         self.block = block
-        with record_attentions(self.model) as records:
-            self._check_block(len(records))
+        self._check_block(sum(isinstance(each, DyHeadBlock) for each in self.model.modules()))
 
     def _check_block(self, count: int) -> None:
         if not count:
@@ -75,7 +77,7 @@ class Explainer:
         Raises:
             UserError: the pass does not say what it computed.
         """
-        with record_attentions(self.model) as records:
+        with _ONE_AT_A_TIME, record_attentions(self.model) as records:
             (instances,) = self._runner.detect([picture.pixels])
         if any(len(record.sizes) != len(self.level_names) for record in records):
             raise UserError(

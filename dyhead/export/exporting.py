@@ -188,6 +188,7 @@ def _write_onnx(
             custom_translation_table=translation_table(),
             input_names=[INPUT_NAME],
             output_names=list(outputs),
+            dynamic_shapes={INPUT_NAME: {0: "batch", 2: "height", 3: "width"}},
             external_data=False,
             optimize=False,  # takes longer than all else, and runs no faster
             verbose=False,

@@ -86,10 +86,11 @@ class DyHeadBlock(nn.Module):
             (N, O, H_i, W_i) per level, by the same names, or a list.
 
         Raises:
-            ValueError: the levels' sizes do not fit.
+            ValueError: these are no levels, or their sizes do not fit.
         """
         if isinstance(features, Mapping):
             return dict(zip(features, self(list(features.values())), strict=True))
+        _check_levels(features)
         attended = self._attend(features)
         if not self.residual:
             return attended
@@ -113,6 +114,19 @@ def _attend_plainly(
     """Attend to one level, one module after the other."""
     branches = spatial(levels, index)
     return task(torch.stack(branches).mean(dim=0) if scale is None else scale(branches))
+
+
+def _check_levels(features: Sequence[Tensor]) -> None:
+    if isinstance(features, Tensor):
+        raise ValueError(
+            "A DyHead block takes a list or a dict of levels, and got one tensor"
+            f" {tuple(features.shape)}: give [tensor]."
+        )
+    if not features or any(level.dim() != 4 for level in features):
+        shapes = ", ".join(str(tuple(level.shape)) for level in features)
+        raise ValueError(
+            f"A DyHead block takes one or more levels (N, C, H, W), got {shapes or 'none'}."
+        )
 
 
 def _named(table: Mapping[str, Builder], name: str, key: str) -> Builder:

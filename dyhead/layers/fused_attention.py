@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from dyhead.layers.attention_coefficients import (
     Attentions,
@@ -29,6 +28,7 @@ from dyhead.layers.spatial_attention import Convolved, SpatialAttention
 from dyhead.layers.task_attention import DyReLU
 from dyhead.ops import branch_mix
 from dyhead.ops.branch_mix import Maps, stack_levels
+from dyhead.ops.first_derivative import once_differentiable
 from dyhead.ops.recording import is_exported
 
 Size = tuple[int, int]
@@ -167,8 +167,8 @@ def _describe(
     scale_sigmoid = task_sigmoid = None
     if scale is not None:
         scale_sigmoid = scale.hard_sigmoid
-        parameters["score.weight"] = scale.score.weight.flatten(1)
-        parameters["score.bias"] = scale.score.get_parameter("bias")
+        weight, parameters["score.bias"] = scale.score.parameters()
+        parameters["score.weight"] = weight.flatten(1)
     if isinstance(task, DyReLU):
         task_sigmoid = task.hard_sigmoid
         parameters["squeeze.weight"], parameters["squeeze.bias"] = task.squeeze.parameters()
@@ -225,8 +225,10 @@ class _FusedAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        moments, *tensors = ctx.saved_tensors
+    def backward(
+        ctx: Any, saved: Sequence[Tensor], grads: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        moments, *tensors = saved
         attentions = ctx.attentions
         parameters, images = tensors[: len(ctx.names)], tensors[len(ctx.names) :]
         maps = _by_level(images, attentions)

@@ -6,6 +6,7 @@ and is about to use, in the plain and in the fused form alike. Nothing is comput
 Shape letters: N images; C channels; H x W a level's size.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class BlockRecord:
             as far as there are such: (N, B), its weights divided by B. With `scale_first` (N, 1),
             the level's own weight.
         dyrelu: (4, N, C): slope 1, intercept 1, slope 2 and intercept 2 of every channel.
+        thread: whose passes are recorded; those of others through the same blocks are not.
     """
 
     coarser_offsets: str = ""
@@ -47,10 +49,11 @@ class BlockRecord:
     masks: list[Tensor] = field(default_factory=list)
     shares: list[Tensor] = field(default_factory=list)
     dyrelu: list[Tensor] = field(default_factory=list)
+    thread: int = field(default_factory=threading.get_ident, repr=False)
 
     def add_level(self, level: Tensor, offset_and_mask: tuple[Tensor, Tensor] | None) -> None:
         """Add a level's size, and its offsets and masks unless they are fixed."""
-        if is_recorded(level):
+        if self._passes_over(level):
             return
         self.sizes.append((level.shape[2], level.shape[3]))
         if offset_and_mask is not None:
@@ -59,13 +62,16 @@ class BlockRecord:
 
     def add_shares(self, shares: Tensor) -> None:
         """Add a level's (N, B)."""
-        if not is_recorded(shares):
+        if not self._passes_over(shares):
             self.shares.append(shares)
 
     def add_dyrelu(self, coefficients: Tensor) -> None:
         """Add a level's (4, N, C)."""
-        if not is_recorded(coefficients):
+        if not self._passes_over(coefficients):
             self.dyrelu.append(coefficients)
+
+    def _passes_over(self, tensor: Tensor) -> bool:
+        return is_recorded(tensor) or threading.get_ident() != self.thread
 
 
 @contextmanager
@@ -73,6 +79,7 @@ def record_attentions(model: nn.Module) -> Iterator[list[BlockRecord]]:
     """Record the one forward pass that the model has within the context, block by block.
 
     The outputs are the same, bit for bit. A compiled, exported or traced pass records nothing.
+    Other threads may use the model meanwhile, but not record it.
 
     Args:
         model: has a `DyHeadBlock` or several anywhere inside.

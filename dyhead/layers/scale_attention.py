@@ -33,8 +33,8 @@ class ScaleAttention(nn.Module):
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         """Average `branches`, tensors (N, C, H, W) of one size, weighted: (N, C, H, W)."""
         weights = [self.weight(branch) / len(branches) for branch in branches]
-        if self.record is not None:
-            self.record.add_shares(torch.cat(weights, dim=1).flatten(1))
+        if (record := self.record) is not None:  # another thread may end it
+            record.add_shares(torch.cat(weights, dim=1).flatten(1))
         average = branches[0] * weights[0]
         for branch, weight in zip(branches[1:], weights[1:], strict=True):
             average = torch.addcmul(average, branch, weight)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from dyhead.layers.map_sizes import read_at_size, upsample, widened
 from dyhead.layers.options import BlockOptions
@@ -75,7 +74,6 @@ class _ContiguousConv2d(torch.autograd.Function):
         return F.conv2d(level.contiguous(), weight, bias, padding=1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         level, weight = ctx.saved_tensors
         return torch.ops.aten.convolution_backward(
@@ -254,8 +252,8 @@ class SpatialAttention(nn.Module):
         level = levels[index]
         size = level.shape[2], level.shape[3]
         own = self.offsets(level, overwrite)
-        if self.record is not None:
-            self.record.add_level(level, own)
+        if (record := self.record) is not None:  # another thread may end it
+            record.add_level(level, own)
         if index > 0:
             _check_halved(levels[index - 1], level)
             yield Convolution(self.finer, levels[index - 1], own, size)

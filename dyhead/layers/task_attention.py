@@ -34,8 +34,8 @@ class DyReLU(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         """Activate (N, C, H, W)."""
         slope1, intercept1, slope2, intercept2 = coefficients = self.coefficients(feature)
-        if self.record is not None:
-            self.record.add_dyrelu(torch.stack(coefficients).flatten(2))
+        if (record := self.record) is not None:  # another thread may end it
+            record.add_dyrelu(torch.stack(coefficients).flatten(2))
         return torch.maximum(
             torch.addcmul(intercept1, feature, slope1), torch.addcmul(intercept2, feature, slope2)
         )

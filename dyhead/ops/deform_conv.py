@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from dyhead.ops.backends import (
     BACKENDS,
@@ -21,6 +20,7 @@ from dyhead.ops.backends import (
     check_together,
     choose_backend,
 )
+from dyhead.ops.first_derivative import once_differentiable
 from dyhead.ops.recording import deform_conv_as_operator, is_exported, is_recorded
 
 
@@ -241,8 +241,10 @@ class _DeformConvFunction(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        saved, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]
+    def backward(
+        ctx: Any, saved: Sequence[Tensor], grads: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        needs = ctx.needs_input_grad[3:]
         read = [saved[number] for number in ctx.numbers]
         convolutions = [
             DeformConv._make([*read[4 * index : 4 * index + 4], None, *geometry])

@@ -52,6 +52,12 @@ def is_exported() -> bool:
     return exporting() if exporting is not None else torch.compiler._is_compiling_flag
 
 
+def is_trained_eagerly(tensor: Tensor) -> bool:
+    """Tell if autograd follows what is computed of a tensor, and no compiler or tracer does."""
+    is_seen = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.is_grad_enabled() and tensor.requires_grad and not is_seen
+
+
 def is_same_size(one: Sequence[int], other: Sequence[int]) -> bool:
     """Tell if two sizes are equal; to torch.export, if they are so for images of any size.
 

@@ -19,7 +19,8 @@ from dyhead.picture_files.opening import PictureError, PictureFile, open_picture
 from dyhead.picture_files.png_chunks import read_chunks
 
 _STEPS = (8, 12, 16, 24, 32)  # bits
-_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281  # tags of TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _MAX_SAMPLE_VALUE = 258, 262, 281  # tags of TIFF
+_WHITE_IS_ZERO = 0
 _FEW_LEVELS = 16  # of 256: most of what the pixels tell is lost
 
 # Pillow reads the high bytes of 16-bit colours alone. Of each of its ways to unpack them, the one
@@ -42,7 +43,8 @@ def is_deep_colour(image: Image.Image) -> bool:
 def grey_to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     """Scale a picture of one deep channel to the mode "L", by the rule above.
 
-    Floating-point values have to be from 0 to 1, and become 0 to 255.
+    Floating-point values have to be from 0 to 1, and become 0 to 255. TIFF files whose lowest value
+    is white are turned round, which Pillow does with 8 bits alone.
 
     Args:
         image: opened or decoded.
@@ -54,9 +56,9 @@ def grey_to_eight_bits(image: Image.Image, name: str) -> Image.Image:
     declared = _declared_bits(image)
     image.load()  # first, for it may turn the picture
     values = np.asarray(image)
-    if image.mode == "F":
-        return Image.fromarray(_from_fractions(values))
-    return Image.fromarray(_highest_bits(values, declared, name))
+    is_float = image.mode == "F"
+    pixels = _from_fractions(values) if is_float else _highest_bits(values, declared, name)
+    return Image.fromarray(255 - pixels if _has_white_zero(image) else pixels)
 
 
 def read_deep_colour(image: ImageFile.ImageFile, file: PictureFile, name: str) -> Image.Image:
@@ -135,6 +137,11 @@ def _declared_bits(image: Image.Image) -> int | None:
     else:
         return None
     return bits if 8 < bits < 16 else None
+
+
+def _has_white_zero(image: Image.Image) -> bool:
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
 def _tiles(image: Image.Image) -> list[Any]:

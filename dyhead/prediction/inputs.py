@@ -23,6 +23,8 @@ from dyhead.safe_io.addresses import fetch, is_web_address
 PictureSource = str | os.PathLike[str] | Image.Image | np.ndarray | torch.Tensor
 ChannelOrder = Literal["BGR", "RGB"]
 
+_CONTENTS = bytes | bytearray | memoryview | io.IOBase  # of files: refused, with the way out
+
 logger = logging.getLogger(__name__)
 
 
@@ -55,8 +57,9 @@ class Picture:
 
 
 def is_picture(value: Any) -> bool:
-    """Tell if `value` is one picture rather than several."""
-    return isinstance(value, str | os.PathLike | Image.Image | np.ndarray | torch.Tensor)
+    """Tell if `value` is one picture rather than several, or is meant as one."""
+    kinds = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor | _CONTENTS
+    return isinstance(value, kinds)
 
 
 def read_picture(
@@ -86,6 +89,11 @@ def read_picture(
         pixels = _in_order(_read_tensor(given), given_order, wanted_order)
     elif isinstance(given, np.ndarray):
         pixels = _in_order(_read_array(given), given_order, wanted_order)
+    elif isinstance(given, _CONTENTS):
+        raise UserError(
+            "The content of a file is no picture yet: give PIL.Image.open(file), and for bytes"
+            " PIL.Image.open(io.BytesIO(content))."
+        )
     else:
         raise UserError(
             f"A picture cannot be a {type(given).__name__}: give a path, a PIL image, an array or a"

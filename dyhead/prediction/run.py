@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from dyhead.errors import UserError, user_errors
-from dyhead.output_folder import make_output_folder
+from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
@@ -52,37 +52,41 @@ class PredictionRun:
         settings: the output folder and other options.
     """
 
+    _records: Records
+
     def __init__(
         self, detector: Detector, sources: Sequence[Source], settings: PredictSettings
     ) -> None:
         self._detector = detector
         self._settings = settings
         self._jobs = list(zip(sources, choose_targets(sources, settings.output), strict=True))
-        self._records = Records()
         self._outcome = Outcome()
         self._image_id = 0  # of the picture or frame at hand, from 1
 
     def run(self) -> Outcome:
-        """Detect, draw, and write predictions.json and predictions.csv at the end.
+        """Detect, draw, and write predictions.json and predictions.csv.
 
-        An interruption (Ctrl-C) ends the run early, with the results that there are.
+        An interruption (Ctrl-C) ends the run early. It and an error leave the results until then.
 
         Raises:
             UserError: something cannot be written, or a package for videos is missing.
         """
         start = time.monotonic()
-        make_output_folder(self._settings.output, f"--output {self._settings.output}")
-        try:
-            self._predict_pictures([job for job in self._jobs if job[0].kind is Kind.PICTURE])
-            for source, target in self._jobs:
-                if source.kind is not Kind.PICTURE:
-                    self._predict_video(source, target)
-        except KeyboardInterrupt:
-            self._outcome.is_interrupted = True
-        with user_errors(f"--output {self._settings.output}"):
-            self._records.write(self._settings.output)
+        option = f"--output {self._settings.output}"
+        make_output_folder(self._settings.output, option)
+        with write_errors(option), closing(Records(self._settings.output)) as self._records:
+            try:
+                self._predict_all()
+            except KeyboardInterrupt:
+                self._outcome.is_interrupted = True
         self._outcome.seconds = time.monotonic() - start
         return self._outcome
+
+    def _predict_all(self) -> None:
+        self._predict_pictures([job for job in self._jobs if job[0].kind is Kind.PICTURE])
+        for source, target in self._jobs:
+            if source.kind is not Kind.PICTURE:
+                self._predict_video(source, target)
 
     def _predict_pictures(self, jobs: Sequence[tuple[Source, Path]]) -> None:
         reading: deque[tuple[Source, Path, Picture]] = deque()

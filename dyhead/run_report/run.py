@@ -51,9 +51,9 @@ def write_report(settings: ReportSettings) -> list[RunReport]:
             the output folder cannot be written.
     """
     _refuse_repeated(settings.runs)
+    configs = [read_run_config(folder) for folder in settings.runs]
     make_output_folder(settings.output, f"--output {settings.output}")
     with tempfile.TemporaryDirectory() as repaired:
-        configs = [read_run_config(folder) for folder in settings.runs]
         for cfg in configs:
             cfg.OUTPUT_DIR = repaired  # of data that needs repair: the runs stay as they are
         runs = []
@@ -114,7 +114,8 @@ def _write(runs: Sequence[RunReport], output: Path) -> list[RunReport]:
         written = write_pictures(drawn, together, output)
         for name in earlier - set(written):
             (output / name).unlink(missing_ok=True)
-        write_json(report_as_dict(runs, comparison, written), output / JSON_NAME, indent=1)
+        # without indentation: with thousands of classes it would double tens of megabytes
+        write_json(report_as_dict(runs, comparison, written), output / JSON_NAME)
         page = format_page(runs, drawn, comparison, together)
         write_text_atomically(page, output / PAGE_NAME)
     return runs

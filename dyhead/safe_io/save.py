@@ -108,9 +108,10 @@ def _replace_atomically(path: str, write: Callable[[IO[bytes]], Any]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        no_use = None, temporary  # to a reader: writing to an open file does not tell which one
         for failed in (error, error.__context__):  # torch.save makes another error of it
-            if isinstance(failed, OSError) and failed.errno and failed.filename is None:
-                failed.filename = path  # writing to an open file does not tell which one
+            if isinstance(failed, OSError) and failed.errno and failed.filename in no_use:
+                failed.filename = path
         raise
     _sync_folder(folder)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from label_files import write_coco
+from script_runs import environment
 
 from dyhead.cli.main import main
 from dyhead.config import load_config
@@ -139,6 +140,6 @@ def test_a_reader_may_close_the_pipe() -> None:
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=environment(),
         )
     assert (done.returncode, done.stderr) == (0, "")

@@ -86,7 +86,7 @@ def test_stripping_keeps_names_that_nobody_knows_and_drops_the_training(
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("out.onnx", "choose .safetensors or .pth"), ("absent/out.pth", "absent/out.pth")],
+    [("out.onnx", "choose .safetensors or .pth"), ("absent/out.pth", r"absent/out\.pth'$")],
 )
 def test_bad_outputs_end_with_one_sentence(
     tmp_path: Path, weights: dict[str, torch.Tensor], target: str, message: str
@@ -94,6 +94,18 @@ def test_bad_outputs_end_with_one_sentence(
     torch.save(weights, tmp_path / "a.pth")
     with pytest.raises(SystemExit, match=message):
         main(["convert", str(tmp_path / "a.pth"), str(tmp_path / target)])
+
+
+def test_a_run_is_named_by_its_folder(
+    tmp_path: Path, weights: dict[str, torch.Tensor], capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"model": weights, "iteration": 5}, tmp_path / "model_final.pth")
+    main(["convert", str(tmp_path), str(tmp_path / "a.pth")])
+    main(["convert", "--strip", str(tmp_path), str(tmp_path / "b.pth")])
+    for name in ("a.pth", "b.pth"):
+        assert load_checkpoint_file(tmp_path / name)["model"].keys() == weights.keys()
+    with pytest.raises(SystemExit, match="absent does not exist: name a run's folder"):
+        main(["convert", "absent", str(tmp_path / "c.pth")])
 
 
 def test_unknown_names_end_with_one_sentence(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -293,3 +294,53 @@ def test_an_interruption_leaves_what_was_found(
     assert call(photos, "--threshold", "0.2", "--batch", "1") == 130
     results, _ = read_results(tmp_path)
     assert {result["image_id"] for result in results} == {1, 2, 3}
+
+
+def test_a_drawing_that_cannot_be_written_leaves_what_was_found(
+    call: Callable[..., int], photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "d.png").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"d\.png"):
+        call(photos, "--threshold", "0.2", "--batch", "1")
+    results, rows = read_results(tmp_path)
+    assert {result["image_id"] for result in results} == {1, 2, 3}
+    assert len(rows) == len(results)
+
+
+def test_a_termination_leaves_what_was_found(
+    call: Callable[..., int], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, before = prediction_run.Detections.save, signal.getsignal(signal.SIGTERM)
+
+    def save_and_be_ended(self: Any, *args: Any) -> Path:
+        path = save(self, *args)
+        signal.raise_signal(signal.SIGTERM)
+        return path
+
+    monkeypatch.setattr(prediction_run.Detections, "save", save_and_be_ended)
+    with pytest.raises(SystemExit) as ended:
+        call(photos, "--threshold", "0.2", "--batch", "1")
+    assert ended.value.code == 143
+    assert {result["image_id"] for result in read_results(tmp_path)[0]} == {1}
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_results_are_on_the_disk_while_the_run_goes_on(
+    call: Callable[..., int], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    take = prediction_run.PredictionRun._take
+
+    def take_and_look(self: Any, *args: Any) -> None:
+        take(self, *args)
+        unfinished = sorted((tmp_path / "out").glob(".predictions.unfinished.*"))
+        sizes.append([path.stat().st_size for path in unfinished])
+
+    monkeypatch.setattr(prediction_run.PredictionRun, "_take", take_and_look)
+    for number in range(30):
+        save_image(photos / "many" / f"{number}.png", number)
+    assert call(photos, "--threshold", "0", "--no-pictures") == 0
+    assert 0 < sizes[-2][0] < sizes[-1][0] and 0 < sizes[-2][1] < sizes[-1][1]
+    results, rows = read_results(tmp_path)
+    assert len(results) == len(rows) > 33
+    assert len(list((tmp_path / "out").iterdir())) == 2

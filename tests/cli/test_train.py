@@ -103,6 +103,7 @@ def test_mistakes_end_with_one_sentence(data: list[str]) -> None:
         (["train"], "No config"),
         (["eval"], "No config"),
         (["eval", "absent"], "absent does not exist"),
+        (["eval", "absent", "TEST.AUG.ENABLED=True"], "'TEST.AUG.ENABLED=True' has no partner"),
         (["eval", "absent", "--config", "quickstart", *data], "absent does not exist"),
         (["eval", "--config", "quickstart", *data, "MODEL.WEIGHTS", "absent.pth"], "absent.pth"),
     ):

@@ -2,7 +2,9 @@
 
 import pytest
 
+import dyhead.modeling  # noqa: F401  registers the detectors
 from dyhead.d2.config import CfgNode
+from dyhead.d2.modeling import META_ARCH_REGISTRY
 from dyhead.data import fill_num_classes, register_datasets
 from dyhead.data.num_classes import difference
 
@@ -33,6 +35,20 @@ def test_filled_from_the_data_set(atss_cfg):
 )
 def test_other_architectures_have_their_section(atss_cfg, architecture, section):
     atss_cfg.MODEL.META_ARCHITECTURE = architecture
+    atss_cfg.MODEL.setdefault(section, CfgNode({"NUM_CLASSES": 80}))
+    register_datasets(atss_cfg)
+    fill_num_classes(atss_cfg, set())
+    assert atss_cfg.MODEL[section].NUM_CLASSES == 2
+
+
+@pytest.mark.parametrize(
+    ("base", "section"),
+    [("ATSS", "ATSS"), ("RepPoints", "REPPOINTS"), ("RetinaNet", "RETINANET")],
+)
+def test_what_derives_from_a_detector_has_its_section(atss_cfg, monkeypatch, base, section):
+    own = type("Own", (META_ARCH_REGISTRY.get(base),), {})
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "Own", own)
+    atss_cfg.MODEL.META_ARCHITECTURE = "Own"
     atss_cfg.MODEL.setdefault(section, CfgNode({"NUM_CLASSES": 80}))
     register_datasets(atss_cfg)
     fill_num_classes(atss_cfg, set())

@@ -96,25 +96,32 @@ def test_a_longer_run_does_not_replace_the_best_by_worse_weights(
     assert final is not None and final.scores["best/bbox/AP"] == (90 if mode == "max" else 40)
 
 
+class Killed(BaseException):
+    """The sudden end of a run."""
+
+
+def train_and_die(cfg: CfgNode, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a training that is killed right after the hooks of a step, evaluation included."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=False)
+    after_step = trainer._hooks[-1].after_step
+
+    def go_on_or_die() -> None:
+        after_step()
+        if trainer.iter + 1 == steps:
+            raise Killed
+
+    monkeypatch.setattr(trainer._hooks[-1], "after_step", go_on_or_die)
+    with pytest.raises(Killed):
+        trainer.train()
+
+
 def test_a_run_killed_after_its_first_evaluation_keeps_the_best(
     make_config: MakeConfig, scores: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     cfg = make_config(**SETTINGS)
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=False)
-    after_step = trainer._hooks[-1].after_step  # the one that keeps the best
-
-    def keep_and_die() -> None:
-        after_step()
-        raise Killed
-
-    monkeypatch.setattr(trainer._hooks[-1], "after_step", keep_and_die)
     scores += [40]
-    with pytest.raises(Killed):
-        trainer.train()
+    train_and_die(cfg, 1, monkeypatch)
     scores += [30, 20, 35, 10]
     train(cfg, resume=True)
     card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
@@ -142,12 +149,16 @@ def test_without_a_metric_nothing_is_kept(make_config: MakeConfig, scores: list[
 
 
 def test_an_unknown_metric_is_answered_by_the_known_ones_and_loses_no_step(
-    make_config: MakeConfig, scores: list[float]
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     scores += [1] * 5
     settings = {**SETTINGS, "SOLVER.CHECKPOINT_PERIOD": 100}
-    with pytest.raises(UserError, match=r"box/AP.* use one of bbox/AP, bbox/AP50.*--resume"):
+    with (
+        caplog.at_level("INFO", "dyhead"),
+        pytest.raises(UserError, match=r"box/AP.* use one of bbox/AP, bbox/AP50"),
+    ):
         train(make_config(**{**settings, "SOLVER.BEST.METRIC": "box/AP"}))
+    assert "Step 1 is saved as model_0000000; --resume goes on." in caplog.text
     again = Trainer(make_config(**settings))
     again.resume_or_load(resume=True)
     assert again.start_iter == 1
@@ -223,6 +234,48 @@ def test_a_run_that_stopped_early_goes_on_only_with_more_patience(
     scores += [10, 10, 10]
     patient = {**settings, "SOLVER.BEST.PATIENCE": 5}
     assert train(make_config(**patient), resume=True).finished_step == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "steps"),
+    [([20, 10], [10], 3), ([20, 30], [25, 25], 4), ([20], [10, 10], 3)],
+    ids=["worse", "best so far", "first"],
+)
+def test_the_evaluation_of_the_step_that_a_run_goes_on_from_counts(
+    make_config: MakeConfig,
+    scores: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[float],
+    after: list[float],
+    steps: int,
+) -> None:
+    cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 9, "SOLVER.BEST.PATIENCE": 2})
+    scores += before
+    train_and_die(cfg, len(before), monkeypatch)
+    scores += [*after, 99, 99]
+    assert train(cfg, resume=True).finished_step == steps - 1
+
+
+def test_a_run_that_came_to_its_end_has_not_stopped_early(
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    scores += [20, 10, 10]
+    cfg = make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 3, "SOLVER.BEST.PATIENCE": 2})
+    train(cfg)
+    scores += [10]  # of the end, once more
+    with caplog.at_level("INFO", "dyhead"):
+        train(cfg, resume=True)
+    assert scores == [] and "Stopped early" not in caplog.text
+
+
+def test_no_evaluation_counts_twice(make_config: MakeConfig, scores: list[float]) -> None:
+    """A run that stopped early saves its last evaluation in both its state and its card."""
+    scores += [20, 10, 10]
+    settings = {**SETTINGS, "SOLVER.MAX_ITER": 9}
+    train(make_config(**settings, **{"SOLVER.BEST.PATIENCE": 2}))
+    scores += [10, 10, 99]
+    train(make_config(**settings, **{"SOLVER.BEST.PATIENCE": 4}), resume=True)
+    assert scores == [99]
 
 
 def checkpoints(folder: str) -> list[str]:

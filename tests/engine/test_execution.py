@@ -17,6 +17,7 @@ from dyhead.engine.execution import prepare_execution
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
 from dyhead.ops import choose_backend, set_default_backend
+from dyhead.ops.backends import registry
 
 MakeConfig = Callable[..., CfgNode]
 SMALL_ATSS = {
@@ -102,6 +103,25 @@ def test_config_chooses_the_deformable_convolution(make_config: MakeConfig) -> N
     for name in ("torchvision", "pytorch"):
         build(make_config(**{"MODEL.DEFORM_CONV_BACKEND": name}))
         assert choose_backend(torch.device("cpu")) == name
+
+
+def test_models_of_one_process_compute_with_their_own_settings(make_config: MakeConfig) -> None:
+    own, models = [("torchvision", "high"), ("pytorch", "medium"), ("", "")], []
+    before = torch.get_float32_matmul_precision()
+    for backend, precision in own:
+        settings = {"MODEL.DEFORM_CONV_BACKEND": backend, "FLOAT32_PRECISION": precision}
+        models.append(build(make_config(**SMALL_ATSS, **settings)).eval())
+    found = []
+    for model in models:
+        model.backbone.register_forward_hook(
+            lambda *_: found.append(
+                (registry._default_backend, torch.get_float32_matmul_precision())
+            )
+        )
+    with torch.no_grad():
+        for model in models:
+            model([{"image": torch.zeros(3, 64, 64)}])
+    assert found == [*own[:2], ("", before)]
 
 
 @pytest.mark.parametrize("name", ["cudnn", "triton"])

@@ -1,22 +1,22 @@
 """A run's devices and processes, and its end on a user's error."""
 
 import inspect
-import json
 import logging
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from script_runs import report_of_script
 from torch import multiprocessing
 
+from dyhead.config import load_config
 from dyhead.d2.engine import launch as launch_processes
 from dyhead.engine.arguments import parse_arguments
 from dyhead.engine.devices import plan_devices
 from dyhead.engine.exits import exit_on_user_error, log_without_traceback
 from dyhead.engine.launch import _join_torchrun, launch
+from dyhead.engine.setup import _set_device
 from dyhead.errors import UserError
 
 
@@ -57,6 +57,17 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         plan_devices("cuda:2", True, 1, 2)
 
 
+def test_one_gpu_for_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    cfg = load_config("quickstart", ["MODEL.DEVICE", "cuda:1"])[0]
+    _set_device(cfg, {"MODEL.DEVICE"}, num_gpus=1)
+    assert cfg.MODEL.DEVICE == "cuda:1"
+    monkeypatch.setattr("dyhead.d2.utils.comm.get_world_size", lambda: 2)
+    with pytest.raises(UserError, match="MODEL.DEVICE 'cuda:1' is one GPU.* 2 processes"):
+        _set_device(cfg, {"MODEL.DEVICE"}, num_gpus=2)
+
+
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(UserError, match="MODEL.DEVICE 'gpu'"):
         plan_devices("gpu", True, 1, 0)
@@ -80,6 +91,21 @@ def test_user_errors_end_with_one_sentence(error: Exception) -> None:
     with pytest.raises(SystemExit) as exit_, exit_on_user_error():
         raise error
     assert exit_.value.code == "Error: the key is wrong"
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "signal_name", "reason"),
+    [(1, None, "ended itself with exit code 1: its last lines"), (-9, "SIGKILL", "lack of memory")],
+)
+def test_a_process_that_ended_itself_is_not_taken_for_a_killed_one(
+    exit_code: int, signal_name: str | None, reason: str
+) -> None:
+    error = multiprocessing.ProcessExitedException("", 1, 2, exit_code, signal_name)
+    with pytest.raises(SystemExit) as exit_, exit_on_user_error():
+        raise error
+    assert "Process 1 of the run" in str(exit_.value.code)
+    assert ("lack of memory" in str(exit_.value.code)) == (reason == "lack of memory")
+    assert reason in str(exit_.value.code)
 
 
 def test_a_users_error_is_logged_without_traceback(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,15 +199,9 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_processes_on_the_cpu_share_its_threads_and_see_no_gpus(tmp_path: Path) -> None:
-    program, report = tmp_path / "program.py", tmp_path / "report.json"
-    program.write_text(PROGRAM)
-    path = os.pathsep.join(part for part in sys.path if part)
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "0"}
-    command = [sys.executable, str(program), str(report)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    found = report_of_script(PROGRAM, tmp_path, CUDA_VISIBLE_DEVICES="0")
     seen = {"backend": "gloo", "gpus": 0, "threads": 2}
-    assert json.loads(report.read_text()) == [{"rank": rank, **seen} for rank in (0, 1)]
+    assert found == [{"rank": rank, **seen} for rank in (0, 1)]
 
 
 def test_bugs_keep_their_traceback() -> None:

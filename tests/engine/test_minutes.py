@@ -1,109 +1,20 @@
 """A training of SOLVER.MINUTES ends in time, by a clock of the tests' own."""
 
-import os
 import re
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from timed_training import BUDGET, SETTINGS, Clock, MakeConfig, Seconds, train
 
-from dyhead.checkpoint.safe_checkpointer import SafeCheckpointer
 from dyhead.d2.config import CfgNode
-from dyhead.d2.data import DatasetCatalog
-from dyhead.d2.engine import HookBase
 from dyhead.data.stream import TrainingBatches
-from dyhead.engine.stops import Stopped, StopSignals
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
 
-MakeConfig = Callable[..., CfgNode]
-Seconds = Callable[[int], float]
-BUDGET = 600.0  # seconds
-SETTINGS: dict[str, Any] = {
-    "SOLVER.MINUTES": BUDGET / 60,
-    "SOLVER.MAX_ITER": 1000,
-    "SOLVER.WARMUP_ITERS": 100,
-    "SOLVER.CHECKPOINT_PERIOD": 500,
-    "SOLVER.LR_SCHEDULER_NAME": "WarmupCosineLR",
-    "SOLVER.BASE_LR": 0.1,
-    "TEST.EVAL_PERIOD": 250,
-}
-
 pytestmark = pytest.mark.usefixtures("without_pictures")
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.evaluation = 10.0
-        self.checkpoint = 2.0
-        self.step: Seconds = lambda _: 4.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class TimedTrainer(Trainer):
-    """Steps and evaluations take the time of a clock, and leave what they saw."""
-
-    clock: Any
-
-    def __init__(self, cfg: CfgNode) -> None:
-        self.rates: list[float] = []
-        self.shares: list[float] = []  # at the evaluations
-        self.times: list[tuple[float, float]] = []  # of all progress: seconds, share
-        super().__init__(cfg)
-        self.register_hooks([Trail(self)])
-
-    def run_step(self) -> None:
-        self.clock.now += self.clock.step(self.iter)
-        self.rates.append(self.optimizer.param_groups[0]["lr"])
-        super().run_step()
-
-    def test(self, *_: Any) -> dict[str, Any]:  # type: ignore[override]
-        self.clock.now += self.clock.evaluation
-        self.shares.append(self.progress.share)
-        return {"bbox": {"AP": 1.0}}
-
-
-class Trail(HookBase):
-    """Notes the progress by the clock."""
-
-    def __init__(self, trainer: TimedTrainer) -> None:
-        self.times, self.progress = trainer.times, trainer.progress
-
-    def after_step(self) -> None:
-        self.times.append((self.trainer.clock.now, self.progress.share))
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(TimedTrainer, "clock", clock, raising=False)
-    save = SafeCheckpointer.save
-
-    def take_time(self: SafeCheckpointer, *args: Any, **kwargs: Any) -> None:
-        clock.now += clock.checkpoint
-        save(self, *args, **kwargs)
-
-    monkeypatch.setattr(SafeCheckpointer, "save", take_time)
-    return clock
-
-
-def train(cfg: CfgNode, *hooks: HookBase, resume: bool = False) -> TimedTrainer:
-    torch.manual_seed(0)
-    trainer = TimedTrainer(cfg)
-    trainer.register_hooks(hooks)
-    trainer.resume_or_load(resume=resume)
-    with StopSignals():
-        trainer.train()
-    return trainer
 
 
 def steady(step: int) -> float:
@@ -178,8 +89,7 @@ def test_a_first_step_of_a_third_of_the_time_does_not_end_the_training(
     make_config: MakeConfig, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its time, four evaluations of 87 images would leave room for nothing else."""
-    get = DatasetCatalog.get
-    monkeypatch.setattr(DatasetCatalog, "get", lambda name: (get(name) * 20)[:87])
+    monkeypatch.setattr("dyhead.engine.minutes._count_images", lambda _: 87)
     clock.step, clock.evaluation = compiles_for_minutes, 20.0
     trainer = train(make_config(**SETTINGS | {"SOLVER.IMS_PER_BATCH": 4}))
     assert trainer.finished_step > 100 and len(trainer.shares) == 4
@@ -255,68 +165,6 @@ def test_patience_counts_the_evaluations(make_config: MakeConfig, clock: Clock) 
     best = {"SOLVER.BEST.METRIC": "bbox/AP", "SOLVER.BEST.PATIENCE": 2}
     trainer = train(make_config(**SETTINGS | best))
     assert trainer.was_stopped_early and len(trainer.shares) == 3
-
-
-class StopAfter(HookBase):
-    """Asks for an orderly stop in a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def before_step(self) -> None:
-        if self.trainer.iter == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs signals that a process sends itself")
-@pytest.mark.parametrize("step", [0, 3, 40, 100])
-def test_a_resumed_run_has_the_rest_of_the_time(
-    make_config: MakeConfig, clock: Clock, step: int
-) -> None:
-    cfg = make_config(**SETTINGS)
-    first = TimedTrainer(cfg)
-    first.register_hooks([StopAfter(step)])
-    with pytest.raises(Stopped), StopSignals():
-        first.train()
-    clock.step = lambda _: 5.0  # another machine
-    resumed = TimedTrainer(cfg)
-    resumed.resume_or_load(resume=True)
-    places = [trainer.run_state.state_dict(step)["stream"] for trainer in (first, resumed)]
-    assert resumed.start_iter == step + 1 and places[0] == places[1]
-    resumed.train()
-    assert resumed.rates[0] == first.optimizer.param_groups[0]["lr"]
-    assert clock.now == pytest.approx(BUDGET, rel=0.05)
-    assert resumed.progress.share == 1 and resumed.rates[-1] < 0.1 * 0.1
-
-
-def test_a_run_that_came_to_its_end_goes_on_only_with_more_time(
-    make_config: MakeConfig, clock: Clock
-) -> None:
-    steps = train(make_config(**SETTINGS)).finished_step
-    assert train(make_config(**SETTINGS), resume=True).finished_step == steps
-    before = clock.now
-    longer = train(make_config(**SETTINGS | {"SOLVER.MINUTES": 20.0}), resume=True)
-    assert longer.finished_step > 1.8 * steps
-    assert longer.times[0][1] == pytest.approx(0.5, abs=0.02)
-    assert clock.now - before == pytest.approx(600, rel=0.1)
-
-
-def test_less_time_than_is_used_is_refused(make_config: MakeConfig, clock: Clock) -> None:
-    train(make_config(**SETTINGS))
-    with pytest.raises(ValueError, match=r"it has trained 9\.\d minutes, and SOLVER.MINUTES is 2"):
-        train(make_config(**SETTINGS | {"SOLVER.MINUTES": 2.0}), resume=True)
-
-
-@pytest.mark.parametrize("steps", [4, 1000])
-def test_a_run_of_steps_may_go_on_for_a_time(
-    make_config: MakeConfig, clock: Clock, caplog: pytest.LogCaptureFixture, steps: int
-) -> None:
-    train(make_config(**SETTINGS | {"SOLVER.MINUTES": 0.0, "SOLVER.MAX_ITER": 4}))
-    before = clock.now
-    # as many as are done already, or more
-    trainer = train(make_config(**SETTINGS | {"SOLVER.MAX_ITER": steps}), resume=True)
-    assert "The checkpoint tells no time" in caplog.text
-    assert trainer.start_iter == 4 and clock.now - before == pytest.approx(BUDGET, rel=0.05)
 
 
 def test_the_log_says_what_the_time_is_worth(

@@ -49,6 +49,24 @@ def test_groups_get_their_own_learning_rate_and_decay(name: str, kind: type) -> 
     assert (norm["lr"], norm["weight_decay"]) == (0.1, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("name", "decays"),
+    [
+        ("dyhead_r50_atss_fpn_1x", (0.0001, 0.0001, 0.0001)),
+        ("dyhead_swint_atss_fpn_2x_ms", (0.05, 0.05, 0.0001)),
+        ("dyhead_swinl_atss_fpn_2x_ms_mmdet", (0.05, 0.0, 0.05)),
+        ("own_dataset", (0.05, 0.0, 0.05)),
+    ],
+)
+def test_weights_norms_and_biases_decay_as_in_the_code_that_a_config_follows(
+    name: str, decays: tuple[float, float, float]
+) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4))
+    optimizer = build_optimizer(load_config(name)[0], model)
+    parameters = model[0].weight, model[1].weight, model[0].bias
+    assert tuple(group_of(optimizer, p)["weight_decay"] for p in parameters) == decays
+
+
 def test_frozen_parameters_are_left_out() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)

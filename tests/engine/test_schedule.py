@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dyhead.d2.config import CfgNode
+from dyhead.d2.data import DatasetCatalog
 from dyhead.engine.schedule import settle_schedule
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
@@ -68,6 +69,23 @@ def test_a_run_of_epochs_sees_every_image_as_often_and_records_them(
     assert trainer.iter == 6  # twice six images in batches of two
     lines = Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()
     assert [r["epoch"] for r in map(json.loads, lines) if "epoch" in r] == [2.0]
+
+
+@pytest.mark.parametrize("ratios", [(), (1.0,)])
+@pytest.mark.parametrize("length", [{"SOLVER.EPOCHS": 2}, {"SOLVER.MINUTES": 2.0}])
+def test_a_length_needs_no_set_to_be_loaded_again(
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    length: dict[str, float],
+    ratios: tuple[float, ...],
+) -> None:
+    """Reading a large set takes minutes; this one is for training and for testing."""
+    cfg = make_config(**length, **{"DATASETS.TRAIN_RATIOS": ratios})
+    loaded: list[str] = []
+    get = DatasetCatalog.get
+    monkeypatch.setattr(DatasetCatalog, "get", lambda name: loaded.append(name) or get(name))
+    Trainer(cfg)
+    assert loaded == list(cfg.DATASETS.TRAIN)
 
 
 def test_the_rate_grows_with_the_batch_and_the_log_says_so(

@@ -215,6 +215,26 @@ def test_expected_results_are_verified(make_config: MakeConfig) -> None:
         Trainer(make_config(**{"TEST.EXPECTED_RESULTS": [["bbox", "AP", 99.0, 0.5]]})).train()
 
 
+@pytest.mark.parametrize("averages", [False, True])
+def test_an_evaluation_that_fails_loses_no_step(
+    make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch, averages: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        raise UserError("The image a.png can't be read")
+
+    settings = {"SOLVER.MAX_ITER": 5, "SOLVER.CHECKPOINT_PERIOD": 1000, "TEST.EVAL_PERIOD": 3}
+    cfg = make_config(**settings, **{"SOLVER.EMA.ENABLED": averages})
+    monkeypatch.setattr(Trainer, "test", fail)
+    stopped = Trainer(cfg)
+    with pytest.raises(UserError, match="a.png"):
+        stopped.train()
+    again = Trainer(cfg)
+    again.resume_or_load(resume=True)
+    assert again.start_iter == 3
+    for one, other in zip(stopped.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_no_evaluation_follows_a_failure_in_the_last_step(
     make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

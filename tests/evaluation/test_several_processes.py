@@ -1,13 +1,11 @@
 """Processes that share a data set score it as one does."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from coco_detections import make_annotations, make_results, pycocotools_scores
+from script_runs import report_of_script
 
 PROGRAM = """
 import json, sys
@@ -19,7 +17,8 @@ from dyhead.engine import launch, parse_arguments
 from dyhead.evaluation.coco_evaluation import build_coco_evaluator
 
 def main(args):
-    folder, annotations = Path(sys.argv[1]), make_annotations(1)
+    report, annotations = Path(sys.argv[1]), make_annotations(1)
+    folder = report.parent
     results = make_results(annotations, 1)
     register_coco_instances("pets", {}, str(folder / "pets.json"), str(folder))
     load_coco_json(str(folder / "pets.json"), str(folder), "pets")
@@ -29,7 +28,7 @@ def main(args):
         give(evaluator, image["id"], [r for r in results if r["image_id"] == image["id"]])
     scores = evaluator.evaluate()
     if comm.is_main_process():
-        (folder / "scores.json").write_text(json.dumps(scores["bbox"]))
+        report.write_text(json.dumps(scores["bbox"]))
     else:
         assert scores == {}
 
@@ -43,12 +42,7 @@ if __name__ == "__main__":
 def test_images_of_all_processes_count_together(tmp_path: Path) -> None:
     annotations = make_annotations(1)
     (tmp_path / "pets.json").write_text(json.dumps(annotations))
-    (tmp_path / "program.py").write_text(PROGRAM)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    scores = report_of_script(PROGRAM, tmp_path)
     assert (scores.pop("images"), scores.pop("of")) == (11, 12)
     ids = [image["id"] for image in annotations["images"][:11]]
     written = json.loads((tmp_path / "coco_instances_results.json").read_text())

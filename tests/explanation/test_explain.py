@@ -1,6 +1,7 @@
 """An explanation is of the detections that the detector gives, in pixels of the picture."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,19 @@ def test_the_detections_are_those_of_a_call(detector: Detector, picture: np.ndar
         np.testing.assert_array_equal(explanation.detections.boxes, found.boxes)
         np.testing.assert_array_equal(explanation.detections.scores, found.scores)
         np.testing.assert_array_equal(explanation.detections.class_ids, found.class_ids)
+
+
+def test_threads_may_detect_and_explain_at_once(detector: Detector, picture: np.ndarray) -> None:
+    found = detector(picture)
+    locations = [each.location for each in detector.explain(picture).objects]
+
+    def work(number: int) -> bool:
+        if number % 2:
+            return np.array_equal(detector(picture).boxes, found.boxes)
+        return [each.location for each in detector.explain(picture).objects] == locations
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(work, range(16)))
 
 
 def test_locations_are_in_pixels_of_the_picture(detector: Detector, picture: np.ndarray) -> None:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from documents import PROJECT, block_with
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dyhead.checkpoint.model_card import ModelCard
 
@@ -34,7 +34,9 @@ def test_the_example_with_numpy_alone_gives_boxes_of_the_picture(tmp_path, monke
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     monkeypatch.chdir(tmp_path)
-    Image.new("RGB", (160, 100), (200, 0, 0)).save("cell.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter of a turn
+    Image.new("RGB", (100, 160), (200, 0, 0)).save("cell.png", exif=exif)
     example = block_with(DOCS, "python", "import json\n")
     exec(example.replace("cell.jpg", "cell.png"), {})
     assert capsys.readouterr().out == "cell 0.75 [40.0, 25.0, 120.0, 75.0]\n"

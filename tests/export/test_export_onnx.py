@@ -51,6 +51,13 @@ def test_it_has_standard_operators_alone(exported):
     assert operators >= {"DeformConv", "NonMaxSuppression"}
 
 
+def test_sizes_that_vary_have_names(exported):
+    inner = onnxruntime.InferenceSession(str(exported[0]), providers=["CPUExecutionProvider"])
+    (images,) = inner.get_inputs()
+    assert images.shape == ["batch", 3, "height", "width"]
+    assert inner.get_outputs()[0].shape == ["batch", 100, 4]
+
+
 def test_it_says_what_it_is(exported, ready):
     properties = onnx.load(str(exported[0])).metadata_props
     metadata = json.loads({entry.key: entry.value for entry in properties}["dyhead"])

@@ -150,6 +150,30 @@ def test_levels_that_are_not_halved_are_refused():
         block([torch.randn(1, 16, 4, 4), torch.randn(1, 16, 8, 8)])
 
 
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [
+        (torch.rand(2, 16, 4, 4), r"one tensor \(2, 16, 4, 4\): give \[tensor\]"),
+        ([torch.rand(16, 4, 4)], r"\(N, C, H, W\), got \(16, 4, 4\)"),
+        ([], "got none"),
+        ({}, "got none"),
+    ],
+    ids=["a tensor", "an image without a batch", "nothing", "an empty dict"],
+)
+def test_what_is_no_list_of_levels_is_refused(levels, message):
+    with pytest.raises(ValueError, match=message):
+        DyHeadBlock(16, 16)(levels)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_weights_may_be_given_from_outside(fused):
+    block = make_far_reaching_block(fused=fused)
+    levels = make_levels(PYRAMIDS["even"])
+    weights = {name: value.detach() for name, value in block.named_parameters()}
+    given = torch.func.functional_call(block, weights, (levels,))
+    assert_same(given, block(levels), 0)
+
+
 def test_channels_that_do_not_suit_the_norm_are_refused():
     with pytest.raises(ValueError, match="multiple of 16, got 100.*MODEL.DYHEAD.CHANNELS"):
         DyHeadBlock(256, 100)

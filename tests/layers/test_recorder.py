@@ -2,6 +2,7 @@
 
 import copy
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -107,6 +108,15 @@ def test_training_records_the_forward_pass_once():
     block, levels = make_block(), make_levels([(6, 6), (3, 3)])
     with record_attentions(block) as (found,):
         sum(output.sum() for output in block(levels)).backward()
+    assert len(found.sizes) == len(found.shares) == len(found.dyrelu) == 2
+
+
+def test_passes_of_other_threads_are_not_recorded():
+    block, levels = make_block(**FLOAT32), make_levels([(6, 6), (3, 3)], **FLOAT32)
+    with record_attentions(block) as (found,), ThreadPoolExecutor(1) as other:
+        other.submit(block, levels).result()
+        assert not (found.sizes or found.shares or found.dyrelu)
+        block(levels)
     assert len(found.sizes) == len(found.shares) == len(found.dyrelu) == 2
 
 

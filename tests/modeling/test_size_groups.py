@@ -78,6 +78,13 @@ class Counting(nn.Module):
         return [each["image"].mean() * self.weight for each in batched_inputs]
 
 
+class MeanLoss(Counting):
+    """Its loss is the mean over the pictures of a batch."""
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        return {"loss": torch.stack(super().forward(batched_inputs)).mean()}
+
+
 class Padding(nn.Module):
     """A backbone's wishes."""
 
@@ -92,6 +99,14 @@ def test_one_size_is_computed_at_once_and_so_is_a_training_batch() -> None:
     model.eval()([*pictures([(8, 9)]), *pictures([(8, 9)])])
     model.train()(pictures())
     assert model.batches == [2, len(SIZES)]
+
+
+def test_losses_of_groups_are_averaged_over_their_pictures() -> None:
+    model = MeanLoss().train()
+    compute_by_size(model, in_training=True)
+    batch = pictures([(4, 5), (8, 9), (4, 5), (6, 7)])
+    torch.testing.assert_close(model(batch), MeanLoss()(batch))
+    assert model.batches == [2, 1, 1]
 
 
 def test_results_come_in_the_order_of_the_pictures() -> None:

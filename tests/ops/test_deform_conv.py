@@ -1,21 +1,16 @@
 """Plain PyTorch and torchvision: against a naive loop, each other and gradcheck."""
 
-import itertools
+import functools
 import math
 
+import deform_conv_cases
 import pytest
 import torch
-from torch import Tensor
+from deform_conv_cases import naive_deform_conv
 from torchvision.ops import deform_conv2d
 
-from dyhead.ops import (
-    DeformConv,
-    foreach_deform_conv_with_moments,
-    foreach_modulated_deform_conv2d,
-    modulated_deform_conv2d,
-)
+from dyhead.ops import modulated_deform_conv2d
 from dyhead.ops.pytorch import embedding_bag
-from dyhead.ops.pytorch.embedding_bag import PyTorchBackend
 
 BACKENDS = ("pytorch", "torchvision")
 GEOMETRIES = [  # kernel, stride, padding, dilation
@@ -25,63 +20,9 @@ GEOMETRIES = [  # kernel, stride, padding, dilation
     ((2, 3), (2, 1), (0, 2), (1, 2)),
     ((3, 1), (1, 3), (2, 1), (2, 3)),
 ]
-
-
-def make_arguments(kernel, stride, padding, dilation, *, batch=2, size=(6, 7), spread=2.0):
-    """Random float64 input, offset, mask, weight and bias that fit together."""
-    pairs = [(v, v) if isinstance(v, int) else v for v in (stride, padding, dilation)]
-    out_size = [
-        (length + 2 * p - d * (k - 1) - 1) // s + 1
-        for length, k, s, p, d in zip(size, kernel, *pairs, strict=True)
-    ]
-    taps = math.prod(kernel)
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    return (
-        normal(batch, 3, *size),
-        normal(batch, 2 * taps, *out_size) * spread,
-        normal(batch, taps, *out_size).sigmoid(),
-        normal(4, 3, *kernel),
-        normal(4),
-    )
-
-
-def pixel(image: Tensor, y: int, x: int) -> Tensor:
-    """The channels at (y, x), zero outside."""
-    if 0 <= y < image.shape[1] and 0 <= x < image.shape[2]:
-        return image[:, y, x]
-    return torch.zeros_like(image[:, 0, 0])
-
-
-def bilinear(image: Tensor, y: float, x: float) -> Tensor:
-    top, left = math.floor(y), math.floor(x)
-    ly, lx = y - top, x - left
-    return (
-        (1 - ly) * (1 - lx) * pixel(image, top, left)
-        + (1 - ly) * lx * pixel(image, top, left + 1)
-        + ly * (1 - lx) * pixel(image, top + 1, left)
-        + ly * lx * pixel(image, top + 1, left + 1)
-    )
-
-
-def naive(input, offset, mask, weight, bias, stride, padding, dilation):
-    (sy, sx), (py, px), (dy, dx) = (
-        (v, v) if isinstance(v, int) else v for v in (stride, padding, dilation)
-    )
-    kernel_height, kernel_width = weight.shape[2:]
-    output = input.new_zeros(len(input), len(weight), *offset.shape[2:])
-    for n, y, x in itertools.product(*map(range, (len(input), *offset.shape[2:]))):
-        total = bias.clone()
-        for i, j in itertools.product(range(kernel_height), range(kernel_width)):
-            k = i * kernel_width + j
-            at_y = y * sy - py + i * dy + offset[n, 2 * k, y, x].item()
-            at_x = x * sx - px + j * dx + offset[n, 2 * k + 1, y, x].item()
-            total = total + weight[:, :, i, j] @ (bilinear(input[n], at_y, at_x) * mask[n, k, y, x])
-        output[n, :, y, x] = total
-    return output
+make_arguments = functools.partial(
+    deform_conv_cases.make_arguments, channels=(3, 4), size=(6, 7), dtype=torch.float64
+)
 
 
 def gradients(function, arguments, *options):
@@ -96,7 +37,9 @@ def gradients(function, arguments, *options):
 def test_equals_the_naive_loop(backend, geometry):
     arguments = make_arguments(*geometry)
     output = modulated_deform_conv2d(*arguments, *geometry[1:], backend=backend)
-    torch.testing.assert_close(output, naive(*arguments, *geometry[1:]), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        output, naive_deform_conv(*arguments, *geometry[1:]), rtol=1e-10, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -334,72 +277,3 @@ def test_empty_maps_are_refused(shape):
         modulated_deform_conv2d(
             input, torch.zeros(1, 18, *size), torch.zeros(1, 9, *size), weight, padding=2
         )
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_several_convolutions_at_once_equal_them_one_by_one(backend):
-    calls = [DeformConv(*make_arguments(*geometry), *geometry[1:]) for geometry in GEOMETRIES]
-    outputs = foreach_modulated_deform_conv2d(calls, backend)
-    for output, call in zip(outputs, calls, strict=True):
-        torch.testing.assert_close(output, modulated_deform_conv2d(*call, backend=backend))
-
-
-def test_no_convolution_at_all():
-    assert foreach_modulated_deform_conv2d([]) == []
-
-
-def test_several_convolutions_need_one_type():
-    first = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])
-    second = DeformConv(*(tensor.float() for tensor in first[:5]), *first[5:])
-    with pytest.raises(ValueError, match="one device and one type"):
-        foreach_modulated_deform_conv2d([first, second])
-    with pytest.raises(ValueError, match="one device and one type"):
-        foreach_deform_conv_with_moments([first, second], [(6, 7), (6, 7)])
-
-
-def test_moments_need_a_level_for_each_convolution():
-    call = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])
-    with pytest.raises(ValueError, match="2 convolutions need as many sizes, got 1"):
-        foreach_deform_conv_with_moments([call, call], [(6, 7)])
-    with pytest.raises(ValueError, match="level of 6 x 6 is smaller than the 6 x 7 output"):
-        foreach_deform_conv_with_moments([call], [(6, 6)])
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_back_ends_that_take_no_moments_say_so(backend):
-    call = DeformConv(*make_arguments(*GEOMETRIES[0]), *GEOMETRIES[0][1:])
-    (output,), moments = foreach_deform_conv_with_moments([call], [(6, 7)], backend)
-    torch.testing.assert_close(output, modulated_deform_conv2d(*call, backend=backend))
-    assert moments is None
-
-
-def test_what_convolutions_share_they_share_under_autocast_too(monkeypatch):
-    taken = []
-    forward = PyTorchBackend.forward
-    monkeypatch.setattr(
-        PyTorchBackend,
-        "forward",
-        lambda self, calls, packed: taken.extend(calls) or forward(self, calls, packed),
-    )
-    arguments = [tensor.float() for tensor in make_arguments(*GEOMETRIES[0])]
-    with torch.autocast("cpu", torch.bfloat16):
-        outputs = foreach_modulated_deform_conv2d(
-            [DeformConv(*arguments, padding=1), DeformConv(*arguments, padding=1)], "pytorch"
-        )
-    assert torch.equal(*outputs)
-    assert all(first is second for first, second in zip(taken[0][:5], taken[1][:5], strict=True))
-    assert taken[0][0].dtype == torch.bfloat16
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_outputs_may_be_overwritten(backend):
-    tensors = [tensor.requires_grad_() for tensor in make_arguments(*GEOMETRIES[0])]
-    calls = [DeformConv(*tensors, padding=1)] * 2
-    plain = modulated_deform_conv2d(*tensors, padding=1, backend=backend)
-    expected = torch.autograd.grad(plain.relu().sum() + plain.sum(), tensors)
-    first, second = foreach_modulated_deform_conv2d(calls, backend)
-    first.relu_()
-    for ours, theirs in zip(
-        torch.autograd.grad(first.sum() + second.sum(), tensors), expected, strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)

@@ -69,6 +69,16 @@ def test_grey_tiff_files_are_scaled_alike(tmp_path: Path, compression: str) -> N
     np.testing.assert_array_equal(read(tmp_path / "a.tif"), RAMP[:, :, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_grey_tiff_files_whose_zero_is_white_are_no_negatives(
+    tmp_path: Path, dtype: type[np.generic]
+) -> None:
+    """As X-ray devices write them; Pillow turns those of 8 bits round, and no others."""
+    values = RAMP[:, :, 0] / 255 if dtype == np.float32 else RAMP[:, :, 0] << 4
+    Image.fromarray(values.astype(dtype)).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(read(tmp_path / "a.tif"), 255 - RAMP[:, :, 0])
+
+
 def test_the_bits_that_a_file_declares_count_before_those_in_use(tmp_path: Path) -> None:
     values = np.array([0, 40, 200, 1000]).reshape(2, 2, 1)
     found = {

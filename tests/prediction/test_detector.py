@@ -1,8 +1,10 @@
 """A detector takes pictures of any kind, one by one or many, and gives each what it gets alone."""
 
+import io
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,6 +118,15 @@ def test_a_number_is_no_picture(runner) -> None:
     detector = Detector.from_runner(type(runner)(min_size=800, max_size=1333))
     with pytest.raises(UserError, match="cannot be a int"):
         detector(7)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("content", [b"GIF89a", bytearray(b"GIF89a"), io.BytesIO(b"GIF89a")])
+def test_the_content_of_a_file_is_refused_with_the_way_out(
+    detector: Detector, content: Any
+) -> None:
+    for given in (content, [content]):
+        with pytest.raises(UserError, match=r"give PIL\.Image\.open\(file\)"):
+            detector(given)
 
 
 def test_importing_the_package_imports_nothing_slow() -> None:

@@ -238,6 +238,7 @@ def test_classes_of_any_name_and_detectors_of_any_answer_have_a_page(make_run, l
 def test_folders_that_are_no_runs_are_refused(tmp_path, make_run):
     with pytest.raises(UserError, match=r"config.yaml does not exist: name the folder of a run"):
         write_report(ReportSettings([tmp_path], tmp_path / "out"))
+    assert not (tmp_path / "out").exists(), "a name with a typing error leaves no folder"
     run = make_run()
     (run / "metrics.json").unlink()
     (run / "inference" / "coco_instances_results.json").unlink()

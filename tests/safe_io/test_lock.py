@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from script_runs import environment
 
 from dyhead.safe_io.lock import FileLock, LockedError
 
@@ -23,9 +24,7 @@ time.sleep(60)
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", HOLD, str(folder / "lock"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    return process
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
 
 
 def told(process: subprocess.Popen[str]) -> str:

@@ -1,6 +1,5 @@
 """Two processes that share a batch, and one that has all of it."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from script_runs import environment
 
 WORKER = Path(__file__).parents[1] / "modeling" / "meta_arch" / "distributed_worker.py"
 WORLD_SIZE = 2
@@ -36,8 +36,6 @@ def results_of_two_and_one(
         For two processes and for one: of each step `losses`, in the order of their names, and
         `gradients` by name.
     """
-    environment = {**os.environ, **(variables or {})}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     outputs = [folder / "two.pth", folder / "one.pth"]
     ranks = [(0, WORLD_SIZE, outputs[0]), (1, WORLD_SIZE, outputs[0]), (0, 1, outputs[1])]
     commands = [
@@ -48,7 +46,8 @@ def results_of_two_and_one(
         ]
         for rank, world_size, output in ranks
     ]
-    workers = [subprocess.Popen(command, env=environment) for command in commands]
+    started_with = environment(**(variables or {}))
+    workers = [subprocess.Popen(command, env=started_with) for command in commands]
     try:
         assert [worker.wait(timeout=timeout) for worker in workers] == [0, 0, 0]
     finally:

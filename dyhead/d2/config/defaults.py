@@ -272,7 +272,7 @@ SOLVER.BIAS_LR_FACTOR = 1.0  # factor of the learning rate of biases
 SOLVER.MOMENTUM = 0.9  # momentum of SGD
 SOLVER.NESTEROV = False  # use Nesterov's momentum in SGD
 SOLVER.WEIGHT_DECAY = 0.0001  # weight decay of weights
-SOLVER.WEIGHT_DECAY_NORM = 0.0  # weight decay of the parameters of norms
+SOLVER.WEIGHT_DECAY_NORM = 0.0  # weight decay of the parameters of norms; None: as of weights
 SOLVER.WEIGHT_DECAY_BIAS = None  # weight decay of biases; None: as of weights
 # The schedule of the learning rate: "WarmupMultiStepLR", "WarmupCosineLR" or
 # "WarmupStepWithFixedGammaLR".

@@ -1,8 +1,9 @@
 """The layout of a YOLO data set: its class names, its parts and its pictures."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,10 @@ class YoloLayout:
         """Return the path of a line of a list; tools let them start at different folders."""
         path = Path(line.replace("\\", "/"))
         # CVAT and darknet begin with "data/", which is the data set's folder
-        candidates = [folder / path, self.base / path, self.base / Path(*path.parts[1:])]
-        return next((each for each in candidates if os.path.isfile(each)), candidates[0])
+        places = folder / path, self.base / path, self.base / Path(*path.parts[1:])
+        candidates = chain(places, _inside(self.base, path))
+        found = next((each for each in candidates if os.path.isfile(each)), folder / path)
+        return Path(os.path.normpath(found))
 
 
 def find_yaml(folder: Path) -> Path | None:
@@ -98,7 +101,11 @@ def read_layout(path: Path, image_root: Path | None) -> YoloLayout:
     names = find_class_file(path)
     if names is None:
         raise UserError(f"{path} has no data.yaml or classes.txt: write the class names into one.")
-    return YoloLayout(image_root or path, path, read_class_file(names), {})
+    lists = {
+        parts.part_name(k): [file] for k in _PART_KEYS if (file := path / f"{k}.txt").is_file()
+    }
+    entries = lists if len(lists) > 1 else {}  # CVAT writes a list of all pictures, called train
+    return YoloLayout(image_root or path, path, read_class_file(names), entries)
 
 
 def _head(path: Path) -> str:
@@ -162,14 +169,26 @@ def _base(path: Path, named: Any) -> Path:
     """Return the folder that `path:` of a data.yaml names, or the file's own."""
     if not isinstance(named, str) or named in _NOTHING:
         return path.parent
-    given = Path(os.path.expanduser(named))
+    given = Path(os.path.expanduser(named.replace("\\", "/")))
     # written on another machine, it may be nowhere on this one
     return next((p for p in (path.parent / given, given) if os.path.isdir(p)), path.parent)
 
 
 def _resolve(base: Path, entry: str) -> Path:
-    """Return the path of an entry; Roboflow writes ../train/images for train/images."""
-    path = base / entry.replace("\\", "/")
-    inside = base / entry.removeprefix("../")
-    found = inside if os.path.exists(inside) and not os.path.exists(path) else path
+    """Return the path of an entry, which another folder or machine may have been meant for.
+
+    Roboflow writes ../train/images for train/images, or with the folder of its download in front.
+    """
+    path = Path(entry.replace("\\", "/"))
+    candidates = chain((base / path,), _inside(base, path))
+    found = next((each for each in candidates if os.path.exists(each)), base / path)
     return Path(os.path.normpath(found))
+
+
+def _inside(base: Path, path: Path) -> Iterator[Path]:
+    """Yield what a path may be in a folder without its first names.
+
+    Two have to stay: images alone may be those of all parts, and a.jpg one in any of them.
+    """
+    names = [name for name in path.parts if name not in ("..", path.anchor)]
+    return (base.joinpath(*names[first:]) for first in range(max(1, len(names) - 1)))

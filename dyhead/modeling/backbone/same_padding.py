@@ -1,12 +1,14 @@
 """Padding of convolutions as TensorFlow does it, in a form that can be exported for any size."""
 
+from typing import Any
+
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dyhead.ops.recording import is_exported
+from dyhead.ops.recording import is_exported, is_trained_eagerly
 
 
 def make_exportable(model: nn.Module) -> None:
@@ -26,15 +28,34 @@ class SameConv2d(Conv2dSame):
     def pad(self, maps: Tensor) -> Tensor:
         """Add zeros around (N, C, H, W); in an export possibly some more that are never read."""
         if not is_exported():
-            padded: Tensor = pad_same(
-                maps, list(self.kernel_size), list(self.stride), list(self.dilation)
-            )
+            geometry = list(self.kernel_size), list(self.stride), list(self.dilation)
+            pad = _SamePadding.apply if is_trained_eagerly(maps) else pad_same
+            padded: Tensor = pad(maps, *geometry)
             return padded
         for dim, kernel, stride, dilation in zip(
             (2, 3), self.kernel_size, self.stride, self.dilation, strict=True
         ):
             maps = _pad_any_size(maps, dim, 1 + dilation * (kernel - 1), stride)
         return maps
+
+
+class _SamePadding(torch.autograd.Function):
+    """`pad_same` whose gradient is a part of the one behind it; that of `F.pad` is a copy."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, maps: Tensor, kernel: list[int], stride: list[int], dilation: list[int]
+    ) -> Tensor:
+        padded: Tensor = pad_same(maps, kernel, stride, dilation)
+        ctx.size = maps.shape[-2:]
+        ctx.before = [(p - s) // 2 for p, s in zip(padded.shape[-2:], ctx.size, strict=True)]
+        return padded
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        for dim, before, size in zip((2, 3), ctx.before, ctx.size, strict=True):
+            grad = grad.narrow(dim, before, size)
+        return grad, None, None, None
 
 
 def _pad_any_size(maps: Tensor, dim: int, reach: int, stride: int) -> Tensor:

@@ -16,6 +16,7 @@ from dyhead.d2.config import CfgNode
 from dyhead.d2.layers import ShapeSpec
 from dyhead.d2.modeling import BACKBONE_REGISTRY, Backbone
 from dyhead.errors import UserError
+from dyhead.modeling.backbone.activations import avoid_copies
 from dyhead.modeling.backbone.frozen_norms import fold_timm_norms
 from dyhead.modeling.backbone.same_padding import make_exportable
 from dyhead.modeling.backbone.timm_model import (
@@ -82,6 +83,7 @@ class TimmBackbone(Backbone):
         """Find the layout of the features, and what not to train, from one small image."""
         coarsest = max(self._out_feature_strides.values())
         make_exportable(self.model)
+        avoid_copies(self.model)
         fold_timm_norms(self.model, lambda: probe(self.model, name, coarsest, in_channels))
         outputs = probe(self.model, name, coarsest, in_channels)
         features = {feature: outputs[index] for feature, index in self._indices.items()}

@@ -34,6 +34,8 @@ class ATSS(CenternessDetector):
             not positive.
     """
 
+    config_section = "ATSS"  # of what derives from it too
+
     @configurable
     def __init__(
         self, *, anchor_topk: int = 9, box_reg_loss_weight: float = 2.0, **centerness_detector: Any

@@ -40,6 +40,8 @@ class FCOS(CenternessDetector):
         UserError: the limits are not ascending, or do not fit the number of levels.
     """
 
+    config_section = "FCOS"  # of what derives from it too
+
     @configurable
     def __init__(
         self,

@@ -65,6 +65,8 @@ class RepPoints(DenseDetector):
             is no such box loss.
     """
 
+    config_section = "REPPOINTS"  # of what derives from it too
+
     @configurable
     def __init__(
         self,

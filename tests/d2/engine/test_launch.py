@@ -1,12 +1,11 @@
 """Several CPU processes train as one does, on either host."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
 import torch
+from script_runs import run_script
 
 from dyhead.d2 import HOST
 
@@ -60,17 +59,9 @@ pytestmark = pytest.mark.skipif(
 
 def run(tmp_path, fail_on_rank: int = -1) -> subprocess.CompletedProcess:
     """Train in one process and then in two, which may fail."""
-    script = tmp_path / "program.py"
-    script.write_text(SCRIPT)
     # Genuine Detectron2 always names a device unless told otherwise; the CPU has none.
     ddp = json.dumps({"device_ids": None} if HOST == "detectron2" else {})
-    return subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(fail_on_rank), ddp],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return run_script(SCRIPT, tmp_path, str(tmp_path), str(fail_on_rank), ddp)
 
 
 def test_two_processes_give_the_losses_of_one(tmp_path):

@@ -110,8 +110,10 @@ def test_gradients_reach_every_level(pyramid):
 
 
 def test_large_and_long_output():
-    boxes = [Boxes(torch.tensor([[8.0, 8, 100, 60]]))]
-    assert pooler((8,), size=(3, 5))([torch.rand(1, 2, 16, 16)], boxes).shape == (1, 2, 3, 5)
+    boxes, feature = torch.tensor([[8.0, 8, 100, 60]]), torch.rand(1, 2, 16, 16)
+    pooled = pooler((8,), size=(3, 5))([feature], [Boxes(boxes)])
+    expected = roi_align(feature, [boxes], (3, 5), 1 / 8, sampling_ratio=2, aligned=True)
+    torch.testing.assert_close(pooled, expected)
 
 
 @pytest.mark.skipif(HOST != "embedded", reason="the embedded host's own words")

@@ -26,8 +26,8 @@ def test_no_padding_without_need(divisibility):
 
 def test_images_without_channels():
     batch = ImageList.from_tensors([torch.ones(4, 5), torch.ones(3, 6)], 4)
-    assert batch.tensor.shape == (2, 4, 8)
-    assert batch[1].shape == (3, 6)
+    assert batch.tensor.shape == (2, 4, 8) and batch.tensor.sum() == 4 * 5 + 3 * 6
+    assert torch.equal(batch[0], torch.ones(4, 5)) and torch.equal(batch[1], torch.ones(3, 6))
 
 
 def test_constraints_of_the_backbone():

@@ -131,9 +131,11 @@ def test_label_files_without_a_picture_are_counted(folder):
     assert item.description.endswith("b.txt")
 
 
-@pytest.mark.parametrize("prefix", ["", "../"])
+@pytest.mark.parametrize(
+    "prefix", ["", "../", "..\\", "../../", "cells-1/", "/content/cells-1/", "C:\\cells\\"]
+)
 def test_parts_are_those_of_the_yaml(folder, objects_of, prefix):
-    """Roboflow writes ../train/images and means train/images."""
+    """Roboflow writes ../train/images for train/images, or the folder of its download in front."""
     split_folders(folder)
     yaml = f"train: {prefix}train/images\nval: {prefix}valid/images\ntest: {prefix}gone\n{NAMES}"
     (folder / "data.yaml").write_text(yaml)
@@ -170,6 +172,36 @@ def test_a_part_may_be_a_list_of_files_or_several_folders(folder, objects_of):
     assert list(objects_of(read_source(folder / "data.yaml#val"))) == ["a.png", "c.png"]
 
 
+def test_a_list_may_name_pictures_outside_its_folder(folder, objects_of):
+    split_folders(folder, "../beside/images", "../beside/images")
+    (folder / "all.txt").write_text("".join(f"../beside/images/{name}\n" for name in LABELS))
+    (folder / "data.yaml").write_text(f"train: all.txt\n{NAMES}")
+    source = read_source(folder / "data.yaml")
+    assert source.image_root == folder.parent / "beside" / "images"
+    assert objects_of(source) == {name: objects for name, (_, objects) in LABELS.items()}
+
+
+@pytest.mark.parametrize("before", ["/home/me/cells/", "C:\\cells\\", "cells/set/"])
+def test_a_list_may_be_of_another_machine(folder, objects_of, before):
+    split_folders(folder, "one/images", "one/images")
+    (folder / "all.txt").write_text("".join(f"{before}one/images/{name}\n" for name in LABELS))
+    (folder / "data.yaml").write_text(f"train: all.txt\n{NAMES}")
+    assert len(objects_of(read_source(folder))) == 4
+
+
+def test_parts_without_a_yaml_may_be_lists(folder, objects_of):
+    """Darknet's obj.data names them; a list alone is CVAT's, of all pictures."""
+    split_folders(folder, "obj_train_data", "obj_train_data")
+    (folder / "obj.names").write_text("\n".join(CLASSES))
+    (folder / "train.txt").write_text("".join(f"data/obj_train_data/{n}.png\n" for n in "abd"))
+    assert part_names(folder) == []
+    (folder / "valid.txt").write_text("data/obj_train_data/c.png\n")
+    assert part_names(folder) == ["train", "val"]
+    parts = {part: read_source(folder.with_name(f"given#{part}")) for part in ("train", "val")}
+    found = {part: list(objects_of(source)) for part, source in parts.items()}
+    assert found == {"train": ["a.png", "b.png", "d.png"], "val": ["c.png"]}
+
+
 def test_the_folder_that_the_yaml_names_may_be_of_another_machine(folder, objects_of):
     write_yolo(folder)
     yaml = (folder / "data.yaml").read_text()
@@ -177,8 +209,9 @@ def test_the_folder_that_the_yaml_names_may_be_of_another_machine(folder, object
     assert len(objects_of(read_source(folder))) == 4
     folder.rename(folder.with_name("moved"))
     folder.mkdir()
-    (folder / "data.yaml").write_text(f"path: ../moved\n{yaml}")
-    assert len(objects_of(read_source(folder))) == 4
+    for place in ("../moved", "..\\moved"):
+        (folder / "data.yaml").write_text(f"path: {place}\n{yaml}")
+        assert len(objects_of(read_source(folder))) == 4
 
 
 @pytest.mark.parametrize("beside", [True, False])

@@ -114,18 +114,6 @@ def test_keys_and_shapes_are_detectron2s(in_channels):
     assert list(block.state_dict()) == list(shapes)
 
 
-@pytest.fixture
-def genuine(monkeypatch):
-    """Genuine Detectron2's ResNets; stand-ins for the operators of its compiled part."""
-    resnet = pytest.importorskip("detectron2.modeling.backbone.resnet")
-    for name in ("DeformConv", "ModulatedDeformConv"):
-        # a convolution of the same parameters
-        monkeypatch.setattr(
-            resnet, name, lambda *args, deformable_groups, **kwargs: resnet.Conv2d(*args, **kwargs)
-        )
-    return resnet
-
-
 @pytest.mark.parametrize("arguments", CASES, ids=str)
 def test_keys_and_shapes_are_those_of_the_genuine_block(arguments, genuine):
     blocks = [

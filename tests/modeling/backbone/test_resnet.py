@@ -146,18 +146,6 @@ def test_only_the_stages_asked_for_are_deformable():
     assert {block.conv2_offset.out_channels for block in blocks.values()} == {54}
 
 
-@pytest.fixture
-def genuine(monkeypatch):
-    """Genuine Detectron2's ResNets; stand-ins for the operators of its compiled part."""
-    resnet = pytest.importorskip("detectron2.modeling.backbone.resnet")
-    for name in ("DeformConv", "ModulatedDeformConv"):
-        # a convolution of the same parameters
-        monkeypatch.setattr(
-            resnet, name, lambda *args, deformable_groups, **kwargs: resnet.Conv2d(*args, **kwargs)
-        )
-    return resnet
-
-
 @pytest.mark.parametrize("modulated", [False, True])
 def test_keys_and_shapes_are_those_of_genuine_detectron2(modulated, genuine):
     cfg = make_config(**{**SMALL, **DCN, "DEFORM_MODULATED": modulated})

@@ -1,5 +1,7 @@
 """Convolutions padded as TensorFlow does, in eager mode and in exports for any size."""
 
+import copy
+
 import pytest
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -37,6 +39,31 @@ def test_one_export_is_timms_convolution_at_any_size(
 def example(height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(height)
     return torch.randn(1, 2, height, width, dtype=torch.float64, generator=generator)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (1, 2), (4, 3)])
+def test_gradients_are_timms_and_no_copy_of_those_behind(kernel: int, stride: int) -> None:
+    theirs = make_convolution(kernel, stride, 1)
+    ours = nn.Sequential(copy.deepcopy(theirs))
+    make_exportable(ours)
+    maps = example(33, 48).requires_grad_()
+    expected = theirs(maps)
+    output = ours(maps)
+    assert torch.equal(output, expected)
+    weights = [theirs.weight, theirs.bias], [ours[0].weight, ours[0].bias]
+    target = torch.randn_like(output)
+    for one, other in zip(
+        torch.autograd.grad(expected, [maps, *weights[0]], target),
+        torch.autograd.grad(output, [maps, *weights[1]], target),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+    padded = ours[0].pad(maps)
+    behind = torch.ones_like(padded)
+    (gradient,) = torch.autograd.grad(padded, maps, behind)
+    assert gradient.shape == maps.shape
+    assert gradient.untyped_storage().data_ptr() == behind.untyped_storage().data_ptr()
+    assert torch.autograd.gradgradcheck(ours, example(9, 8).requires_grad_())
 
 
 def test_sizes_behind_many_convolutions_stay_short_expressions() -> None:

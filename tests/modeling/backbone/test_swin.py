@@ -1,28 +1,24 @@
-"""The Swin Transformer against a naive double, timm's Swin, and the official module's code."""
-
-import importlib.util
-import os
-import sys
-import types
-from pathlib import Path
+"""The Swin Transformer against a naive double and timm's, and by its own properties."""
 
 import pytest
-import timm.layers
 import torch
-import torch.nn.functional as F
-from fvcore.common.registry import Registry
+from small_swins import (
+    TINY,
+    assert_same,
+    build_swint,
+    make_config,
+    make_images,
+    outputs_and_gradients,
+    tiny_config,
+)
+from swin_double import naive_swin
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
-from torch import nn
 
-import dyhead
-from dyhead.config import add_dyhead_config
-from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec
-from dyhead.d2.modeling import BACKBONE_REGISTRY
 from dyhead.modeling.backbone import SwinTransformer
 
 STAGES = ["stage2", "stage3", "stage4", "stage5"]
-TINY = {"embed_dim": 8, "depths": (2, 2, 3, 1), "num_heads": (1, 2, 4, 2), "window_size": 3}
+
 VARIANTS = {  # embed_dim, depths, num_heads, millions of parameters with a classifier of 1000
     "T": (96, [2, 2, 6, 2], [3, 6, 12, 24], 28.29),
     "S": (96, [2, 2, 18, 2], [3, 6, 12, 24], 49.61),
@@ -41,104 +37,6 @@ def make_swin(out_features=STAGES, seed=0, **arguments):
     return swin
 
 
-def make_images(height, width, batch=1):
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(batch, 3, height, width, generator=generator, dtype=torch.float64)
-
-
-def outputs_and_gradients(function, images, parameters):
-    images = images.clone().requires_grad_()
-    outputs = function(images)
-    generator = torch.Generator().manual_seed(2)
-    cotangents = {
-        name: torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output.dtype)
-        for name, output in sorted(outputs.items())
-    }
-    total = sum((outputs[name] * cotangents[name]).sum() for name in cotangents)
-    return outputs, torch.autograd.grad(total, [images, *parameters])
-
-
-def assert_same(actual, expected, tolerance):
-    for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(
-            one, other, rtol=0, atol=tolerance * max(1, other.abs().max().item())
-        )
-
-
-# --- The naive double: one image, every token attends to every other, windows are a rule. --------
-
-
-def naive_attention(attention, tokens, window, shift):
-    """Attend to tokens (H, W, C), padded with zeros to whole windows, then rolled."""
-    height, width, channels = tokens.shape
-    full_height, full_width = (-(-length // window) * window for length in (height, width))
-    padded = tokens.new_zeros(full_height, full_width, channels)
-    padded[:height, :width] = tokens
-    places = []  # of every token: its window, its place in it, and whether it was rolled round
-    for y in range(full_height):
-        for x in range(full_width):
-            ry, rx = (y - shift) % full_height, (x - shift) % full_width
-            round_y, round_x = y < shift, x < shift
-            places.append(
-                ((ry // window, rx // window), (ry % window, rx % window), (round_y, round_x))
-            )
-    heads = attention.num_heads
-    query, key, value = attention.qkv(padded.view(-1, channels)).chunk(3, dim=-1)
-    outputs = []
-    for i, (window_i, place_i, round_i) in enumerate(places):
-        others = [j for j, place in enumerate(places) if place[0] == window_i]
-        scores = []
-        for j in others:
-            _, place_j, round_j = places[j]
-            dy, dx = place_i[0] - place_j[0], place_i[1] - place_j[1]
-            row = (dy + window - 1) * (2 * window - 1) + dx + window - 1
-            products = (query[i] * key[j]).view(heads, -1).sum(1) / (channels // heads) ** 0.5
-            apart = 0.0 if round_i == round_j else -100.0
-            scores.append(products + attention.relative_position_bias_table[row] + apart)
-        weights = torch.stack(scores).softmax(0)
-        values = value[others].view(len(others), heads, -1)
-        outputs.append((weights[:, :, None] * values).sum(0).flatten())
-    attended = attention.proj(torch.stack(outputs))
-    return attended.view(full_height, full_width, channels)[:height, :width]
-
-
-def naive_norm(tokens, norm):
-    mean = tokens.mean(-1, keepdim=True)
-    deviation = ((tokens - mean).square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    return (tokens - mean) / deviation * norm.weight + norm.bias
-
-
-def naive_merge(tokens, merging):
-    height, width, channels = tokens.shape
-    padded = tokens.new_zeros(height + height % 2, width + width % 2, channels)
-    padded[:height, :width] = tokens
-    quarters = [padded[y::2, x::2] for y, x in ((0, 0), (1, 0), (0, 1), (1, 1))]
-    return naive_norm(torch.cat(quarters, -1), merging.norm) @ merging.reduction.weight.T
-
-
-def naive_swin(swin, image, window):
-    proj = swin.patch_embed.proj
-    image = F.pad(image, (0, -image.shape[2] % 4, 0, -image.shape[1] % 4))
-    patches = image.unfold(1, 4, 4).unfold(2, 4, 4).permute(1, 2, 0, 3, 4).flatten(2)
-    tokens = naive_norm(patches @ proj.weight.flatten(1).T + proj.bias, swin.patch_embed.norm)
-    features = {}
-    for index, stage in enumerate(swin.layers):
-        for number, block in enumerate(stage.blocks):
-            shift = window // 2 if number % 2 else 0
-            tokens = tokens + naive_attention(
-                block.attn, naive_norm(tokens, block.norm1), window, shift
-            )
-            hidden = block.mlp.fc1(naive_norm(tokens, block.norm2))
-            hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
-            tokens = tokens + block.mlp.fc2(hidden)
-        features[f"stage{index + 2}"] = naive_norm(
-            tokens, swin.get_submodule(f"norm{index}")
-        ).permute(2, 0, 1)
-        if stage.downsample is not None:
-            tokens = naive_merge(tokens, stage.downsample)
-    return features
-
-
 @pytest.mark.parametrize(("height", "width", "batch"), [(48, 24, 1), (27, 34, 3), (5, 9, 1)])
 def test_equals_the_naive_double_forward_and_backward(height, width, batch):
     swin = make_swin(depths=(2, 2, 1, 2))
@@ -154,9 +52,6 @@ def test_equals_the_naive_double_forward_and_backward(height, width, batch):
     assert list(outputs) == list(expected)
     assert_same(outputs.values(), expected.values(), 1e-10)
     assert_same(grads, expected_grads, 1e-10)
-
-
-# --- timm's Swin, where every map is made of whole windows. ---------------------------------------
 
 
 def timm_name(name):
@@ -181,114 +76,6 @@ def test_equals_timms_swin_at_sizes_of_whole_windows():
         norm = swin.get_submodule(f"norm{index}")
         normal = norm(expected[index].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         torch.testing.assert_close(feature, normal, rtol=0, atol=1e-10, msg=name)
-
-
-# --- The official module. -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def official(monkeypatch):
-    """The official module, loaded from the checkout beside stand-ins for what it imports."""
-    source = os.environ.get("DYNAMICHEAD_SOURCE")
-    if not source:
-        pytest.skip("set DYNAMICHEAD_SOURCE to a checkout of microsoft/DynamicHead")
-
-    def load(name, **attributes):
-        module = types.ModuleType(name)
-        module.__path__ = []
-        vars(module).update(attributes)
-        monkeypatch.setitem(sys.modules, name, module)
-
-    for name in ("detectron2", "detectron2.modeling"):
-        load(name)
-    load("detectron2.layers", ShapeSpec=ShapeSpec)
-    load("detectron2.modeling.backbone", Backbone=nn.Module)
-    load("detectron2.modeling.backbone.build", BACKBONE_REGISTRY=Registry("BACKBONE"))
-    unused = dict.fromkeys(("FPN", "LastLevelMaxPool", "LastLevelP6P7"))
-    load("detectron2.modeling.backbone.fpn", **unused)
-    load("timm.models.layers", **vars(timm.layers))
-    monkeypatch.setattr(dyhead, "DyHead", None, raising=False)
-    path = Path(source, "extra", "swint.py")
-    spec = importlib.util.spec_from_file_location("official_swint", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def make_config(**keys):
-    cfg = get_cfg()
-    add_dyhead_config(cfg)
-    for key, value in keys.items():
-        cfg.MODEL.SWINT[key] = value
-    return cfg
-
-
-def build_swint(cfg):
-    return BACKBONE_REGISTRY.get("build_swint_backbone")(cfg, ShapeSpec(channels=3))
-
-
-def tiny_config(**keys):
-    tiny = {"EMBED_DIM": 8, "DEPTHS": [2, 2, 3, 1], "NUM_HEADS": [1, 2, 4, 2], "WINDOW_SIZE": 3}
-    return make_config(**{**tiny, "DROP_PATH_RATE": 0.0, **keys})
-
-
-def both(official, cfg):
-    """Ours and theirs from one config, with the same weights under the same names."""
-    ours, theirs = build_swint(cfg), official.build_swint_backbone(cfg, ShapeSpec(channels=3))
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
-    weights = dict(theirs.named_parameters())
-    report = ours.load_state_dict(weights, strict=True)
-    assert not report.missing_keys
-    return ours, theirs, list(weights)
-
-
-@pytest.mark.filterwarnings("ignore:.*meshgrid.*")
-@pytest.mark.parametrize(("height", "width", "batch"), [(96, 96, 1), (90, 123, 3), (7, 5, 1)])
-@pytest.mark.parametrize(
-    ("dtype", "forward", "backward"),
-    [(torch.float64, 1e-10, 1e-10), (torch.float32, 1e-5, 1e-4)],
-    ids=["float64", "float32"],
-)
-@pytest.mark.parametrize("keys", [{}, {"APE": True, "WINDOW_SIZE": 4, "MLP_RATIO": 2}])
-def test_equals_the_official_module(official, keys, dtype, forward, backward, height, width, batch):
-    torch.manual_seed(0)
-    ours, theirs, names = both(official, tiny_config(**keys))
-    results = []
-    for swin in (ours, theirs):
-        swin.to(dtype)
-        parameters = [swin.get_parameter(name) for name in names]
-        images = make_images(height, width, batch).to(dtype)
-        results.append(outputs_and_gradients(swin, images, parameters))
-    (outputs, grads), (expected, expected_grads) = results
-    assert list(outputs) == list(expected)
-    assert_same(outputs.values(), expected.values(), forward)
-    assert_same(grads, expected_grads, backward)
-
-
-@pytest.mark.filterwarnings("ignore:.*meshgrid.*")
-def test_has_the_official_names_and_shapes_in_full_size(official):
-    cfg = make_config(OUT_FEATURES=["stage3", "stage4", "stage5"])
-    with torch.device("meta"):
-        ours = build_swint(cfg)
-    theirs = official.build_swint_backbone(cfg, ShapeSpec(channels=3))
-    expected = {name: parameter.shape for name, parameter in theirs.named_parameters()}
-    assert {name: parameter.shape for name, parameter in ours.named_parameters()} == expected
-    assert ours.output_shape() == theirs.output_shape()
-
-
-@pytest.mark.filterwarnings("ignore:.*meshgrid.*")
-@pytest.mark.parametrize("freeze_at", [-1, 0, 1, 2, 3, 5])
-def test_freezes_what_the_official_module_freezes(official, freeze_at):
-    cfg = tiny_config(APE=True)
-    cfg.MODEL.BACKBONE.FREEZE_AT = freeze_at
-    ours, theirs, names = both(official, cfg)
-    frozen = {name for name in names if not theirs.get_parameter(name).requires_grad}
-    assert {name for name in names if not ours.get_parameter(name).requires_grad} == frozen
-
-
-# --- What needs no other implementation. ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

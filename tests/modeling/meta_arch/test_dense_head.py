@@ -1,4 +1,4 @@
-"""The head: shapes for any levels, its initialisation, and its one bad input."""
+"""The head: its maps of any levels, its initialisation, and its one bad input."""
 
 import pytest
 import torch
@@ -19,8 +19,13 @@ def test_every_level_gets_its_maps(num_levels, num_convs):
         channels=32,
     )
     features = [torch.randn(2, 8, 12 - i, 9) for i in range(num_levels)]
-    for maps, channels in zip(head(features), (2 * 5, 2 * 4, 2), strict=True):
-        assert [m.shape for m in maps] == [(2, channels, 12 - i, 9) for i in range(num_levels)]
+    logits, deltas, centerness = head(features)
+    for i, feature in enumerate(features):
+        of_class, of_box = head.cls_tower(feature), head.bbox_tower(feature)
+        assert logits[i].shape == (2, 2 * 5, 12 - i, 9)
+        torch.testing.assert_close(logits[i], head.cls_logits(of_class))
+        torch.testing.assert_close(deltas[i], head.bbox_pred(of_box))
+        torch.testing.assert_close(centerness[i], head.centerness(of_box))
 
 
 def test_without_convolutions_the_predictors_sit_on_the_features():

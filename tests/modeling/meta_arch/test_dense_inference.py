@@ -88,6 +88,12 @@ def test_a_score_of_zero_is_a_candidate_and_nan_passes_no_threshold():
         assert found == [(0.0, 0, 0), (pytest.approx(0.8), 1, 1)]
 
 
+def test_a_score_of_just_the_threshold_does_not_pass():
+    scores = torch.tensor([[0.5, 0.75], [0.25, 0.5]])
+    for select in (_select_from_all, _select_from_passing):
+        assert as_set(*select(scores, None, 0.5, 10, True)) == [(0.75, 0, 1)]
+
+
 def test_of_equal_pairs_as_many_are_chosen_and_none_below():
     scores = torch.tensor([[0.5, 0.9, 0.9], [0.9, 0.7, 0.9]])
     for select in (_select_from_all, _select_from_passing):

@@ -8,7 +8,7 @@ import torch
 
 from dyhead.modeling.meta_arch.assignment import BACKGROUND, find_positives
 from dyhead.modeling.meta_arch.atss_assignment import assign_anchors
-from dyhead.modeling.meta_arch.dense_losses import centerness_targets, normalizers
+from dyhead.modeling.meta_arch.dense_losses import BOX_LOSSES, centerness_targets, normalizers
 
 WEIGHTS = (10, 10, 5, 5)  # of the deltas
 
@@ -76,6 +76,14 @@ def test_every_box_loss_equals_the_naive_double(make_detector, batch, kind):
     detector = make_detector(1, box_reg_loss_type=kind)
     expected = naive_losses(detector, batch, kind=kind)
     assert as_numbers(detector(batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_boxes_apart_have_a_finite_loss_of_their_iou_and_no_gradient():
+    predicted = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 8]], requires_grad=True)
+    losses = BOX_LOSSES["iou"](predicted, torch.tensor([[20.0, 20, 30, 30], [0, 0, 8, 4]]))
+    assert losses.tolist() == pytest.approx([-math.log(1e-6), math.log(2)])
+    losses.sum().backward()
+    assert not predicted.grad[0].any() and predicted.grad[1].any()
 
 
 def test_loss_options_equal_the_naive_double(make_detector, batch):

@@ -25,6 +25,7 @@ def cfg(cfg):
     cfg.MODEL.META_ARCHITECTURE = "RepPoints"
     section = cfg.MODEL.REPPOINTS
     section.NUM_CLASSES, section.NUM_CONVS, section.CHANNELS, section.POINT_CHANNELS = 3, 0, 32, 16
+    section.IOU_THRESHOLDS = [0.2, 0.5]  # between them there are proposals to ignore
     return cfg
 
 
@@ -119,7 +120,7 @@ def naive_losses(model, batch, on_boxes=None):
         torch.cat([level.flatten(2) for level in levels], dim=2).transpose(1, 2).tolist()
         for levels in model.head(features)
     ]
-    totals, counts = [0.0, 0.0, 0.0], [0, 0]
+    totals, counts, num_ignored = [0.0, 0.0, 0.0], [0, 0], 0
     for n, x in enumerate(batch):
         objects = x["instances"].gt_boxes.tensor
         classes = x["instances"].gt_classes.tolist()
@@ -130,8 +131,9 @@ def naive_losses(model, batch, on_boxes=None):
         )
         first = assign_by_location(anchors, objects, base_scale=4, topk=1).tolist()
         second = assign_by_overlap(
-            torch.tensor(initial), objects, background_below=0.4, positive_from=0.5
+            torch.tensor(initial), objects, background_below=0.2, positive_from=0.5
         ).tolist()
+        num_ignored += second.count(IGNORED)
         for t, anchor in enumerate(flat):
             unit = 4 * (anchor[2] - anchor[0])
             for k, logit in enumerate(logits[t] if second[t] != IGNORED else []):
@@ -146,7 +148,7 @@ def naive_losses(model, batch, on_boxes=None):
                     for a, b in zip(boxes[t], target, strict=True):
                         totals[1 + stage] += smooth_l1((a - b) / unit)
     first_count, second_count = (max(count, 1) for count in counts)
-    assert min(counts) > 1
+    assert min(counts) > 1 and num_ignored
     return [
         totals[0] / second_count,
         0.5 * totals[1] / first_count,

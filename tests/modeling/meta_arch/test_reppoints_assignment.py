@@ -122,6 +122,13 @@ def test_the_second_stage_equals_a_plain_double(monkeypatch, seed):
     assert assign_by_overlap(proposals, boxes, **THRESHOLDS).tolist() == expected
 
 
+def test_an_overlap_of_just_a_threshold_belongs_to_the_range_above():
+    """The first proposal is the object's best; IoUs of 1/2 and 1/4 are exact."""
+    proposals = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 4], [0, 0, 4, 4], [0, 0, 4, 3]])
+    matched = assign_by_overlap(proposals, proposals[:1], background_below=0.25, positive_from=0.5)
+    assert matched.tolist() == [0, 0, IGNORED, BACKGROUND]
+
+
 def test_the_best_proposal_is_an_objects_however_low_but_not_without_overlap():
     proposals = torch.tensor([[0.0, 0, 10, 10], [100, 100, 110, 110], [5, 5, 5, 5]])
     boxes = torch.tensor([[8.0, 8, 40, 40], [200, 200, 210, 210]])

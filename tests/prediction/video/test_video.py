@@ -59,7 +59,11 @@ def test_odd_sizes_are_filled_up_and_other_sizes_are_fitted(package: str, tmp_pa
     file.write(frame(1))
     file.write(frame(2, (30, 100)))
     file.close()
-    assert [f.shape for f in open_video(str(tmp_path / "mixed.mp4"))] == [(48, 64, 3)] * 2
+    first, second = open_video(str(tmp_path / "mixed.mp4"))
+    assert first.shape == second.shape == (48, 64, 3)
+    for number, pixels in ((1, first), (2, second)):  # the second one is squeezed
+        np.testing.assert_allclose(pixels[36, 48], [30 * number] * 3, atol=12)
+        np.testing.assert_allclose(pixels[12, 16], [0, 0, 250], atol=25)
 
 
 def test_a_video_without_frames_is_not_written(package: str, tmp_path: Path) -> None:
