@@ -110,6 +110,19 @@ def test_weights_after_some_steps_are_those_of_whole_batches() -> None:
         torch.testing.assert_close(value, expected[parameter], rtol=1e-9, atol=1e-9)
 
 
+def test_training_alone_is_computed_in_parts() -> None:
+    cfg = small_config("atss")
+    model = build(cfg, torch.float32)
+    accumulate_gradients(cfg, model)
+    first = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
+    sizes: list[int] = []
+    first.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    images = torch.rand(3, 3, 64, 64)
+    model.backbone(images)
+    model.eval().backbone(images)
+    assert sizes == [1, 2, 3]
+
+
 def bytes_kept(model: nn.Module) -> int:
     """Count what a forward pass keeps for the backward pass."""
     kept = 0

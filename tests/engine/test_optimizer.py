@@ -18,7 +18,8 @@ def config(**solver: object) -> CfgNode:
 
 
 def clipping(clip_type: str, value: float) -> CfgNode:
-    cfg = config(BASE_LR=1.0, MOMENTUM=0.0, WEIGHT_DECAY=0.0)
+    """A config by which a layer's weight and bias are in groups of their own."""
+    cfg = config(BASE_LR=1.0, MOMENTUM=0.0, WEIGHT_DECAY=0.0, WEIGHT_DECAY_BIAS=0.0)
     cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = clip_type
     cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = value
@@ -75,15 +76,20 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 def changes_after_step(cfg: CfgNode) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what one step with lr 1 subtracts from parameters with gradients [3, 0] and [4]."""
-    model = nn.ParameterList([torch.zeros(2), torch.zeros(1)])
-    optimizer = build_optimizer(cfg, model)
-    model[0].grad, model[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
-    optimizer.step()
-    return -model[0].detach(), -model[1].detach()
+    """Return what one step with lr 1 subtracts from a weight and a bias.
+
+    Their gradients are [3, 0] and [4].
+    """
+    model = nn.Linear(2, 1)
+    for parameter, gradient in ((model.weight, [[3.0, 0.0]]), (model.bias, [4.0])):
+        nn.init.zeros_(parameter)
+        parameter.grad = torch.tensor(gradient)
+    build_optimizer(cfg, model).step()
+    return -model.weight[0].detach(), -model.bias.detach()
 
 
 def test_clipping_types() -> None:
+    assert len(build_optimizer(clipping("full_model", 1.0), nn.Linear(2, 1)).param_groups) == 2
     first, second = changes_after_step(clipping("value", 1.0))
     assert first.tolist() == [1.0, 0.0] and second.tolist() == [1.0]
     first, second = changes_after_step(clipping("norm", 3.0))
@@ -92,6 +98,10 @@ def test_clipping_types() -> None:
     assert first[0].item() == pytest.approx(0.6) and second.item() == pytest.approx(0.8)
     first, second = changes_after_step(clipping("full_model", 10.0))
     assert (first[0].item(), second.item()) == (3.0, 4.0)
+    by_largest = clipping("full_model", 1.0)
+    by_largest.SOLVER.CLIP_GRADIENTS.NORM_TYPE = float("inf")
+    first, second = changes_after_step(by_largest)
+    assert (first[0].item(), second.item()) == pytest.approx((0.75, 1.0))
 
 
 def test_clipping_is_off_by_default() -> None:

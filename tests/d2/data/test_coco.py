@@ -106,6 +106,12 @@ def test_run_length_codes_are_compressed(coco):
     np.testing.assert_array_equal(mask_util.decode(instance["segmentation"]), mask)
 
 
+def test_key_points_move_from_pixels_to_continuous_coordinates(coco):
+    path = rewrite(coco, lambda c: c["annotations"][0].update(keypoints=[3, 4, 2, 5, 6, 0]))
+    (instance, _) = load_coco_json(path, str(coco))[2]["annotations"]
+    assert instance["keypoints"] == [3.5, 4.5, 2, 5.5, 6.5, 0]
+
+
 def test_an_unknown_category_is_named(coco):
     rewrite(coco, lambda content: content["annotations"][0].update(category_id=5))
     with pytest.raises(KeyError, match="category_id=5"):

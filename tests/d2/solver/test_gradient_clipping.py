@@ -44,6 +44,13 @@ def test_by_norm_limits_each_parameter_on_its_own(as_type):
     torch.testing.assert_close(second, torch.tensor([6.0, 8.0]), atol=1e-4, rtol=1e-4)
 
 
+def test_the_norm_is_that_of_its_type():
+    cfg = config("norm", 10.0)
+    cfg.SOLVER.CLIP_GRADIENTS.NORM_TYPE = float("inf")
+    _, second = step_with_gradients(cfg, as_type=False)
+    torch.testing.assert_close(second, torch.tensor([7.5, 10.0]), atol=1e-4, rtol=1e-4)
+
+
 def test_disabled_leaves_the_optimizer_alone():
     cfg = config("value", 1.0, enabled=False)
     assert maybe_add_gradient_clipping(cfg, torch.optim.SGD) is torch.optim.SGD

@@ -40,6 +40,20 @@ def test_a_mosaics_boxes_are_where_its_objects_are(size, scales):
     assert kept > 120  # of 7 a mosaic
 
 
+def test_every_picture_comes_to_every_corner_of_mosaics():
+    values = (10, 20, 30, 40)
+    four = [
+        Sample(torch.full((3, 40, 40), value, dtype=torch.uint8), *_no_objects())
+        for value in values
+    ]
+    seen = set()
+    for seed in range(40):
+        seed_cpu_generators(seed)
+        image = Mosaic((1.0, 1.0), (), BLACK, LEAST)(four[0], drawing(*four[1:])).image[0]
+        seen |= set(enumerate(image[::39, ::39].flatten().tolist()))
+    assert seen == {(corner, value) for corner in range(4) for value in values}
+
+
 def test_a_mosaic_keeps_the_boxes_of_which_a_share_shows_and_no_others():
     mosaic = Mosaic((1.0, 1.0), (), BLACK, LEAST)
     dropped = 0
@@ -122,24 +136,23 @@ def test_mixup_blends_by_one_share_and_leaves_the_rest_as_it_is():
     assert (light.image == 200).all()  # the picture itself stays
 
 
-def test_pasted_boxes_and_those_below_are_where_their_objects_are():
+@pytest.mark.parametrize("least", [LEAST, 0.9])
+def test_pasted_boxes_and_those_below_are_where_their_objects_are(least):
     picture = planted((70, 90), {0: (5, 5, 30, 30), 1: (55, 10, 85, 40), 2: (20, 45, 60, 65)})
     donor = planted((60, 80), {3: (10, 8, 40, 25), 4: (50, 20, 76, 44), 5: (6, 40, 20, 58)})
-    pasted, shrunk = 0, 0
+    pasted, shrunk, dropped = 0, 0, 0
     for seed in range(80):
         seed_cpu_generators(seed)
-        mixed = CopyPaste(3, LEAST)(picture, drawing(donor))
+        mixed = CopyPaste(3, least)(picture, drawing(donor))
         assert_boxes_are_where_colors_are(mixed, tolerance=0)
-        for box, index in zip(mixed.boxes, mixed.classes.tolist(), strict=True):
-            if index < 3:
-                shrunk += box.tolist() != picture.boxes[index].tolist()
-            else:
-                pasted += 1
-        for index in {0, 1, 2} - set(mixed.classes.tolist()):
-            found, box = find(mixed.image, index), picture.boxes[index]
-            area = float((box[2] - box[0]) * (box[3] - box[1]))
-            assert found is None or found.pixels < LEAST * area
-    assert pasted > 100 and shrunk > 10
+        kept = dict(zip(mixed.classes.tolist(), mixed.boxes.tolist(), strict=True))
+        pasted += len(kept.keys() - {0, 1, 2})
+        for index, box in enumerate(picture.boxes.tolist()):
+            found, area = find(mixed.image, index), (box[2] - box[0]) * (box[3] - box[1])
+            assert (index in kept) == (found is not None and found.pixels >= least * area)
+            shrunk += kept.get(index, box) != box
+            dropped += index not in kept
+    assert pasted > 100 and shrunk + dropped > 10 and (dropped > 10) == (least == 0.9)
 
 
 def test_no_object_hides_more_than_its_part_of_a_box_when_pasted_alone():

@@ -5,13 +5,14 @@ import pytest
 import torch
 from PIL import Image
 from planted_boxes import assert_boxes_are_where_colors_are, find, paint
+from torchvision.ops import box_iou
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes
 
 from dyhead.d2.data import transforms as T
 from dyhead.d2.structures import BoxMode
 from dyhead.data.augmentations.fixed_size import CropToSize, PadToSize, ScaleJitter
-from dyhead.data.augmentations.iou_crop import IoUCrop
+from dyhead.data.augmentations.iou_crop import IoUCrop, _best_ious
 from dyhead.data.augmentations.sample import Sample
 from dyhead.data.seeding import seed_cpu_generators
 from dyhead.data.training_mapper import build_training_mappers
@@ -153,6 +154,17 @@ def test_iou_crops_keep_an_object_by_its_centre_and_pictures_without_objects_who
     assert len(sizes) == 2  # some are left whole
     for nothing in (None, np.zeros((0, 4))):
         assert isinstance(IoUCrop(0.3).get_transform(picture, nothing), T.NoOpTransform)
+
+
+def test_overlaps_of_crops_are_torchvisions_where_they_hold_a_centre():
+    corners = np.random.randint(0, 60, (2, 30, 2))
+    crops, boxes = (np.concatenate([c, c + np.random.randint(1, 60, c.shape)], 1) for c in corners)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    ious = box_iou(torch.from_numpy(crops), torch.from_numpy(boxes)).numpy()
+    held = [((crop[:2] < centres) & (centres < crop[2:])).all(axis=1) for crop in crops]
+    expected = [iou[holds].max(initial=-1) for iou, holds in zip(ious, held, strict=True)]
+    assert max(expected) > -1 and min(expected) == -1
+    np.testing.assert_allclose(_best_ious(crops, boxes), expected, rtol=1e-6)
 
 
 def test_iou_crops_are_as_often_whole_and_as_large_as_torchvisions():
