@@ -67,15 +67,13 @@ def set_num_classes(cfg: CfgNode, number: int) -> None:
 def _section(cfg: CfgNode) -> str:
     import dyhead.modeling  # noqa: F401  registers the detectors
 
-    architecture: str = cfg.MODEL.META_ARCHITECTURE
-    registered = (
-        META_ARCH_REGISTRY.get(architecture) if architecture in META_ARCH_REGISTRY else None
-    )
-    for base in getattr(registered, "__mro__", ()):  # what derives from a detector has its keys
+    name: str = cfg.MODEL.META_ARCHITECTURE
+    detector = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
+    for base in getattr(detector, "__mro__", ()):  # what derives from a detector has its keys
         section: str = vars(base).get("config_section") or _HOST_SECTIONS.get(base.__name__, "")
         if section:
             return section
-    return architecture.upper()
+    return name.upper()
 
 
 def common_classes(names: Sequence[str]) -> list[str]:

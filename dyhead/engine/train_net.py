@@ -42,7 +42,9 @@ def _weights_to_load(cfg: CfgNode, args: argparse.Namespace) -> str:
     return str(cfg.MODEL.WEIGHTS)
 
 
-def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
+def evaluate(
+    cfg: CfgNode, args: argparse.Namespace, trainer: type[Trainer] = Trainer
+) -> dict[str, Any]:
     """Evaluate MODEL.WEIGHTS, or with --resume the latest checkpoint, on DATASETS.TEST."""
     tested = cfg.clone()
     tested.defrost()
@@ -51,14 +53,18 @@ def evaluate(cfg: CfgNode, args: argparse.Namespace) -> dict[str, Any]:
         tested, dataset=cfg.DATASETS.TEST[0], allow_partial=args.allow_partial
     )
     begin_run(cfg, is_new_run=False, config_file=args.config_file)
-    results = Trainer.test(detector.cfg, detector.model)
+    results = trainer.test(detector.cfg, detector.model)
     if comm.is_main_process():
         verify_results(cfg, results)
     return results
 
 
-def main(args: argparse.Namespace) -> Any:
+def main(args: argparse.Namespace, trainer: type[Trainer] = Trainer) -> Any:
     """Run what the command line asks for; several processes call this at once.
+
+    Args:
+        args: the command line.
+        trainer: the project's, or one that derives from it.
 
     Raises:
         UserError: an input cannot be used, or the machine lacks memory, room or processes for it.
@@ -67,15 +73,15 @@ def main(args: argparse.Namespace) -> Any:
     with name_shortages():
         cfg, explicit_keys = load_run_config(args)
         with held_output_folder(cfg.OUTPUT_DIR):
-            return _run(_setup(cfg, explicit_keys, args), args)
+            return _run(_setup(cfg, explicit_keys, args), args, trainer)
 
 
-def _run(cfg: CfgNode, args: argparse.Namespace) -> Any:
+def _run(cfg: CfgNode, args: argparse.Namespace, trainer: type[Trainer]) -> Any:
     if args.eval_only:
-        return evaluate(cfg, args)
+        return evaluate(cfg, args, trainer)
     with user_errors():
-        trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
+        training = trainer(cfg)
+        training.resume_or_load(resume=args.resume)
     begin_run(cfg, is_new_run=not args.resume, config_file=args.config_file)
     with StopSignals():
-        return trainer.train()
+        return training.train()

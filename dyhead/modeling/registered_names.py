@@ -43,5 +43,8 @@ def answer_unknown_names(cfg: CfgNode) -> Iterator[None]:
                 name = name[part]
             if name not in registry and f"'{name}'" in str(error.args[0]):
                 names = ", ".join(sorted(known for known, _ in registry))
-                raise UserError(f"{key} {name!r} is unknown: use one of {names}.") from error
+                raise UserError(
+                    f"{key} {name!r} is unknown: use one of {names}, or import what registers it"
+                    " before (docs/own_backbone.md)."
+                ) from error
         raise
