@@ -18,17 +18,20 @@ class Double:
 
     with_nms = True
 
+    def __init__(self, boxes=BOXES, classes=CLASSES):
+        self.boxes, self.classes = boxes, classes
+
     def __call__(self, batch):
         found = Instances(
             (64, 64),
-            pred_boxes=Boxes(torch.from_numpy(BOXES)),
+            pred_boxes=Boxes(torch.from_numpy(self.boxes)),
             scores=torch.from_numpy(SCORES),
-            pred_classes=torch.from_numpy(CLASSES),
+            pred_classes=torch.from_numpy(self.classes),
         )
         return [{"instances": found} for _ in batch]
 
 
-def check(boxes=BOXES, scores=SCORES, classes=CLASSES, pictures=1):
+def check(boxes=BOXES, scores=SCORES, classes=CLASSES, pictures=1, double=None):
     """Compare with a file that finds these."""
 
     def session(images):
@@ -37,7 +40,7 @@ def check(boxes=BOXES, scores=SCORES, classes=CLASSES, pictures=1):
         outputs = [np.stack([np.concatenate(parts)] * len(images)) for parts in found]
         return [*outputs, np.full(len(images), len(scores))]
 
-    double = Double()
+    double = double or Double()
     return compare(double, double, session, [np.zeros((64, 48, 3), dtype=np.uint8)] * pictures)
 
 
@@ -84,6 +87,31 @@ def test_each_detection_is_compared_once():
     twice = [0, 0, 1, 2]
     result = check(BOXES[twice], SCORES[twice], CLASSES[np.array([0, 0, 1, 2])])
     assert (result.compared, result.unpartnered) == (9, 3)
+
+
+def test_equal_boxes_of_one_class_are_partners_by_their_scores():
+    boxes, classes, order = BOXES[[0, 0, 1]], CLASSES[[0, 0, 1]], [1, 0, 2]
+    double = Double(boxes, classes)
+    result = check(boxes[order], SCORES[order], classes[order], double=double)
+    assert (result.compared, result.unpartnered, result.score) == (9, 0, 0)
+
+
+def test_without_suppression_every_scored_pair_of_anchor_and_class_is_compared():
+    boxes = np.stack([BOXES] * 2)  # of one batch's two pictures, three anchors
+    scores = np.array([[[0.9, 0.0], [0.0, 0.8], [0.7, 0.6]]] * 2, dtype=np.float32)
+
+    def graph(images):
+        return [torch.from_numpy(part[: len(images)]) for part in (boxes, scores)]
+
+    def session(images):
+        change = np.array([[0, 0], [0, -0.8], [0, 0.25]], dtype=np.float32)
+        moved = boxes + np.array([0, 0, 0.5, 0], dtype=np.float32)
+        return [part[: len(images)] for part in (moved, scores + change)]
+
+    graph.with_nms = False
+    result = compare(None, graph, session, [np.zeros((64, 48, 3), dtype=np.uint8)])
+    assert (result.compared, result.unpartnered) == (3 * 3, 3)  # three pictures in two batches
+    assert (result.pixels, result.score) == (0.5, 0.25)
 
 
 def test_nothing_found_proves_nothing():

@@ -32,6 +32,7 @@ def test_parts_are_detections_too(found: Detections) -> None:
     assert found[np.argmin(found.scores)].names == ["blue"]
     assert found[:0].names == [] and len(found[[1, 0]]) == 2
     assert found.select(0.7).names == ["red"]
+    assert found.select(float(found.scores[1])).names == ["red", "blue"]
     assert found.select(classes=["blue"]).names == ["blue"]
     assert found.select(0.7, ["blue"]).names == []
     with pytest.raises(UserError, match="no class 'green': choose one of blue, red"):

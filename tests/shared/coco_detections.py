@@ -124,6 +124,14 @@ def pycocotools_scores(
     }
 
 
+def pycocotools_recall(annotations: dict, results: Sequence[dict]) -> float:
+    """Compute AR, of 100 detections and objects of all sizes, from 0 to 100."""
+    evaluation = _accumulated(annotations, results, 100, None)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.summarize()
+    return float(100 * evaluation.stats[8])
+
+
 def _accumulated(
     annotations: dict, results: Sequence[dict], limit: int, image_ids: Sequence[Any] | None
 ) -> COCOeval:

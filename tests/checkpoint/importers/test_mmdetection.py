@@ -137,6 +137,19 @@ def test_convolutions_without_bias_get_biases_of_zero(tmp_path: Path) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("first", [2, 3])
+def test_a_pyramids_levels_are_counted_from_its_finest(first: int) -> None:
+    """It ends with those of a backbone's last stage, P5, and what is computed of it."""
+    number = 6 - first
+    theirs = [f"neck.0.lateral_convs.{i}.conv.weight" for i in range(number)]
+    theirs += [f"neck.0.fpn_convs.{i}.conv.weight" for i in range(number + 1)]
+    expected = [f"backbone.fpn.fpn_lateral{i}.weight" for i in range(first, 6)]
+    expected += [f"backbone.fpn.fpn_output{i}.weight" for i in range(first, 6)]
+    expected += ["backbone.fpn.top_block.p6.weight"]
+    imported = mmdetection.convert(dict.fromkeys(theirs, torch.zeros(1)))
+    assert list(imported.weights) == expected
+
+
 def test_merging_order_undoes_mmdetections() -> None:
     weight = torch.randn(3, 20)
     assert torch.equal(mmdetection.official_merging_order(unfolded_order(weight)), weight)

@@ -27,5 +27,10 @@ def test_the_error_is_the_mean_gap_of_the_bins_by_their_size():
     assert math.isnan(measured.bins[4].precision)
 
 
+def test_a_score_between_two_bins_belongs_to_the_higher_one():
+    measured = calibration(np.array([0.0, 0.5, 1.0]), np.array([False, True, True]))
+    assert [i for i, each in enumerate(measured.bins) if each.count] == [0, 5, 9]
+
+
 def test_without_detections_there_is_no_error():
     assert math.isnan(calibration(np.zeros(0), np.zeros(0, dtype=bool)).error)

@@ -29,6 +29,13 @@ def test_right_confused_missed_and_false_ones_have_their_cells():
     assert counts.tolist() == [[1, 1, 0], [0, 0, 1], [1, 1, 0]]
 
 
+def test_of_two_detections_of_a_wrong_class_the_better_placed_one_is_the_confusion():
+    results = [found(2, 210, 0.9), found(2, 205, 0.8)]
+    evaluated = evaluated_set(TRUTH, results)
+    counts = confusion_matrix(evaluated, match_all(evaluated), np.array([0.5, 0.5]))
+    assert counts.tolist() == [[0, 1, 1], [0, 0, 1], [0, 1, 0]]
+
+
 def test_detections_below_the_threshold_of_their_class_are_left_out():
     evaluated = evaluated_set(TRUTH, [found(1, 0, 0.4), found(2, 400, 0.4)])
     counts = confusion_matrix(evaluated, match_all(evaluated), np.array([0.5, 0.3]))

@@ -46,6 +46,11 @@ def costs_of(evaluated):
         ([(2, [150, 100, 100, 100], 0.9)], ErrorKind.BOTH),
         ([(1, OBJECT, 0.95), (1, OBJECT, 0.9)], ErrorKind.DUPLICATE),
         ([(1, FAR, 0.9)], ErrorKind.BACKGROUND),
+        # an IoU of just 0.1 or 0.5
+        ([(1, [100, 100, 100, 10], 0.9)], ErrorKind.LOCALISATION),
+        ([(2, [100, 100, 100, 10], 0.9)], ErrorKind.BACKGROUND),
+        ([(2, [100, 100, 100, 50], 0.9)], ErrorKind.CLASSIFICATION),
+        ([(1, OBJECT, 0.95), (1, [100, 100, 100, 50], 0.9)], ErrorKind.LOCALISATION),
         ([], ErrorKind.MISSED),
     ],
 )

@@ -8,7 +8,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dyhead.evaluation.measures.matching import Outcomes, match_all, outcomes
+from dyhead.evaluation.measures.matching import Outcomes, match, match_all, outcomes
+from dyhead.evaluation.measures.pictures import Picture
 
 
 def evaluated_images(truth, results):
@@ -41,6 +42,13 @@ def test_what_is_true_and_what_is_ignored_is_as_in_pycocotools(coco, evaluated, 
         assert own.is_ignored[of_class].tolist() == ignored.tolist()
         seen += of_class.sum()
     assert seen == sum(len(picture.scores) for picture in evaluated.pictures) > 100
+
+
+def test_an_overlap_of_just_the_threshold_is_enough():
+    truth = np.array([[0.0, 0, 8, 8]]), np.array([0]), np.array([False])
+    picture = Picture(1, "a.png", *truth, np.array([[0.0, 0, 8, 4]]), np.array([0]), np.ones(1))
+    assert match(picture, 0.5).is_true.all()
+    assert not match(picture, 0.501).is_true.any()
 
 
 def test_every_true_detection_has_an_object_of_its_own(evaluated):
