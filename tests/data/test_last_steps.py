@@ -13,7 +13,13 @@ def first_position(steps: LastSteps) -> int:
 
 @pytest.mark.parametrize(
     ("share", "length", "batch", "first"),
-    [(0.1, 100, 4, 360), (0.0, 100, 4, 400), (1.0, 100, 4, 0), (0.25, 10, 3, 8 * 3)],
+    [
+        (0.1, 100, 4, 360),
+        (0.0, 100, 4, 400),
+        (1.0, 100, 4, 0),
+        (0.25, 10, 3, 8 * 3),
+        (0.15, 10, 1, 8),
+    ],
 )
 def test_they_begin_with_the_first_image_of_their_first_step(
     share: float, length: int, batch: int, first: int

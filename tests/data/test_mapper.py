@@ -9,6 +9,8 @@ from PIL import Image
 from stored_pictures import save_turned
 
 from dyhead.d2.data import DatasetCatalog
+from dyhead.d2.data import transforms as T
+from dyhead.d2.structures import BoxMode
 from dyhead.data import CheckedMapper, register_datasets
 from dyhead.data.stream import BATCH_KEY
 from dyhead.errors import UserError
@@ -94,6 +96,17 @@ def test_labels_of_pixels_follow_their_picture_and_change_nothing_else(labelled,
         assert is_sure.sum() > 0.8 * labels.numel()
         assert torch.equal((labels == 9)[is_sure], (brightness > 200)[is_sure])
     assert len(counts) > 1  # sizes, or the objects that are left
+
+
+def test_an_object_stays_of_which_just_the_share_is_left(records):
+    """The first picture is cropped to its left half; a box of the whole has half of its area."""
+    record = records[0]
+    height, width = record["height"], record["width"]
+    whole = {"bbox": [0, 0, width, height], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    crop = T.CropTransform(0, 0, width // 2, height)
+    for least, number in ((0.5, 1), (0.51, 0)):
+        mapper = CheckedMapper(True, augmentations=[crop], image_format="BGR", least_visible=least)
+        assert len(mapper({**record, "annotations": [whole]})["instances"]) == number
 
 
 def test_an_image_that_changed_its_size_is_broken(records, small_cfg):

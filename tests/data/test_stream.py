@@ -22,7 +22,7 @@ from dyhead.data.stream import (
     MappedStream,
     TrainingBatches,
 )
-from dyhead.data.stream_places import Place, groups_by_aspect, join_unseen
+from dyhead.data.stream_places import Place, Unseen, groups_by_aspect, join_unseen
 from dyhead.errors import UserError
 
 SIZE = 7
@@ -77,6 +77,10 @@ def build(
         num_workers=workers,
         ending=Ending(last_steps, describe_last) if last_steps else None,
     )
+
+
+def test_images_that_wait_for_others_are_not_seen_yet() -> None:
+    assert Unseen(10, (3, 7)).num_seen == 8 and Unseen().num_seen == 0
 
 
 @pytest.mark.parametrize("is_grouped", [False, True])

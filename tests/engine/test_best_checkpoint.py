@@ -78,6 +78,19 @@ def test_a_resumed_run_remembers_the_best(make_config: MakeConfig, scores: list[
     assert card is not None and card.iteration == 2
 
 
+def test_another_metric_is_looked_at_anew_in_a_resumed_run(
+    make_config: MakeConfig, scores: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    scores += [10, 40, 20]
+    train(make_config(**{**SETTINGS, "SOLVER.MAX_ITER": 3}))
+    scores += [30, 35]
+    cfg = make_config(**{**SETTINGS, "SOLVER.BEST.METRIC": "bbox/AP50"})
+    train(cfg, resume=True)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and (card.iteration, card.scores["bbox/AP50"]) == (4, 1)
+    assert "was that of bbox/AP: from here on it is that of bbox/AP50" in caplog.text
+
+
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_a_longer_run_does_not_replace_the_best_by_worse_weights(
     make_config: MakeConfig, scores: list[float], mode: str

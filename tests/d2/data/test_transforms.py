@@ -180,7 +180,7 @@ def test_random_crop_stays_within_its_sizes_and_the_image(crop_type, crop_size, 
     np.random.seed(0)
     augmentation = T.RandomCrop(crop_type, crop_size)
     image = random_image(40, 60)
-    seen = set()
+    places, sizes = set(), set()
     for _ in range(200):
         transform = augmentation.get_transform(image)
         height, width = transform.apply_image(image).shape[:2]
@@ -188,8 +188,9 @@ def test_random_crop_stays_within_its_sizes_and_the_image(crop_type, crop_size, 
         assert widths[0] <= width <= widths[1]
         assert 0 <= transform.x0 <= 60 - width
         assert 0 <= transform.y0 <= 40 - height
-        seen.add((transform.x0, transform.y0, height, width))
-    assert len(seen) > 10
+        places.add((transform.x0, transform.y0))
+        sizes.add((height, width))
+    assert len(places) > 10 and (len(sizes) > 10) == crop_type.endswith("range")
 
 
 def test_random_crop_refuses_an_unknown_type():
