@@ -72,7 +72,7 @@ def load_detector(
     config: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     allow_partial: bool = False,
 ) -> ReadyDetector:
     """Make a detector of a checkpoint.
@@ -96,7 +96,7 @@ def load_detector(
         explicit_keys = set(overrides[0::2])
     cfg.MODEL.WEIGHTS = str(path)
     if device is not None or "MODEL.DEVICE" not in explicit_keys:
-        cfg.MODEL.DEVICE = _device(device)
+        cfg.MODEL.DEVICE = _device(None if device is None else str(device))
     return prepare_detector(cfg, allow_partial=allow_partial)
 
 

@@ -202,7 +202,8 @@ def test_a_damaged_card_is_one_sentence(tmp_path: Path, colours: Any, colour_con
 def test_the_device_is_what_is_asked_for_or_what_there_is(trained: Path) -> None:
     device = load_detector(trained).cfg.MODEL.DEVICE
     assert device == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert load_detector(trained, device="cpu").cfg.MODEL.DEVICE == "cpu"
+    for cpu in ("cpu", torch.device("cpu")):
+        assert load_detector(trained, device=cpu).cfg.MODEL.DEVICE == "cpu"
     assert load_detector(trained, overrides=["MODEL.DEVICE", "cpu"]).cfg.MODEL.DEVICE == "cpu"
     with pytest.raises(UserError, match="unknown to PyTorch"):
         load_detector(trained, device="gpu")

@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line (`sys.argv` by default); bad input ends it with one sentence.
 
     Raises:
-        SystemExit: the command failed, with its exit status or a sentence; or --help was given.
+        SystemExit: the command failed, with its exit status or a sentence, or was interrupted; or
+            --help was given.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((command for command in COMMANDS if words[:1] == [command.name]), None)
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             status = module.run(args)
     except UserError as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell reports the end by that signal
     if status:
         sys.exit(status)
 

@@ -113,8 +113,11 @@ class Detections:
                 pixels a whole number that makes the labels readable.
 
         Raises:
-            UserError: the picture is not there any more, or `image` has another size.
+            UserError: the picture is not there any more, `image` has another size, or `scale` is
+                none.
         """
+        if scale is not None and not scale > 0:
+            raise UserError(f"scale is {scale}: give a number above 0.")
         if image is None:
             image = self._read()
         if (image.height, image.width) != self.image_size:
@@ -240,6 +243,8 @@ def class_indices(names: Sequence[str], known: Sequence[str]) -> list[int]:
     Raises:
         UserError: a name is unknown.
     """
+    if isinstance(names, str):
+        raise UserError(f"Classes are a list of names: give [{names!r}].")
     for name in names:
         if name not in known:
             choice = f"one of {', '.join(known)}" if known else "none, for the names are unknown"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import torch
 
 from dyhead.data.model_input import resized_size
 from dyhead.errors import UserError, first_few
@@ -52,7 +53,7 @@ class Detector:
         source: str | os.PathLike[str],
         config: str | os.PathLike[str] | None = None,
         *,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         threshold: float = 0.3,
         overrides: Sequence[Any] = (),
         allow_partial: bool = False,
@@ -269,7 +270,7 @@ def _checked_threshold(threshold: float) -> float:
 def _load_torch(
     source: str | os.PathLike[str],
     config: str | os.PathLike[str] | None,
-    device: str | None,
+    device: str | torch.device | None,
     overrides: Sequence[Any],
     allow_partial: bool,
 ) -> Runner:
@@ -288,7 +289,7 @@ def _load_torch(
 def _load_onnx(
     source: str | os.PathLike[str],
     config: str | os.PathLike[str] | None,
-    device: str | None,
+    device: str | torch.device | None,
     overrides: Sequence[Any],
 ) -> Runner:
     if config is not None or overrides:
@@ -298,4 +299,4 @@ def _load_onnx(
         )
     from dyhead.export.onnx_runner import OnnxRunner
 
-    return OnnxRunner(source, device=device)
+    return OnnxRunner(source, device=None if device is None else str(device))

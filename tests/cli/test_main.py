@@ -94,6 +94,16 @@ def test_the_exit_status_is_what_run_returns(monkeypatch: pytest.MonkeyPatch) ->
     main(line)
 
 
+def test_an_interruption_needs_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "run", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        main(["convert", "in.pth", "out.pth"])
+    assert stopped.value.code == 130
+
+
 def test_overrides_may_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(train, "run", seen.append)

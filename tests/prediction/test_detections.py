@@ -120,6 +120,17 @@ def test_boxes_are_drawn_where_they_are_in_the_colour_of_their_class(
     assert found.plot().size == (400, 240), "small pictures are enlarged to be read"
 
 
+@pytest.mark.parametrize("scale", [0, -1.0, float("nan")])
+def test_a_drawing_without_a_size_is_refused(found: Detections, scale: float) -> None:
+    with pytest.raises(UserError, match=r"^scale is .*: give a number above 0"):
+        found.plot(scale=scale)
+
+
+def test_one_class_is_named_in_a_list(found: Detections) -> None:
+    with pytest.raises(UserError, match=r"a list of names: give \['red'\]"):
+        found.select(classes="red")
+
+
 def test_a_picture_is_drawn_upright(detector: Detector, scene: np.ndarray, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
