@@ -10,6 +10,7 @@ from small_blocks import (
     make_levels,
     outputs_and_gradients,
 )
+from torch.autograd.graph import saved_tensors_hooks
 
 from dyhead.layers import BlockOptions, DyHeadBlock, DyHeadStack
 
@@ -186,6 +187,27 @@ def test_stack_runs_its_blocks_in_order():
     for name, output in stack(levels).items():
         assert output.equal(expected[name])
     assert stack.out_channels == 16
+
+
+def test_stack_that_recomputes_keeps_little_for_backward():
+    stacks = [DyHeadStack(16, 16, 2, recompute=again).double() for again in (False, True)]
+    stacks[1].load_state_dict(stacks[0].state_dict())
+    kept, results = [0, 0], []
+    for number, stack in enumerate(stacks):
+
+        def count(tensor, number=number):
+            kept[number] += tensor.nbytes
+            return tensor
+
+        def forward(levels, stack=stack, count=count):
+            with saved_tensors_hooks(count, lambda tensor: tensor):
+                return stack(levels)
+
+        parameters = list(stack.parameters())
+        results.append(outputs_and_gradients(forward, make_levels(PYRAMIDS["even"]), parameters))
+    for ours, expected in zip(*results, strict=True):
+        assert_same(ours, expected, 1e-10)
+    assert kept[1] < 0.2 * kept[0]
 
 
 def test_stack_without_blocks_hands_its_features_through():

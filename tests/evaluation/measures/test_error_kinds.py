@@ -75,6 +75,18 @@ def test_a_repaired_class_gives_its_whole_ap_back():
     assert costs.kinds[ErrorKind.BACKGROUND].gain == 0
 
 
+def test_all_that_is_false_and_all_that_is_not_found_cost_their_ap():
+    objects = [(1, OBJECT), (1, [300, 300, 50, 50])]
+    costs = costs_of(one_picture(objects, [(1, FAR, 0.95), (1, OBJECT, 0.9)]))
+    up_to_half = 51 / 101  # of the places where precision is read
+    assert costs.ap50 == pytest.approx(50 * up_to_half)
+    assert (costs.false_positives.count, costs.false_negatives.count) == (1, 1)
+    assert costs.false_positives.gain == pytest.approx((100 - 50) * up_to_half)
+    assert costs.false_negatives.gain == pytest.approx(50 - 50 * up_to_half)
+    assert costs.kinds[ErrorKind.BACKGROUND] == costs.false_positives
+    assert costs.kinds[ErrorKind.MISSED] == costs.false_negatives
+
+
 def test_of_two_detections_of_a_wrong_class_the_surer_one_is_repaired():
     (_, (errors,)) = errors_of(one_picture([(1, OBJECT)], [(2, OBJECT, 0.3), (2, OBJECT, 0.9)]))
     assert errors.kinds.tolist() == [ErrorKind.CLASSIFICATION] * 2
