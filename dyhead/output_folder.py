@@ -1,11 +1,15 @@
 """Places of a command's results: files that are no input, folders that can be written."""
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dyhead.errors import UserError, user_errors
+from dyhead.safe_io.lock import FileLock, LockedError
+
+logger = logging.getLogger(__name__)
 
 
 def refuse_inputs(output: str | os.PathLike[str], inputs: Iterable[str | os.PathLike[str]]) -> None:
@@ -33,6 +37,35 @@ def make_output_folder(folder: Path, option: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise UserError(f"{option}: the folder cannot be written, choose another one.")
+
+
+def lock_folder(folder: str | os.PathLike[str], name: str, option: str) -> FileLock | None:
+    """Take the lock of a folder that one run at a time may write.
+
+    Args:
+        folder: an existing one.
+        name: of the lock's file in it.
+        option: that names the folder, for errors: "--output", "OUTPUT_DIR".
+
+    Returns:
+        the lock; None, after a warning, where the file system knows no locks.
+
+    Raises:
+        UserError: another run has it.
+        PermissionError: its file cannot be written.
+    """
+    try:
+        return FileLock(os.path.join(folder, name))
+    except LockedError as error:
+        raise UserError(
+            f"{option} {os.fspath(folder)} is in use by another run ({error.holder}): wait for its"
+            f" end, or choose another {option}."
+        ) from error
+    except PermissionError:
+        raise
+    except OSError as error:
+        logger.warning("%s cannot be locked (%s): start only one run in it.", folder, error)
+        return None
 
 
 @contextmanager

@@ -1,18 +1,15 @@
 """Keeps an output folder to one run at a time."""
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 from dyhead.d2.utils import comm
 from dyhead.errors import UserError, user_errors
-from dyhead.safe_io.lock import FileLock, LockedError
+from dyhead.output_folder import lock_folder
 from dyhead.safe_io.save import remove_leftovers
 
 LOCK_NAME = "run.lock"
-
-logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -42,23 +39,8 @@ def held_output_folder(folder: str) -> Iterator[None]:
 def _take(folder: str) -> Iterator[None]:
     with user_errors("OUTPUT_DIR cannot be written"):
         os.makedirs(folder, exist_ok=True)
-        lock = _lock(folder)
+        lock = lock_folder(folder, LOCK_NAME, "OUTPUT_DIR")
     with lock or nullcontext():
         if lock:
             remove_leftovers(folder)
         yield
-
-
-def _lock(folder: str) -> FileLock | None:
-    try:
-        return FileLock(os.path.join(folder, LOCK_NAME))
-    except LockedError as error:
-        raise UserError(
-            f"OUTPUT_DIR {folder} is in use by another run ({error.holder}): wait for its end, or"
-            " choose another OUTPUT_DIR."
-        ) from error
-    except PermissionError:
-        raise
-    except OSError as error:
-        logger.warning("%s cannot be locked (%s): start only one run in it.", folder, error)
-        return None

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from dyhead.errors import UserError, user_errors
-from dyhead.output_folder import make_output_folder, write_errors
+from dyhead.output_folder import lock_folder, make_output_folder, write_errors
 from dyhead.prediction.detections import Detections
 from dyhead.prediction.detector import Detector
 from dyhead.prediction.inputs import Picture
@@ -19,6 +19,8 @@ from dyhead.prediction.sources import Kind, Source, choose_targets
 from dyhead.prediction.video import VideoFile, VideoReader, open_camera, open_video
 from dyhead.progress import Progress
 from dyhead.safe_io.addresses import fetch, is_web_address
+
+LOCK_NAME = ".predictions.lock"
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,10 @@ class PredictionRun:
         start = time.monotonic()
         option = f"--output {self._settings.output}"
         make_output_folder(self._settings.output, option)
-        with write_errors(option), closing(Records(self._settings.output)) as self._records:
+        with write_errors(option), ExitStack() as stack:
+            if lock := lock_folder(self._settings.output, LOCK_NAME, "--output"):
+                stack.enter_context(lock)
+            self._records = stack.enter_context(closing(Records(self._settings.output)))
             try:
                 self._predict_all()
             except KeyboardInterrupt:

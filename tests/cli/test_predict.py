@@ -4,6 +4,8 @@ import argparse
 import csv
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,12 @@ def read_results(tmp_path: Path) -> tuple[list[dict[str, Any]], list[dict[str, s
         return results, list(csv.DictReader(file))
 
 
+def left_in(folder: Path) -> list[str]:
+    """Return the names in a folder, but for the lock, of which nothing is shown."""
+    names = sorted(path.name for path in folder.iterdir())
+    return [name for name in names if name != prediction_run.LOCK_NAME]
+
+
 def test_every_picture_is_drawn_and_json_and_csv_agree(
     call: Callable[..., int],
     photos: Path,
@@ -147,8 +155,7 @@ def test_classes_are_chosen_by_name(call: Callable[..., int], photos: Path, tmp_
     assert call(photos, "--threshold", "0.1", "--no-pictures", "--classes", "dog", "cow") == 0
     _, rows = read_results(tmp_path)
     assert rows and {row["name"] for row in rows} <= {"dog", "cow"}
-    left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["predictions.csv", "predictions.json"]
+    assert left_in(tmp_path / "out") == ["predictions.csv", "predictions.json"]
 
 
 def test_a_picture_in_the_output_folder_is_refused(
@@ -343,4 +350,25 @@ def test_results_are_on_the_disk_while_the_run_goes_on(
     assert 0 < sizes[-2][0] < sizes[-1][0] and 0 < sizes[-2][1] < sizes[-1][1]
     results, rows = read_results(tmp_path)
     assert len(results) == len(rows) > 33
-    assert len(list((tmp_path / "out").iterdir())) == 2
+    assert left_in(tmp_path / "out") == ["predictions.csv", "predictions.json"]
+
+
+def test_two_runs_do_not_write_into_one_folder(
+    call: Callable[..., int], photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    code = """
+import sys
+from dyhead.safe_io.lock import FileLock
+with FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    path = str(tmp_path / "out" / prediction_run.LOCK_NAME)
+    words = [sys.executable, "-c", code, path]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match=r"--output .* is in use by another run \(process"):
+            call(photos)
+        other.communicate()
+    assert call(photos, "--no-pictures") == 0

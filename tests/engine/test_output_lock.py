@@ -58,7 +58,7 @@ def test_a_file_system_without_locks_is_a_warning(
     def fail(path: Any) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(output_lock, "FileLock", fail)
+    monkeypatch.setattr("dyhead.output_folder.FileLock", fail)
     with caplog.at_level(logging.WARNING, "dyhead"), held_output_folder(str(tmp_path)):
         assert "cannot be locked" in caplog.text
 
