@@ -149,6 +149,8 @@ def test_another_number_of_processes_misses_and_repeats_nothing(
     next_batch: int,
 ) -> None:
     first, second, rest = go_on(process, is_grouped, (before, batch), (after, next_batch))
+    assert {len(b) for batches in first for b in batches} == {batch // before}
+    assert {len(b) for batches in second for b in batches} == {next_batch // after}
     seen = Counter(im["draws"] for batches in (*first, *second) for b in batches for im in b)
     assert set(seen.values()) == {1}
     left = join_unseen([loader.unseen for loader in rest])

@@ -47,6 +47,7 @@ def test_the_box_of_a_mask_holds_its_pixels(mask):
         [[1, 2, 3, 4]],
         [[1, 2, 3, 4, 5]],
         [[1, 2, 3, 4, 5, None]],
+        [[1, 2, 3, 4, 5, 6], 7],
         ["8", "16"],
         "polygon",
         {},

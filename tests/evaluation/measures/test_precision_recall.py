@@ -11,6 +11,7 @@ from dyhead.evaluation.measures.precision_recall import (
     average_precision,
     best_point,
     precision_recall,
+    thinned,
 )
 
 
@@ -62,5 +63,20 @@ def test_without_objects_there_is_no_score_and_without_detections_it_is_zero():
     assert average_precision(*nothing, 5) == 0
     assert math.isnan(best_point(precision_recall(*some, 0)).f1)
     assert math.isnan(best_point(precision_recall(*nothing, 5)).f1)
-    assert best_point(precision_recall(*some, 5)).f1 == 0
-    assert best_point(precision_recall(*some, 5)).threshold == 1
+    point = best_point(precision_recall(*some, 5))
+    assert (point.threshold, point.f1, point.recall) == (1, 0, 0) and math.isnan(point.precision)
+
+
+def test_a_thinned_curve_has_its_ends_and_points_along_all_of_it():
+    scores = np.linspace(1, 0, 5000)
+    curve = precision_recall(scores, np.arange(5000) % 3 > 0, 5000)
+    few = thinned(curve, 50)
+    assert 40 <= len(few.thresholds) <= 51
+    places = np.searchsorted(-curve.thresholds, -few.thresholds)
+    assert (places[0], places[-1]) == (0, 4999)
+    sides = np.stack([curve.thresholds, curve.precision, curve.recall])
+    length = np.abs(np.diff(sides)).sum(axis=0).cumsum()
+    assert np.diff(length[places[1:] - 1]).max() < 1.5 * length[-1] / 49
+    np.testing.assert_array_equal(few.precision, curve.precision[places])
+    np.testing.assert_array_equal(few.recall, curve.recall[places])
+    assert thinned(few, len(few.thresholds)) is few
