@@ -1,9 +1,8 @@
 """The project's keys have the official code's names and defaults."""
 
-import os
 from pathlib import Path
 
-import pytest
+from official_code import official_checkout
 
 from dyhead.config import add_dyhead_config, load_config
 from dyhead.d2.config import get_cfg
@@ -74,10 +73,7 @@ def test_official_config_has_the_official_values() -> None:
 
 
 def test_is_the_official_file() -> None:
-    source = os.environ.get("DYNAMICHEAD_SOURCE")
-    if not source:
-        pytest.skip("set DYNAMICHEAD_SOURCE to a checkout of microsoft/DynamicHead")
-    official, _ = load_config(str(Path(source, "configs", FILE)))
+    official, _ = load_config(str(official_checkout() / "configs" / FILE))
     official.SOLVER.WEIGHT_DECAY_BIAS = 0.0001  # Detectron2's default, when that code was run
     ours, _ = load_config(str(CONFIGS / FILE))
     assert ours == official

@@ -1,13 +1,8 @@
 """The block against the official module's own code, where a checkout is at hand."""
 
-import importlib.util
-import os
-import sys
-import types
-from pathlib import Path
-
 import pytest
 import torch
+from official_code import load_official, official_checkout, stand_in
 from small_blocks import (
     PYRAMIDS,
     assert_same,
@@ -60,27 +55,15 @@ class OfficialOperator(torch.nn.Module):
 @pytest.fixture
 def official_block(monkeypatch):
     """The official block's class, loaded from the checkout without compiling anything."""
-    source = os.environ.get("DYNAMICHEAD_SOURCE")
-    if not source:
-        pytest.skip("set DYNAMICHEAD_SOURCE to a checkout of microsoft/DynamicHead")
-
-    def load(name, **attributes):
-        module = types.ModuleType(name)
-        vars(module).update(attributes)
-        monkeypatch.setitem(sys.modules, name, module)
-        return module
-
-    load("official_dynamichead").__path__ = []
-    load("official_dynamichead.deform", ModulatedDeformConv=OfficialOperator)
-    load("detectron2").__path__ = []
-    load("detectron2.modeling").__path__ = []
-    load("detectron2.modeling.backbone", Backbone=torch.nn.Module)
+    folder = official_checkout() / "dyhead"
+    stand_in(monkeypatch, "official_dynamichead")
+    operator = {"ModulatedDeformConv": OfficialOperator}
+    stand_in(monkeypatch, "official_dynamichead.deform", **operator)
+    for name in ("detectron2", "detectron2.modeling"):
+        stand_in(monkeypatch, name)
+    stand_in(monkeypatch, "detectron2.modeling.backbone", Backbone=torch.nn.Module)
     for name in ("dyrelu", "dyhead"):
-        path = Path(source, "dyhead", f"{name}.py")
-        spec = importlib.util.spec_from_file_location(f"official_dynamichead.{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
-        spec.loader.exec_module(module)
+        module = load_official(monkeypatch, f"official_dynamichead.{name}", folder / f"{name}.py")
     return module.DyConv
 
 

@@ -2,6 +2,7 @@
 
 import torch
 
+import dyhead.modeling  # noqa: F401  registers the backbones
 from dyhead.config import add_dyhead_config
 from dyhead.d2.config import get_cfg
 from dyhead.d2.layers import ShapeSpec

@@ -1,15 +1,10 @@
 """The Swin Transformer against the official module's code."""
 
-import importlib.util
-import os
-import sys
-import types
-from pathlib import Path
-
 import pytest
 import timm.layers
 import torch
 from fvcore.common.registry import Registry
+from official_code import load_official, official_checkout, stand_in
 from small_swins import (
     assert_same,
     build_swint,
@@ -27,30 +22,18 @@ from dyhead.d2.layers import ShapeSpec
 @pytest.fixture
 def official(monkeypatch):
     """The official module, loaded from the checkout beside stand-ins for what it imports."""
-    source = os.environ.get("DYNAMICHEAD_SOURCE")
-    if not source:
-        pytest.skip("set DYNAMICHEAD_SOURCE to a checkout of microsoft/DynamicHead")
-
-    def load(name, **attributes):
-        module = types.ModuleType(name)
-        module.__path__ = []
-        vars(module).update(attributes)
-        monkeypatch.setitem(sys.modules, name, module)
-
+    path = official_checkout() / "extra" / "swint.py"
     for name in ("detectron2", "detectron2.modeling"):
-        load(name)
-    load("detectron2.layers", ShapeSpec=ShapeSpec)
-    load("detectron2.modeling.backbone", Backbone=nn.Module)
-    load("detectron2.modeling.backbone.build", BACKBONE_REGISTRY=Registry("BACKBONE"))
+        stand_in(monkeypatch, name)
+    stand_in(monkeypatch, "detectron2.layers", ShapeSpec=ShapeSpec)
+    backbone = "detectron2.modeling.backbone"
+    stand_in(monkeypatch, backbone, Backbone=nn.Module)
+    stand_in(monkeypatch, f"{backbone}.build", BACKBONE_REGISTRY=Registry("BACKBONE"))
     unused = dict.fromkeys(("FPN", "LastLevelMaxPool", "LastLevelP6P7"))
-    load("detectron2.modeling.backbone.fpn", **unused)
-    load("timm.models.layers", **vars(timm.layers))
+    stand_in(monkeypatch, f"{backbone}.fpn", **unused)
+    stand_in(monkeypatch, "timm.models.layers", **vars(timm.layers))
     monkeypatch.setattr(dyhead, "DyHead", None, raising=False)
-    path = Path(source, "extra", "swint.py")
-    spec = importlib.util.spec_from_file_location("official_swint", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_official(monkeypatch, "official_swint", path)
 
 
 def both(official, cfg):
