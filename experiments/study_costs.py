@@ -15,7 +15,7 @@ from torch import nn
 from dyhead.analysis.operators import count_operators
 from dyhead.config import load_config
 from dyhead.d2.config import CfgNode
-from dyhead.data.num_classes import num_classes_key
+from dyhead.data.num_classes import num_classes_key, set_num_classes
 from dyhead.detector import build_detector
 from dyhead.errors import UserError
 
@@ -45,6 +45,7 @@ def count_multiply_adds(
     options = (*variant.options, *overrides)
     cfg, _ = load_config(config, options)
     if num_classes:
+        set_num_classes(cfg, num_classes)
         options += (num_classes_key(cfg), str(num_classes))
     longer = cfg.INPUT.MAX_SIZE_TEST
     size = (min(cfg.INPUT.MIN_SIZE_TEST or longer, longer), longer)
@@ -59,7 +60,7 @@ def count_multiply_adds(
             raise UserError(f"{variant.title} has no number of multiply-adds, see above.")
     counted = float(json.loads(path.read_text(encoding="utf-8"))["total"]["multiply_adds"])
     two_stages = cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
-    return counted + (_count_regions(load_config(config, options)[0], size) if two_stages else 0)
+    return counted + (_count_regions(cfg, size) if two_stages else 0)
 
 
 def _count_regions(cfg: CfgNode, size: tuple[int, int]) -> int:
