@@ -1,6 +1,6 @@
 """Tests what padding does to a small detector, with and without it in its statistics.
 
-    python experiments/padding.py --data BCCD
+    python experiments/padding.py --data output/data/bccd
 
 The data may have any format (docs/data.md); experiments/public_data.py makes BCCD.
 configs/own_dataset.yaml is trained with a short schedule, once with MODEL.PADDING_IN_STATISTICS and

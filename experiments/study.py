@@ -1,9 +1,9 @@
 """Trains detectors with and without DyHead on small data, within a budget of hours.
 
-    python experiments/study.py --data bccd --data deeppcb --plan
-    python experiments/study.py --data bccd --data deeppcb                   # one night on 2 cores
-    python experiments/study.py --data bccd --device cuda --minutes 0.3 --hours 0.17 --jobs 4
-    python experiments/study.py --data bccd --equal multiply-adds --steps 600 --tables detectors
+    python experiments/study.py --data bccd --data deeppcb --name mine --plan
+    python experiments/study.py --data bccd --data deeppcb --name mine       # one night on 2 cores
+    python experiments/study.py --data bccd --name g --device cuda --minutes .3 --hours .17 --jobs 4
+    python experiments/study.py --data bccd --name costs --equal multiply-adds --steps 600
     python experiments/study.py --data bccd --equal steps --steps 700 --tables recipe --name s700
 
 It makes tables per data set (experiments/comparisons.py): five detectors with and without DyHead,
@@ -14,8 +14,9 @@ seeds, tables or data as well. The first seed of all comparisons comes before th
 a comparison is begun only if it fits into the hours. Results: experiments/results/<name>.json and
 .md, written after each run; those of earlier calls stay in them. A data set is known by the name of
 its folder and by its annotations: where these were corrected, or results say nothing of them, it is
-trained again, and the earlier results stay beside the tables. experiments/public_data.py makes the
-data of the published results.
+trained again, and the earlier results stay beside the tables. Other minutes, or minutes of another
+machine, need another --name than the published results, study, whose data
+experiments/public_data.py makes.
 """
 
 import argparse
