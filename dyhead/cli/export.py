@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     pictures = pictures_to_compare(ready.cfg, args.pictures, args.size and tuple(args.size))
     with_nms = not args.without_nms
     if args.output.lower().endswith(".onnx"):
-        opset = args.opset or MIN_OPSET
+        opset = MIN_OPSET if args.opset is None else args.opset
         check = export_onnx(ready, args.output, pictures=pictures, opset=opset, with_nms=with_nms)
     else:
         check = export_torch(ready, args.output, pictures=pictures, with_nms=with_nms)

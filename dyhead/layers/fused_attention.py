@@ -242,7 +242,8 @@ class _FusedAttention(torch.autograd.Function):
             scales, dyrelu = (tensor.detach() for tensor in recorded)
             # The coefficients' gradients, through the small graph, give those of the moments, which
             # the pass over the maps adds to what positions get from the outputs directly.
-            sums = branch_mix.mix_reductions(contiguous, maps, scales, dyrelu)
+            with torch.no_grad():  # saved maps require gradients: a graph would keep all of them
+                sums = branch_mix.mix_reductions(contiguous, maps, scales, dyrelu)
             grad_moments, *grad_parameters = torch.autograd.grad(recorded, leaves, sums)
         # With frozen convolutions the second pass over the maps has nobody to serve.
         if not any(ctx.needs_input_grad[4 + len(parameters) :]):

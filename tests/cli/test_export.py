@@ -49,6 +49,14 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     assert not (tmp_path / "out.pt2").exists()
 
 
+@pytest.mark.parametrize("opset", [0, 19])
+def test_an_older_opset_is_refused(tmp_path, opset):
+    pytest.importorskip("onnxscript")
+    run = save_run(tmp_path / "run")
+    message = failure(run, tmp_path / "out.onnx", "--opset", opset)
+    assert f"--opset is {opset}: DeformConv needs 20 or more" in message
+
+
 @pytest.mark.slow
 def test_it_writes_a_file_and_says_how_far_it_is_from_the_detector(tmp_path, capsys):
     onnx = pytest.importorskip("onnx")

@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from dyhead.layers import DyHeadBlock, fused_attention
-from dyhead.ops import backends
+from dyhead.ops import backends, branch_mix
 from dyhead.ops.cpp import extension as cpp_extension
 
 OPTIONS = [
@@ -185,6 +185,21 @@ def test_maps_of_a_large_level_are_let_go_before_the_others_are_convolved(monkey
     with torch.no_grad():
         fused(make_levels(PYRAMIDS["odd"]))
     assert parts == [[0], [1, 2, 3, 4]]
+
+
+@pytest.mark.usefixtures("extension")
+def test_the_backward_pass_over_the_maps_records_no_graph(monkeypatch):
+    fused, _ = make_blocks(dtype=torch.float32)
+    mix_reductions, sums = branch_mix.mix_reductions, []
+
+    def note(*arguments):
+        sums.extend(mix_reductions(*arguments))
+        return tuple(sums)
+
+    monkeypatch.setattr(branch_mix, "mix_reductions", note)
+    run(fused, make_levels(PYRAMIDS["odd"], dtype=torch.float32))
+    assert sums
+    assert not any(each.requires_grad for each in sums)
 
 
 def test_backward_can_be_repeated():

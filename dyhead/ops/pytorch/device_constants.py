@@ -33,11 +33,12 @@ class _Copied:
             _in_graphs[id(self._tensor)] = self._tensor
             return self._tensor
         stream = torch.cuda.current_stream(self._tensor.device)
-        if self._copied is not None:
-            if self._copied.query():
+        copied = self._copied  # another thread may forget it meanwhile
+        if copied is not None:
+            if copied.query():
                 self._copied = None
             else:
-                stream.wait_event(self._copied)
+                stream.wait_event(copied)
         if stream != torch.cuda.default_stream(self._tensor.device):
             self._tensor.record_stream(stream)
         return self._tensor

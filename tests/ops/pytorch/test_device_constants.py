@@ -1,5 +1,7 @@
 """Small tensors that are copied to a device once."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
@@ -38,6 +40,25 @@ def test_tensors_without_data_are_not_kept():
         fake = device_constant(tuple, ((7.0, 8.0),), torch.empty(0))
         assert isinstance(fake, FakeTensor)
     assert type(device_constant(tuple, ((7.0, 8.0),), LIKE)) is torch.Tensor
+
+
+def test_a_copy_may_end_in_another_thread_while_it_is_asked_for(monkeypatch):
+    waited = []
+
+    class Event:
+        def query(self):
+            constant._copied = None  # as another thread does that has seen it end
+            return False
+
+    constant = object.__new__(device_constants._Copied)
+    constant._tensor = SimpleNamespace(is_cuda=True, device=torch.device("cuda:0"))
+    constant._copied = event = Event()
+    stream = SimpleNamespace(wait_event=waited.append)
+    for name in ("current_stream", "default_stream"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert constant.on_current_stream() is constant._tensor
+    assert waited == [event]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
