@@ -122,6 +122,15 @@ def test_resume_goes_on_and_a_new_run_starts_over(arguments: list[str], tmp_path
     assert Path(own).exists() and Path(f"{own}.previous2").exists()
 
 
+def test_what_finds_nothing_to_resume_is_a_new_run(arguments: list[str], tmp_path: Path) -> None:
+    run(arguments)
+    before = (tmp_path / "run" / "metrics.json").read_bytes()
+    (tmp_path / "run" / "last_checkpoint").unlink()
+    run(["--resume", *arguments])
+    assert "Nothing to resume" in log_of(tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.json.previous").read_bytes() == before
+
+
 def test_an_evaluation_from_another_folder_keeps_the_config_of_the_training(
     arguments: list[str],
     tmp_path: Path,

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 from dyhead.checkpoint.model_card import ModelCard, describe, read_card, replace_card
@@ -55,7 +56,9 @@ class ScoresHook(HookBase):
     hook after the one that evaluates, in the main process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
+        """Note scores of all categories together, and `metric` (SOLVER.BEST) if it is of one."""
+        self._metric = metric
         self._seen: Any = None  # results that were noted
         self._latest: dict[str, float] = {}
         self._steps: int | None = None  # after which the latest were measured
@@ -66,13 +69,15 @@ class ScoresHook(HookBase):
         return {**(self._latest if self._steps == steps else {}), **self._best}
 
     def before_train(self) -> None:
-        """Take in a resumed run the best scores from the checkpoint's card.
+        """Take in a resumed run the scores from the checkpoint's card.
 
         The state beside it is that before the evaluation of its step.
         """
         card = card_of(self.trainer.checkpointer.last_resumable)
         if card is not None:
             self._best.update({n: v for n, v in card.scores.items() if n.startswith(BEST)})
+            self._latest = {n: v for n, v in card.scores.items() if not n.startswith(BEST)}
+            self._steps = card.iteration
 
     def after_step(self) -> None:
         """Note what was evaluated in this step."""
@@ -95,25 +100,36 @@ class ScoresHook(HookBase):
         if not results or results is self._seen:
             return
         self._seen, self._steps = results, steps_done(self.trainer)
-        self._latest = _overall(results)
+        self._latest = _overall(results, self._metric)
         for name, score in self._latest.items():
             if name.endswith("/AP"):
                 self._best[BEST + name] = max(score, self._best.get(BEST + name, score))
         self._update_checkpoint()
 
     def _update_checkpoint(self) -> None:
-        path, steps = self.trainer.checkpointer.last_saved
-        if steps == self._steps and os.path.isfile(path):
-            replace_card(path, training_card(self.trainer))
+        """Write the scores into the file of these steps, and into the one that a run resumes from.
+
+        These are two where the last one is stripped.
+        """
+        checkpointer = self.trainer.checkpointer
+        path, steps = checkpointer.last_saved
+        paths = {path} if steps == self._steps else set()
+        resumable = card_of(checkpointer.last_resumable)
+        if resumable is not None and resumable.iteration == self._steps:
+            paths.add(checkpointer.last_resumable)
+        for each in filter(os.path.isfile, paths):
+            replace_card(each, training_card(self.trainer))
 
 
-def _overall(results: Mapping[str, Any]) -> dict[str, float]:
-    """Return the scores of all categories together, such as "bbox/AP50"; NaN for none found."""
-    numbers = flatten_results_dict(results)
+def _overall(results: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return the scores of all categories together, such as "bbox/AP50", and that of a metric.
+
+    NaN, for none found, is left out.
+    """
     return {
         name: float(score)
-        for name, score in numbers.items()
-        if isinstance(score, int | float) and score == score and "/AP-" not in name
+        for name, score in flatten_results_dict(results).items()
+        if isinstance(score, Real) and score == score and (name == metric or "/AP-" not in name)
     }
 
 

@@ -7,17 +7,22 @@ from dyhead.safe_io.json_text import ScalarLines
 class MetricsWriter(EventWriter):
     """Appends one JSON object per iteration, a line each: its scalars and "iteration".
 
-    A scalar that is not finite, such as the AP of a size without objects, is null.
+    A scalar that is not finite, such as the AP of a size without objects, is null. A line with
+    "iteration" alone says that the run was resumed there: what earlier lines tell of later
+    iterations is of weights that are gone.
     """
 
-    def __init__(self, path: str, window_size: int = 20) -> None:
+    def __init__(self, path: str, window_size: int = 20, start: int = 0) -> None:
         """Open a file for appending; one of an earlier run is continued.
 
         Args:
             path: of the file.
             window_size: iterations over which scalars are smoothed.
+            start: the iteration that the run is resumed at; 0 for a new one.
         """
         self._lines = ScalarLines(path)
+        if start:
+            self._lines.resume(start)
         self._window_size = window_size
 
     def write(self) -> None:

@@ -55,7 +55,15 @@ def save_missing_end(trainer: Any) -> None:
 
 
 def save_early_end(trainer: Any) -> Any:
-    """Save a run that stopped early as one that came to its end; return its last results."""
+    """Save a run that stopped early as one that came to its end; return its last results.
+
+    A resumed run that stops before its first step may lack that file, too.
+    """
+    last = os.path.basename(trainer.checkpointer.last_resumable or "")
+    is_before_a_step = trainer.was_stopped_early and trainer.finished_step < trainer.start_iter
+    if is_before_a_step and last not in ("", "model_final.pth"):
+        trainer.iter = trainer.finished_step
+        trainer.run_state.gather(trainer.iter)
     if trainer.finished_step == trainer.iter and comm.is_main_process():
         trainer.checkpointer.save("model_final", iteration=trainer.iter)
     results = getattr(trainer, "_last_eval_results", None)

@@ -4,6 +4,7 @@ import logging
 import math
 import operator
 from collections.abc import Callable, Mapping
+from numbers import Real  # NumPy's scalars are of it too
 from typing import Any
 
 from dyhead.d2.config import CfgNode
@@ -88,4 +89,4 @@ class NewScores:
 
 def _numbers(results: Mapping[str, Any]) -> dict[str, float]:
     found = flatten_results_dict(results).items()
-    return {name: float(value) for name, value in found if isinstance(value, int | float)}
+    return {name: float(value) for name, value in found if isinstance(value, Real)}

@@ -1,6 +1,7 @@
 """Prepares a run: checks, device, data sets, loggers, and at last its first files in OUTPUT_DIR."""
 
 import argparse
+import glob
 import logging
 import os
 import shutil
@@ -29,7 +30,14 @@ from dyhead.safe_io.save import write_text_atomically
 from dyhead.safe_io.yaml import load_yaml, load_yaml_text
 
 # Of an earlier run, what would be taken for a new one's; the trainer sets last_checkpoint aside.
-_OF_EARLIER_RUN = ("metrics.json", *BEST_FIRST, OWN_FOLDER, LATER_FOLDER, REPORT_FOLDER)
+_OF_EARLIER_RUN = (
+    "metrics.json",
+    "curves.png",
+    *BEST_FIRST,
+    OWN_FOLDER,
+    LATER_FOLDER,
+    REPORT_FOLDER,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -170,15 +178,37 @@ def _set_earlier_run_aside(cfg: CfgNode, is_new_run: bool) -> None:
             set_aside(config, shutil.copyfile)  # it may be the file that --config names
         for name in _OF_EARLIER_RUN if is_new_run else ():
             set_aside(os.path.join(cfg.OUTPUT_DIR, name))
+        if is_new_run:
+            _set_events_aside(cfg.OUTPUT_DIR)
+
+
+def _set_events_aside(folder: str) -> None:
+    """Move an earlier run's files of TensorBoard into a folder, which it shows as another run.
+
+    It joins all files of one folder whose names have "tfevents" in them.
+    """
+    paths = glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*"))
+    if not paths:
+        return
+    target = _free_name(os.path.join(folder, "events"))
+    os.makedirs(target)
+    for path in paths:
+        os.replace(path, os.path.join(target, os.path.basename(path)))
+    logger.info("This folder was used before: its TensorBoard events are kept in %s", target)
 
 
 def set_aside(path: str, move: Callable[[str, str], object] = os.replace) -> None:
     """Rename what an earlier run left, if it did, to <path>.previous, .previous2, ..."""
     if not os.path.exists(path):
         return
+    target = _free_name(path)
+    move(path, target)
+    logger.info("This folder was used before: its %s is kept as %s", os.path.basename(path), target)
+
+
+def _free_name(path: str) -> str:
     number, target = 1, f"{path}.previous"
     while os.path.exists(target):
         number += 1
         target = f"{path}.previous{number}"
-    move(path, target)
-    logger.info("This folder was used before: its %s is kept as %s", os.path.basename(path), target)
+    return target

@@ -175,21 +175,25 @@ def build_trackers(cfg: CfgNode, is_resumed: Callable[[], bool]) -> list[EventWr
     name = tracking.NAME or os.path.basename(os.path.abspath(folder))
     config = {key: value_of(cfg, key) for key in leaf_keys(cfg)}
     run = TrackedRun(tracking.PROJECT, name, folder, config)
-    return [TrackingWriter(service, run, is_resumed) for service in tracking.SERVICES]
+    ids: dict[str, str] = {}
+    return [TrackingWriter(service, run, is_resumed, ids) for service in tracking.SERVICES]
 
 
 class TrackingWriter(EventWriter):
     """Sends new scalars to a service. A service that fails is left alone; the training goes on."""
 
-    def __init__(self, service: str, run: TrackedRun, is_resumed: Callable[[], bool]) -> None:
+    def __init__(
+        self, service: str, run: TrackedRun, is_resumed: Callable[[], bool], ids: dict[str, str]
+    ) -> None:
         """Prepare to write; the service is begun with the first numbers.
 
         Args:
             service: a key of SERVICES.
             run: what the service is told.
             is_resumed: see `build_trackers`.
+            ids: of this training's runs by service, for the writers of all of them fill one file.
         """
-        self._name, self._run, self._is_resumed = service, run, is_resumed
+        self._name, self._run, self._is_resumed, self._ids = service, run, is_resumed, ids
         self._service: Service | None = None
         self._has_failed = False
         self._last_iteration = -1
@@ -227,8 +231,8 @@ class TrackingWriter(EventWriter):
             path = os.path.join(self._run.folder, RUNS_FILE)
             known = _read(path) if self._is_resumed() else {}
             service = SERVICES[self._name]()
-            known[self._name] = service.begin(self._run, known.get(self._name))
-            write_json(known, path)
+            self._ids[self._name] = service.begin(self._run, known.get(self._name))
+            write_json({**known, **self._ids}, path)
             self._service = service
         return self._service
 

@@ -82,6 +82,6 @@ def _run(cfg: CfgNode, args: argparse.Namespace, trainer: type[Trainer]) -> Any:
     with user_errors():
         training = trainer(cfg)
         training.resume_or_load(resume=args.resume)
-    begin_run(cfg, is_new_run=not args.resume, config_file=args.config_file)
+    begin_run(cfg, is_new_run=training.start_iter == 0, config_file=args.config_file)
     with StopSignals():
         return training.train()

@@ -24,7 +24,12 @@ from dyhead.d2.engine import DefaultTrainer, HookBase, hooks
 from dyhead.d2.evaluation import DatasetEvaluator, DatasetEvaluators
 from dyhead.d2.modeling import build_model
 from dyhead.d2.utils import comm
-from dyhead.d2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
+from dyhead.d2.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+)
 from dyhead.data import CheckedMapper
 from dyhead.data.training_loader import build_training_loader
 from dyhead.data.training_sets import count_training_images, loading_once
@@ -199,7 +204,10 @@ class Trainer(DefaultTrainer):
         for index, writer in enumerate(built):
             if isinstance(writer, JSONWriter):
                 writer.close()
-                built[index] = MetricsWriter(path)
+                built[index] = MetricsWriter(path, start=self.start_iter)
+            elif isinstance(writer, TensorboardXWriter) and self.start_iter:
+                folder, start = self.cfg.OUTPUT_DIR, self.start_iter  # what is later is done anew
+                built[index] = TensorboardXWriter(folder, purge_step=start + 1)
             elif isinstance(writer, CommonMetricPrinter) and self.cfg.SOLVER.MINUTES:
                 built[index] = PrinterByProgress(lambda: self.max_iter)
         return built + build_trackers(self.cfg, lambda: self.start_iter > 0)
@@ -210,7 +218,7 @@ class Trainer(DefaultTrainer):
             accumulate_gradients(cfg, getattr(model, "module", model))
         self._trainer = build_step_trainer(cfg, model, self.data_loader, self.optimizer)
         self._trainer.register_hooks([FiniteGuard(model)])
-        self.scores = ScoresHook()
+        self.scores = ScoresHook(cfg.SOLVER.BEST.METRIC)
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         ema, bare = cfg.SOLVER.EMA, getattr(model, "module", model)
         self.average = WeightAverage(bare, ema.DECAY) if ema.ENABLED else None

@@ -51,6 +51,10 @@ class ScalarLines:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (stays open until close)
         self._last_iteration = -1
 
+    def resume(self, iteration: int) -> None:
+        """Say by a line without scalars that iterations after this one are done anew."""
+        self._file.write(strict_json({"iteration": iteration}) + "\n")
+
     def append(self, latest: Mapping[str, tuple[float, int]]) -> None:
         """Append the scalars later than those of the last call, and have them on the disk.
 

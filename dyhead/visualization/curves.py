@@ -28,7 +28,9 @@ def plot_curves(metrics_json: str | Path, output_png: str | Path) -> Path:
 
     Args:
         metrics_json: what Detectron2's JSONWriter wrote, one object per line. A resumed run writes
-            some iterations twice: the later line counts. A line that a kill cut off is passed over.
+            some iterations twice: the later line counts. Where a line says that the run was resumed,
+            what was written of later iterations does not count. A line that a kill cut off is
+            passed over.
         output_png: its folder is made if need be.
 
     Returns:
@@ -71,6 +73,9 @@ def read_metrics(metrics_json: Path) -> dict[int, dict[str, float | None]]:
             iteration = int(record.pop("iteration"))
         except (ValueError, KeyError, AttributeError, TypeError):
             logger.warning("%s, line %d is no metrics record: passed over", metrics_json, number)
+            continue
+        if not record:  # resumed here: see `dyhead.engine.metrics_file`
+            records = {known: scalars for known, scalars in records.items() if known <= iteration}
             continue
         records.setdefault(iteration, {}).update(record)
     return dict(sorted(records.items()))

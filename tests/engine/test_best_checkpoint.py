@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -141,6 +142,20 @@ def test_a_run_killed_after_its_first_evaluation_keeps_the_best(
     assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (1, 40)
 
 
+def test_the_best_of_one_category_outlives_a_kill(
+    make_config: MakeConfig, scores: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [40, 30, 20, 35, 10]
+    monkeypatch.setattr(
+        Trainer, "test", lambda *_: {"bbox": {"AP": 1.0, "AP-plain": np.float32(found.pop(0))}}
+    )
+    cfg = make_config(**{**SETTINGS, "SOLVER.BEST.METRIC": "bbox/AP-plain"})
+    train_and_die(cfg, 1, monkeypatch)
+    train(cfg, resume=True)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and (card.iteration, card.scores["bbox/AP-plain"]) == (1, 40)
+
+
 def test_the_best_of_steps_that_are_done_anew_is_forgotten(
     make_config: MakeConfig, scores: list[float]
 ) -> None:
@@ -267,6 +282,22 @@ def test_the_evaluation_of_the_step_that_a_run_goes_on_from_counts(
     train_and_die(cfg, len(before), monkeypatch)
     scores += [*after, 99, 99]
     assert train(cfg, resume=True).finished_step == steps - 1
+
+
+def test_a_run_that_stops_where_it_resumes_ends_as_any_other(
+    make_config: MakeConfig, scores: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a kill between its last evaluation and `model_final`, or with less patience."""
+    settings = {**SETTINGS, "SOLVER.MAX_ITER": 9}
+    scores += [20, 10, 10]
+    train_and_die(make_config(**settings, **{"SOLVER.BEST.PATIENCE": 5}), 3, monkeypatch)
+    cfg = make_config(**settings, **{"SOLVER.BEST.PATIENCE": 2})
+    for _ in range(2):
+        assert train(cfg, resume=True).finished_step == 2
+        final = read_card(Path(cfg.OUTPUT_DIR, "model_final.pth"))
+        assert final is not None and (final.iteration, final.scores["bbox/AP"]) == (3, 10)
+    last, end = (weights(cfg.OUTPUT_DIR, name) for name in ("model_0000002", "model_final"))
+    assert all(torch.equal(end[name], weight) for name, weight in last.items())
 
 
 def test_a_run_that_came_to_its_end_has_not_stopped_early(

@@ -88,5 +88,6 @@ def test_a_stripped_final_model_is_smaller_and_resumed_from_the_one_before(
     assert torch.equal(final["model"]["box"], trained.model.box)
     assert card(cfg, "model_final").scores["bbox/AP"] == 40.0
     assert Path(cfg.OUTPUT_DIR, "last_checkpoint").read_text() == "model_0000003.pth"
+    assert card(cfg, "model_0000003").scores["bbox/AP"] == 40.0
     longer = make_config(**{**STEPS, "SOLVER.MAX_ITER": 5})
     assert train(longer, resume=True).start_iter == 4

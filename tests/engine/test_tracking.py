@@ -83,6 +83,18 @@ def test_a_resumed_run_goes_on_at_the_service_and_a_new_one_begins(
     assert [call[2] for call in calls if call[0] == "begin"] == [None, "run 1", None]
 
 
+def test_each_of_two_services_is_resumed(
+    make_config: MakeConfig, calls: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tracking.SERVICES, "math", type("Other", (Fake,), {}))
+    both: dict[str, Any] = {"SOLVER.TRACKING.SERVICES": ("json", "math")}
+    train(make_config(**both))
+    begun = [call for call in calls if call[0] == "begin"]
+    train(make_config(**both, **{"SOLVER.MAX_ITER": 6}), resume=True)
+    again = [call[2] for call in calls if call[0] == "begin"][len(begun) :]
+    assert len(again) == 2 and None not in again
+
+
 def test_a_service_that_fails_does_not_stop_the_training(
     make_config: MakeConfig,
     calls: list[Any],

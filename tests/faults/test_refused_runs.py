@@ -18,6 +18,7 @@ UNCOMPARED = ("log.txt", "env.txt", "run.lock")
 SET_ASIDE = (
     "config.yaml",
     "metrics.json",
+    "curves.png",
     "last_checkpoint",
     "model_best.pth",
     "model_final.pth",
@@ -26,7 +27,8 @@ SET_ASIDE = (
     "evaluation",
     "report",
 )
-KEPT = (*SET_ASIDE, "model_0000000.pth")
+EVENTS = "events.out.tfevents.1.machine"
+KEPT = (*SET_ASIDE, EVENTS, "model_0000000.pth")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -97,8 +99,10 @@ def test_a_run_that_is_not_refused_sets_the_earlier_one_aside(
         for name, content in before.items():
             top, *below = Path(name).parts
             assert top not in SET_ASIDE or after[str(Path(f"{top}.previous", *below))] == content
+        assert after[f"events.previous/{EVENTS}"] == before[EVENTS]
     with fault.survived():
         assert not any("of the earlier run" in str(after.get(name, "")) for name in SET_ASIDE)
+        assert EVENTS not in after  # TensorBoard would draw both as one
         assert not {"evaluation", "report", "model_best.pth"} & {
             Path(name).parts[0] for name in after
         }
