@@ -1,7 +1,7 @@
 """Compares this project with the detectors that a user would take instead, in the same minutes.
 
     python experiments/peers.py --data bccd --data deeppcb --name mine --plan
-    python experiments/peers.py --data bccd --name mine --ultralytics-python ~/ultralytics/bin/python
+    python experiments/peers.py --data bccd --name mine --ultralytics-python ~/yolo/bin/python
 
 Every peer is trained on the same pictures for 5, 10 and 20 minutes of wall clock with the same
 threads, by a script of experiments/peers that runs in an environment of its own, where the user has

@@ -3,7 +3,7 @@
     git clone https://github.com/Shenggan/BCCD_Dataset
     git clone https://github.com/tangsanli5201/DeepPCB
     python experiments/public_data.py --bccd BCCD_Dataset/BCCD --deeppcb DeepPCB/PCBData
-    python experiments/study.py --data output/data/bccd --data output/data/deeppcb --name mine --plan
+    python experiments/study.py --data output/data/bccd --data output/data/deeppcb --name m --plan
 
 Each becomes train.json and val.json in COCO's form, beside a folder with the pictures. Its
 annotations have to be those that the results were measured on, by their digest there; they are in

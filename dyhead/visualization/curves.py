@@ -28,7 +28,7 @@ def plot_curves(metrics_json: str | Path, output_png: str | Path) -> Path:
 
     Args:
         metrics_json: what Detectron2's JSONWriter wrote, one object per line. A resumed run writes
-            some iterations twice: the later line counts. Where a line says that the run was resumed,
+            some iterations twice: the later line counts. Where a line says that it was resumed,
             what was written of later iterations does not count. A line that a kill cut off is
             passed over.
         output_png: its folder is made if need be.
