@@ -68,6 +68,11 @@ def check_data(settings: CheckSettings) -> DataReport:
     _check_options(settings)
     cfg, _ = load_config(settings.config or DEFAULT_CONFIG, settings.overrides)
     sources = list(_given(settings)) or configured_sources(cfg)
+    if settings.batches and not settings.sources and not cfg.DATASETS.TRAIN:
+        raise UserError(
+            "--batches draws batches of a training, but DATASETS.TRAIN is empty: set it, or name a"
+            " source."
+        )
     targets = [(settings.html, ".html"), (settings.json, ".json"), (settings.write, ".json")]
     check_targets(targets, [source.path for source in sources])
     if settings.write and len(sources) != 1:
@@ -104,8 +109,7 @@ def progress_of(what: str) -> Iterator[Callable[[int, int], None]]:
             nonlocal progress, shown
             if progress is None:
                 progress = stack.enter_context(closing(Progress(in_all, what)))
-            else:
-                progress.advance(done - shown)
+            progress.advance(done - shown)
             shown = done
 
         yield show

@@ -62,8 +62,13 @@ class Evaluation:
 
     @property
     def thresholds(self) -> np.ndarray:
-        """The score threshold of each class with the best F1, (K,)."""
-        return np.array([point.threshold for point in self.points])
+        """The score threshold of each class with the best F1, (K,); infinite where that is 0."""
+        return _thresholds(self.points)
+
+
+def _thresholds(points: Sequence[OperatingPoint]) -> np.ndarray:
+    """Return the lowest score that is kept of each class; 1 would keep certain false detections."""
+    return np.array([point.threshold if point.f1 > 0 else np.inf for point in points])
 
 
 def measure(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Evaluation:
@@ -83,7 +88,7 @@ def measure(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> E
         for (scores, is_true), number in zip(found.by_class(), found.num_objects, strict=True)
     ]
     points = [best_point(curve) for curve in curves]
-    thresholds = np.array([point.threshold for point in points])
+    thresholds = _thresholds(points)
     joint = precision_recall(found.scores, found.is_true, int(found.num_objects.sum()))
     return Evaluation(
         evaluated,

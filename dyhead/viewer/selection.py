@@ -1,7 +1,7 @@
 """Chooses the pictures and boxes of a set that fit a page's filters, as plain values for JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -89,6 +89,8 @@ def select(pictures: PictureSet, query: Query) -> dict[str, Any]:
         "total", the number of pictures that fit; "counts" of "kinds", and of "objects" and
         "predictions" by class; "pictures" of this page.
     """
+    if not pictures.has_predictions:  # nor does the page show kinds to choose from
+        query = replace(query, kinds=frozenset())
     marks = _mark(pictures, query)
     weights = _weights(pictures, query, marks)
     fits = _fitting(pictures, query, marks)

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -55,7 +56,7 @@ class LocalServer(ThreadingHTTPServer):
                 f"Port {port} cannot be used ({reason}): name another one with --port, or 0 for any"
                 " that is free."
             ) from error
-        self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
+        self.hosts = _hosts(self.server_port)
 
     @property
     def url(self) -> str:
@@ -70,6 +71,12 @@ class LocalServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of browsers that close a connection in the middle."""
         logger.debug("A connection broke off", exc_info=True)
+
+
+def _hosts(port: int) -> set[str]:
+    """Return what browsers of this machine call a server on a port; they leave out port 80."""
+    names = {ADDRESS, "localhost"}
+    return {f"{name}:{port}" for name in names} | (names if port == HTTP_PORT else set())
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -4,7 +4,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from label_files import draw, write_voc, write_yolo
@@ -14,6 +16,7 @@ from pycocotools.coco import COCO
 from dyhead.data.checks import kinds
 from dyhead.data_report import CheckSettings, check_data
 from dyhead.data_report.collect import DataReport, worst_pictures
+from dyhead.data_report.run import progress_of
 from dyhead.errors import UserError
 
 Check = Callable[..., DataReport]
@@ -200,6 +203,24 @@ def test_batches_are_drawn_as_the_loader_gives_them(folder: LabelledFolder) -> N
         assert caption.endswith(": 192 x 144, 3 boxes")
         x, y, width, _ = (2 * v for v in _first_box(path, caption.partition(":")[0]))
         assert picture.getpixel((x + width // 2, y)) == (230, 159, 0)  # the frame's upper edge
+
+
+def test_batches_need_something_to_train_on(folder: LabelledFolder) -> None:
+    entries = str([["own_val", str(folder.val.write()), str(folder.val.images)]])
+    overrides = ["DATASETS.COCO_JSON", entries, "DATASETS.TRAIN", "()", "DATASETS.TEST"]
+    settings = CheckSettings([], config="own_dataset", overrides=[*overrides, "('own_val',)"])
+    with pytest.raises(UserError, match="--batches .* DATASETS.TRAIN is empty"):
+        check_data(replace(settings, batches=1))
+
+
+def test_progress_counts_every_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    fake = SimpleNamespace(advance=counted.append, close=lambda: None)
+    monkeypatch.setattr("dyhead.data_report.run.Progress", lambda *_: fake)
+    with progress_of("files") as show:
+        show(256, 300)
+        show(300, 300)
+    assert sum(counted) == 300
 
 
 def test_batches_show_what_augmentation_makes_of_pictures(folder: LabelledFolder) -> None:

@@ -124,3 +124,12 @@ def test_pages_are_parts_of_the_whole(pictures: PictureSet) -> None:
 def test_an_address_is_read_as_it_was_meant() -> None:
     query = Query.parse({"low": "0.25", "classes": "2,0", "kinds": "", "text": "x", "limit": "5"})
     assert query == Query(low=0.25, classes=frozenset([0, 2]), text="x", limit=5)
+
+
+def test_kinds_of_errors_hide_nothing_where_there_are_no_predictions(source: Path) -> None:
+    (files,) = find_sets(source)
+    labels = load_set(files)
+    whole = select(labels, Query())
+    for kind in (Kind.MATCHED, Kind.MISSED):
+        chosen = select(labels, Query(kinds=frozenset([kind])))
+        assert (chosen["total"], chosen["counts"]) == (whole["total"], whole["counts"])

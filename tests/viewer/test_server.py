@@ -19,7 +19,7 @@ from viewed_run import Served
 
 from dyhead.errors import UserError
 from dyhead.viewer import view
-from dyhead.viewer.server import LocalServer
+from dyhead.viewer.server import LocalServer, _hosts
 
 
 def get(served: Served, address: str, **headers: str) -> tuple[int, bytes, http.client.HTTPMessage]:
@@ -161,6 +161,11 @@ def test_another_host_is_refused(served: Served, host: str) -> None:
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "LOCALHOST"])
 def test_this_machine_is_served_by_either_name(served: Served, name: str) -> None:
     assert get(served, "/sets.json", Host=f"{name}:{served.port}")[0] == 200
+
+
+def test_browsers_leave_out_the_usual_port() -> None:
+    assert {"localhost", "127.0.0.1", "localhost:80"} <= _hosts(80)
+    assert "localhost" not in _hosts(8765)
 
 
 def test_only_this_machine_can_connect(served: Served) -> None:

@@ -32,5 +32,11 @@ def test_a_score_between_two_bins_belongs_to_the_higher_one():
     assert [i for i, each in enumerate(measured.bins) if each.count] == [0, 5, 9]
 
 
+@pytest.mark.parametrize("tenth", range(10))
+def test_every_edge_belongs_to_the_bin_that_begins_with_it(tenth):
+    measured = calibration(np.array([tenth / 10]), np.array([True]))
+    assert measured.bins[tenth].count == 1
+
+
 def test_without_detections_there_is_no_error():
     assert math.isnan(calibration(np.zeros(0), np.zeros(0, dtype=bool)).error)
