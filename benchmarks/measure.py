@@ -218,9 +218,14 @@ def state_of(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
 
 
+def _largest(errors: Iterable[float]) -> float:
+    """Return the largest; NaN where there is one, which `max` may pass over."""
+    return float(torch.tensor(list(errors), dtype=torch.float64).max())
+
+
 def max_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
     """Return the largest absolute difference over all tensors."""
-    return max(
+    return _largest(
         float((value.double() - other.double()).abs().max())
         for value, other in zip(values, expected, strict=True)
     )
@@ -228,7 +233,7 @@ def max_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
 
 def relative_error(values: Iterable[Tensor], expected: Iterable[Tensor]) -> float:
     """Return the norm of the difference by that of the tensor, for the tensor that differs most."""
-    return max(
+    return _largest(
         float((value.double() - other.double()).norm() / other.double().norm())
         for value, other in zip(values, expected, strict=True)
         if bool(other.any())

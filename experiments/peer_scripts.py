@@ -52,8 +52,13 @@ def describe(peer: Peer, variables: Mapping[str, str], weights: Sequence[str] = 
         weights: files that it can start from besides.
 
     Raises:
-        UserError: its script fails.
+        UserError: its script fails, or two files have one name.
     """
+    names: dict[str, str] = {}
+    for file in weights:
+        if (name := Path(file).name) in names:
+            raise UserError(f"{names[name]} and {file} would both be known as {name}: rename one.")
+        names[name] = file
     done = subprocess.run(
         [*peer.command, "describe"], capture_output=True, text=True, env={**os.environ, **variables}
     )

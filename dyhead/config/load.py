@@ -126,12 +126,19 @@ def _merge_values(
 
 def _drop_keys_without_effect(values: dict[str, Any], source: str) -> None:
     """Take keys out of a file that the official code wrote but never read."""
-    atss = values.get("MODEL", {}).get("ATSS", {}) if isinstance(values.get("MODEL"), dict) else {}
+    model = values.get("MODEL")
+    atss = model.get("ATSS") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(atss, dict):
+        return
     for key in _KEYS_WITHOUT_EFFECT:
         name = key.rpartition(".")[2]
-        if isinstance(atss, dict) and name in atss:
+        if name in atss:
             del atss[name]
             logger.warning("%s: %s has no effect on ATSS and is left out.", source, key)
+    if not atss:  # an empty group would be taken for a value
+        del model["ATSS"]
+    if not model:
+        del values["MODEL"]
 
 
 def _merge_opts(cfg: CfgNode, opts: Sequence[str]) -> set[str]:

@@ -43,10 +43,25 @@ class BestCheckpointHook(HookBase):
         if not self.trainer.start_iter or self._had_another_metric:
             return
         kept = _kept_score(self.trainer.checkpointer.save_dir, self._metric)
-        if kept is None or kept[1] > self.trainer.start_iter:  # of steps that are done anew
-            return
-        if self.value is None or self._is_better(kept[0], self.value):
+        # One of later steps is of weights that are gone.
+        if kept and kept[1] <= self.trainer.start_iter and self._is_the_best(kept[0]):
             self.value, self.steps = kept
+        self._keep_the_start()
+
+    def _is_the_best(self, value: float) -> bool:
+        return self.value is None or self._is_better(value, self.value)
+
+    def _keep_the_start(self) -> None:
+        """Save what the run goes on from if its evaluation is the best; its card tells that."""
+        trainer = self.trainer
+        start, card = trainer.start_iter, card_of(trainer.checkpointer.last_resumable)
+        value = card.scores.get(self._metric) if card and card.iteration == start else None
+        if value is None or not self._is_the_best(value):
+            return
+        self.value, self.steps = value, start
+        trainer.iter = start - 1  # the new card counts the steps by it
+        trainer.checkpointer.save(BEST_NAME)
+        trainer.iter = start
 
     def after_step(self) -> None:
         """Save if the evaluation of this step was the best.
@@ -63,7 +78,7 @@ class BestCheckpointHook(HookBase):
 
     def _save_if_best(self) -> None:
         value = self._scores.take(self.trainer)
-        if value is None or not (self.value is None or self._is_better(value, self.value)):
+        if value is None or not self._is_the_best(value):
             return
         self.value, self.steps = value, steps_done(self.trainer)
         self.trainer.checkpointer.save(BEST_NAME)

@@ -297,8 +297,10 @@ class Trainer(DefaultTrainer):
         """Run the hooks at the end, and none that evaluates after a failure.
 
         Genuine Detectron2 evaluates also where the last step has failed: one process alone would
-        do so, and then wait for the others, which wait for it elsewhere.
+        do so, and then wait for the others, which wait for it elsewhere. And it counts one step too
+        many where none was left.
         """
+        self.iter = min(self.iter, self.max_iter)
         if self.iter < self.max_iter:
             for hook in self._hooks:
                 if isinstance(hook, hooks.EvalHook):

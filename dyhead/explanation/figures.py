@@ -17,7 +17,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from dyhead.errors import UserError
 from dyhead.explanation.measure import Measured, measure
 from dyhead.output_folder import make_output_folder, write_errors
 from dyhead.prediction.runner import Runner
@@ -152,8 +151,6 @@ def _write_ratios(measured: Measured, output: Path) -> Path:
 
 def _draw_maps(measured: Measured, level: int, output: Path) -> Path:
     """Draw a row per picture: itself, and a level before and after blocks."""
-    if not measured.drawn:
-        raise UserError("Figure 4 is of DyHead blocks, and this detector has none.")
     depths = shown_depths(len(measured.drawn[0].maps) - 1)
     rows, columns = len(measured.drawn), len(depths) + 1
     figure = Figure(figsize=(2.7 * columns, 2.5 * rows + 0.7), dpi=_DPI, layout="constrained")

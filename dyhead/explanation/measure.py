@@ -57,6 +57,8 @@ def measure(runner: Runner, sources: Sequence[Source], wants_ratios: bool = True
     model: Any = checked.model
     shapes = model.backbone.output_shape()
     names, strides = tuple(shapes), [shape.stride for shape in shapes.values()]
+    if not wants_ratios and not any(isinstance(each, DyHeadBlock) for each in model.modules()):
+        raise UserError("Figure 4 is of DyHead blocks, and this detector has none.")
     ratios: list[Any] = []
     drawn: list[DrawnMaps] = []
     unreadable: list[str] = []

@@ -176,9 +176,9 @@ def _add(check: Check, expected: Found, actual: Found) -> None:
     if len(pairs):
         first, second = pairs.T
         apart = np.abs(expected.boxes[first] - actual.boxes[second]).max()
-        check.pixels = max(check.pixels, float(apart))
+        check.pixels = float(np.maximum(check.pixels, apart))  # NaN stays, and is refused
         apart = np.abs(expected.scores[first] - actual.scores[second]).max()
-        check.score = max(check.score, float(apart))
+        check.score = float(np.maximum(check.score, apart))
 
 
 def _partners(expected: Found, actual: Found) -> np.ndarray:

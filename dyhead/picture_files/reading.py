@@ -2,7 +2,7 @@
 
 import os
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from dyhead.picture_files.depth import (
     grey_to_eight_bits,
@@ -32,11 +32,8 @@ def read_upright(file: PictureFile, keep_depth: bool = False) -> Image.Image:
         if keep_depth:
             image.load()
             pixels: Image.Image = image
-        elif is_deep_colour(image):
-            pixels = read_deep_colour(image, file, name)
-        else:
-            return upright(image, name)
-        return turn(pixels, find_orientation(image))
+            return turn(pixels, find_orientation(image))
+        return upright(image, name)
 
 
 def read_rgb(file: PictureFile) -> Image.Image | None:
@@ -56,6 +53,8 @@ def upright(image: Image.Image, name: str = "The picture") -> Image.Image:
     with picture_errors():
         if is_deep_grey(image):
             image_of_8_bits = grey_to_eight_bits(image, name)
+        elif isinstance(image, ImageFile.ImageFile) and image.fp and is_deep_colour(image):
+            image_of_8_bits = read_deep_colour(image, image.fp, name)
         else:
             image.load()
             image_of_8_bits = image

@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import measure
@@ -68,3 +70,12 @@ def test_saved_bytes_count_storages_once_and_no_parameters() -> None:
         return (y * y).sum() + (y.view(-1) * 2).exp().sum()  # keeps y: 256; exp: 256
 
     assert measure.saved_bytes(call, linear.parameters()) == 128 + 256 + 256
+
+
+@pytest.mark.parametrize("error", [measure.max_error, measure.relative_error])
+def test_nan_in_a_later_tensor_is_told(
+    error: Callable[[list[Tensor], list[Tensor]], float],
+) -> None:
+    one = torch.ones(2)
+    assert math.isnan(error([one, one * math.nan], [one, one]))
+    assert error([one, 3 * one], [one, one]) == 2

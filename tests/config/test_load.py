@@ -79,6 +79,11 @@ def test_official_keys_without_effect_are_left_out_of_files(
     assert "MODEL.ATSS.IOU_LABELS has no effect" in caplog.text
 
 
+def test_official_keys_without_effect_may_stand_alone(tmp_path: Path) -> None:
+    keys = "    IOU_LABELS: [0, 1]\n    IOU_THRESHOLDS: [0.5]\n"
+    assert load_config(write(tmp_path, f"MODEL:\n  ATSS:\n{keys}"))[1] == set()
+
+
 def test_official_keys_without_effect_are_refused_on_the_command_line() -> None:
     with pytest.raises(UserError, match="no effect"):
         load_config("", ["MODEL.ATSS.IOU_LABELS", "[0, 1]"])

@@ -12,6 +12,7 @@ from dyhead.checkpoint.model_card import read_card
 from dyhead.d2.config import CfgNode
 from dyhead.engine.trainer import Trainer
 from dyhead.errors import UserError
+from dyhead.visualization.curves import read_metrics
 
 MakeConfig = Callable[..., CfgNode]
 SETTINGS: dict[str, Any] = {
@@ -167,6 +168,32 @@ def test_the_best_of_steps_that_are_done_anew_is_forgotten(
     train(cfg, resume=True)
     card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
     assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (4, 30)
+
+
+def test_the_evaluation_of_the_step_that_a_run_goes_on_from_may_be_the_best(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    cfg = make_config(**SETTINGS)
+    scores += [10, 20, 40, 30, 5]
+    train(cfg)
+    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000001.pth")  # after two steps
+    scores += [15, 12, 11]
+    train(cfg, resume=True)
+    card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
+    assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (2, 20)
+    best, second = (weights(cfg.OUTPUT_DIR, name) for name in ("model_best", "model_0000001"))
+    assert all(torch.equal(best[name], weight) for name, weight in second.items())
+
+
+def test_an_evaluation_that_is_made_up_for_is_of_the_last_step(
+    make_config: MakeConfig, scores: list[float]
+) -> None:
+    cfg = make_config(**SETTINGS)
+    scores += [1, 2, 3, 4, 5]
+    train(cfg)
+    scores += [5]
+    assert train(cfg, resume=True).iter == 5
+    assert max(read_metrics(Path(cfg.OUTPUT_DIR, "metrics.json"))) == 5
 
 
 def test_without_a_metric_nothing_is_kept(make_config: MakeConfig, scores: list[float]) -> None:

@@ -15,10 +15,12 @@ import torch
 import torchvision_peer
 from peer_protocol import LOWEST_SCORE, Part, Task, read_rgb
 from peer_protocol import Picture as GivenPicture
+from peer_scripts import Peer, describe
 from PIL import Image
 
 from dyhead.config import find_config, load_config
 from dyhead.d2.data.detection_utils import read_image
+from dyhead.errors import UserError
 
 
 def make_task(height: int, width: int, weights: str = "random") -> Task:
@@ -163,3 +165,8 @@ def test_torchvision_trains_and_detects_in_upright_pictures(turned: Path) -> Non
     assert image.shape == (3, 64, 48) and target["boxes"].tolist() == [[4, 40, 12, 60]]
     model = torchvision_peer.TorchvisionModel(torch.nn.Identity(), "cpu")
     assert model.read(str(turned)).shape == (3, 64, 48)
+
+
+def test_weights_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match=r"both be known as best\.pt"):
+        describe(Peer("ultralytics", "python"), {}, ["a/best.pt", "b/best.pt"])

@@ -156,3 +156,10 @@ def test_other_figures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["explain", "run", "photos", "--output", "out", "--figures", "5"])
     assert "names no figures: give 3, 4 or 3,4" in capsys.readouterr().err
+
+
+def test_figure_4_of_a_detector_without_blocks_is_refused(folder: Path, tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", **{"MODEL.DYHEAD.NUM_CONVS": 0})
+    words = ["explain", str(run), str(folder), "--figures", "4", "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match="Figure 4 is of DyHead blocks"):
+        main(words)

@@ -114,6 +114,25 @@ def test_without_suppression_every_scored_pair_of_anchor_and_class_is_compared()
     assert (result.pixels, result.score) == (0.5, 0.25)
 
 
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_a_file_that_gives_nan_is_refused(spoilt):
+    scores = np.array([[[0.9, 0.0], [0.0, 0.8], [0.7, 0.6]]] * 2, dtype=np.float32)
+    parts = [np.stack([BOXES] * 2), scores]
+
+    def graph(images):
+        return [torch.from_numpy(part[: len(images)]) for part in parts]
+
+    def session(images):
+        found = [part[: len(images)].copy() for part in parts]
+        found[spoilt][found[spoilt] > 0] = np.nan
+        return found
+
+    graph.with_nms = False
+    result = compare(None, graph, session, [np.zeros((64, 48, 3), dtype=np.uint8)])
+    with pytest.raises(UserError, match="not written"):
+        result.require_equal("a.onnx")
+
+
 def test_nothing_found_proves_nothing():
     with pytest.raises(UserError, match="nothing is found.*--picture"):
         Check().require_equal("a.onnx")

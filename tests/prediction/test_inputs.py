@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import io
 import threading
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from stored_pictures import write_deep_png
 
 from dyhead.d2.data.detection_utils import read_image
 from dyhead.errors import UserError
@@ -75,6 +77,15 @@ def test_deep_pictures_are_scaled_as_in_training(tmp_path: Path) -> None:
     Image.fromarray(levels << 4).save(tmp_path / "a.png")
     for given in (tmp_path / "a.png", Image.open(tmp_path / "a.png")):
         np.testing.assert_array_equal(read_picture(given).pixels, np.dstack([levels] * 3))
+
+
+def test_deep_colours_of_pil_images_are_scaled_as_those_of_files(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (6, 8, 3))
+    values[0, 0] = 4095
+    path = write_deep_png(values, tmp_path / "a.png")
+    for given in (path, Image.open(path), Image.open(io.BytesIO(path.read_bytes()))):
+        pixels = read_picture(given).pixels
+        np.testing.assert_array_equal(pixels[:, :, ::-1], values >> 4)
 
 
 @pytest.mark.parametrize("order", ["BGR", "RGB"])

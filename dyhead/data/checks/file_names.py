@@ -80,7 +80,13 @@ def _exists(name: str, image_root: Path) -> bool:
 
 
 def _files(image_root: Path) -> Iterable[str]:
-    for folder, _, names in os.walk(image_root):
+    visited: set[str] = set()
+    for folder, subfolders, names in os.walk(image_root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link leads back
+            subfolders.clear()
+            continue
+        visited.add(real)
         inside = os.path.relpath(folder, image_root).replace(os.sep, "/")
         # A link may lead to no file.
         files = (name for name in names if os.path.isfile(os.path.join(folder, name)))

@@ -1,5 +1,6 @@
 """Reads CVAT's own XML, the format "CVAT for images"."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,8 +78,11 @@ def _add_image(image: Element, pictures: PictureNames, builder: SourceBuilder) -
     if not name:
         builder.report.add(kinds.MALFORMED_IMAGE, f"{where}: no name")
         return
-    # the pictures of a subset are in a folder of its name
-    file_name = pictures.find(f"{image.get('subset') or ''}/{name}".lstrip("/")) or name
+    # The pictures of a subset are in a folder of its name; another one may have a picture of this
+    # name, which is not meant where this subset's is missing.
+    subset = image.get("subset") or ""
+    below = f"{subset}/{name}" if subset and not os.path.isabs(name) and ".." not in name else name
+    file_name = pictures.find(f"{subset}/{name}".lstrip("/")) or below
     builder.add_image(file_name, pixel_size(image.get("width"), image.get("height")))
     for shape in image:
         assert isinstance(shape, Element)

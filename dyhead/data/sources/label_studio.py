@@ -106,7 +106,8 @@ def _results(task: dict[str, Any], item: Item, to: SourceBuilder) -> list[dict[s
         if len(done) > 1:
             to.report.add(kinds.SEVERAL_LABELLERS, item)
         truth = [each for each in done if each.get("ground_truth")]
-        found = max(truth or done, key=lambda each: str(each.get("updated_at", "")))["result"]
+        latest_first = reversed(truth or done)  # of equal times, or without any, the last one
+        found = max(latest_first, key=lambda each: str(each.get("updated_at", "")))["result"]
     return [{**_value(each), **each} for each in found if isinstance(each, dict)]
 
 

@@ -94,8 +94,8 @@ def _lists(folder: Path) -> dict[Path, str]:
 
 def _is_list_of_a_class(path: Path) -> bool:
     """Return True for VOC's lists of a class, which say 1, 0 or -1 after each name."""
-    first = next((line for line in read_lines(path) if line), "")
-    return "_" in path.stem and first.split()[-1:] in (["1"], ["0"], ["-1"])
+    words = next((line for line in read_lines(path) if line), "").split()
+    return "_" in path.stem and len(words) > 1 and words[-1] in ("1", "0", "-1")
 
 
 def _xml_files(folder: Path) -> list[Path]:

@@ -101,11 +101,17 @@ def read_layout(path: Path, image_root: Path | None) -> YoloLayout:
     names = find_class_file(path)
     if names is None:
         raise UserError(f"{path} has no data.yaml or classes.txt: write the class names into one.")
-    lists = {
-        parts.part_name(k): [file] for k in _PART_KEYS if (file := path / f"{k}.txt").is_file()
-    }
+    lists: dict[str, list[Path]] = {}
+    for key in _PART_KEYS:
+        if (file := path / f"{key}.txt").is_file():
+            lists.setdefault(parts.part_name(key), []).append(file)
     entries = lists if len(lists) > 1 else {}  # CVAT writes a list of all pictures, called train
-    return YoloLayout(image_root or path, path, read_class_file(names), entries)
+    return YoloLayout(_normal(image_root or path), path, read_class_file(names), entries)
+
+
+def _normal(folder: Path) -> Path:
+    """Take ".." out of a path, as of the pictures, which are compared with it as text."""
+    return Path(os.path.normpath(folder))
 
 
 def _head(path: Path) -> str:
@@ -117,7 +123,7 @@ def _head(path: Path) -> str:
 
 def _from_yaml(path: Path, image_root: Path | None) -> YoloLayout:
     content = _load(path)
-    base = image_root or _base(path, content.get("path"))
+    base = _normal(image_root or _base(path, content.get("path")))
     entries: dict[str, list[Path]] = {}
     for key in _PART_KEYS:
         value = content.get(key)
@@ -125,7 +131,7 @@ def _from_yaml(path: Path, image_root: Path | None) -> YoloLayout:
         if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
             raise UserError(f"{path}: {key} is {value!r}: give a folder, or a list of folders.")
         if found := [_resolve(base, each) for each in values if each not in _NOTHING]:
-            entries[parts.part_name(key)] = found
+            entries.setdefault(parts.part_name(key), []).extend(found)
     if not entries:
         raise UserError(f"{path} names no folder of pictures: give it 'train' and 'val'.")
     absent = _take_absent_test(entries)

@@ -1,5 +1,6 @@
 """Reads the frames of videos and cameras."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ def open_video(path: str) -> VideoReader:
     package = need_package(f"Reading the video {path}")
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist: check the path.")
-    return _AvReader(package, path) if package.__name__ == "av" else _CvReader(package, path)
+    file = os.path.abspath(path)  # FFmpeg takes what stands before a colon for a protocol
+    return _AvReader(package, file) if package.__name__ == "av" else _CvReader(package, file)
 
 
 def camera_number(text: str) -> int | None:

@@ -77,7 +77,7 @@ class _AvWriter:
         self._av = av
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
         with user_errors(str(path)):
-            self._container = av.open(str(path), "w")
+            self._container = av.open(os.path.abspath(path), "w")
         exact = Fraction(rate).limit_denominator(_MAX_DENOMINATOR)
         self._stream = self._container.add_stream(codec, rate=exact)
         self._stream.width, self._stream.height = size

@@ -214,3 +214,14 @@ def test_progress_ends_with_all_files(coco):
     calls = []
     check(coco, progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (3, 3)
+
+
+def test_misspelt_names_are_looked_for_behind_links_to_folders(coco, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    rename(coco, 1, disk / "a.png", "cam1\\a.png")
+    (coco.images / "cam1").symlink_to(disk, target_is_directory=True)
+    (disk / "loop").symlink_to(coco.images, target_is_directory=True)
+    checked, report = check(coco)
+    assert checked["images"][0]["file_name"] == "cam1/a.png"
+    assert report.count(kinds.FILE_NAME) == 1

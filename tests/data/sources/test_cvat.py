@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from label_files import draw, write_cvat
 
-from dyhead.data.checks import kinds
+from dyhead.data.checks import check_coco, kinds
 from dyhead.data.sources import part_names, read_source
 from dyhead.errors import UserError
 
@@ -107,6 +107,19 @@ def test_pictures_of_one_name_in_two_subsets_are_told_apart(folder):
         content = read_source(Path(f"{folder}#{part}")).content
         assert [image["file_name"] for image in content["images"]] == [name]
         assert [annotation["bbox"] for annotation in content["annotations"]] == [[left, 6, 20, 20]]
+
+
+def test_a_missing_picture_is_not_that_of_another_subset(folder):
+    draw(folder / "images" / "Train", {"a.png": ((64, 48), [])})
+    box = '<box label="bee" xtl="5" ytl="6" xbr="25" ybr="26"/>'
+    image = '<image name="a.png" subset="{}" width="64" height="48">{}</image>'
+    images = "".join(image.format(subset, box) for subset in ("Train", "Val"))
+    (folder / "annotations.xml").write_text(f"<annotations>{images}</annotations>")
+    source = read_source(Path(f"{folder}#val"))
+    checked, report = check_coco(
+        source.content, source.path, source.image_root, report=source.report
+    )
+    assert not checked["images"] and report.count(kinds.MISSING_IMAGE) == 1
 
 
 def test_the_points_of_skeletons_are_no_classes(folder):

@@ -103,6 +103,13 @@ def test_of_several_labellers_the_ground_truth_counts_or_else_the_last(folder):
     assert [c["name"] for c in source.content["categories"]] == ["ant"]
 
 
+def test_without_times_the_last_annotation_counts(folder):
+    first, last = ([result({**BOX, "rectanglelabels": [name]})] for name in ("ant", "bee"))
+    both = {"data": {"image": "a.png"}, "completions": [{"result": first}, {"result": last}]}
+    source = read_source(write(folder, both))
+    assert [category["name"] for category in source.content["categories"]] == ["bee"]
+
+
 def test_the_short_export_gives_the_same(folder, objects_of):
     draw(folder / "images")
     short = []

@@ -156,6 +156,15 @@ def test_a_list_is_chosen_by_its_own_name_and_by_that_of_its_part(folder, object
         assert list(objects_of(read_source(Path(f"{folder}#{named}")))) == ["b.png", "c.png"]
 
 
+def test_a_list_may_begin_with_a_picture_named_1(folder):
+    write_voc(folder)
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "fold_1.txt").write_text("1\nb\n")
+    (lists / "bee_train.txt").write_text("a 1\nb -1\n")
+    assert part_names(folder) == ["fold_1"]
+
+
 def test_lists_of_one_part_are_read_together(folder, objects_of):
     write_voc(folder)
     lists = folder / "ImageSets" / "Main"

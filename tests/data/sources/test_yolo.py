@@ -1,5 +1,8 @@
 """YOLO's folders, lists and lines, as its tools write them."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from label_files import CLASSES, LABELS, draw, write_yolo, yolo_lines
 from PIL import Image
@@ -162,6 +165,20 @@ def test_a_part_for_training_or_validation_that_is_not_there_is_refused(folder):
     (folder / "data.yaml").write_text(f"train: train/images\nval: gone\n{NAMES}")
     with pytest.raises(UserError, match="gone is neither a folder nor a list"):
         read_source(folder / "data.yaml#val")
+
+
+def test_val_and_valid_are_one_part(folder, objects_of):
+    split_folders(folder, "train/images", "b/images")
+    parts = "train: train/images\nval: train/images\nvalid: b/images\n"
+    (folder / "data.yaml").write_text(f"{parts}names: [ant, bee]\n")
+    assert len(objects_of(read_source(Path(f"{folder / 'data.yaml'}#val")))) == 4
+
+
+def test_the_image_folder_may_be_named_through_the_one_above(folder, tmp_path, objects_of):
+    path = write_yolo(folder)
+    shutil.rmtree(folder / "images")
+    draw(tmp_path / "pics" / "images" / "train")
+    assert len(objects_of(read_source(path, folder / ".." / "pics"))) == 4
 
 
 def test_a_part_may_be_a_list_of_files_or_several_folders(folder, objects_of):

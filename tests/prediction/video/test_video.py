@@ -95,6 +95,14 @@ def test_videos_of_phones_are_turned_upright(package: str, degrees: int, tmp_pat
     )
 
 
+def test_a_name_may_have_a_colon(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_video(Path("2024-01-01T10:30.mp4"))
+    assert len(list(open_video("2024-01-01T10:30.mp4"))) == FRAMES
+
+
 def test_what_is_no_video_is_named(package: str, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     for name, message in {"text.mp4": "text.mp4 can't be read", "absent.mp4": "not exist"}.items():
