@@ -21,6 +21,7 @@ help:
 	@echo "make clean       remove the virtual environment and all outputs"
 
 $(SETUP): setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
@@ -63,7 +64,8 @@ results-table: $(SETUP)
 	$(BIN)/python tools/results_table.py
 
 config-keys: $(SETUP)
-	$(BIN)/dyhead configs reference > docs/config_keys.md
+	$(BIN)/dyhead configs reference > $(VENV)/config_keys.md
+	mv $(VENV)/config_keys.md docs/config_keys.md
 
 code-tour: $(SETUP)
 	$(BIN)/python tools/draw_code_tour.py

@@ -134,7 +134,7 @@ def main() -> int:
     rows = sorted((earlier | collector.rows).values(), key=lambda row: row.name.lower())
     table = make_table(rows)
     print(f"\n{table}")
-    if args.write:
+    if args.write and int(status) in (0, 1):  # else interrupted, or not even collected
         write_into(PAGE, table)
     return int(status) or int(not all(row.is_shown for row in rows if row.tried))
 

@@ -128,7 +128,7 @@ def _drop_keys_without_effect(values: dict[str, Any], source: str) -> None:
     """Take keys out of a file that the official code wrote but never read."""
     model = values.get("MODEL")
     atss = model.get("ATSS") if isinstance(model, dict) else None
-    if not isinstance(model, dict) or not isinstance(atss, dict):
+    if not isinstance(model, dict) or not isinstance(atss, dict) or not atss:
         return
     for key in _KEYS_WITHOUT_EFFECT:
         name = key.rpartition(".")[2]

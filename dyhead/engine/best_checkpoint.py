@@ -40,9 +40,10 @@ class BestCheckpointHook(HookBase):
         The run's checkpoints are saved before the evaluation of their step: that of the checkpoint
         that the run goes on from is not in it.
         """
-        if not self.trainer.start_iter or self._had_another_metric:
+        if not self.trainer.start_iter:
             return
-        kept = _kept_score(self.trainer.checkpointer.save_dir, self._metric)
+        folder = self.trainer.checkpointer.save_dir
+        kept = None if self._had_another_metric else _kept_score(folder, self._metric)
         # One of later steps is of weights that are gone.
         if kept and kept[1] <= self.trainer.start_iter and self._is_the_best(kept[0]):
             self.value, self.steps = kept
@@ -52,7 +53,7 @@ class BestCheckpointHook(HookBase):
         return self.value is None or self._is_better(value, self.value)
 
     def _keep_the_start(self) -> None:
-        """Save what the run goes on from if its evaluation is the best; its card tells that."""
+        """Save the weights that the run goes on from, if their card tells the best evaluation."""
         trainer = self.trainer
         start, card = trainer.start_iter, card_of(trainer.checkpointer.last_resumable)
         value = card.scores.get(self._metric) if card and card.iteration == start else None
@@ -62,6 +63,7 @@ class BestCheckpointHook(HookBase):
         trainer.iter = start - 1  # the new card counts the steps by it
         trainer.checkpointer.save(BEST_NAME)
         trainer.iter = start
+        logger.info("Best %s so far: %.4f after %d steps", self._metric, value, start)
 
     def after_step(self) -> None:
         """Save if the evaluation of this step was the best.

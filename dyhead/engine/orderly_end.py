@@ -57,7 +57,8 @@ def save_missing_end(trainer: Any) -> None:
 def save_early_end(trainer: Any) -> Any:
     """Save a run that stopped early as one that came to its end; return its last results.
 
-    A resumed run that stops before its first step may lack that file, too.
+    A resumed run that stops before its first step gets `model_final` as well, if a kill has left
+    it out.
     """
     last = os.path.basename(trainer.checkpointer.last_resumable or "")
     is_before_a_step = trainer.was_stopped_early and trainer.finished_step < trainer.start_iter

@@ -191,7 +191,7 @@ class TrackingWriter(EventWriter):
             service: a key of SERVICES.
             run: what the service is told.
             is_resumed: see `build_trackers`.
-            ids: of this training's runs by service, for the writers of all of them fill one file.
+            ids: of this training's runs, by service; shared, for the writers of all fill one file.
         """
         self._name, self._run, self._is_resumed, self._ids = service, run, is_resumed, ids
         self._service: Service | None = None

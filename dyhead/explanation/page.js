@@ -54,6 +54,7 @@ class Section {
   }
 
   press(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own
     const onBox = this.boxes.indexOf(event.target), onButton = this.buttons.indexOf(event.target);
     const at = Math.max(onBox, onButton);
     if (event.key === "Escape") return this.choose(-1);

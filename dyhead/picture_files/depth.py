@@ -75,6 +75,8 @@ def read_deep_colour(image: ImageFile.ImageFile, file: PictureFile, name: str) -
     has_grey = any(_raw_mode(tile).startswith("LA") for tile in _tiles(image))
     declared = _declared_bits(image)
     with open_picture(file) as again:
+        if page := image.tell():
+            again.seek(page)
         again.tile = [_low_bytes(tile) for tile in _tiles(again)]
         again.load()
         low = np.asarray(again)

@@ -31,8 +31,7 @@ def read_upright(file: PictureFile, keep_depth: bool = False) -> Image.Image:
     with picture_errors(), open_picture(file) as image:
         if keep_depth:
             image.load()
-            pixels: Image.Image = image
-            return turn(pixels, find_orientation(image))
+            return turn(image, find_orientation(image))
         return upright(image, name)
 
 

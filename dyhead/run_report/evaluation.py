@@ -39,11 +39,11 @@ class Evaluation:
         points: the threshold with the best F1 of each class.
         joint_curve: precision and recall of all classes together.
         joint_point: its best threshold.
-        confusion: (K + 1, K + 1) see `confusion_matrix`; with the thresholds of `points`.
+        confusion: (K + 1, K + 1) see `confusion_matrix`; with `thresholds`.
         costs: of the kinds of errors.
         calibration: of the scores of all classes.
         errors: of each picture.
-        pictures: what is right and wrong in each picture, with the thresholds of `points`.
+        pictures: what is right and wrong in each picture, with `thresholds`.
     """
 
     evaluated: EvaluatedSet
@@ -62,12 +62,12 @@ class Evaluation:
 
     @property
     def thresholds(self) -> np.ndarray:
-        """The score threshold of each class with the best F1, (K,); infinite where that is 0."""
+        """The threshold of each class with the best F1, (K,); infinite where nothing is found."""
         return _thresholds(self.points)
 
 
 def _thresholds(points: Sequence[OperatingPoint]) -> np.ndarray:
-    """Return the lowest score that is kept of each class; 1 would keep certain false detections."""
+    """Return the lowest score that is kept of each class; 1 would keep false ones of score 1."""
     return np.array([point.threshold if point.f1 > 0 else np.inf for point in points])
 
 

@@ -189,6 +189,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
                 "rows": [
                     (
                         each.label,
+                        str(each.number),
                         f"{each.mean:.{each.digits}f}",
                         f"{each.deviation:.{each.digits + 1}f}",
                         f"{each.low:.{each.digits}f} to {each.high:.{each.digits}f}",

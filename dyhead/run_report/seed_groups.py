@@ -14,7 +14,11 @@ _OF_A_SEED = {"SEED"}
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, sample standard deviation and range of one number over seeds."""
+    """Mean, sample standard deviation and range of one number over seeds.
+
+    Attributes:
+        number: of the runs that have it.
+    """
 
     label: str
     mean: float
@@ -22,6 +26,7 @@ class Spread:
     low: float
     high: float
     digits: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -91,5 +96,6 @@ def _group(members: Sequence[int], runs: Sequence[RunReport], rows: Sequence[Row
         values = [row.values[index] for index in known]
         if len(values) > 1 and all(row.bases[i] == row.bases[known[0]] for i in known):
             mean, deviation = statistics.mean(values), statistics.stdev(values)
-            spreads.append(Spread(row.label, mean, deviation, min(values), max(values), row.digits))
+            number, low, high = len(values), min(values), max(values)
+            spreads.append(Spread(row.label, mean, deviation, low, high, row.digits, number))
     return SeedGroup([runs[i].name for i in members], spreads)

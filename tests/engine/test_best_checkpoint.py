@@ -89,7 +89,7 @@ def test_another_metric_is_looked_at_anew_in_a_resumed_run(
     cfg = make_config(**{**SETTINGS, "SOLVER.BEST.METRIC": "bbox/AP50"})
     train(cfg, resume=True)
     card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
-    assert card is not None and (card.iteration, card.scores["bbox/AP50"]) == (4, 1)
+    assert card is not None and (card.iteration, card.scores["bbox/AP50"]) == (3, 1)
     assert "was that of bbox/AP: from here on it is that of bbox/AP50" in caplog.text
 
 
@@ -185,7 +185,7 @@ def test_the_evaluation_of_the_step_that_a_run_goes_on_from_may_be_the_best(
     assert all(torch.equal(best[name], weight) for name, weight in second.items())
 
 
-def test_an_evaluation_that_is_made_up_for_is_of_the_last_step(
+def test_a_final_evaluation_done_at_resume_is_of_the_last_step(
     make_config: MakeConfig, scores: list[float]
 ) -> None:
     cfg = make_config(**SETTINGS)

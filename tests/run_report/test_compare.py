@@ -55,7 +55,7 @@ def test_seeds_have_the_mean_and_the_deviation_of_a_sample(runs):
     assert spread.mean == pytest.approx(statistics.fmean(values))
     mean_square = sum((value - spread.mean) ** 2 for value in values) / 2
     assert spread.deviation == pytest.approx(math.sqrt(mean_square))
-    assert (spread.low, spread.high) == (min(values), max(values))
+    assert (spread.low, spread.high, spread.number) == (min(values), max(values), 3)
 
 
 def collected(*folders):

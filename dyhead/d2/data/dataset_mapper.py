@@ -67,6 +67,9 @@ class DatasetMapper:
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
         self.instance_mask_format = instance_mask_format
+        # Subclasses that repeat parts of Detectron2's code read these.
+        self.use_instance_mask = self.use_keypoint = self.recompute_boxes = False
+        self.keypoint_hflip_indices = self.proposal_topk = None
         mode = "training" if is_train else "inference"
         logger.info(f"[DatasetMapper] Augmentations used in {mode}: {augmentations}")
 
@@ -108,7 +111,7 @@ class DatasetMapper:
         dataset_dict["image"] = torch.from_numpy(image.transpose(2, 0, 1).copy())
 
         if self.is_train and annotations is not None:
-            dataset_dict["annotations"] = annotations
+            dataset_dict["annotations"] = [{**each} for each in annotations]  # may be changed
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
 

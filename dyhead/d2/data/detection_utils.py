@@ -247,3 +247,6 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
             T.RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")
         )
     return augmentations
+
+
+build_transform_gen = build_augmentation  # its older name

@@ -3,6 +3,7 @@
 import logging
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,8 +19,12 @@ logger = logging.getLogger("detectron2.engine.hooks")
 
 
 def _came_to_its_end(trainer: Any) -> bool:
-    """Tell whether all iterations were done: `after_train` is called after a failure too."""
-    return trainer.iter >= trainer.max_iter
+    """Tell whether all iterations were done: `after_train` is called after a failure too.
+
+    Loops of other projects leave `iter` at the last iteration, where that of this host is one on.
+    """
+    has_failed = sys.exc_info()[0] is not None  # in the `finally` that calls `after_train`
+    return bool(trainer.iter + (not has_failed) >= trainer.max_iter)
 
 
 class BestCheckpointer(HookBase):

@@ -18,6 +18,7 @@ from ..utils import comm
 from ..utils.collect_env import collect_env_info
 from ..utils.env import seed_all_rng
 from ..utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from ..utils.file_io import PathManager
 from ..utils.logger import setup_logger
 
 __all__ = [
@@ -141,7 +142,7 @@ def default_setup(cfg: CfgNode, args: Any) -> None:
 
 def _log_config(cfg: CfgNode, config_file: str, logger: logging.Logger) -> None:
     if config_file:
-        with open(config_file, encoding="utf-8") as file:
+        with open(PathManager.get_local_path(config_file), encoding="utf-8") as file:
             logger.debug("The config file %s:\n%s", config_file, file.read())
     if comm.is_main_process() and cfg.OUTPUT_DIR:
         path = os.path.join(cfg.OUTPUT_DIR, "config.yaml")

@@ -10,6 +10,9 @@ from .evaluator import (
 )
 from .testing import print_csv_format, verify_results
 
+CityscapesInstanceEvaluator = not_served("CityscapesInstanceEvaluator", "the data set Cityscapes")
+CityscapesSemSegEvaluator = not_served("CityscapesSemSegEvaluator", "the data set Cityscapes")
+PascalVOCDetectionEvaluator = not_served("PascalVOCDetectionEvaluator", "the metric of Pascal VOC")
 COCOPanopticEvaluator = not_served("COCOPanopticEvaluator", "panoptic segmentation")
 LVISEvaluator = not_served("LVISEvaluator", "the data set LVIS")
 SemSegEvaluator = not_served("SemSegEvaluator", "semantic segmentation")

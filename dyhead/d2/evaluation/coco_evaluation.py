@@ -92,6 +92,11 @@ class COCOEvaluator(DatasetEvaluator):
                 `pred_classes`.
         """
         for image, output in zip(inputs, outputs, strict=True):
+            if "proposals" in output:
+                raise NotImplementedError(
+                    "The embedded host does not score proposals (ProposalNetwork): run with genuine"
+                    " Detectron2."
+                )
             instances = output["instances"].to("cpu")
             detections = instances_to_coco_json(instances, image["image_id"])
             self._predictions.append({"image_id": image["image_id"], "instances": detections})

@@ -1,6 +1,5 @@
 """Reads CVAT's own XML, the format "CVAT for images"."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,7 +80,8 @@ def _add_image(image: Element, pictures: PictureNames, builder: SourceBuilder) -
     # The pictures of a subset are in a folder of its name; another one may have a picture of this
     # name, which is not meant where this subset's is missing.
     subset = image.get("subset") or ""
-    below = f"{subset}/{name}" if subset and not os.path.isabs(name) and ".." not in name else name
+    is_inside = not name.startswith("/") and ".." not in name.split("/")
+    below = f"{subset}/{name}" if subset and is_inside else name
     file_name = pictures.find(f"{subset}/{name}".lstrip("/")) or below
     builder.add_image(file_name, pixel_size(image.get("width"), image.get("height")))
     for shape in image:

@@ -106,11 +106,11 @@ def read_layout(path: Path, image_root: Path | None) -> YoloLayout:
         if (file := path / f"{key}.txt").is_file():
             lists.setdefault(parts.part_name(key), []).append(file)
     entries = lists if len(lists) > 1 else {}  # CVAT writes a list of all pictures, called train
-    return YoloLayout(_normal(image_root or path), path, read_class_file(names), entries)
+    return YoloLayout(_without_dots(image_root or path), path, read_class_file(names), entries)
 
 
-def _normal(folder: Path) -> Path:
-    """Take ".." out of a path, as of the pictures, which are compared with it as text."""
+def _without_dots(folder: Path) -> Path:
+    """Take ".." out of a path: those of pictures, which are compared with it as text, have none."""
     return Path(os.path.normpath(folder))
 
 
@@ -123,7 +123,7 @@ def _head(path: Path) -> str:
 
 def _from_yaml(path: Path, image_root: Path | None) -> YoloLayout:
     content = _load(path)
-    base = _normal(image_root or _base(path, content.get("path")))
+    base = _without_dots(image_root or _base(path, content.get("path")))
     entries: dict[str, list[Path]] = {}
     for key in _PART_KEYS:
         value = content.get(key)

@@ -87,7 +87,7 @@ def average_precision(scores: np.ndarray, is_true: np.ndarray, num_objects: int)
 def best_point(curve: Curve) -> OperatingPoint:
     """Return the point with the highest F1, of equals that with the highest threshold.
 
-    Where nothing is found, it is the threshold 1 that keeps nothing.
+    Where nothing is found the threshold is 1, which still keeps detections with a score of 1.
     """
     if not len(curve.thresholds) or not np.isfinite(curve.recall).all():
         return OperatingPoint(1.0, math.nan, math.nan, math.nan)

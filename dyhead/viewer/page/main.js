@@ -26,6 +26,7 @@ async function start() {
 }
 
 function follow(changed) {
+  if (state.set >= info.sets.length) return change({ set: 0 });
   if (changed.has("set")) filters.addClasses();
   filters.show();
   if (FILTERS.some((key) => changed.has(key))) grid.reload();

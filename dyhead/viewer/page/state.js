@@ -56,7 +56,11 @@ export function change(values) {
   const before = state;
   state = { ...state, ...values };
   const isOpening = before.picture === null && state.picture !== null;
-  history[isOpening ? "pushState" : "replaceState"](null, "", write(state));
+  try {
+    history[isOpening ? "pushState" : "replaceState"](null, "", write(state));
+  } catch {
+    // Some browsers refuse many in a short time: the next change writes the address.
+  }
   tell(before);
 }
 

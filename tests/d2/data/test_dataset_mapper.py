@@ -124,6 +124,21 @@ def test_a_subclass_may_take_annotations_otherwise(records):
     assert mapped["count"] == 2
 
 
+def test_a_subclass_may_change_annotations_and_read_detectron2s_attributes(records):
+    class InPlace(DatasetMapper):
+        def _transform_annotations(self, dataset_dict, transforms, image_shape):
+            for annotation in dataset_dict["annotations"]:
+                if not self.use_instance_mask:
+                    annotation.pop("segmentation", None)
+                annotation["bbox"] = None
+            assert not self.use_keypoint
+            assert self.keypoint_hflip_indices is self.proposal_topk is None
+
+    before = copy.deepcopy(records[2])
+    InPlace(True, augmentations=[], image_format="RGB")(records[2])
+    assert records[2] == before
+
+
 def test_a_mapper_can_be_sent_to_other_processes(records):
     sent = pickle.loads(pickle.dumps(mapper(augmentations=[T.Resize((8, 6))])))
     assert sent(records[0])["image"].shape == (3, 8, 6)

@@ -209,6 +209,14 @@ def test_an_unknown_class_is_an_error(registered):
         evaluate(evaluator, {10: make_instances([[0.0, 0, 1, 1]] * 2, [0.5, 0.5], [1, 80])})
 
 
+@pytest.mark.skipif(HOST != "embedded", reason="genuine Detectron2 scores them")
+def test_proposals_are_refused_by_name(registered):
+    evaluator = COCOEvaluator(registered(make_annotations()))
+    evaluator.reset()
+    with pytest.raises(NotImplementedError, match="does not score proposals"):
+        evaluator.process([{"image_id": 10}], [{"proposals": Instances((4, 4))}])
+
+
 def test_a_json_without_annotations_only_writes_results(tmp_path, registered):
     annotations = make_annotations()
     name = registered(annotations)

@@ -65,6 +65,13 @@ def test_top_down_pathway(fuse_type):
     assert fpn.size_divisibility == 16
 
 
+def test_convolutions_are_listed_from_the_top_down():
+    fpn = FPN(Pyramid(), ["res2", "res3", "res4"], 8)
+    assert list(fpn.lateral_convs) == [getattr(fpn, f"fpn_lateral{n}") for n in (4, 3, 2)]
+    assert list(fpn.output_convs) == [getattr(fpn, f"fpn_output{n}") for n in (4, 3, 2)]
+    assert not any("convs" in name for name in fpn.state_dict())
+
+
 def test_some_features_and_normalization():
     bottom_up = Pyramid()
     fpn = FPN(bottom_up, ["res3", "res4"], 32, norm="GN", square_pad=64)

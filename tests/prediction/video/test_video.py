@@ -1,5 +1,6 @@
 """Videos are written and read by PyAV and by OpenCV, upright, and what is missing is named."""
 
+import os
 import struct
 import sys
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_videos_of_phones_are_turned_upright(package: str, degrees: int, tmp_pat
     )
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 def test_a_name_may_have_a_colon(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

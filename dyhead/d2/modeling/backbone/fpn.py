@@ -59,6 +59,10 @@ class FPN(Backbone):
             self.add_module(f"fpn_lateral{level}", pyramid_conv(in_channels, out_channels, 1, norm))
             self.add_module(f"fpn_output{level}", pyramid_conv(out_channels, out_channels, 3, norm))
             self._initialize(level)
+        # For subclasses, in Detectron2's order, from the top down; lists add no keys to the state.
+        downwards = self.levels[::-1]
+        self.lateral_convs = [self.get_submodule(f"fpn_lateral{level}") for level in downwards]
+        self.output_convs = [self.get_submodule(f"fpn_output{level}") for level in downwards]
         self.top_block: Any = top_block
         self.in_features = tuple(in_features)
         self.bottom_up = bottom_up

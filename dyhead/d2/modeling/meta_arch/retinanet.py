@@ -25,7 +25,7 @@ from ..box_regression import Box2BoxTransform, _dense_box_regression_loss, check
 from ..input_shapes import common_channels, named_shapes
 from ..matcher import Matcher
 from .build import META_ARCH_REGISTRY
-from .dense_detector import DenseDetector
+from .dense_detector import DenseDetector, permute_to_N_HWA_K  # noqa: F401  (as in Detectron2)
 
 
 @META_ARCH_REGISTRY.register()

@@ -70,6 +70,9 @@ class FastRCNNConvFCHead(nn.Sequential):
             self.add_module("flatten", nn.Flatten())
         for index, width in enumerate(fc_dims, 1):
             self._add_fc(index, width)
+        layers = list(self.children())  # for subclasses; lists add no keys to the state
+        self.conv_norm_relus = [layer for layer in layers if isinstance(layer, Conv2d)]
+        self.fcs = [layer for layer in layers if isinstance(layer, nn.Linear)]
         # After building: equal seeds then give the weights that Detectron2 starts from.
         for layer in self.children():
             if isinstance(layer, Conv2d):

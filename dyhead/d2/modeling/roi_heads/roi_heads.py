@@ -145,17 +145,22 @@ class StandardROIHeads(ROIHeads):
             ValueError: training without objects.
         """
         if not self.training:
-            return self._forward_box(features, proposals), {}
+            detections = self._forward_box(features, proposals)
+            return self.forward_with_given_boxes(features, detections), {}
         if targets is None:
             raise ValueError("The RoI heads need the images' objects (targets) in training.")
         proposals = self.label_and_sample_proposals(proposals, targets)
-        return proposals, self._forward_box(features, proposals)
+        losses = dict(self._forward_box(features, proposals))
+        losses |= self._forward_mask(features, proposals)
+        losses |= self._forward_keypoint(features, proposals)
+        return proposals, losses
 
     def forward_with_given_boxes(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Complete detections of given boxes: with boxes only there is nothing to add."""
-        return instances
+        """Complete detections of given boxes by the branches of subclasses; here there are none."""
+        instances = self._forward_mask(features, instances)
+        return self._forward_keypoint(features, instances)
 
     def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]) -> Any:
         """Losses in training, detections at inference; for subclasses to replace."""
@@ -170,7 +175,7 @@ class StandardROIHeads(ROIHeads):
         return losses
 
     def _forward_mask(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
-        """Add nothing: subclasses that call the branches one by one find those of Detectron2."""
+        """Add nothing; subclasses replace it, or call the branches one by one as in Detectron2."""
         return {} if self.training else instances
 
     _forward_keypoint = _forward_mask

@@ -110,3 +110,27 @@ def test_training_needs_objects():
     with pytest.raises(ValueError, match="targets"):
         heads(images, features, proposals)
     assert heads(images, features, proposals, targets)[1]  # without event storage too
+
+
+def test_the_branches_of_a_subclass_are_trained_and_run():
+    class Coloured(StandardROIHeads):
+        def _forward_mask(self, features, instances):
+            if self.training:
+                return {"loss_colour": torch.ones(())}
+            for each in instances:
+                each.colour = torch.zeros(len(each))
+            return instances
+
+        def forward_with_given_boxes(self, features, instances):
+            for each in super().forward_with_given_boxes(features, instances):
+                each.twice = 2 * each.colour
+            return instances
+
+    heads = Coloured(small_config(), SHAPES)
+    images, features, proposals, targets = small_batch()
+    with EventStorage():
+        _, losses = heads(images, features, proposals, targets)
+    assert losses.keys() == {"loss_cls", "loss_box_reg", "loss_colour"}
+    images, features, proposals, _ = small_batch()
+    found, _ = heads.eval()(images, features, proposals)
+    assert all(each.has("colour") and each.has("twice") for each in found)
