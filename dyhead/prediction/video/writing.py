@@ -97,7 +97,7 @@ class _CvWriter:
 
     def __init__(self, cv2: ModuleType, path: Path, rate: float, size: tuple[int, int]) -> None:
         codec = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(path), codec, rate, size)
+        self._writer = cv2.VideoWriter(os.path.abspath(path), codec, rate, size)
         if not self._writer.isOpened():
             raise UserError(f"{path} can't be written by OpenCV.")
 
