@@ -157,15 +157,20 @@ def test_the_best_of_one_category_outlives_a_kill(
     assert card is not None and (card.iteration, card.scores["bbox/AP-plain"]) == (1, 40)
 
 
+def train_and_go_back(cfg: CfgNode, scores: list[float], again: list[float]) -> None:
+    """Train, and go on once more from the end of the second step, with other scores."""
+    scores += [10, 20, 40, 30, 5]
+    train(cfg)
+    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000001.pth")
+    scores += again
+    train(cfg, resume=True)
+
+
 def test_the_best_of_steps_that_are_done_anew_is_forgotten(
     make_config: MakeConfig, scores: list[float]
 ) -> None:
     cfg = make_config(**SETTINGS)
-    scores += [10, 20, 40, 30, 5]
-    train(cfg)
-    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000001.pth")  # after two steps
-    scores += [25, 30, 15]
-    train(cfg, resume=True)
+    train_and_go_back(cfg, scores, [25, 30, 15])
     card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
     assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (4, 30)
 
@@ -174,11 +179,7 @@ def test_the_evaluation_of_the_step_that_a_run_goes_on_from_may_be_the_best(
     make_config: MakeConfig, scores: list[float]
 ) -> None:
     cfg = make_config(**SETTINGS)
-    scores += [10, 20, 40, 30, 5]
-    train(cfg)
-    Path(cfg.OUTPUT_DIR, "last_checkpoint").write_text("model_0000001.pth")  # after two steps
-    scores += [15, 12, 11]
-    train(cfg, resume=True)
+    train_and_go_back(cfg, scores, [15, 12, 11])
     card = read_card(Path(cfg.OUTPUT_DIR, "model_best.pth"))
     assert card is not None and (card.iteration, card.scores["bbox/AP"]) == (2, 20)
     best, second = (weights(cfg.OUTPUT_DIR, name) for name in ("model_best", "model_0000001"))

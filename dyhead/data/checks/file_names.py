@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from dyhead.data.image_files import walk_once
+
 Parts = tuple[str, ...]  # of a path, folded: what is equal may name the same file
 
 
@@ -79,24 +81,8 @@ def _exists(name: str, image_root: Path) -> bool:
         return False
 
 
-def _folders(image_root: Path) -> Iterable[tuple[str, list[str]]]:
-    """Yield every folder once, with its files; by links those that have no other name there."""
-    visited: set[str] = set()
-    tops = [os.fspath(image_root)]  # links are added, and come last
-    for top in tops:
-        for folder, subfolders, names in os.walk(top):
-            real = os.path.realpath(folder)
-            if real in visited:
-                subfolders.clear()
-                continue
-            visited.add(real)
-            yield folder, names
-            below = (os.path.join(folder, name) for name in sorted(subfolders))
-            tops += [path for path in below if os.path.islink(path)]
-
-
 def _files(image_root: Path) -> Iterable[str]:
-    for folder, names in _folders(image_root):
+    for folder, _, names in walk_once(image_root):
         inside = os.path.relpath(folder, image_root).replace(os.sep, "/")
         # A link may lead to no file.
         files = (name for name in names if os.path.isfile(os.path.join(folder, name)))

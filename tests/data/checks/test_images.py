@@ -9,6 +9,7 @@ from PIL import Image
 from stored_pictures import STORED, save_turned, write_deep_png
 
 from dyhead.data.checks import check_coco, kinds
+from dyhead.data.image_files import files_below
 
 
 def check(coco, **options):
@@ -225,3 +226,11 @@ def test_misspelt_names_are_looked_for_behind_links_to_folders(coco, tmp_path):
     checked, report = check(coco)
     assert checked["images"][0]["file_name"] == "cam1/a.png"
     assert report.count(kinds.FILE_NAME) == 1
+
+
+def test_a_folder_keeps_its_own_name_beside_a_link_to_it(coco):
+    rename(coco, 1, "b/x.png", "b\\X.PNG")
+    (coco.images / "a").symlink_to(coco.images / "b", target_is_directory=True)
+    assert check(coco)[0]["images"][0]["file_name"] == "b/x.png"
+    below = {path.relative_to(coco.images).parts[0] for path in files_below(coco.images, (".png",))}
+    assert "b" in below and "a" not in below
